@@ -1,0 +1,167 @@
+"""Notebooks as they are committed: executed by one command, and held to what a reader needs.
+
+python .ci/hygiene.py execute [--only 01,03] notebooks    run in place, leave out what is personal
+python .ci/hygiene.py check notebooks                     list what is wrong, exit 1 if anything is
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from ngat.errors import InputError
+from ngat.files import replacing
+from ngat.notebook import ThisInterpreter, declared, numbered, read
+from ngat.session import FIGURES
+
+LARGEST = 3_000_000
+# nbval compares the outputs of these cells and of no others.
+CHECKED = re.compile(r"^#\s*NBVAL_CHECK_OUTPUT\b", re.MULTILINE)
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+# Folders of people and of runs; a committed output that names one was made for one machine.
+PERSONAL = re.compile(r"/(?:home|Users|root)/|[A-Z]:\\+Users\\+")
+
+
+def clean(notebook: nbformat.NotebookNode) -> None:
+    """Remove what differs from run to run and from machine to machine; keep the outputs."""
+    notebook.metadata.pop("papermill", None)
+    notebook.metadata["kernelspec"] = dict(KERNEL)
+    notebook.metadata["language_info"] = {"name": "python"}
+    for cell in notebook.cells:
+        for key in ("papermill", "execution", "collapsed", "scrolled"):
+            cell.metadata.pop(key, None)
+
+
+def execute(path: Path, timeout: int = 600) -> None:
+    """Run a notebook in place with its own defaults and write it back, whole or not at all.
+
+    Raises:
+        InputError: a cell fails; the file stays as it was.
+    """
+    notebook = read(path)
+    client = NotebookClient(
+        notebook,
+        timeout=timeout,
+        kernel_name="python3",
+        kernel_manager_class=ThisInterpreter,
+        record_timing=False,
+        resources={"metadata": {"path": str(path.parent.resolve())}},
+    )
+    try:
+        # What a notebook draws while it is being committed is committed too.
+        client.execute(env=os.environ | {FIGURES: str(path.parent.resolve().parent / "figures")})
+    except CellExecutionError as error:
+        raise InputError(f"{path}: {error.ename}: {error.evalue}") from error
+    clean(notebook)
+    with replacing(path) as beside:
+        beside.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+
+
+def checked_cells(path: Path) -> int:
+    """How many cells nbval would compare: marked, executed and with an output."""
+    return sum(
+        1
+        for cell in read(path).cells
+        if cell.cell_type == "code"
+        and (CHECKED.search(cell.source) or "nbval-check-output" in cell.metadata.get("tags", []))
+        and cell.execution_count is not None
+        and cell.outputs
+    )
+
+
+def problems(path: Path) -> list[str]:
+    """What keeps a notebook from being committed, one sentence each."""
+    found: list[str] = []
+    size = path.stat().st_size
+    if size > LARGEST:
+        found.append(f"is {size / 1e6:.1f} MB, more than {LARGEST / 1e6:.0f} MB")
+    notebook = read(path)
+    if "papermill" in notebook.metadata:
+        found.append("carries papermill's metadata")
+    if dict(notebook.metadata.get("kernelspec", {})) != KERNEL:
+        found.append("names another kernel than python3")
+    if set(notebook.metadata.get("language_info", {})) - {"name"}:
+        found.append("carries the version of the Python that ran it")
+    try:
+        declared(path)
+    except InputError as error:
+        found.append(str(error))
+
+    code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+    if [cell.execution_count for cell in code] != list(range(1, len(code) + 1)):
+        found.append("was not executed from top to bottom in one go")
+    for number, cell in enumerate(notebook.cells, start=1):
+        found += [f"cell {number} {what}" for what in _of_cell(cell)]
+    if checked_cells(path) == 0:
+        found.append("has no checked cell (# NBVAL_CHECK_OUTPUT) with an output")
+    return found
+
+
+def _of_cell(cell: nbformat.NotebookNode) -> list[str]:
+    found = [
+        f"carries run metadata ({key})"
+        for key in ("papermill", "execution")
+        if key in cell.metadata
+    ]
+    if "injected-parameters" in cell.metadata.get("tags", []):
+        found.append("was injected by papermill")
+    if cell.cell_type != "code":
+        return found
+    for output in cell.outputs:
+        if output.output_type == "error":
+            found.append(f"shows an error ({output.ename})")
+        elif output.output_type == "stream" and output.name == "stderr":
+            found.append("wrote to stderr")
+    here = (str(Path.cwd()), str(Path.home()), tempfile.gettempdir() + os.sep)
+    written = _text(cell.outputs)
+    if PERSONAL.search(written) or any(place in written for place in here if len(place) > 1):
+        found.append("shows a path of the machine it ran on")
+    return found
+
+
+def _text(value: object) -> str:
+    """All text below a JSON value, leaving out pictures (base64 may spell anything)."""
+    if isinstance(value, str):
+        return value + "\n"
+    if isinstance(value, dict):
+        return "".join(_text(v) for k, v in value.items() if not str(k).startswith("image/"))
+    if isinstance(value, list | tuple):
+        return "".join(_text(v) for v in value)
+    return ""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("action", choices=("execute", "check"))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--only", default="", help="numbers, for example 01,03")
+    options = parser.parse_args(arguments)
+    only = {number.zfill(2) for number in options.only.split(",") if number}
+    wrong = 0
+    try:
+        for path in numbered(options.folder):
+            if only and path.stem[:2] not in only:
+                continue
+            if options.action == "execute":
+                print(f"{path.name} …", flush=True)
+                execute(path)
+            for problem in problems(path):
+                wrong += 1
+                print(f"{path}: {problem}", file=sys.stderr)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+# Two commands matter: `make reproduce` and `make test`. Both set up what they need in .venv.
+#
+#   make reproduce                            every notebook on the generated data, into runs/
+#   make reproduce DATA=../shared/dsb2018     the same on the real data (a folder of BBBC038's files)
+#   make reproduce ONLY=03,07 NAME=mine       some notebooks, into runs/mine
+#   make reproduce PROFILE=full               the long form
+#   make test                                 lint, types, unit tests, notebooks
+#   make test-slow                            what takes minutes each
+#   make notebooks                            execute notebooks in place, ready to be committed
+#   make stored                               weights and results that notebooks on generated data read
+#   make readme                               rewrite the README's tables from the result files
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: help env reproduce test test-slow lint format notebooks stored readme lock clean
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+# The first interpreter that starts (a version manager may offer a name that does not).
+PYTHON ?= $(firstword $(foreach p,python3.11 python3,$(shell $(p) -c 'print("$(p)")' 2>/dev/null)))
+
+DATA ?= synthetic
+PROFILE ?= smoke
+NAME ?=
+ONLY ?=
+SEED ?= 0
+# For example: make test ARGS='-k graph'
+ARGS ?=
+
+# DGL asks for its backend in a file in the home folder unless this is set.
+export DGLBACKEND := pytorch
+
+# The stamp's name holds a checksum of what is installed: same content, no installation.
+LOCK := pyproject.toml .ci/constraints.txt
+STAMP := $(VENV)/.ngat-$(shell cat $(LOCK) | cksum | cut -d' ' -f1)
+NOTEBOOKS := $(sort $(wildcard notebooks/[0-9][0-9]_*.ipynb))
+
+help:
+	@sed -n 's/^#  *make/  make/p' Makefile
+
+env: $(STAMP)
+
+$(STAMP):
+	@test -n "$(PYTHON)" || { echo "No python3.11 or python3 found; install Python 3.11." >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "The locked environment needs Python 3.11 or later (make PYTHON=/path/to/python3.11)." >&2; exit 2; }
+	@echo "Installing the pinned packages into $(VENV); this takes minutes, once."
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=24'
+	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[reproduce]'
+	@rm -f $(VENV)/.ngat-*
+	@touch $@
+
+reproduce: env
+	$(BIN)/ngat reproduce --data '$(DATA)' --profile '$(PROFILE)' --seed '$(SEED)' \
+	  $(if $(NAME),--name '$(NAME)') $(if $(ONLY),--only '$(ONLY)') $(ARGS)
+
+# One run, one closing line: unit tests, and every committed notebook executed again and its
+# marked cells compared with what is committed.
+test: env lint
+	$(BIN)/python -m pytest tests $(NOTEBOOKS) --nbval-lax --nbval-current-env \
+	  --nbval-cell-timeout=300 --durations=10 $(ARGS)
+
+test-slow: env
+	$(BIN)/python -m pytest tests -m slow --timeout=3600 --durations=10 $(ARGS)
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: env
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+notebooks: env
+	$(BIN)/python .ci/hygiene.py execute $(if $(ONLY),--only '$(ONLY)') notebooks
+
+# After a change of the network, of training or of the generated pictures: an hour on two cores.
+# Stopped, it goes on where it was; remove runs/stored to start anew.
+STORED := data/results/synthetic
+stored: env
+	for loss in balanced bce; do \
+	  $(BIN)/ngat train --data synthetic --preset smoke --set kind=$$loss \
+	    --out runs/stored/$$loss --resume; \
+	  for log in log validation; do \
+	    cp runs/stored/$$loss/$$log.csv $(STORED)/training-$$loss.$$log.csv; \
+	  done; \
+	done
+	mkdir -p data/weights
+	cp runs/stored/balanced/best.safetensors data/weights/synthetic-smoke.safetensors
+	$(BIN)/ngat evaluate --data synthetic --data-seed 1 --out $(STORED) \
+	  --weights data/weights/synthetic-smoke.safetensors
+	for method in untrained otsu otsu_watershed; do \
+	  $(BIN)/ngat evaluate --data synthetic --data-seed 1 --out $(STORED) \
+	    --method $$method --preset smoke; \
+	done
+	$(BIN)/ngat ablate --data synthetic --out $(STORED)/ablations.csv
+
+readme: env
+	$(BIN)/ngat readme
+
+# After a change of the pins in pyproject.toml: solve them anew and lock the result.
+lock:
+	.ci/lock $(PYTHON)
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
