@@ -1,0 +1,251 @@
+"""Configuration: frozen values, one preset per row of a table.
+
+A configuration is saved with every run and inside every weights file, so a result can always say
+how it was made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from ngat.errors import InputError
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The graph network (sections 3.1–3.5).
+
+    Attributes:
+        levels: magnification levels M.
+        channels: width of a node's embedding.
+        heads: attention heads; they share the channels between them.
+        schedule: ``synchronous`` updates all levels at once with shared weights, as published;
+            ``vcycle`` sweeps base → coarse → base, each level hearing updated neighbours.
+        depth: synchronous layers, or V-cycles.
+        relations: ``joint`` is one softmax over all taps, as published; ``typed`` gives king,
+            child, parent and self their own maps, and each its own softmax.
+        aggregator: ``gat`` (eq. 15–18), ``gcn`` (eq. 14) or ``mlp``.
+        position: position term of eq. 19–21: ``none``, ``linear`` (b·Δζ), or ``table`` (one free
+            value per tap that starts as b·Δζ; moves still enter through b).
+        norm: ``none``, ``group`` or ``batch``: statistics over nodes, never per node.
+        norm_groups: channel groups that share group statistics.
+        residual: add a node's old embedding to its update.
+        dropout: probability with which a channel of a node's update is dropped in training.
+        plasticity: positions are ``fixed``, a free ``table``, or moved by ``xi`` (eq. 8–12).
+        plasticity_steps: iterations K of ξ.
+        plasticity_width: width of ξ's hidden layers.
+        plasticity_squash: after ξ's hidden layers ``sigmoid``, as published, or ``centred``, the
+            sigmoid moved to zero, 2σ(2x) − 1; see :class:`ngat.plasticity.Xi` for the difference.
+        outputs: channels of the node-wise logits: nucleus, and the core that seeds the split.
+        reconstruction: weight of a level's prediction relative to the next finer level's.
+        engine: attention engine.
+    """
+
+    levels: int = 5
+    channels: int = 32
+    heads: int = 4
+    schedule: Literal["synchronous", "vcycle"] = "vcycle"
+    depth: int = 2
+    relations: Literal["joint", "typed"] = "typed"
+    aggregator: Literal["gat", "gcn", "mlp"] = "gat"
+    position: Literal["none", "linear", "table"] = "table"
+    norm: Literal["none", "group", "batch"] = "group"
+    norm_groups: int = 4
+    residual: bool = True
+    dropout: float = 0.0
+    plasticity: Literal["fixed", "table", "xi"] = "xi"
+    plasticity_steps: int = 2
+    plasticity_width: int = 16
+    plasticity_squash: Literal["sigmoid", "centred"] = "sigmoid"
+    outputs: int = 2
+    reconstruction: float = 0.25
+    engine: str = "auto"
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """The loss (section 3.6).
+
+    Attributes:
+        kind: ``bce`` (eq. 22), ``focal`` (eq. 23) or ``balanced`` (eq. 25).
+        gamma: γ, exponent of the modulating factor.
+        alpha: α, weight of the nucleus class; the background weighs 1 − α.
+        field: reading of the field of eq. 24: ``norm`` of the vector inside the home cell, its
+            ``sum``, the norm over the ``patch``, or ``none`` (level weights alone).
+        level_decay: weight of a level relative to the next finer level's.
+        core_weight: weight of the core channel relative to the nucleus channel.
+    """
+
+    kind: Literal["bce", "focal", "balanced"] = "balanced"
+    gamma: float = 1.0
+    alpha: float = 0.5
+    field: Literal["norm", "sum", "patch", "none"] = "norm"
+    level_decay: float = 0.5
+    core_weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The training run (sections 4.1–4.2).
+
+    Attributes:
+        steps: optimiser steps of the whole schedule.
+        batch: patches per step.
+        patch: side of the square training patches in pixels.
+        learning_rate: peak of the one-cycle schedule.
+        weight_decay: AdamW's decoupled decay.
+        warmup: fraction of the steps over which the rate rises.
+        clip: largest norm of the gradient.
+        balance: 0 samples pictures uniformly, 1 samples the five types equally often; between,
+            a type's share is its number of pictures to the power 1 − balance.
+        validate_every: steps between validations.
+        validate_images: validation pictures scored each time; 0 scores all.
+        augment: random flips, turns, intensity, stain and inversion.
+        masks: annotation to train on, ``published`` or ``corrected``.
+        seed: seed of initialisation, sampling and augmentation.
+    """
+
+    steps: int = 10_000
+    batch: int = 8
+    patch: int = 128
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    warmup: float = 0.05
+    clip: float = 1.0
+    balance: float = 0.5
+    validate_every: int = 500
+    validate_images: int = 0
+    augment: bool = True
+    masks: Literal["published", "corrected"] = "corrected"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named whole: what one row of a table was made with."""
+
+    name: str
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        # The literal reading of the publication.
+        Preset(
+            "paper",
+            model=ModelConfig(
+                levels=4,
+                schedule="synchronous",
+                depth=6,
+                relations="joint",
+                position="linear",
+                dropout=0.1,
+            ),
+        ),
+        # The same graph and attention with typed relations and a V-cycle (ledger).
+        Preset("companion", model=ModelConfig(depth=3)),
+        # Minutes on two cores: the default of the notebooks.
+        Preset(
+            "smoke",
+            model=ModelConfig(levels=4, channels=16, heads=4, depth=2),
+            train=TrainConfig(steps=600, batch=4, patch=96, learning_rate=4e-3, validate_every=100),
+        ),
+    )
+}
+
+
+# Smallest and largest value of every number.
+_BOUNDS: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("levels", "channels", "heads", "depth", "norm_groups"), (1, math.inf)),
+    **dict.fromkeys(("plasticity_steps", "plasticity_width"), (1, math.inf)),
+    **dict.fromkeys(("steps", "batch", "patch", "validate_every"), (1, math.inf)),
+    **dict.fromkeys(("seed", "validate_images", "gamma", "core_weight"), (0, math.inf)),
+    **dict.fromkeys(("learning_rate", "weight_decay", "clip"), (0, math.inf)),
+    **dict.fromkeys(("dropout", "reconstruction", "alpha", "level_decay"), (0, 1)),
+    **dict.fromkeys(("warmup", "balance"), (0, 1)),
+    "outputs": (1, 2),
+}
+
+
+def preset(name: str, **overrides: Any) -> Preset:
+    """A preset with some parameters replaced.
+
+    Args:
+        name: a key of :data:`PRESETS`.
+        overrides: values by parameter name; the name alone says which part it belongs to, and
+            ``seed`` is a training parameter.
+
+    Raises:
+        InputError: unknown preset or parameter, or a value that the parameter cannot take.
+    """
+    if name not in PRESETS:
+        raise InputError(f"Unknown preset {name!r}; known: {', '.join(PRESETS)}.")
+    chosen = PRESETS[name]
+    for key, value in overrides.items():
+        for part in ("model", "loss", "train"):
+            if key in {f.name for f in dataclasses.fields(getattr(chosen, part))}:
+                checked = _checked(type(getattr(chosen, part)), key, value)
+                changed = dataclasses.replace(getattr(chosen, part), **{key: checked})
+                chosen = dataclasses.replace(chosen, **{part: changed})
+                break
+        else:
+            raise InputError(f"Unknown parameter {key!r}; known: {', '.join(_parameters())}.")
+    return chosen
+
+
+def _parameters() -> list[str]:
+    parts = (ModelConfig, LossConfig, TrainConfig)
+    return [f.name for part in parts for f in dataclasses.fields(part)]
+
+
+def _checked(part: type, key: str, value: Any) -> Any:
+    """``value`` as the type that ``key`` has in ``part``; text from a command line is read."""
+    kind = get_type_hints(part)[key]
+    if get_origin(kind) is Literal:
+        if value in get_args(kind):
+            return value
+        raise InputError(f"{key} must be one of {', '.join(get_args(kind))}; got {value!r}.")
+    try:
+        if kind is bool and isinstance(value, str):
+            return {"true": True, "false": False, "1": True, "0": False}[value.lower()]
+        if kind is int and isinstance(value, float) and value != int(value):
+            raise ValueError
+        checked = kind(value)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{key} must be of type {kind.__name__}; got {value!r}.") from error
+    if kind in (int, float):
+        low, high = _BOUNDS[key]
+        if not (math.isfinite(checked) and low <= checked <= high):
+            bounds = f"at least {low}" if high == math.inf else f"from {low} to {high}"
+            raise InputError(f"{key} must be a number {bounds}; got {value!r}.")
+    return checked
+
+
+def to_dict(chosen: Preset) -> dict[str, Any]:
+    """A preset as nested dictionaries of plain values (for JSON)."""
+    return dataclasses.asdict(chosen)
+
+
+def from_dict(value: dict[str, Any]) -> Preset:
+    """The inverse of :func:`to_dict`.
+
+    Raises:
+        InputError: a key is missing or unknown, or a value does not fit.
+    """
+    parts = {"model": ModelConfig, "loss": LossConfig, "train": TrainConfig}
+    try:
+        built = {
+            key: part(**{name: _checked(part, name, v) for name, v in value[key].items()})
+            for key, part in parts.items()
+        }
+        return Preset(value["name"], **built)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"This is not a configuration of this version of ngat ({error})."
+        ) from error

@@ -1,0 +1,159 @@
+"""Plasticity: nodes learn where they look (section 3.3, equations 8–12).
+
+Positions pass through a constant number of iterations ζ_{k+1} = ξ(ζ_k) (eq. 8, 9); edges never
+change and base nodes never move (eq. 12). ξ has three dense layers, and a sigmoid bounds the move:
+
+    x, y = home ± REACH · cell · (2σ(u) − 1)        z = home · 2^(2σ(u) − 1)
+
+so eq. 7 and the constraints of section 3.2 hold by construction, for any weights: a node stays
+within its own cell (neighbours cannot change places or meet, since REACH < 1/2), and its height
+stays within a factor of two of home. The last layer starts at zero, σ(0) = 1/2, and ξ starts as
+the identity. Each iteration adds to u, and the feature is projected again after each move.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ngat.config import ModelConfig
+from ngat.graph import PyramidGraph
+from ngat.projection import home_positions, integral_image, project
+
+REACH = 0.45  # largest sideways move in cells of the node's level
+COLOURS = 3
+
+
+class Placement(NamedTuple):
+    """Where the nodes of each level stand and what they see.
+
+    Attributes:
+        positions: ζ per level, ``[B, 3, H_m, W_m]`` in units of the picture's longer side.
+        moves: displacement from home per level, ``[B, 3, H_m, W_m]``: x and y in cells of the
+            level, z in levels (log2 of the ratio of heights).
+        features: projected colour ĉ per level, ``[B, 3, H_m, W_m]``.
+        valid: per level, ``[B, 1, H_m, W_m]``: enough pixels were under the pyramid.
+    """
+
+    positions: list[Tensor]
+    moves: list[Tensor]
+    features: list[Tensor]
+    valid: list[Tensor]
+
+
+def moved(u: Tensor) -> Tensor:
+    """Bounded moves from ξ's unbounded output: (x, y) in cells, z in levels, ``[B, 3, h, w]``."""
+    bounded = 2 * torch.sigmoid(u) - 1
+    return torch.cat([REACH * bounded[:, :2], bounded[:, 2:]], dim=1)
+
+
+def positions_after(home: Tensor, moves: Tensor, level: int, longer: int) -> Tensor:
+    """ζ from home and moves, kept inside the unit cube (eq. 7).
+
+    Args:
+        home: ``[1, 3, h, w]``. moves: ``[B, 3, h, w]``. longer: the picture's longer side, pixels.
+    """
+    cell = 2.0**level / longer
+    xy = home[:, :2] + moves[:, :2] * cell
+    z = home[:, 2:] * torch.exp2(moves[:, 2:])
+    return torch.cat([xy, z], dim=1).clamp(0.0, 1.0)
+
+
+class Xi(nn.Module):
+    """ξ: three dense layers per node that see position, feature, level and the neighbourhood.
+
+    The input has 3 colours, 4 × 3 differences to the neighbours left, right, above and below, the
+    3 moves so far, and the normalised level m̂.
+
+    Behind a plain sigmoid all hidden values lie near 1/2, whatever a node sees, and what they
+    share learns first: ξ finds one move for all nodes. Centred at zero, 2σ(2x) − 1, the hidden
+    values differ from node to node, and so do the moves (notebook 2).
+    """
+
+    def __init__(self, width: int, squash: str = "sigmoid") -> None:
+        super().__init__()
+        self.squash = torch.sigmoid if squash == "sigmoid" else torch.tanh
+        inputs = COLOURS * 5 + 3 + 1
+        layers = [nn.Linear(inputs, width), nn.Linear(width, width), nn.Linear(width, 3)]
+        for layer in layers:
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        nn.init.zeros_(layers[-1].weight)  # the identity
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, feature: Tensor, moves: Tensor, level: float) -> Tensor:
+        """Change of u, ``[B, 3, h, w]``, from ĉ ``[B, 3, h, w]``, moves and m̂."""
+        around = F.pad(feature, (1, 1, 1, 1), mode="replicate")
+        sides = [
+            around[:, :, 1:-1, :-2],
+            around[:, :, 1:-1, 2:],
+            around[:, :, :-2, 1:-1],
+            around[:, :, 2:, 1:-1],
+        ]
+        seen = [feature, *(side - feature for side in sides), moves]
+        h = torch.cat([*seen, torch.full_like(feature[:, :1], level)], dim=1).movedim(1, -1)
+        h = self.squash(self.layers[0](h))
+        h = self.squash(self.layers[1](h))
+        return self.layers[2](h).movedim(-1, 1)
+
+
+class Plasticity(nn.Module):
+    """Positions and projected features of all nodes: fixed, a free table, or moved by ξ.
+
+    The table has one u per node of a ``TABLE × TABLE`` grid over the picture for every level (the
+    ablation "each node is assigned a learnable positional feature"); other sizes interpolate it.
+    """
+
+    TABLE = 16
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.kind = config.plasticity
+        self.steps = config.plasticity_steps
+        self.xi = None
+        if self.kind == "xi":
+            self.xi = Xi(config.plasticity_width, config.plasticity_squash)
+        if self.kind == "table":
+            self.table = nn.Parameter(torch.zeros(config.levels, 3, self.TABLE, self.TABLE))
+
+    def forward(self, image: Tensor, graph: PyramidGraph) -> Placement:
+        """Place the nodes over ``image`` ``[B, 3, H, W]``."""
+        integral = integral_image(image)
+        placement = Placement([], [], [], [])
+        for m in range(graph.levels):
+            home = home_positions(graph, m, image)
+            if m == 0:  # eq. 12: a base node is its pixel
+                feature, valid = image, torch.ones_like(image[:, :1], dtype=torch.bool)
+                positions = home.expand(len(image), -1, -1, -1)
+                moves = torch.zeros_like(positions)
+            else:
+                positions, moves, feature, valid = self._place(integral, home, graph, m, image)
+            placement.positions.append(positions)
+            placement.moves.append(moves)
+            placement.features.append(feature)
+            placement.valid.append(valid)
+        return placement
+
+    def _place(
+        self, integral: Tensor, home: Tensor, graph: PyramidGraph, m: int, image: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        longer = max(graph.height, graph.width)
+        u = torch.zeros_like(home).expand(len(image), -1, -1, -1)
+        if self.kind == "table":
+            grid = self.table[m : m + 1]
+            u = F.interpolate(grid, home.shape[-2:], mode="bilinear").expand_as(u)
+        moves = moved(u)
+        positions = positions_after(home, moves, m, longer)
+        feature, valid = project(integral, positions)
+        feature = feature.to(image)
+        if self.xi is not None:
+            for _ in range(self.steps):  # eq. 8, 9
+                u = u + self.xi(feature, moves, m / max(graph.levels - 1, 1))
+                moves = moved(u)
+                positions = positions_after(home, moves, m, longer)
+                feature, valid = project(integral, positions)
+                feature = feature.to(image)
+        return positions, moves, feature, valid

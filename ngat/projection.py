@@ -1,0 +1,79 @@
+"""Projection of the picture into the nodes (section 3.2, equation 5, figure 3).
+
+An equilateral pyramid with its apex at the node stands on the picture; the node's feature is the
+mean colour of the pixels that its base covers. A node at ζ = (x, y, z), in units of the picture's
+longer side L, covers the box [x ± z/√2] × [y ± z/√2], since a pyramid whose edges are all equal
+has a base of side √2·z.
+
+The mean over a box with fractional edges is exact: pixels are constant over their unit square, so
+the integral of the picture from the corner to (x, y) is bilinear between the entries of the
+integral image, and four look-ups give the integral over a box. The cost does not depend on the
+height z, and the derivative in (x, y, z) comes with it. Base nodes are pixels and need none of it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ngat.graph import PyramidGraph
+
+# A projection needs at least this many pixels inside the picture (section 3.2).
+MIN_VALID_PIXELS = 1.0
+
+
+def integral_image(pixels: Tensor) -> Tensor:
+    """Integral of a picture from its corner, ``[B, C, H, W]`` → ``[B, C, H + 1, W + 1]``.
+
+    It is float64 whatever the picture is: in float32, the difference of two large sums leaves a
+    1-pixel box of a 1024 × 1024 picture wrong by a tenth.
+    """
+    return F.pad(pixels.double().cumsum(-1).cumsum(-2), (1, 0, 1, 0))
+
+
+def home_positions(graph: PyramidGraph, level: int, like: Tensor) -> Tensor:
+    """Home ζ of a level as a tensor ``[1, 3, H_m, W_m]`` with the dtype and device of ``like``."""
+    return torch.from_numpy(graph.home(level)).to(like)[None]
+
+
+def footprints(positions: Tensor, height: int, width: int) -> tuple[Tensor, ...]:
+    """Bases of the nodes' pyramids in pixels: (left, right, top, bottom), each ``[B, h, w]``.
+
+    Args:
+        positions: ζ, ``[B, 3, h, w]``, in units of the picture's longer side.
+    """
+    x, y, z = (positions.double() * max(height, width)).unbind(1)
+    half = z / 2**0.5
+    return x - half, x + half, y - half, y + half
+
+
+def project(integral: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean of the pixels under each node's pyramid (eq. 5), exact and differentiable in ζ.
+
+    What lies outside the picture does not count. Where fewer than :data:`MIN_VALID_PIXELS` lie
+    inside, the node is invalid and its mean is zero.
+
+    Args:
+        integral: from :func:`integral_image`, ``[B, C, H + 1, W + 1]``.
+        positions: ζ, ``[B, 3, h, w]``; a batch of 1 serves all pictures.
+
+    Returns:
+        mean ``[B, C, h, w]`` float64, and valid ``[B, 1, h, w]`` bool.
+    """
+    batch, _, height, width = integral.shape
+    height, width = height - 1, width - 1
+    positions = positions.expand(batch, -1, -1, -1)
+    left, right, top, bottom = footprints(positions, height, width)
+    left, right = left.clamp(0, width), right.clamp(0, width)
+    top, bottom = top.clamp(0, height), bottom.clamp(0, height)
+
+    def corner(x: Tensor, y: Tensor) -> Tensor:
+        # With align_corners, -1 and 1 are the first and last entry of the integral image.
+        grid = torch.stack([2 * x / width - 1, 2 * y / height - 1], dim=-1)
+        return F.grid_sample(integral, grid, mode="bilinear", align_corners=True)
+
+    total = corner(right, bottom) - corner(left, bottom) - corner(right, top) + corner(left, top)
+    area = ((right - left) * (bottom - top))[:, None]
+    valid = area >= MIN_VALID_PIXELS * (1 - 1e-9)
+    return torch.where(valid, total / area.clamp(min=1e-9), 0.0), valid
