@@ -1,0 +1,183 @@
+"""Graph attention over the pyramid: one operator, several engines (equations 15–21).
+
+A node i hears groups of *taps*: its king neighbourhood (9, itself included), its children (4),
+its parent (1). With values z_j, the score and the update are
+
+    e_ij = LeakyReLU(el_j + er_i + t_k)                     eq. 16 and 19
+    α_ij = exp(e_ij) / Σ_k exp(e_ik)                        eq. 17
+    h_i  = Σ_j α_ij z_j                                     eq. 18, 20 (σ is the model's)
+
+where k is the tap through which i hears j. Splitting the paper's a·(z_i ‖ z_j) into
+er_i = a_d·z_i and el_j = a_s·z_j is exact, since a·(z_i ‖ z_j) = a_d·z_i + a_s·z_j for
+a = (a_d ‖ a_s). The position term b·Δζ_ij of eq. 19–21 has a home part, which takes one value
+per tap (the table t), and what plasticity adds, which is separable and therefore joins el and er.
+
+One call serves one level with one softmax over all groups that it is given: all three groups for
+the paper's joint softmax, one group at a time for typed relations. Taps that lead outside the
+picture do not exist, and every group keeps at least one tap at every node.
+
+Engines: ``reference`` (plain torch, shifted views; defines what is right), ``dgl`` (message
+passing with DGL's own functions on explicit edges), ``cpu`` (fused kernels in numba) and ``cuda``
+(fused kernels in Triton).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib import import_module
+
+import torch
+from torch import Tensor
+
+from ngat.attention.taps import SLOPE, TapGroup
+from ngat.errors import InputError, MissingDependency
+from ngat.graph import TAP_COUNT
+
+__all__ = [
+    "ENGINES",
+    "SLOPE",
+    "TapGroup",
+    "attend",
+    "attend_levels",
+    "attention_weights",
+    "resolve",
+]
+
+Engine = Callable[[Sequence[TapGroup], Tensor], Tensor]
+
+# Modules that define attend(groups, destination); loaded when first asked for.
+ENGINES = {
+    "reference": "ngat.attention.reference",
+    "dgl": "ngat.attention.message_passing",
+    "cpu": "ngat.attention.cpu",
+    "cuda": "ngat.attention.cuda",
+}
+
+
+def resolve(engine: str, like: Tensor) -> str:
+    """Name of the engine that serves ``like``: ``auto`` picks by device and what is installed.
+
+    Raises:
+        InputError: no engine has this name.
+    """
+    if engine == "auto":
+        fast = like.device.type  # the fast engines bear the names of their devices
+        return fast if fast in ENGINES and installed(fast) else "reference"
+    if engine not in ENGINES:
+        raise InputError(f"Unknown attention engine {engine!r}; known: auto, {', '.join(ENGINES)}.")
+    return engine
+
+
+@cache
+def installed(engine: str) -> bool:
+    """Whether what an engine needs can be loaded here."""
+    try:
+        import_module(ENGINES[engine])
+    except MissingDependency:
+        return False
+    return True
+
+
+def attend(groups: Sequence[TapGroup], destination: Tensor, engine: str = "auto") -> Tensor:
+    """Attention of one level's nodes over groups of taps, with one softmax over all of them.
+
+    Args:
+        groups: what the nodes hear, at most one group per relation.
+        destination: er, ``[B, heads, H_m, W_m]``.
+        engine: ``auto`` or a name in :data:`ENGINES`.
+
+    Returns:
+        ``[B, heads · D, H_m, W_m]``, differentiable in every input.
+
+    Raises:
+        InputError: shapes do not fit, the batch is empty, or the engine is unknown.
+        MissingDependency: the engine's package is not installed.
+    """
+    check(groups, destination)
+    name = resolve(engine, destination)
+    function: Engine = import_module(ENGINES[name]).attend
+    return function(groups, destination)
+
+
+def attend_levels(
+    softmaxes: Sequence[tuple[Sequence[TapGroup], Tensor]], engine: str = "auto"
+) -> list[Tensor]:
+    """:func:`attend` for several (groups, er) that hear the same sources, as levels do.
+
+    The result is that of one call for each. An engine may add up what reaches a source from
+    several levels while it is at it, which saves passes over memory.
+
+    Raises:
+        InputError: as :func:`attend`.
+        MissingDependency: as :func:`attend`.
+    """
+    if not softmaxes:
+        return []
+    for groups, destination in softmaxes:
+        check(groups, destination)
+    module = import_module(ENGINES[resolve(engine, softmaxes[0][1])])
+    if hasattr(module, "attend_levels"):
+        found: list[Tensor] = module.attend_levels(softmaxes)
+        return found
+    return [module.attend(groups, destination) for groups, destination in softmaxes]
+
+
+def attention_weights(groups: Sequence[TapGroup], destination: Tensor) -> Tensor:
+    """The coefficients α of eq. 17, ``[B, heads, taps, H_m, W_m]``; zero where no tap exists.
+
+    Taps stand in the order of ``groups``: a king group gives 9, children 4, a parent 1.
+    """
+    from ngat.attention.reference import coefficients
+
+    check(groups, destination)
+    return coefficients(groups, destination)
+
+
+def check(groups: Sequence[TapGroup], destination: Tensor) -> None:
+    """Refuse what no engine could serve, in one sentence.
+
+    Raises:
+        InputError: as :func:`attend`.
+    """
+    if destination.ndim != 4:
+        raise InputError(f"er must be [B, heads, H, W]; got shape {tuple(destination.shape)}.")
+    batch, heads, height, width = destination.shape
+    if destination.numel() == 0:
+        raise InputError(f"Attention over an empty batch or level: er is {(*destination.shape,)}.")
+    if not groups:
+        raise InputError("Attention needs at least one group of taps.")
+    relations = [group.relation for group in groups]
+    if len(set(relations)) < len(relations):
+        raise InputError(f"Each relation may appear once; got {', '.join(relations)}.")
+    source_sizes = {
+        "king": {(height, width)},
+        "child": {(2 * height - dy, 2 * width - dx) for dy in (0, 1) for dx in (0, 1)},
+        "parent": {((height + 1) // 2, (width + 1) // 2)},
+    }
+    for group in groups:
+        if group.relation not in TAP_COUNT:
+            raise InputError(f"Unknown relation {group.relation!r}; known: king, child, parent.")
+        size = tuple(group.source.shape[-2:])
+        if size not in source_sizes[group.relation]:
+            raise InputError(
+                f"Level sizes do not fit: {size} cannot be the {group.relation} level of "
+                f"{height} × {width} nodes."
+            )
+        if group.source.shape != (batch, heads, *size):
+            raise InputError(f"el of {group.relation} must be {(batch, heads, *size)}.")
+        values = group.values.shape
+        if values[0] != batch or values[1] % heads or tuple(values[2:]) != size:
+            raise InputError(
+                f"z of {group.relation} must be [{batch}, {heads} · D, {size[0]}, {size[1]}]; "
+                f"got {tuple(values)}."
+            )
+        if group.tap.shape != (heads, TAP_COUNT[group.relation]):
+            raise InputError(
+                f"t of {group.relation} must be {(heads, TAP_COUNT[group.relation])}; "
+                f"got {tuple(group.tap.shape)}."
+            )
+    if len({(group.values.shape[1], group.values.dtype) for group in groups}) > 1:
+        raise InputError("All groups need the same number of channels and the same dtype.")
+    if not torch.is_floating_point(destination):
+        raise InputError(f"Attention needs floating-point tensors; got {destination.dtype}.")
