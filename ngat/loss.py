@@ -1,0 +1,98 @@
+"""The losses (section 3.6, equations 22–25, figure 8).
+
+Targets are soft: a coarse node's is the share of nucleus among the pixels it covers. For such a
+target y, the focal loss below is the mean of eq. 23 over those pixels.
+
+The balanced loss (eq. 25) weighs a node by the field of eq. 24. That is a vector and the loss needs
+a scalar: the default takes its norm, with x and y measured inside the node's home cell. The loss is
+averaged within a level before the levels are weighted, so that the many base nodes do not drown
+the few coarse ones; "weighted higher for high levels of resolution", weights fall with m.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ngat.config import LossConfig
+from ngat.model import Output
+
+
+def binary_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """−(y log ŷ + (1 − y) log(1 − ŷ)) per node (eq. 22)."""
+    return F.binary_cross_entropy_with_logits(logits, y, reduction="none")
+
+
+def focal_loss(logits: Tensor, y: Tensor, gamma: float, alpha: float) -> Tensor:
+    """−α_t (1 − p_t)^γ log(p_t) per node (eq. 23); α_t is α for nuclei, 1 − α for background."""
+    p = torch.sigmoid(logits)
+    nucleus = alpha * (1 - p) ** gamma * F.softplus(-logits)  # softplus(−x) = −log σ(x)
+    background = (1 - alpha) * p**gamma * F.softplus(logits)
+    return y * nucleus + (1 - y) * background
+
+
+def field(x: Tensor, y: Tensor, z: Tensor, reading: str = "norm") -> Tensor:
+    """Scalar readings of ζ(n) (eq. 24) from coordinates in [0, 1].
+
+    The norm is √(sin²πy + z² cos²πy), since cos²πx + sin²πx = 1: it does not see x, is one in the
+    middle row of the cell and z at its upper and lower edge. The sum can be negative.
+    """
+    zeta_x = torch.cos(torch.pi * x) * torch.sin(torch.pi * y)
+    zeta_y = torch.sin(torch.pi * x) * torch.sin(torch.pi * y)
+    zeta_z = z * torch.cos(torch.pi * y)
+    if reading == "sum":
+        return zeta_x + zeta_y + zeta_z
+    return torch.sqrt(zeta_x**2 + zeta_y**2 + zeta_z**2)
+
+
+def field_of(output: Output, level: int, reading: str) -> Tensor:
+    """The field at a level's nodes, ``[B, 1, H_m, W_m]``; no gradient flows through it.
+
+    With a gradient, nodes would learn to flee to where their mistakes do not count.
+    """
+    positions, moves = output.positions[level].detach(), output.moves[level].detach()
+    z = positions[:, 2:]
+    if reading == "none":
+        return torch.ones_like(z)
+    if reading == "patch":
+        longer = 1.0 / (
+            2**0.5 * float(output.positions[0][0, 2, 0, 0])
+        )  # a base node has z = 1/(√2 L)
+        height, width = output.positions[0].shape[-2:]
+        return field(positions[:, :1] * longer / width, positions[:, 1:2] * longer / height, z)
+    return field(0.5 + moves[:, :1], 0.5 + moves[:, 1:2], z, reading)
+
+
+def loss_of(output: Output, config: LossConfig) -> tuple[Tensor, list[Tensor]]:
+    """The loss of a batch, and what each level contributes before its weight.
+
+    ``bce`` and ``focal`` look at the base nodes alone, as section 3.6 says of them; ``balanced`` is
+    eq. 25 over all levels.
+
+    Args:
+        output: of a forward pass with targets.
+
+    Returns:
+        a scalar, and the mean loss of every level.
+    """
+    assert output.targets is not None, "the loss needs targets: call the model with them"
+    per_level = []
+    for m, (logits, y) in enumerate(zip(output.logits, output.targets, strict=True)):
+        if config.kind == "bce":
+            nodes = binary_cross_entropy(logits, y)
+        else:
+            nodes = focal_loss(logits, y, config.gamma, config.alpha)
+        if config.kind == "balanced":
+            nodes = nodes * field_of(output, m, config.field)
+        valid = output.valid[m].to(nodes.dtype)
+        channels = (nodes * valid).sum((0, 2, 3)) / valid.sum().clamp(min=1)
+        weights = torch.full_like(channels, config.core_weight)
+        weights[0] = 1.0
+        per_level.append((channels * weights).sum() / weights.sum())
+        if config.kind != "balanced":
+            break
+    decay = [config.level_decay**m for m in range(len(per_level))]
+    total = sum(w * level for w, level in zip(decay, per_level, strict=True)) / sum(decay)
+    assert isinstance(total, Tensor)
+    return total, [level.detach() for level in per_level]
