@@ -1,0 +1,178 @@
+"""From node scores to nuclei: connected components, and the split of touching nuclei.
+
+The paper gives a threshold and counts objects, without saying how a mask becomes objects.
+*Components* is the least one can do. *Split* uses the network's second channel, the eroded
+interior ("core") of each nucleus: cores of touching nuclei do not touch, so each core seeds one
+nucleus and a watershed inside the mask gives every pixel to a seed. Neighbours share an edge here
+(4-connectivity): nuclei that meet at a corner only are two.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+from skimage.segmentation import watershed
+
+from ngat.errors import InputError
+
+Labels = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.floating]
+
+# No nucleus annotated in the challenge's training set is smaller than about twenty pixels.
+MIN_AREA = 16
+# Smaller specks of core are not seeds. Real masks and real cores give back an average F1 of .977
+# with it and .972 without: an indented nucleus has a core in several pieces.
+MIN_SEED = 4
+# Depth at which the core begins, as a share of the nucleus' largest depth.
+CORE_DEPTH = 0.4
+
+
+def components(
+    probability: Floats,
+    threshold: float = 0.5,
+    min_area: int = MIN_AREA,
+    max_hole: int = 0,
+) -> Labels:
+    """Connected components of the thresholded mask.
+
+    Args:
+        probability: ``[H, W]`` in [0, 1].
+        threshold: a pixel is foreground where ``probability > threshold``.
+        min_area: smaller components (pixels) are dropped.
+        max_hole: patches of background of up to so many pixels are filled first; 0 fills none.
+
+    Returns:
+        ``int32 [H, W]``, 1 ... n in reading order.
+    """
+    mask = _mask(probability, threshold, max_hole)
+    labels, _ = ndimage.label(mask)
+    return _drop_small(labels, min_area)
+
+
+def split(
+    probability: Floats,
+    core: Floats,
+    threshold: float = 0.5,
+    core_threshold: float = 0.5,
+    min_area: int = MIN_AREA,
+    min_seed: int = MIN_SEED,
+    max_hole: int = 0,
+    landscape: Literal["distance", "probability"] = "distance",
+) -> Labels:
+    """Components, divided where several cores lie in one component.
+
+    No nucleus is lost: a component without a seed stays one nucleus, and the nuclei together cover
+    what :func:`components` covers. A seed that would win fewer than ``min_area`` pixels is
+    withdrawn and its pixels go to its neighbours.
+
+    Args:
+        probability: ``[H, W]``, foreground.
+        core: ``[H, W]``, interior (:func:`core_of` is its training target).
+        threshold: as in :func:`components`.
+        core_threshold: a seed is a component of ``core > core_threshold`` inside the mask.
+        min_area: smaller components are dropped, and no seed may win less.
+        max_hole: as in :func:`components`.
+        min_seed: smaller seeds (pixels) are ignored.
+        landscape: what the watershed floods: the depth below the mask's edge, or the probability.
+
+    Returns:
+        ``int32 [H, W]``, 1 ... n.
+    """
+    probability, core = np.asarray(probability), np.asarray(core)
+    if probability.shape != core.shape:
+        raise InputError(f"foreground is {probability.shape} and core {core.shape}; sizes differ.")
+    whole = components(probability, threshold, min_area, max_hole)
+    mask = whole > 0
+    if not mask.any():
+        return whole
+    if landscape == "distance":
+        height = -_distance(mask)
+    elif landscape == "probability":
+        height = -probability.astype(np.float64)
+    else:
+        raise InputError(f"unknown landscape {landscape!r}; choose distance or probability.")
+    seeds, _ = ndimage.label((core > core_threshold) & mask)
+    seeds = _drop_small(seeds, min_seed)
+    labels = _flood(height, seeds, whole)
+    # Withdrawing a seed may shift the ties between others, so look again; each round withdraws one
+    # at least, and a component without seeds is one nucleus and large enough.
+    while (small := _smaller(labels, min_area)).any():
+        seeds = np.where(small[labels], 0, seeds)
+        labels = _flood(height, seeds, whole)
+    return _drop_small(labels, 1)
+
+
+def core_of(labels: npt.NDArray[np.integer], depth: float = CORE_DEPTH) -> npt.NDArray[np.bool_]:
+    """The interior of each nucleus: deeper than ``depth`` times its own largest depth.
+
+    Depth is the distance from a pixel's centre to the edge of its *own* nucleus, whether background
+    or another nucleus lies beyond. The picture's border is no edge: a nucleus cut by it goes on
+    outside. The deepest pixel of every nucleus is in its core.
+
+    Returns:
+        ``bool [H, W]``.
+    """
+    labels = np.asarray(labels)
+    inside = labels > 0
+    if not inside.any():
+        return inside
+    # One transform for the whole picture is enough: a staircase of pixels from here to another
+    # nucleus leaves the own one through an outermost pixel, which is no farther away.
+    outermost = np.zeros(labels.shape, dtype=bool)
+    for axis in (0, 1):
+        a = np.moveaxis(labels, axis, 0)
+        edge = np.moveaxis(outermost, axis, 0)
+        differs = a[1:] != a[:-1]
+        edge[1:] |= differs
+        edge[:-1] |= differs
+    # An outermost pixel's centre is half a pixel away from the crack that is the edge.
+    distance = _distance(~outermost) + 0.5
+    index = labels.astype(np.int64)
+    deepest = np.zeros(int(index.max()) + 1)
+    np.maximum.at(deepest, index[inside], distance[inside])
+    return inside & (distance > depth * deepest[index])
+
+
+def _mask(probability: Floats, threshold: float, max_hole: int) -> npt.NDArray[np.bool_]:
+    probability = np.asarray(probability)
+    if probability.ndim != 2:
+        raise InputError(f"a probability map has two dimensions, not {probability.ndim}.")
+    if np.isnan(probability).any():
+        raise InputError("the probability map holds NaN; the network's output cannot be used.")
+    mask = probability > threshold
+    if max_hole:
+        background, _ = ndimage.label(~mask)
+        mask |= _smaller(background, max_hole + 1)[background]
+    return mask
+
+
+def _distance(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Euclidean distance to the nearest False pixel; 1 everywhere if there is none."""
+    return np.ones(mask.shape) if mask.all() else ndimage.distance_transform_edt(mask)
+
+
+def _flood(height: npt.NDArray[np.float64], seeds: Labels, whole: Labels) -> Labels:
+    """Watershed inside ``whole``; a component that holds no seed becomes its own seed."""
+    seeded = np.zeros(int(whole.max()) + 1, dtype=bool)
+    seeded[whole[seeds > 0]] = True
+    unseeded = (whole > 0) & ~seeded[whole]
+    markers = np.where(unseeded, whole + seeds.max(), seeds)
+    return watershed(height, markers, mask=whole > 0).astype(np.int32)
+
+
+def _smaller(labels: npt.NDArray[np.integer], min_area: int) -> npt.NDArray[np.bool_]:
+    """For every label that occurs: has it fewer than ``min_area`` pixels? Background never has."""
+    areas = np.bincount(labels.ravel(), minlength=1)
+    small = (areas > 0) & (areas < min_area)
+    small[0] = False
+    return small
+
+
+def _drop_small(labels: npt.NDArray[np.integer], min_area: int) -> Labels:
+    """The labels with at least ``min_area`` pixels, renumbered 1 ... n."""
+    keep = np.bincount(labels.ravel(), minlength=1) >= max(min_area, 1)
+    keep[0] = False
+    return (np.cumsum(keep) * keep)[labels].astype(np.int32)

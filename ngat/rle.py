@@ -1,0 +1,118 @@
+"""The challenge's run-length encoding of a mask.
+
+``"start length start length …"``: pixels are numbered down the columns, from 1, so that pixel
+(row, column) of a mask of height H is number column · H + row + 1. A run goes on into the next
+column. An empty string is an empty mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ngat.errors import InputError
+
+
+def encode(mask: npt.ArrayLike) -> str:
+    """Runs of a mask ``[H, W]`` (non-zero is inside), ascending and as long as can be."""
+    inside = np.asarray(mask)
+    if inside.ndim != 2:
+        raise InputError(f"a mask has two axes, this one has {inside.ndim}; pass one nucleus.")
+    column_major = (inside != 0).ravel(order="F").astype(np.int8)
+    steps = np.flatnonzero(np.diff(column_major, prepend=0, append=0))
+    starts, stops = steps[::2], steps[1::2]
+    pairs = np.stack([starts + 1, stops - starts], axis=1)
+    return " ".join(map(str, pairs.ravel()))
+
+
+def pixels(
+    runs: str, height: int, width: int, *, name: str = "run-length encoding"
+) -> npt.NDArray[np.int64]:
+    """Pixels of the runs as ascending row-major numbers from 0: row · W + column.
+
+    Raises:
+        InputError: an odd number of values, a value that is no whole number, a run outside
+            ``height`` × ``width``, or runs that overlap. The sentence starts with ``name``.
+    """
+    words = runs.split()
+    if len(words) % 2:
+        raise InputError(
+            f"{name}: {len(words)} values, an odd number, but runs are pairs of start and "
+            "length; get the file again."
+        )
+    # isdecimal alone takes other scripts' digits; a longer number than 12 digits is no pixel.
+    bad = next((w for w in words if not (w.isascii() and w.isdecimal() and len(w) <= 12)), None)
+    if bad is not None:
+        raise InputError(
+            f"{name}: {bad[:20]!r} is not a whole number of pixels; get the file again."
+        )
+    numbers = np.array([int(w) for w in words], dtype=np.int64)
+    starts, lengths = numbers[::2] - 1, numbers[1::2]
+    order = np.argsort(starts, kind="stable")
+    starts, lengths = starts[order], lengths[order]
+    stops = starts + lengths
+    wrong = (starts < 0) | (lengths < 1) | (stops > height * width)
+    if wrong.any():
+        first = int(np.argmax(wrong))
+        raise InputError(
+            f"{name}: run '{starts[first] + 1} {lengths[first]}' leaves the picture of "
+            f"{height} x {width} pixels; get the file again."
+        )
+    overlaps = starts[1:] < stops[:-1]
+    if overlaps.any():
+        first = int(np.argmax(overlaps))
+        raise InputError(
+            f"{name}: runs overlap at pixel {starts[first + 1] + 1}; get the file again."
+        )
+    # One ramp per run: repeat each start, add the place inside the run.
+    before = np.cumsum(lengths) - lengths
+    column_major = np.repeat(starts - before, lengths) + np.arange(lengths.sum())
+    columns, rows = np.divmod(column_major, max(height, 1))
+    return np.sort(rows * width + columns)
+
+
+def decode(
+    runs: str, height: int, width: int, *, name: str = "run-length encoding"
+) -> npt.NDArray[np.bool_]:
+    """The mask ``bool [H, W]`` of the runs; raises like :func:`pixels`."""
+    mask = np.zeros(height * width, dtype=bool)
+    mask[pixels(runs, height, width, name=name)] = True
+    return mask.reshape(height, width)
+
+
+def encode_labels(labels: npt.ArrayLike) -> list[str]:
+    """Runs of every nucleus of a label image ``[H, W]`` (0 = background), by ascending label."""
+    image = np.asarray(labels)
+    if image.ndim != 2:
+        raise InputError(f"a label image has two axes, this one has {image.ndim}; pass one image.")
+    column_major = image.ravel(order="F")
+    # Cut wherever the label changes, then deal the pieces to their labels.
+    starts = np.flatnonzero(np.diff(column_major, prepend=0) != 0)
+    lengths = np.diff(starts, append=column_major.size)
+    runs: dict[int, list[str]] = {}
+    for owner, start, length in zip(column_major[starts], starts, lengths, strict=True):
+        if owner:
+            runs.setdefault(int(owner), []).append(f"{start + 1} {length}")
+    return [" ".join(runs[label]) for label in sorted(runs)]
+
+
+def decode_labels(
+    runs: Sequence[str], height: int, width: int, *, name: str = "run-length encoding"
+) -> npt.NDArray[np.int32]:
+    """Label image ``[H, W]`` of one encoding per nucleus, numbered 1 … n in the order given.
+
+    Raises:
+        InputError: as :func:`pixels`, an empty nucleus, or two that share a pixel.
+    """
+    labels = np.zeros(height * width, dtype=np.int32)
+    for number, nucleus in enumerate(runs, start=1):
+        inside = pixels(nucleus, height, width, name=name)
+        if not inside.size:
+            raise InputError(f"{name}: nucleus {number} is empty; get the file again.")
+        below = labels[inside].max()
+        if below:
+            raise InputError(f"{name}: nuclei {below} and {number} overlap; get the file again.")
+        labels[inside] = number
+    return labels.reshape(height, width)
