@@ -1,0 +1,56 @@
+"""Every data set behind one door: :func:`load` gives pictures with their annotated nuclei."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+from ngat.data.sample import TYPES, Sample, fingerprint
+from ngat.data.store import Masks
+from ngat.errors import InputError
+
+__all__ = ["DATA", "TYPES", "Masks", "Sample", "fingerprint", "load"]
+
+DATA = ("synthetic", "dsb2018", "rings")
+
+
+def load(
+    data: str,
+    split: str,
+    *,
+    root: Path | str = Path("data"),
+    seed: int = 0,
+    limit: int | None = None,
+    masks: Masks = "published",
+    progress: bool = True,
+) -> list[Sample]:
+    """Load one split of a data set.
+
+    Args:
+        data: ``synthetic`` or ``rings``, drawn by ``seed``, or ``dsb2018``, read from ``root``.
+        split: ``train``, ``val`` or ``test``; of dsb2018 also ``stage2``, if the store holds it.
+        root: folder with ``split.csv``, ``image_types.csv`` and ``dsb2018/store.zip``.
+        limit: only the first so many pictures; small limits show every type.
+        masks: ``corrected`` takes the community's corrections where dsb2018 has them.
+        progress: show a bar on a terminal.
+
+    Raises:
+        InputError: unknown name, a bad limit, or files that are missing or damaged.
+    """
+    if limit is not None and limit < 1:
+        raise InputError(f"limit {limit} is too small; take at least one picture.")
+    if masks not in get_args(Masks):
+        raise InputError(f"masks {masks!r} are unknown; choose {' or '.join(get_args(Masks))}.")
+    if data == "synthetic":
+        from ngat.data.synthetic import load_synthetic
+
+        return load_synthetic(split, seed=seed, limit=limit)
+    if data == "rings":
+        from ngat.data.rings import load_rings
+
+        return load_rings(split, seed=seed, limit=limit)
+    if data == "dsb2018":
+        from ngat.data.companion import load_dsb2018
+
+        return load_dsb2018(split, Path(root), limit=limit, masks=masks, progress=progress)
+    raise InputError(f"data {data!r} are unknown; choose one of {', '.join(DATA)}.")

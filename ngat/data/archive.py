@@ -1,0 +1,179 @@
+"""The published layout ``<id>/images/*.png``, ``<id>/masks/*.png``, from a zip or a folder.
+
+A zip is read in place, never unpacked; names that would leave its folder are refused all the
+same, since such a file was not made by the publisher.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ngat.errors import InputError
+
+# Far above anything published: the largest picture takes 2 MB, all of stage 2 less than 1 GB.
+MAX_FILE_BYTES = 64 * 2**20
+MAX_TOTAL_BYTES = 8 * 2**30
+MAX_FILES = 200_000
+
+_ID = re.compile(r"[0-9A-Za-z_-]{1,100}")
+
+
+@dataclass(frozen=True)
+class Archive:
+    """What one archive holds.
+
+    Attributes:
+        name: file or folder, as messages name it.
+        path: where it lies.
+        images: picture files by image id.
+        masks: mask files by image id, sorted; empty where a mask folder holds none.
+        read: bytes of one of these files.
+    """
+
+    name: str
+    path: Path
+    read: Callable[[str], bytes]
+    images: dict[str, list[str]] = field(default_factory=dict)
+    masks: dict[str, list[str]] = field(default_factory=dict)
+
+    def image(self, image_id: str) -> str:
+        """The one picture file of an image."""
+        files = self.images.get(image_id, [])
+        if len(files) != 1:
+            raise InputError(
+                f"{self.name}: {image_id}/images holds {len(files)} pictures instead of 1; "
+                "get the archive again."
+            )
+        return files[0]
+
+
+def locate(source: Path, stem: str) -> Path | None:
+    """``source/stem.zip`` (preferred) or the folder ``source/stem``, if either is there."""
+    for path in (source / f"{stem}.zip", source / stem):
+        if path.exists():
+            return path
+    return None
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Archive]:
+    """List an archive and keep it open for reading.
+
+    Raises:
+        InputError: no zip, a truncated or damaged one, one with unsafe names or absurd sizes.
+    """
+    if path.is_dir():
+        yield _folder(path)
+        return
+    try:
+        file = zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise InputError(
+            f"{path.name}: not a whole zip file ({error}); download it again."
+        ) from error
+    with file:
+        yield _zip(path, file)
+
+
+def _zip(path: Path, file: zipfile.ZipFile) -> Archive:
+    entries = {entry.filename: entry for entry in file.infolist()}
+    _check_entries(path.name, file.infolist())
+
+    def read(name: str) -> bytes:
+        try:
+            with file.open(entries[name]) as stream:
+                return stream.read(MAX_FILE_BYTES)
+        except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+            raise InputError(
+                f"{path.name}: {name} is damaged ({error}); download the archive again."
+            ) from error
+
+    archive = Archive(path.name, path, read)
+    for name in entries:
+        _place(archive, name, name.split("/"))
+    _sort(archive)
+    return archive
+
+
+def _check_entries(name: str, entries: list[zipfile.ZipInfo]) -> None:
+    if len(entries) > MAX_FILES or sum(e.file_size for e in entries) > MAX_TOTAL_BYTES:
+        raise InputError(
+            f"{name}: unpacks to far more than the published archive; download it again."
+        )
+    seen = set()
+    for entry in entries:
+        shown = entry.filename[:120]
+        # zipfile cuts a name at NUL and turns the platform's separator into "/".
+        names = {entry.filename, entry.orig_filename}
+        if any(_unsafe(n) for n in names) or stat.S_ISLNK(entry.external_attr >> 16):
+            raise InputError(
+                f"{name}: entry {shown!r} points outside its folder; this is not the published "
+                "archive, download it from the official site."
+            )
+        if entry.file_size > MAX_FILE_BYTES:
+            raise InputError(
+                f"{name}: entry {shown!r} unpacks to {entry.file_size} bytes; this is not the "
+                "published archive, download it from the official site."
+            )
+        if entry.filename in seen:
+            raise InputError(f"{name}: entry {shown!r} is there twice; download the archive again.")
+        seen.add(entry.filename)
+
+
+def _unsafe(name: str) -> bool:
+    return (
+        name.startswith("/")
+        or "\\" in name
+        or "\0" in name
+        or re.match("[A-Za-z]:", name) is not None
+        or ".." in name.split("/")
+    )
+
+
+def _folder(path: Path) -> Archive:
+    def read(name: str) -> bytes:
+        try:
+            if (path / name).stat().st_size > MAX_FILE_BYTES:
+                raise InputError(f"{path.name}/{name}: too large for a picture; get it again.")
+            return (path / name).read_bytes()
+        except OSError as error:
+            raise InputError(
+                f"{path.name}/{name}: cannot be read ({error.strerror}); check the file."
+            ) from error
+
+    archive = Archive(path.name, path, read)
+    for folder, folders, files in os.walk(path):
+        inner = Path(folder).relative_to(path)
+        for name in [f"{folder}/" for folder in folders] + files:
+            relative = (inner / name).as_posix() + ("/" if name.endswith("/") else "")
+            _place(archive, relative, relative.split("/"))
+    _sort(archive)
+    return archive
+
+
+def _place(archive: Archive, name: str, parts: list[str]) -> None:
+    """File an entry ``…/<id>/images|masks/<file>`` under its image; pass over all others."""
+    if len(parts) < 3 or parts[0] == "__MACOSX" or parts[-1].startswith("."):
+        return
+    image_id, kind, file = parts[-3:]
+    shelf = {"images": archive.images, "masks": archive.masks}.get(kind)
+    if shelf is None:
+        return
+    if not _ID.fullmatch(image_id):
+        raise InputError(f"{archive.name}: {image_id[:120]!r} is no image id; get it again.")
+    files = shelf.setdefault(image_id, [])
+    if file:  # The name of a folder ends with "/", so that its last part is empty.
+        files.append(name)
+
+
+def _sort(archive: Archive) -> None:
+    for files in archive.masks.values():
+        files.sort()

@@ -1,0 +1,284 @@
+"""The 2018 Data Science Bowl (BBBC038) as the Broad Institute publishes it: read, verified, stored.
+
+Files, each zip or an unpacked folder of the same name:
+
+- ``stage1_train.zip``: 670 pictures and 29,461 masks;
+- ``stage1_test.zip`` with ``stage1_solution.csv``: 65 pictures and 4,152 masks;
+- ``stage1_train_fixes.zip`` (optional): the community's corrected masks of 664 training pictures;
+- ``stage2_test_final.zip`` with ``stage2_solution_final.csv`` (optional): about 3,000 pictures, of
+  which the 106 are read whose ``Usage`` is not ``Ignored``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ngat import rle
+from ngat.data import archive, store
+from ngat.data.annotation import Merged, merge
+from ngat.data.archive import Archive
+from ngat.data.picture import decode_mask, decode_picture
+from ngat.errors import InputError
+from ngat.files import sha256
+from ngat.progress import track
+
+TRAIN, FIXES = "stage1_train", "stage1_train_fixes"
+# Pictures and the table that annotates them.
+TABLES = {"stage1_test": "stage1_solution.csv", "stage2_test_final": "stage2_solution_final.csv"}
+
+Labels = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a part holds; None where nothing is demanded."""
+
+    images: int | None
+    masks: int | None
+    overlaps: int | None
+
+
+# Counted in the published files. Six pairs of corrected masks share one or two pixels each; the
+# community's file has no fixed version (the one counted held 664 and 28,986). Of stage 2 only the
+# number of scored pictures is known here.
+PUBLISHED: dict[str, Counts] = {
+    TRAIN: Counts(670, 29461, 0),
+    FIXES: Counts(None, None, 6),
+    "stage1_test": Counts(65, 4152, 0),
+    "stage2_test_final": Counts(106, None, None),
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What :func:`prepare` found and wrote: counts per part, files and their SHA-256."""
+
+    path: Path
+    bytes: int
+    seconds: float
+    counts: dict[str, Counts]
+    files: dict[str, str]
+
+    def __str__(self) -> str:
+        lines = [
+            f"{part}: {c.images} images, {c.masks} masks, {c.overlaps} overlapping pairs"
+            for part, c in self.counts.items()
+        ]
+        lines.append(f"{self.path}: {self.bytes / 1e6:.1f} MB in {self.seconds:.0f} s")
+        return "\n".join(lines)
+
+
+def prepare(
+    source: Path | str,
+    out: Path | str = Path("data/dsb2018"),
+    *,
+    expected: Mapping[str, Counts] = PUBLISHED,
+    progress: bool = True,
+) -> Report:
+    """Read all published files in ``source``, verify them and write the compact store in ``out``.
+
+    Args:
+        expected: what each part must hold; a part that is not named is taken as it is.
+
+    Raises:
+        InputError: a file is missing, damaged, hostile or not the published one; ``out`` cannot be
+            written. Nothing is written then, and an older store stays as it was.
+    """
+    start = time.perf_counter()
+    source, out = Path(source), Path(out)
+    if not source.is_dir():
+        raise InputError(f"{source}: no such folder; name the one that holds {TRAIN}.zip.")
+    tally = _Tally(expected)
+    about: dict[str, Any] = {}
+    path = store.write(out, _entries(source, tally, about, progress), about)
+    return Report(
+        path, path.stat().st_size, time.perf_counter() - start, tally.counts(), about["files"]
+    )
+
+
+def _entries(
+    source: Path, tally: _Tally, about: dict[str, Any], progress: bool
+) -> Iterator[store.Entry]:
+    with ExitStack() as stack:
+        parts: dict[str, Archive] = {}
+        for part in (TRAIN, FIXES, *TABLES):
+            path = archive.locate(source, part)
+            if path is not None:
+                parts[part] = stack.enter_context(archive.opened(path))
+        if TRAIN not in parts:
+            raise _missing(source, TRAIN)
+        tables = {part: _table(source, name, part, parts) for part, name in TABLES.items()}
+        fixes = parts.get(FIXES)
+        strangers = sorted(set(fixes.masks) - set(parts[TRAIN].images)) if fixes else []
+        if fixes and strangers:
+            raise InputError(
+                f"{fixes.name}: corrects {strangers[0]}, which {parts[TRAIN].name} does not "
+                "hold; get both files again."
+            )
+        total = len(parts[TRAIN].images) + sum(len(t) for t in tables.values())
+        pictures = (
+            entry
+            for group in (
+                _training(parts[TRAIN], fixes, tally),
+                *(
+                    _tabled(parts[part], tables[part], part, tally)
+                    for part in parts
+                    if part in TABLES
+                ),
+            )
+            for entry in group
+        )
+        yield from track(pictures, "Preparing pictures", total=total, progress=progress)
+        tally.check({part: a.name for part, a in parts.items()})
+        files = [a.path for a in parts.values()]
+        files += [source / TABLES[part] for part in parts if part in TABLES]
+        about["files"] = {p.name: sha256(p) for p in files if p.is_file()}
+        about["masks_overlap"] = "a pixel of several masks belongs to the smallest of them"
+
+
+class _Tally:
+    """Counts what was read and compares it with what must be there."""
+
+    def __init__(self, expected: Mapping[str, Counts]) -> None:
+        self.expected = expected
+        self.found: dict[str, list[int]] = {}
+
+    def add(self, part: str, masks: int, merged: Merged, name: str) -> Labels:
+        """Note one annotated picture; give back its labels."""
+        overlaps = getattr(self.expected.get(part), "overlaps", None)
+        if merged.hidden and overlaps is not None:
+            raise InputError(
+                f"{name}: {merged.hidden} masks are covered by others; get the file again."
+            )
+        found = self.found.setdefault(part, [0, 0, 0])
+        for place, value in enumerate((1, masks, merged.overlaps)):
+            found[place] += value
+        if overlaps is not None and found[2] > overlaps:
+            raise InputError(
+                f"{name}: masks overlap, in all {found[2]} pairs where {overlaps} are known; "
+                "get the file again."
+            )
+        return merged.labels
+
+    def counts(self) -> dict[str, Counts]:
+        return {part: Counts(*found) for part, found in self.found.items()}
+
+    def check(self, names: Mapping[str, str]) -> None:
+        for part, counts in self.counts().items():
+            wanted = self.expected.get(part)
+            if wanted is None:
+                continue
+            for what in ("images", "masks"):
+                found, demanded = getattr(counts, what), getattr(wanted, what)
+                if demanded is not None and found != demanded:
+                    raise InputError(
+                        f"{names[part]}: {found} {what} where {demanded} are published; "
+                        "download it again."
+                    )
+
+
+def _training(train: Archive, fixes: Archive | None, tally: _Tally) -> Iterator[store.Entry]:
+    for image_id in sorted(set(train.images) | set(train.masks)):
+        file = train.image(image_id)
+        image = decode_picture(train.read(file), f"{train.name}: {file}")
+        published = _masks(train, image_id, image, TRAIN, tally)
+        corrected = None
+        if fixes and image_id in fixes.masks:
+            corrected = _masks(fixes, image_id, image, FIXES, tally)
+        yield store.Entry(image_id, TRAIN, image, published, corrected)
+
+
+def _masks(
+    source: Archive, image_id: str, image: npt.NDArray[np.uint8], part: str, tally: _Tally
+) -> Labels:
+    files = source.masks.get(image_id, [])
+    if not files:
+        raise InputError(
+            f"{source.name}: {image_id}/masks is empty, but every picture has nuclei; "
+            "get the archive again."
+        )
+    height, width = image.shape[:2]
+    masks = []
+    for file in files:
+        size, pixels = decode_mask(source.read(file), f"{source.name}: {file}")
+        if size != (height, width):
+            raise InputError(
+                f"{source.name}: {file} has {size[0]} x {size[1]} pixels, its picture "
+                f"{height} x {width}; get the archive again."
+            )
+        masks.append(pixels)
+    name = f"{source.name}: {image_id}/masks"
+    return tally.add(part, len(masks), merge(masks, height, width), name)
+
+
+def _tabled(
+    pictures: Archive, table: dict[str, pd.DataFrame], part: str, tally: _Tally
+) -> Iterator[store.Entry]:
+    for image_id, rows in sorted(table.items()):
+        file = pictures.image(image_id)
+        image = decode_picture(pictures.read(file), f"{pictures.name}: {file}")
+        height, width = image.shape[:2]
+        masks = []
+        for line, runs, *size in rows[["Line", "EncodedPixels", "Height", "Width"]].itertuples(
+            index=False
+        ):
+            name = f"{TABLES[part]}: line {line}"
+            if size != [str(height), str(width)]:
+                raise InputError(
+                    f"{name} says {size[0]} x {size[1]} pixels, {file} has {height} x {width}; "
+                    "get both files again."
+                )
+            masks.append(rle.pixels(runs, height, width, name=name))
+            if not masks[-1].size:
+                raise InputError(f"{name}: the mask is empty; get the file again.")
+        name = f"{TABLES[part]}: {image_id}"
+        labels = tally.add(part, len(masks), merge(masks, height, width), name)
+        yield store.Entry(image_id, part, image, labels)
+
+
+def _table(
+    source: Path, name: str, part: str, parts: Mapping[str, Archive]
+) -> dict[str, pd.DataFrame]:
+    """Scored rows by image id, with their line in the file; nothing for an absent optional part."""
+    path = source / name
+    if part not in parts and (part == "stage1_test" or path.exists()):
+        raise _missing(source, part)
+    if part not in parts:
+        return {}
+    columns = ["ImageId", "EncodedPixels", "Height", "Width", "Usage"]
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{path}: the masks of {part} are missing; download the file from BBBC038."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a readable CSV file; download it again.") from error
+    if not set(columns) <= set(table.columns):
+        raise InputError(f"{path}: the columns are not {','.join(columns)}; download it again.")
+    table["Line"] = np.arange(2, len(table) + 2)
+    table = table[table["Usage"].str.strip().str.lower() != "ignored"]
+    scored = {str(image_id): rows for image_id, rows in table.groupby("ImageId")}
+    missing = sorted(set(scored) - set(parts[part].images))
+    if missing:
+        raise InputError(
+            f"{parts[part].name}: the picture {missing[0]} of {name} is missing "
+            f"({len(missing)} in all); download the archive again."
+        )
+    return scored
+
+
+def _missing(source: Path, part: str) -> InputError:
+    return InputError(
+        f"{source}: {part}.zip is missing; download it from BBBC038 or run: "
+        "ngat data prepare --download"
+    )

@@ -1,0 +1,204 @@
+"""Image types, and the companion split that stands in for the challenge's stage 2.
+
+``data/image_types.csv`` says, for each picture, its type and its group: crops of one parent share a
+group, and a group never straddles a split. The challenge publishes neither; the table is a
+reconstruction (types as counted by Caicedo et al. 2019, Nature Methods 16:1247).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from ngat.data.sample import TYPES
+from ngat.data.store import Store
+from ngat.errors import InputError
+from ngat.files import replacing
+
+TYPES_COLUMNS = ["split", "image_id", "height", "width", "type", "group"]
+SPLIT_COLUMNS = ["split", "image_id", "source", "type", "group", "image_sha256", "published_sha256"]
+SPLITS = ("train", "val", "test")
+
+# Pictures per type, in the order of TYPES, counted in the published table of types.
+PUBLISHED = {
+    "stage1_train": (455, 104, 4, 91, 16),
+    "stage1_test": (53, 8, 4, 0, 0),
+}
+# The challenge publishes no types for stage 2. Whoever knows them adds rows of this part.
+STAGE2 = "stage2_test_final"
+
+# The test set: stage 2's composition, with the 4 pink-and-purple pictures there are instead of 5,
+# and 4 grayscale ones instead of 1, because one picture says nothing.
+TEST = dict(zip(TYPES, (72, 16, 4, 12, 4), strict=True))
+VAL_SHARE = 0.1
+# All 4 pink-and-purple training pictures come from one parent: they are needed for training.
+ONLY_TRAIN = ("pink_and_purple_tissue",)
+
+
+def read_types(path: Path | str) -> pd.DataFrame:
+    """Read and validate a table of types.
+
+    Raises:
+        InputError: unreadable, wrong columns, values or counts, a picture twice, or a group of
+            several types or sources.
+    """
+    table = _read(path, TYPES_COLUMNS, "get it from the project's repository")
+
+    def demand(good: pd.Series, what: str) -> None:
+        if not good.all():
+            line = int((~good).to_numpy().argmax()) + 2
+            raise InputError(f"{path}: line {line}: {what}; get the file again.")
+
+    demand(table.split.isin([*PUBLISHED, STAGE2]), "unknown split")
+    demand(table.image_id.str.fullmatch("[0-9a-f]{64}"), "not an image id of 64 hex digits")
+    demand(~table.image_id.duplicated(), "the picture is there twice")
+    demand(table.type.isin(TYPES), f"the type is none of {', '.join(TYPES)}")
+    demand(table.group.str.len() > 0, "no group")
+    for column in ("height", "width"):
+        demand(table[column].str.fullmatch("[1-9][0-9]{0,4}"), f"{column} is no size in pixels")
+        table[column] = table[column].astype(int)
+    for column in ("split", "type"):
+        several = table.groupby("group")[column].transform("nunique")
+        demand(several == 1, f"the group has more than one {column}")
+    for part, counts in PUBLISHED.items():
+        of_type = table[table.split == part].type.value_counts()
+        for kind, count in zip(TYPES, counts, strict=True):
+            if of_type.get(kind, 0) != count:
+                raise InputError(
+                    f"{path}: {of_type.get(kind, 0)} pictures of {part} are {kind} where {count} "
+                    "are published; get the file again."
+                )
+    return table
+
+
+def write_types(source_csv: Path | str, out_csv: Path | str = Path("data/image_types.csv")) -> int:
+    """Copy a validated table of types, sorted; give back the number of pictures."""
+    table = read_types(source_csv).sort_values(["split", "image_id"])
+    _write(table[TYPES_COLUMNS], out_csv)
+    return len(table)
+
+
+def assign(types: pd.DataFrame, *, seed: int = 0) -> pd.Series:
+    """Deal the pictures of stage 1 to train, val and test; index and values by image id.
+
+    Type by type, whole groups are drawn in an order shuffled by ``seed``: first for *test*, until
+    it holds exactly :data:`TEST` (with the 65 stage-1 test pictures), then a tenth of the rest for
+    *val*; what remains is *train*. The same seed gives the same split on every platform.
+    """
+    stage1 = types[types.split.isin(PUBLISHED)]
+    chosen = pd.Series("train", index=pd.Index(stage1.image_id), name="split")
+    given = stage1.split == "stage1_test"
+    chosen[stage1.image_id[given]] = "test"
+    for kind in TYPES:
+        pool = stage1[~given & (stage1.type == kind)]
+        sizes = pool.group.value_counts().to_dict()
+        test = draw(sizes, TEST[kind] - int((given & (stage1.type == kind)).sum()), seed)
+        rest = {group: size for group, size in sizes.items() if group not in test}
+        share = 0 if kind in ONLY_TRAIN else round(VAL_SHARE * sum(rest.values()))
+        val = draw(rest, share, seed)
+        chosen[pool.image_id[pool.group.isin(test)]] = "test"
+        chosen[pool.image_id[pool.group.isin(val)]] = "val"
+    return chosen
+
+
+def draw(sizes: dict[str, int], target: int, seed: int) -> set[str]:
+    """Groups whose sizes sum to ``target`` exactly, the first such set in a shuffled order.
+
+    Raises:
+        InputError: no set of groups sums to ``target``.
+    """
+    order = sorted(sizes, key=lambda group: _ticket(seed, group))
+    # reachable[i]: the sums that groups i, i + 1, … can still make.
+    reachable = [{0}]
+    for group in reversed(order):
+        reachable.append(reachable[-1] | {s + sizes[group] for s in reachable[-1]})
+    reachable.reverse()
+    if target not in reachable[0]:
+        raise InputError(f"no choice of whole groups holds exactly {target} pictures.")
+    taken = set()
+    for place, group in enumerate(order):
+        if target - sizes[group] in reachable[place + 1]:
+            taken.add(group)
+            target -= sizes[group]
+    return taken
+
+
+def _ticket(seed: int, group: str) -> str:
+    # Random generators may change their streams between versions; a hash does not.
+    return hashlib.sha256(f"{seed} {group}".encode()).hexdigest()
+
+
+def write_split(
+    types_csv: Path | str = Path("data/image_types.csv"),
+    store_folder: Path | str = Path("data/dsb2018"),
+    out_csv: Path | str = Path("data/split.csv"),
+    *,
+    seed: int = 0,
+) -> dict[str, int]:
+    """Write the companion split with content hashes; give back the number of pictures per split.
+
+    Raises:
+        InputError: the types are invalid, the store is missing or holds other pictures.
+    """
+    types = read_types(types_csv)
+    chosen = assign(types, seed=seed)
+    table = types[types.split.isin(PUBLISHED)].rename(columns={"split": "source"})
+    table["split"] = chosen.loc[table.image_id].to_numpy()
+    with Store(Path(store_folder)) as store:
+        for row in table.itertuples():
+            held = store.rows.get(str(row.image_id))
+            if held is None or (held.height, held.width) != (row.height, row.width):
+                raise InputError(
+                    f"{store.path}: {row.image_id} is missing or of another size than in "
+                    f"{types_csv}; prepare the store again."
+                )
+        for column in ("image_sha256", "published_sha256"):
+            table[column] = [getattr(store.rows[str(i)], column) for i in table.image_id]
+    table = table.sort_values(["split", "image_id"])
+    _write(table[SPLIT_COLUMNS], out_csv)
+    return {split: int((table.split == split).sum()) for split in SPLITS}
+
+
+def read_split(path: Path | str) -> pd.DataFrame:
+    """Read the manifest of the companion split.
+
+    Raises:
+        InputError: missing, unreadable or with unknown values.
+    """
+    table = _read(path, SPLIT_COLUMNS, "write it: ngat data split")
+    good = table.split.isin(SPLITS) & table.type.isin(TYPES) & ~table.image_id.duplicated()
+    if not good.all():
+        line = int((~good).to_numpy().argmax()) + 2
+        raise InputError(f"{path}: line {line} is no line of a split; write it: ngat data split")
+    return table
+
+
+def dealt(kinds: Iterable[str]) -> list[int]:
+    """Places of the pictures, dealt round the types: the first of each type, the second, …
+
+    A list in this order shows every type early, so that its first few are a fair sample.
+    """
+    seen: dict[str, int] = {}
+    keys = []
+    for place, kind in enumerate(kinds):
+        seen[kind] = seen.get(kind, -1) + 1
+        keys.append((seen[kind], place))
+    return [place for _, place in sorted(keys)]
+
+
+def _read(path: Path | str, columns: list[str], remedy: str) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: missing or not a readable CSV file; {remedy}.") from error
+    if not set(columns) <= set(table.columns):
+        raise InputError(f"{path}: the columns are not {','.join(columns)}; {remedy}.")
+    return table
+
+
+def _write(table: pd.DataFrame, path: Path | str) -> None:
+    with replacing(path) as beside:
+        table.to_csv(beside, index=False, lineterminator="\n")
