@@ -1,0 +1,144 @@
+"""Which weights and results a notebook works with: its own run's, else the committed ones.
+
+Committed are ``data/weights/<name>.safetensors`` and the result files in ``data/results/`` (of the
+2018 Data Science Bowl) and ``data/results/<data>/`` (of generated pictures).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from ngat import metrics
+from ngat.config import PRESETS
+from ngat.errors import InputError
+from ngat.results import Run, runs_in
+from ngat.session import Session
+
+COMMITTED = {"dsb2018": "companion", "synthetic": "synthetic-smoke"}
+
+
+def trained(session: Session) -> Path:
+    """Where this run keeps the weights that its training notebook made."""
+    return session.run / "weights" / f"{session.data}.safetensors"
+
+
+def weights(session: Session) -> Path:
+    """The weights to use: those asked for; for real pictures the committed ones; the run's own.
+
+    For generated pictures the run's own come before the committed ones, so that `make reproduce`
+    shows what it has just trained.
+
+    Raises:
+        InputError: there are none.
+    """
+    if session.weights is not None:
+        return session.weights
+    name = COMMITTED.get(session.data)
+    places = [trained(session)]
+    if name is not None:
+        places.append(session.top / "data" / "weights" / f"{name}.safetensors")
+    if session.data == "dsb2018":
+        places.reverse()
+    for path in places:
+        if path.is_file():
+            return path
+    raise InputError(
+        f"There are no weights for {session.data} yet; run notebook 06 in the same run, or give "
+        "`weights`."
+    )
+
+
+def general_weights(session: Session) -> Path:
+    """The weights for pictures that come from anywhere: those asked for, else the best there are.
+
+    Networks trained on real pictures come before those trained on generated ones.
+
+    Raises:
+        InputError: there are none.
+    """
+    real = session.top / "data" / "weights" / f"{COMMITTED['dsb2018']}.safetensors"
+    return real if session.weights is None and real.is_file() else weights(session)
+
+
+def tested(session: Session) -> Session:
+    """The session whose test pictures are reported on: for generated ones that of the next seed.
+
+    How hard the generated pictures are was set by looking at how Otsu's threshold fares on the test
+    pictures of seed 0; nothing was tuned on those of another seed.
+    """
+    return session if session.data == "dsb2018" else replace(session, seed=session.seed + 1)
+
+
+def results(session: Session) -> list[Run]:
+    """The runs to tabulate: this run's own, then committed ones that those do not replace.
+
+    A committed run is replaced by one of the same method on the same data. Committed runs of real
+    pictures are always shown, whatever this session's pictures are.
+
+    Raises:
+        InputError: there are none, or a file is damaged.
+    """
+    stored = session.top / "data" / "results"
+    folders = [session.results]
+    if session.data != "dsb2018" and not _any(session.results):
+        folders.append(stored / session.data)
+    folders.append(stored)
+    found: list[Run] = []
+    taken: set[tuple[str, str, str]] = set()
+    for folder in folders:
+        for run in runs_in(folder) if _any(folder) else []:
+            names = set(zip(*(run.counts[c] for c in ("method", "data", "split")), strict=True))
+            if not names & taken:
+                found.append(run)
+            taken |= names
+    if not found:
+        raise InputError(
+            f"There are no results for {session.data} yet; run notebook 07 in the same run."
+        )
+    return found
+
+
+def ablations(session: Session) -> tuple[Path, str]:
+    """The table of ablations of this session's data, else of generated pictures; and whose it is.
+
+    Raises:
+        InputError: neither is there.
+    """
+    stored = session.top / "data" / "results"
+    places = [(stored / "synthetic" / "ablations.csv", "generated pictures (synthetic)")]
+    if session.data == "dsb2018":
+        places.insert(0, (stored / "ablations.csv", "2018 Data Science Bowl, stage 1"))
+    for path, source in places:
+        if path.is_file():
+            return path, source
+    raise InputError("There is no table of ablations; make one with `ngat ablate`.")
+
+
+def family(run: Run) -> str:
+    """What a run's method is: ``ngat``, ``untrained``, or another method's name."""
+    name = str(run.counts["method"].iloc[0])
+    if name.startswith("untrained"):
+        return "untrained"
+    return "ngat" if run.provenance.get("preset") in PRESETS else name
+
+
+def headline(runs: list[Run]) -> list[str]:
+    """Methods for a figure that cannot show them all: on each data, the best of ours and of others.
+
+    Best by average F1. Ours come first; the untrained network is left out.
+    """
+    best: dict[tuple[str, bool], tuple[float, str]] = {}
+    for run in runs:
+        if family(run) == "untrained":
+            continue
+        counts = run.counts
+        f1 = float(metrics.f1(counts["tp"], counts["fp"], counts["fn"]).mean())
+        key = (str(counts["data"].iloc[0]), family(run) == "ngat")
+        best[key] = max(best.get(key, (-1.0, "")), (f1, str(counts["method"].iloc[0])))
+    order = sorted(best, key=lambda key: not key[1])
+    return list(dict.fromkeys(best[key][1] for key in order))
+
+
+def _any(folder: Path) -> bool:
+    return any(folder.glob("*.counts.csv"))

@@ -1,0 +1,119 @@
+"""Several processes that train one network, as started by ``torchrun``; or just one.
+
+Every process draws its share of each batch; gradients are averaged by DistributedDataParallel.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import distributed, nn
+
+from ngat.errors import InputError
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes of a run.
+
+    Attributes:
+        rank: number of this process; 0 writes the files.
+        world: how many there are.
+        device: where this process computes.
+    """
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def leads(self) -> bool:
+        """Is this the process that writes?"""
+        return self.rank == 0
+
+    def maximum(self, values: Sequence[float]) -> list[float]:
+        """Elementwise maximum over all processes."""
+        return self._reduce(values, distributed.ReduceOp.MAX)
+
+    def mean(self, values: Sequence[float]) -> list[float]:
+        """Elementwise mean over all processes."""
+        return [v / self.world for v in self._reduce(values, distributed.ReduceOp.SUM)]
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """Elementwise sum over all processes."""
+        return self._reduce(values, distributed.ReduceOp.SUM)
+
+    def wrap(self, module: nn.Module, *, all_used: bool = True) -> nn.Module:
+        """``module`` with its gradients averaged over all processes.
+
+        Args:
+            all_used: does every parameter get a gradient in every step?
+        """
+        if self.world == 1:
+            return module
+        devices = [self.device] if self.device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(
+            module, device_ids=devices, find_unused_parameters=not all_used
+        )
+
+    def _reduce(
+        self, values: Sequence[float], operation: distributed.ReduceOp.RedOpType
+    ) -> list[float]:
+        if self.world == 1:
+            return list(values)
+        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
+        distributed.all_reduce(tensor, operation)
+        return [float(v) for v in tensor.tolist()]
+
+
+@contextlib.contextmanager
+def team(device: str = "auto") -> Iterator[Team]:
+    """Join the processes that ``torchrun`` started, if it did.
+
+    Args:
+        device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        InputError: the device does not exist here.
+    """
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    rank = int(os.environ.get("RANK", "0")) if world > 1 else 0
+    local = int(os.environ.get("LOCAL_RANK", rank)) if world > 1 else 0
+    where = find_device(device, local)
+    if world == 1:
+        yield Team(0, 1, where)
+        return
+    distributed.init_process_group("nccl" if where.type == "cuda" else "gloo")
+    try:
+        yield Team(rank, world, where)
+    finally:
+        distributed.destroy_process_group()
+
+
+def find_device(device: str = "auto", local: int = 0) -> torch.device:
+    """The torch device that a user means.
+
+    Raises:
+        InputError: it does not exist here.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise InputError(f"Unknown device {device!r}; choose auto, cpu, cuda or cuda:0.") from error
+    if found.type not in ("cpu", "cuda"):
+        raise InputError(f"Device {device!r} is not supported; choose auto, cpu or cuda.")
+    if found.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        index = local if found.index is None else found.index
+        if index >= count:
+            raise InputError(
+                f"Device {device!r} is not there; found {count} GPUs. Try --device cpu."
+            )
+        found = torch.device("cuda", index)
+    return found

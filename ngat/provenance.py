@@ -1,0 +1,133 @@
+"""Where a number comes from: the command, the code, the data and the machine that made it.
+
+Provenance is published beside results, so it names no folder, user or host: of an absolute path in
+a command only the last part stays.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shlex
+import subprocess
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import ngat
+
+_PACKAGES = ("numpy", "scipy", "scikit-image", "pandas", "torch", "numba", "dgl")
+# A path from the root, from home or from a drive, alone or behind "option=".
+_ROOTED = re.compile(r"^(?P<option>[^=/\\]*=)?(?P<path>(~|/|[A-Za-z]:[\\/]).*)$")
+
+
+def provenance(
+    command: str | Sequence[str],
+    seed: int | None,
+    data_fingerprint: str | None,
+    minutes: float,
+    *,
+    device: str = "cpu",
+    **extra: Any,
+) -> dict[str, Any]:
+    """A dictionary for JSON that says how a result was made.
+
+    Args:
+        command: the command line, as text or as a list of words.
+        seed: the seed of everything random, if anything was.
+        data_fingerprint: :func:`ngat.data.fingerprint` of what was measured on.
+        minutes: wall time.
+        device: a torch device; with ``cuda`` the hardware is the GPU's name.
+        **extra: what else belongs there: method, parameters, preset ... Paths keep their name only.
+
+    Returns:
+        command, seed, data_fingerprint, minutes, commit, hardware, versions and what was given.
+    """
+    words = shlex.split(command) if isinstance(command, str) else [str(word) for word in command]
+    return {
+        "command": shlex.join(_nameless(word) for word in words),
+        "seed": seed,
+        "data_fingerprint": data_fingerprint,
+        "minutes": round(float(minutes), 2),
+        "commit": commit(),
+        "hardware": hardware(device),
+        "versions": versions(),
+        **{key: _clean(value) for key, value in extra.items()},
+    }
+
+
+def commit() -> str:
+    """The git commit of this code, "+" behind it if the code was changed since; or the version."""
+    package = Path(ngat.__file__).resolve().parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(package), *words],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=20,
+        ).stdout.strip()
+
+    try:
+        # Installed inside somebody else's checkout, the package would report their commit.
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != package.parent:
+            return f"ngat {ngat.__version__}"
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".")
+        return git("rev-parse", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.SubprocessError):
+        return f"ngat {ngat.__version__}"
+
+
+def hardware(device: str = "cpu") -> str:
+    """The GPU's name, or the processor's and how many of its cores this process may use."""
+    if device.startswith("cuda"):
+        import torch
+
+        return str(torch.cuda.get_device_name(device))
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return f"{_processor()}, {cores} core{'s' if cores > 1 else ''}"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, NGAT and what its numbers depend on, as far as installed."""
+    found = {"python": platform.python_version(), "ngat": ngat.__version__}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return " ".join(line.split(":", 1)[1].split())
+    except OSError:
+        pass
+    return platform.processor() or platform.machine() or "unknown processor"
+
+
+def _nameless(word: str) -> str:
+    found = _ROOTED.match(word)
+    if not found:
+        return word
+    flavour = PureWindowsPath if "\\" in word or word[1:2] == ":" else PurePosixPath
+    return (found["option"] or "") + flavour(found["path"]).name
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, Path):
+        return value.name
+    if isinstance(value, str):
+        return _nameless(value) if " " not in value else value
+    if isinstance(value, dict):
+        return {str(key): _clean(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(item) for item in value]
+    return value
