@@ -1,0 +1,200 @@
+"""``ngat benchmark attention``: one layer on every engine and its rivals, side by side."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ngat.benchmark import worker
+from ngat.benchmark.floor import PASSES
+from ngat.benchmark.hosts import check_device, threads_of
+from ngat.benchmark.measure import ALLOCATORS
+from ngat.benchmark.rivals import LABELS, Case
+from ngat.benchmark.rows import write
+from ngat.errors import InputError
+from ngat.files import write_json
+from ngat.provenance import provenance
+
+ENGINES_ON = {
+    "cpu": ("cpu", "reference", "dgl", "compile", "dgl_gatconv", "pyg_gatconv"),
+    "cuda": ("cuda", "reference", "compile", "dgl_gatconv", "pyg_gatconv"),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured.
+
+    Attributes:
+        sides, batches: base sides of the pictures, and pictures at once: every combination
+        most_pixels: that has no more pixels than this (PyG takes 7 kB a node and seconds a call).
+        levels, heads, channels: of the layer; heads share the channels.
+        threads: one process each; empty for 1 and, where there are two cores, 2.
+        device: ``cpu`` or ``cuda``.
+        dtype: ``float32`` or ``bfloat16``.
+        engines: keys of :data:`ngat.benchmark.rivals.LABELS`; empty for all that suit the device.
+        compiled: sides at which torch.compile takes part, one picture at a time: it compiles for
+            every size, pass and number of threads anew, a minute or two each.
+        rounds, seconds: of a size: at most so many rounds, and none begun after so long (but 3).
+        memory_side: side at which peak memory is measured; 0 leaves it out.
+        first_side: side of the first call in a fresh process; 0 leaves it out.
+        default_side: side that is measured with the system's allocator as it comes, too; 0 leaves
+            it out.
+    """
+
+    sides: tuple[int, ...] = (64, 128, 256, 512)
+    batches: tuple[int, ...] = (1, 4)
+    most_pixels: int = 512 * 512
+    levels: int = 4
+    heads: int = 4
+    channels: int = 32
+    threads: tuple[int, ...] = ()
+    device: str = "cpu"
+    dtype: str = "float32"
+    engines: tuple[str, ...] = ()
+    compiled: tuple[int, ...] = (256,)
+    rounds: int = 15
+    seconds: float = 6.0
+    memory_side: int = 256
+    first_side: int = 256
+    default_side: int = 256
+
+    def __post_init__(self) -> None:
+        check_device(self.device, self.dtype, self.threads)
+        for engine in self.engines:
+            if engine not in LABELS:
+                raise InputError(f"Unknown engine {engine!r}; known: {', '.join(LABELS)}.")
+        if not self.cases or self.rounds < 1:  # sizes that make no layer are refused by Case
+            raise InputError("A benchmark needs a side, a batch and a round within most_pixels.")
+
+    @property
+    def cases(self) -> list[Case]:
+        """All sizes, the small ones first."""
+        sizes = [(side, batch) for side in self.sides for batch in self.batches]
+        return [
+            self.at(side, batch) for side, batch in sizes if side**2 * batch <= self.most_pixels
+        ]
+
+    def at(self, side: int, batch: int = 1) -> Case:
+        """Pictures of this side."""
+        return Case(side, batch, self.levels, self.heads, self.channels, self.dtype)
+
+    @property
+    def of_engines(self) -> tuple[str, ...]:
+        """Names of the layers."""
+        return self.engines or ENGINES_ON[self.device.partition(":")[0]]
+
+
+def benchmark_attention(
+    plan: Plan,
+    out: Path | str | None = None,
+    *,
+    command: str | Sequence[str] = "ngat.benchmark.benchmark_attention",
+    quiet: bool = False,
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Measure a plan.
+
+    Args:
+        out: CSV file; its provenance goes beside it with the suffix ``.json``.
+        command: for the provenance.
+        quiet: no progress on stderr.
+
+    Returns:
+        the table (:mod:`ngat.benchmark.rows`), and by engine why something is missing.
+
+    Raises:
+        BenchmarkFailed: a worker ended with an error.
+    """
+    began = time.perf_counter()
+    rows: list[dict[str, Any]] = []
+    notes: dict[str, str] = {}
+    # Compiled code of this run alone, so that seconds of compilation are those of compiling.
+    with tempfile.TemporaryDirectory(prefix="ngat-benchmark-") as folder:
+        names = ["TORCHINDUCTOR_CACHE_DIR"]
+        if plan.first_side:
+            names += ["NUMBA_CACHE_DIR", "TRITON_CACHE_DIR"]
+        caches = {name: str(Path(folder) / name.lower()) for name in names}
+
+        def do(kind: str, threads: int = 1, allocator: str = "kept", **arguments: Any) -> None:
+            setting = worker.Setting(threads, allocator, plan.device)
+            found = worker.run(kind, arguments, setting, environment=caches, quiet=quiet)
+            rows.extend(found.rows)
+            notes.update(found.notes)
+
+        def say(text: str) -> None:
+            if not quiet:
+                print(text, file=sys.stderr, flush=True)
+
+        _first_calls(plan, do, say)
+        say("times …")
+        for threads in threads_of(plan.threads, plan.device):
+            _times(plan, plan.cases, threads, "kept", do)
+        if plan.device == "cpu" and plan.default_side:
+            _times(plan, [plan.at(plan.default_side)], 1, "default", do)
+        _memory(plan, do, say)
+    frame = write(out, rows)
+    if out is not None:
+        _write_provenance(plan, Path(out), command, notes, (time.perf_counter() - began) / 60)
+    return frame, notes
+
+
+def _first_calls(plan: Plan, do: Callable[..., None], say: Callable[[str], None]) -> None:
+    """Twice in fresh processes: with an empty cache of compiled code, and with a full one."""
+    for engine in plan.of_engines:
+        if plan.first_side and engine in ("cpu", "cuda"):
+            for quantity in ("first_call_cold_s", "first_call_warm_s"):
+                say(f"{LABELS[engine]}: {quantity} …")
+                case = asdict(plan.at(plan.first_side))
+                do("first_call", case=case, engine=engine, quantity=quantity)
+
+
+def _times(
+    plan: Plan, cases: list[Case], threads: int, allocator: str, do: Callable[..., None]
+) -> None:
+    do(
+        "time",
+        threads=threads,
+        allocator=allocator,
+        cases=[asdict(case) for case in cases],
+        engines=plan.of_engines,
+        compiled=plan.compiled if allocator == "kept" else (),
+        rounds=plan.rounds,
+        seconds=plan.seconds,
+    )
+
+
+def _memory(plan: Plan, do: Callable[..., None], say: Callable[[str], None]) -> None:
+    for engine in plan.of_engines if plan.memory_side else ():
+        # What torch.compile compiled for the times is there; more would take minutes.
+        if engine != "compile" or plan.memory_side in plan.compiled:
+            say(f"{LABELS[engine]}: peak memory …")
+            for which in PASSES:
+                case = asdict(plan.at(plan.memory_side))
+                do("memory", allocator="returned", case=case, engine=engine, which=which)
+    if "compile" in plan.of_engines and plan.first_side in plan.compiled:
+        say("torch.compile: first_call_warm_s …")
+        case = asdict(plan.at(plan.first_side))
+        do("first_call", case=case, engine="compile", quantity="first_call_warm_s")
+
+
+def _write_provenance(
+    plan: Plan, out: Path, command: str | Sequence[str], notes: dict[str, str], minutes: float
+) -> None:
+    record = provenance(
+        command,
+        0,
+        None,
+        minutes,
+        device=plan.device,
+        plan=asdict(plan),
+        allocators=ALLOCATORS,
+        not_measured=notes,
+    )
+    write_json(out.with_suffix(".json"), record)

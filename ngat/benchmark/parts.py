@@ -1,0 +1,150 @@
+"""Where a training step's time goes, from torch's profiler.
+
+Modules are labelled from outside while they run, so that the network's code stays as it is. An
+operation of the forward pass belongs to the innermost label around it, or is known by its name;
+one of the backward pass belongs to the part whose forward operation made it (they share a sequence
+number). Residuals, activations and what lies between operations, Python for the most part, are
+``rest``.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import nn
+from torch.profiler import ProfilerActivity, profile, record_function
+
+from ngat import model as model_room
+from ngat import update as update_room
+from ngat.attention import attend
+from ngat.layers import Maps, Norm
+from ngat.model import NGAT
+from ngat.plasticity import Plasticity
+
+LABEL = "ngat: "
+PARTS: dict[type[nn.Module], str] = {
+    Norm: "norm",
+    Maps: "linear maps",
+    Plasticity: "projection and plasticity",
+}
+# The operations of fused engines, with all that they do beside attention; and matrix products.
+FUSED = ("Attention", "TypedUpdate")
+PRODUCTS = ("aten::bmm", "aten::baddbmm", "aten::baddbmm_", "aten::mm", "aten::addmm")
+Shares = dict[tuple[str, str], float]
+
+
+@contextmanager
+def labelled(model: NGAT) -> Iterator[None]:
+    """While this is open, parts of the network announce themselves to the profiler."""
+    open_labels: list[Any] = []
+
+    def enter(module: nn.Module, _: object) -> None:
+        label = record_function(LABEL + PARTS[type(module)])
+        label.__enter__()
+        open_labels.append(label)
+
+    def leave(module: nn.Module, _: object, __: object) -> None:
+        open_labels.pop().__exit__(None, None, None)
+
+    def announced(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            with record_function(LABEL + name):
+                return function(*arguments, **named)
+
+        return call
+
+    handles = []
+    for module in model.modules():
+        if type(module) in PARTS:
+            handles += [
+                module.register_forward_pre_hook(enter),
+                module.register_forward_hook(leave),
+            ]
+    try:
+        with (
+            mock.patch.object(update_room, "attend", announced("attention", attend)),
+            mock.patch.object(
+                model_room,
+                "_project_targets",
+                announced("projection and plasticity", model_room._project_targets),
+            ),
+        ):
+            yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def split_by_part(step: Callable[[], object], model: NGAT, device: str, steps: int = 2) -> Shares:
+    """Share of a step's time by (part, ``forward``, ``backward`` or empty); they add up to 1.
+
+    On a GPU the time is that of the device's kernels, and ``rest`` is what the device waits.
+    """
+    cuda = device.startswith("cuda")
+    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * cuda
+    with labelled(model):
+        step()
+        with profile(activities=activities) as found, record_function(LABEL + "all"):
+            for _ in range(steps):
+                step()
+            if cuda:
+                torch.cuda.synchronize()
+    return shares(list(found.events()), cuda)
+
+
+def shares(events: list[Any], cuda: bool = False) -> Shares:
+    """The same from the profiler's events."""
+    made_by: dict[int, str] = {}
+    for event in sorted(events, key=lambda event: event.time_range.start):
+        if event.sequence_nr >= 0 and not _backward(event):
+            # Operations that make no node of the graph carry the number of the next one.
+            made_by[event.sequence_nr] = _label(event)
+    spent: dict[tuple[str, str], float] = defaultdict(float)
+    whole = 0.0
+    for event in events:
+        if event.name == LABEL + "all":
+            whole = event.time_range.elapsed_us()
+        if event.name.startswith(LABEL):
+            continue  # time between operations
+        root = _backward(event)
+        own = event.self_device_time_total if cuda else event.self_cpu_time_total
+        if root is None:
+            part, direction = _label(event), "forward"
+        elif root.name.endswith(tuple(f" {name}Backward" for name in FUSED)):
+            part, direction = "attention", "backward"
+        else:
+            part, direction = made_by.get(root.sequence_nr, "rest"), "backward"
+        if part in ("rest", "optimiser"):
+            direction = ""
+        spent[part, direction] += own
+    spent["rest", ""] += whole - sum(spent.values())
+    return {key: value / whole for key, value in spent.items()}
+
+
+def _label(event: Any) -> str:
+    """The part that an operation of the forward pass belongs to."""
+    known = "rest"
+    while event is not None:
+        if event.name.startswith(LABEL) and event.name != LABEL + "all":
+            return str(event.name.removeprefix(LABEL))
+        if event.name in FUSED:
+            return "attention"
+        if event.name in PRODUCTS:
+            known = PARTS[Maps]
+        event = event.cpu_parent
+    return known
+
+
+def _backward(event: Any) -> Any:
+    """The node of the backward graph that an event is or is called by; None in the forward pass."""
+    found = None
+    while event is not None:
+        if event.name.startswith("autograd::engine::evaluate_function"):
+            found = event
+        event = event.cpu_parent
+    return found

@@ -1,0 +1,102 @@
+"""Rows of the benchmarks' result files: one measured number each, with what it was measured on."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from ngat.errors import InputError
+from ngat.files import replacing
+
+# quantity   what was measured and its unit: time_ms, peak_bytes_per_node, floor_ms, ...
+# scope      layer (projection and attention), attention alone, or network
+# pass       forward, forward+backward; of a network inference, training step
+# part       of a training step
+# engine     a key of rivals.LABELS, or what of the machine was measured
+# low, high  quartiles of the rounds
+COLUMNS = [
+    "quantity",
+    "scope",
+    "pass",
+    "part",
+    "engine",
+    "side",
+    "batch",
+    "nodes",
+    "threads",
+    "allocator",
+    "dtype",
+    "value",
+    "low",
+    "high",
+    "rounds",
+    "hardware",
+    "version",
+]
+_COUNTS = dict.fromkeys(("side", "batch", "nodes", "threads", "rounds"), "Int64")
+_PACKAGES = {"cpu": "numba", "cuda": "triton", "dgl": "dgl", "dgl_gatconv": "dgl"} | {
+    "pyg_gatconv": "torch-geometric",
+    "basicunet": "monai",
+}
+
+
+def version_of(engine: str) -> str:
+    """Versions of what an engine stands on: torch, and its own package."""
+    found = f"torch {torch.__version__}"
+    if engine in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found += f", {_PACKAGES[engine]} {metadata.version(_PACKAGES[engine])}"
+    return found
+
+
+def row(quantity: str, value: float, **where: Any) -> dict[str, Any]:
+    """One row; a column that is not given stays empty."""
+    unknown = set(where) - set(COLUMNS)
+    assert not unknown, f"no such columns: {unknown}"
+    for key in {"low", "high"} & set(where):
+        where[key] = _rounded(where[key])
+    return {"quantity": quantity, "value": _rounded(value), **where}
+
+
+def _rounded(value: float) -> float:
+    """Four digits are more than a stopwatch holds; counts stay whole."""
+    return value if isinstance(value, int) else float(f"{value:.4g}")
+
+
+def write(path: Path | str | None, rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Write rows as CSV, whole or not at all (nowhere for None); gives the table."""
+    frame = pd.DataFrame(rows).reindex(columns=COLUMNS).astype(_COUNTS)
+    if path is not None:
+        with replacing(path) as beside:
+            frame.to_csv(beside, index=False, lineterminator="\n")
+    return frame
+
+
+def read(path: Path | str) -> pd.DataFrame:
+    """Read what :func:`write` wrote.
+
+    Raises:
+        InputError: the file is absent or another one.
+    """
+    try:
+        frame = pd.read_csv(path, keep_default_na=True)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as a benchmark's result ({error}).") from error
+    if list(frame.columns) != COLUMNS:
+        raise InputError(f"{path}: lacks columns; write it anew with ngat benchmark.")
+    return frame.astype(_COUNTS)
+
+
+def select(frame: pd.DataFrame, **where: Any) -> pd.DataFrame:
+    """The rows whose columns have these values (``pass_`` for ``pass``)."""
+    wanted: Mapping[str, Any] = {key.rstrip("_"): value for key, value in where.items()}
+    mask = pd.Series(True, index=frame.index)
+    for column, value in wanted.items():
+        mask &= frame[column] == value
+    return frame[mask]
