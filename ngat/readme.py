@@ -1,0 +1,79 @@
+"""The README's tables, made from the committed result files, so that they cannot drift apart."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ngat import tables
+from ngat.errors import InputError
+from ngat.files import replacing
+from ngat.results import runs_in
+
+RESULTS = Path("data/results")
+
+
+def section(root: Path) -> str:
+    """Tables 1 and 2 and the composition in Markdown, from ``data/results`` and its folders."""
+    folders = sorted({path.parent for path in (root / RESULTS).rglob("*.counts.csv")})
+    runs = [run for folder in folders for run in runs_in(folder)]
+    one, two = tables.table1(runs), tables.table2(runs)
+    note = (
+        f"Measured rows come from the files in `{RESULTS.as_posix()}/`; in brackets stand 95 % "
+        "bootstrap intervals over images."
+        if runs
+        else f"No measured rows yet: `{RESULTS.as_posix()}/` holds no result files."
+    )
+    return "\n".join(
+        [
+            note + " Published rows were measured on other images (stage 2 of the challenge).",
+            "",
+            "**Table 1**: means over images and thresholds, pooled counts at IoU > 0.7, Dice.",
+            "",
+            tables.markdown(tables.printed(one)),
+            "**Table 2**: F1 at IoU > 0.7, mean over the images of a type.",
+            "",
+            tables.markdown(tables.wide(two)),
+            "**What was measured on**:",
+            "",
+            tables.markdown(tables.composition(runs)),
+        ]
+    )
+
+
+def replace(text: str, name: str, content: str) -> str:
+    """``text`` with ``content`` between ``<!-- begin:name -->`` and ``<!-- end:name -->``.
+
+    Raises:
+        InputError: the marks are missing, there twice or in the wrong order.
+    """
+    begin, end = f"<!-- begin:{name} -->\n", f"<!-- end:{name} -->"
+    if text.count(begin) != 1 or text.count(end) != 1:
+        raise InputError(f"README.md: must hold '{begin.strip()}' and '{end}' once each.")
+    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+    # A function, because a replacement string would interpret backslashes.
+    changed, count = pattern.subn(lambda _: begin + content.rstrip("\n") + "\n" + end, text)
+    if count != 1:
+        raise InputError(f"README.md: '{end}' stands before '{begin.strip()}'; swap them.")
+    return changed
+
+
+def refresh(root: Path = Path("."), *, check: bool = False) -> bool:
+    """Rewrite the README's generated section; tell whether it was out of date.
+
+    Args:
+        root: the top of the repository.
+        check: only tell, write nothing.
+
+    Raises:
+        InputError: there is no README, its marks are wrong, or result files are damaged.
+    """
+    path = root / "README.md"
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file; run this from the top of the repository.")
+    text = path.read_text(encoding="utf-8")
+    wanted = replace(text, "tables", section(root))
+    if wanted != text and not check:
+        with replacing(path) as beside:
+            beside.write_text(wanted, encoding="utf-8", newline="\n")
+    return wanted != text

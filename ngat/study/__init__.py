@@ -1,0 +1,1 @@
+"""Small measurements that the notebooks show, one module per subject."""
