@@ -1,0 +1,26 @@
+"""Fixtures that several test files share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ngat.data.dsb2018 import prepare
+
+
+@pytest.fixture(scope="session")
+def dsb2018_source():
+    """Folder of the published Data Science Bowl files; tests skip where it is absent."""
+    default = Path(__file__).parents[2] / "shared" / "dsb2018"
+    source = Path(os.environ.get("NGAT_DSB2018", default))
+    if not (source / "stage1_train.zip").exists():
+        pytest.skip("no Data Science Bowl files; set NGAT_DSB2018 to their folder")
+    return source
+
+
+@pytest.fixture(scope="session")
+def dsb2018_store(dsb2018_source, tmp_path_factory):
+    """Folder of a store made from all published files. Takes a minute or more: mark tests slow."""
+    folder = tmp_path_factory.mktemp("data") / "dsb2018"
+    prepare(dsb2018_source, folder, progress=False)
+    return folder

@@ -1,0 +1,84 @@
+"""Configuration: presets, overrides from text, and the way through JSON."""
+
+import dataclasses
+import json
+
+import pytest
+
+from ngat import config
+from ngat.config import PRESETS, LossConfig, ModelConfig, Preset, TrainConfig, from_dict, to_dict
+from ngat.errors import InputError
+
+
+@pytest.mark.parametrize("name", ["paper", "companion", "smoke"])
+def test_a_preset_survives_json(name: str) -> None:
+    chosen = config.preset(name, steps=7, dropout=0.25)
+    assert from_dict(json.loads(json.dumps(to_dict(chosen)))) == chosen
+
+
+def test_an_override_changes_one_value_and_leaves_the_preset_alone() -> None:
+    before = PRESETS["smoke"]
+    changed = config.preset("smoke", steps=7, channels=8, gamma=0.5)
+    assert changed.train == dataclasses.replace(before.train, steps=7)
+    assert changed.model == dataclasses.replace(before.model, channels=8)
+    assert changed.loss == dataclasses.replace(before.loss, gamma=0.5)
+    assert PRESETS["smoke"] is before
+
+
+def test_text_from_a_command_line_becomes_the_parameters_type() -> None:
+    train = config.preset("smoke", steps="12", learning_rate="1e-3", augment="false").train
+    assert (train.steps, train.learning_rate, train.augment) == (12, 1e-3, False)
+    assert type(config.preset("smoke", steps=1e3).train.steps) is int
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ({"colour": 1}, "Unknown parameter 'colour'; known: levels,"),
+        ({"steps": "many"}, "steps must be of type int; got 'many'"),
+        ({"steps": 2.5}, "steps must be of type int; got 2.5"),
+        ({"steps": 0}, "steps must be a number at least 1; got 0"),
+        ({"steps": float("inf")}, "steps must be of type int"),
+        ({"learning_rate": "nan"}, "learning_rate must be a number at least 0; got 'nan'"),
+        ({"learning_rate": float("inf")}, "learning_rate must be a number at least 0"),
+        ({"dropout": 1.5}, "dropout must be a number from 0 to 1; got 1.5"),
+        ({"channels": [8]}, "channels must be of type int"),
+        ({"augment": "perhaps"}, "augment must be of type bool"),
+        ({"schedule": "spiral"}, "schedule must be one of synchronous, vcycle; got 'spiral'"),
+        ({"seed": -1}, "seed must be a number at least 0"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_refused_by_name(override: dict, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence.replace(".", r"\.")):
+        config.preset("smoke", **override)
+
+
+def test_an_unknown_preset_is_refused() -> None:
+    with pytest.raises(InputError, match="Unknown preset 'huge'; known: paper, companion, smoke"):
+        config.preset("huge")
+
+
+def test_every_number_has_bounds_and_every_name_belongs_to_one_part() -> None:
+    """`preset` finds a parameter's part by its name alone."""
+    names = [
+        f.name for part in (ModelConfig, LossConfig, TrainConfig) for f in dataclasses.fields(part)
+    ]
+    assert len(set(names)) == len(names)
+    for part in (ModelConfig(), LossConfig(), TrainConfig()):
+        for name, value in dataclasses.asdict(part).items():
+            if type(value) in (int, float):
+                low, high = config._BOUNDS[name]
+                assert low <= value <= high
+
+
+@pytest.mark.parametrize("damage", ["missing", "unknown", "no dictionary"])
+def test_a_foreign_configuration_is_refused(damage: str) -> None:
+    value = to_dict(Preset("smoke"))
+    if damage == "missing":
+        del value["loss"]
+    elif damage == "unknown":
+        value["model"]["colour"] = 1
+    else:
+        value["train"] = 5
+    with pytest.raises(InputError, match="not a configuration of this version"):
+        from_dict(value)

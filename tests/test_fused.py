@@ -1,0 +1,99 @@
+"""The typed update in one piece against its composition of single operations."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from ngat.config import ModelConfig
+from ngat.graph import PyramidGraph
+from ngat.layers import Norm
+from ngat.model import NGAT
+from ngat.update import Update
+
+pytest.importorskip("numba")
+
+CONFIG = ModelConfig(levels=3, channels=8, heads=2, depth=1, norm_groups=2)
+HEARD = [("king",), ("king", "child"), ("king", "parent"), ("king", "child", "parent")]
+
+
+def inputs(config, relations, size, batch, dtype, seed=0):
+    """An update with random parameters, the embeddings it hears, and moves of all levels."""
+    torch.manual_seed(seed)
+    level, graph = 1, PyramidGraph(*size, 3)
+    update = Update(config, level, relations).to(dtype)
+    for parameter in update.parameters():
+        parameter.data = torch.randn_like(parameter)
+    norm = Norm(config).to(dtype)
+    step = {"king": 0, "child": -1, "parent": 1}
+    fields = {
+        relation: torch.randn(batch, 8, *graph.sizes[level + step[relation]], dtype=dtype)
+        for relation in relations
+    }
+    moves = [torch.randn(batch, 3, *s, dtype=dtype) * (m > 0) for m, s in enumerate(graph.sizes)]
+    return update, norm, fields, moves, graph
+
+
+def run(update, norm, fields, moves, graph, at_once):
+    leaves = {relation: field.clone().requires_grad_() for relation, field in fields.items()}
+    moving = [move.clone().requires_grad_() for move in moves]
+    heard = {relation: norm(leaf) for relation, leaf in leaves.items()}
+    if at_once:
+        out = update.at_once(heard, 1, moving)
+    else:
+        maps = {relation: update.sources(relation, h) for relation, h in heard.items()}
+        out = update(heard["king"], maps, graph, 1, moving)
+    direction = torch.linspace(-1, 1, out.h.numel(), dtype=out.h.dtype).view_as(out.h)
+    inputs = [*leaves.values(), *moving[1:], *update.parameters()]
+    return out.h, torch.autograd.grad(
+        ((out.h + out.normalised) * direction).sum(),
+        inputs,
+        allow_unused=True,
+        materialize_grads=True,
+    )
+
+
+@pytest.mark.parametrize("relations", HEARD)
+@pytest.mark.parametrize("size", [(16, 12), (13, 7), (2, 3)])
+@pytest.mark.parametrize("residual", [True, False])
+def test_at_once_is_the_composition(relations, size, residual):
+    config = dataclasses.replace(CONFIG, residual=residual)
+    case = inputs(config, relations, size, 2, torch.float64)
+    expected, expected_gradients = run(*case, at_once=False)
+    found, gradients = run(*case, at_once=True)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+    for one, other in zip(gradients, expected_gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-9)
+
+
+def test_at_once_in_float32():
+    case = inputs(CONFIG, ("king", "child"), (32, 40), 3, torch.float32)
+    expected, expected_gradients = run(*case, at_once=False)
+    found, gradients = run(*case, at_once=True)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    for one, other in zip(gradients, expected_gradients, strict=True):
+        scale = other.abs().max().item()
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4 * scale)
+
+
+def test_threads_change_nothing_but_rounding():
+    case = inputs(CONFIG, ("king", "child"), (64, 64), 2, torch.float64)
+    before, results = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            results.append(run(*case, at_once=True))
+    finally:
+        torch.set_num_threads(before)
+    for out, gradients in results[1:]:
+        torch.testing.assert_close(out, results[0][0], rtol=1e-12, atol=1e-12)
+        for one, other in zip(gradients, results[0][1], strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+def test_it_serves_the_companion_on_the_cpu_and_nothing_else():
+    like = torch.zeros(1, 8, 4, 4)
+    assert NGAT(CONFIG).updates[0].fuses(like)
+    assert not NGAT(CONFIG).updates[0].fuses(like.half())
+    for change in ({"relations": "joint"}, {"aggregator": "gcn"}, {"engine": "reference"}):
+        assert not NGAT(dataclasses.replace(CONFIG, **change)).updates[0].fuses(like)

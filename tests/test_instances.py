@@ -1,0 +1,215 @@
+"""Nuclei from scores: what must hold for any map, and drawings whose answer is known."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import ndimage
+
+from ngat import metrics
+from ngat.baselines import otsu, otsu_watershed
+from ngat.errors import InputError
+from ngat.instances import components, core_of, split
+
+SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=16)
+
+
+@st.composite
+def maps(draw):
+    shape = draw(SHAPES)
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    smooth = draw(st.floats(0, 2))
+    probability = ndimage.gaussian_filter(rng.random(shape), smooth)
+    core = probability * rng.random(shape) ** 0.3
+    return probability, core
+
+
+def disks(shape, *circles):
+    """Label image of disks (row, column, radius); each pixel goes to the nearest centre."""
+    rows, columns = np.indices(shape)
+    away = np.stack([np.hypot(rows - r, columns - c) - 0.0 for r, c, _ in circles])
+    radii = np.array([radius for *_, radius in circles])[:, None, None]
+    nearest = np.argmin(np.where(away <= radii, away, np.inf), axis=0) + 1
+    return np.where((away <= radii).any(axis=0), nearest, 0).astype(np.int32)
+
+
+def brute_depth(labels):
+    """Each pixel's distance to the nearest outermost pixel of its own nucleus, plus one half."""
+    height, width = labels.shape
+    depth = np.zeros(labels.shape)
+    for k in set(np.unique(labels)) - {0}:
+        own = np.argwhere(labels == k)
+        rim = [
+            (r, c)
+            for r, c in own
+            if any(
+                0 <= y < height and 0 <= x < width and labels[y, x] != k
+                for y, x in ((r + 1, c), (r - 1, c), (r, c + 1), (r, c - 1))
+            )
+        ]
+        for r, c in own:
+            depth[r, c] = min((np.hypot(r - y, c - x) for y, x in rim), default=0.5) + 0.5
+    return depth
+
+
+def test_components_are_those_of_the_mask():
+    probability = np.array(
+        [
+            [0.9, 0.9, 0.0, 0.0, 0.6],
+            [0.9, 0.0, 0.6, 0.0, 0.6],
+            [0.0, 0.0, 0.6, 0.5, 0.0],
+        ]
+    )
+    labels = components(probability, min_area=1)
+    # 0.5 is not above the threshold, and corners do not connect.
+    np.testing.assert_array_equal(labels, [[1, 1, 0, 0, 2], [1, 0, 3, 0, 2], [0, 0, 3, 0, 0]])
+    assert labels.dtype == np.int32
+    assert components(probability, min_area=3).max() == 1
+    assert components(probability, threshold=0.8, min_area=1).max() == 1
+
+
+def test_holes():
+    ring = np.ones((9, 9))
+    ring[3:6, 3:6] = 0
+    assert (components(ring, max_hole=9) == 1).all()
+    assert (components(ring, max_hole=8) == 0).sum() == 9
+    assert (components(ring) == 0).sum() == 9
+
+
+def test_touching_disks_are_split_and_components_merge_them():
+    true = disks((40, 60), (20, 18, 12), (20, 40, 12))
+    mask = (true > 0).astype(float)
+    assert components(mask).max() == 1
+    labels = split(mask, core_of(true).astype(float))
+    assert labels.max() == 2
+    assert metrics.iou_matrix(labels, true).max(axis=1).min() > 0.95
+
+
+@pytest.mark.parametrize("landscape", ["distance", "probability"])
+@settings(deadline=None, max_examples=150)
+@given(
+    scores=maps(),
+    threshold=st.floats(0.2, 0.8),
+    core_threshold=st.floats(0.2, 0.8),
+    min_area=st.integers(0, 12),
+    min_seed=st.integers(0, 6),
+)
+def test_split_loses_no_nucleus(landscape, scores, threshold, core_threshold, min_area, min_seed):
+    probability, core = scores
+    whole = components(probability, threshold, min_area)
+    parts = split(
+        probability, core, threshold, core_threshold, min_area, min_seed, landscape=landscape
+    )
+    np.testing.assert_array_equal(parts > 0, whole > 0)  # every pixel stays
+    assert set(np.unique(parts)) - {0} == set(range(1, parts.max() + 1))
+    for k in range(1, parts.max() + 1):
+        part = parts == k
+        assert len(np.unique(whole[part])) == 1  # a part lies within one component
+        assert ndimage.label(part)[1] == 1  # and is in one piece
+        assert part.sum() >= min_area
+    seeds, n = ndimage.label((core > core_threshold) & (whole > 0))
+    big = [k for k in range(1, n + 1) if (seeds == k).sum() >= max(min_seed, 1)]
+    expected = sum(max(1, len(set(seeds[whole == k]) & set(big))) for k in np.unique(whole) if k)
+    if min_area <= 1:
+        assert parts.max() == expected
+    else:
+        assert whole.max() <= parts.max() <= expected
+
+
+def test_a_seed_too_poor_to_live_gives_its_pixels_to_its_neighbour():
+    probability = np.ones((5, 30))
+    core = np.zeros((5, 30))
+    core[2, 10:20] = 1
+    core[2, 0] = 1  # wins 5 columns or so
+    assert split(probability, core, min_area=5, min_seed=1).max() == 2
+    assert split(probability, core, min_area=5, min_seed=2).max() == 1
+    assert (split(probability, core, min_area=40, min_seed=1) == 1).all()
+    # Both too poor: the component stays one nucleus.
+    assert (split(probability, core, min_area=149, min_seed=1) == 1).all()
+
+
+def test_nothing_above_threshold():
+    assert not split(np.zeros((4, 5)), np.ones((4, 5))).any()
+    assert not components(np.zeros((4, 5))).any()
+    assert not core_of(np.zeros((4, 5), int)).any()
+
+
+def test_core_of_a_square_by_hand():
+    labels = np.zeros((12, 12), int)
+    labels[1:11, 1:11] = 1
+    # Depths of a 10 x 10 square run 0.5, 1.5 ... 4.5 inwards; 0.4 * 4.5 = 1.8.
+    expected = np.zeros((12, 12), bool)
+    expected[3:9, 3:9] = True
+    np.testing.assert_array_equal(core_of(labels), expected)
+
+
+def test_core_sees_the_edge_between_touching_nuclei():
+    labels = np.ones((10, 20), int)
+    labels[:, 10:] = 2
+    core = core_of(labels)
+    # The picture's border is no edge; the crack between the two is the only one.
+    # Deepest 9.5; 0.4 * 9.5 = 3.8: the columns 6 ... 13 are outside the cores.
+    expected = np.ones((10, 20), bool)
+    expected[:, 6:14] = False
+    np.testing.assert_array_equal(core, expected)
+
+
+def test_core_of_a_nucleus_that_fills_the_picture_is_everything():
+    assert core_of(np.ones((5, 7), int)).all()
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**32 - 1))
+def test_core_equals_brute_force_per_nucleus(seed):
+    rng = np.random.default_rng(seed)
+    circles = [(rng.integers(0, 30), rng.integers(0, 40), rng.integers(2, 9)) for _ in range(6)]
+    labels = disks((30, 40), *circles)
+    depth = brute_depth(labels)
+    expected = np.zeros(labels.shape, bool)
+    for k in set(np.unique(labels)) - {0}:
+        expected |= (labels == k) & (depth > 0.4 * depth[labels == k].max())
+    np.testing.assert_array_equal(core_of(labels), expected)
+
+
+@settings(deadline=None, max_examples=60)
+@given(hnp.arrays(np.int32, SHAPES, elements=st.sampled_from([0, 0, 1, 2, 70])))
+def test_every_nucleus_keeps_a_core_inside_itself(labels):
+    core = core_of(labels)
+    assert not core[labels == 0].any()
+    assert set(np.unique(labels[core])) == set(np.unique(labels)) - {0}
+
+
+def test_bad_maps_are_told():
+    with pytest.raises(InputError, match="NaN"):
+        components(np.full((3, 3), np.nan))
+    with pytest.raises(InputError, match="dimensions"):
+        components(np.zeros((1, 3, 3)))
+    with pytest.raises(InputError, match="sizes differ"):
+        split(np.zeros((3, 3)), np.zeros((3, 4)))
+    with pytest.raises(InputError, match="landscape"):
+        split(np.ones((9, 9)), np.ones((9, 9)), landscape="sea")
+
+
+def picture(labels, nucleus, background):
+    image = np.where(labels[..., None] > 0, nucleus, background)
+    return (image + np.random.default_rng(0).integers(-8, 9, image.shape)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("nucleus", "background"),
+    [((200, 200, 200), (20, 20, 20)), ((90, 40, 120), (240, 225, 240)), ((60,) * 3, (150,) * 3)],
+)
+def test_otsu_finds_nuclei_whether_bright_or_dark(nucleus, background):
+    true = disks((80, 100), (20, 20, 9), (50, 70, 11), (60, 20, 8), (60, 34, 8))
+    image = picture(true, nucleus, background)
+    assert otsu(image).max() == 3  # the two that touch are one
+    counts = metrics.match(otsu_watershed(image), true, [0.8])[0]
+    assert (counts.tp, counts.fp, counts.fn) == (4, 0, 0)
+
+
+def test_otsu_on_a_picture_of_one_colour():
+    assert not otsu(np.full((20, 30, 3), 77, np.uint8)).any()
+    assert not otsu_watershed(np.full((20, 30, 3), 77, np.uint8)).any()
+    with pytest.raises(InputError, match="three colours"):
+        otsu(np.zeros((20, 30), np.uint8))

@@ -1,0 +1,131 @@
+"""The losses against numbers computed by hand."""
+
+import math
+
+import pytest
+import torch
+
+from ngat.config import LossConfig
+from ngat.loss import binary_cross_entropy, field, focal_loss, loss_of
+from ngat.model import Output
+
+
+def f64(*values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def output_of(levels, moves=None):
+    """An output from (logits, targets) per level, with nodes at home on a 2 × 2 picture."""
+    logits = [f64(*x).view(1, 1, 1, -1) for x, _ in levels]
+    targets = [f64(*y).view(1, 1, 1, -1) for _, y in levels]
+    moves = moves or [torch.zeros(1, 3, 1, x.shape[-1]).double() for x in logits]
+    positions = [torch.full_like(m, 0.5) for m in moves]
+    valid = [torch.ones(1, 1, 1, x.shape[-1], dtype=torch.bool) for x in logits]
+    return Output(logits, positions, moves, valid, targets)
+
+
+def test_cross_entropy_by_hand():
+    # σ(0) = 1/2; σ(ln 3) = 3/4
+    found = binary_cross_entropy(f64(0.0, math.log(3), math.log(3)), f64(1.0, 1.0, 0.0))
+    torch.testing.assert_close(found, f64(math.log(2), math.log(4 / 3), math.log(4)))
+
+
+def test_focal_loss_by_hand():
+    found = focal_loss(f64(math.log(3), math.log(3)), f64(1.0, 0.0), gamma=1.0, alpha=0.25)
+    # nucleus: 1/4 · (1 − 3/4) · ln(4/3); background: 3/4 · (3/4) · ln 4
+    torch.testing.assert_close(found, f64(math.log(4 / 3) / 16, 9 / 16 * math.log(4)))
+
+
+def test_focal_loss_without_focus_is_half_the_cross_entropy():
+    logits, y = torch.randn(50).double(), torch.rand(50).double()
+    torch.testing.assert_close(
+        focal_loss(logits, y, gamma=0.0, alpha=0.5), 0.5 * binary_cross_entropy(logits, y)
+    )
+
+
+def test_a_soft_target_is_the_mean_over_the_pixels_it_covers():
+    logit = f64(0.7)
+    of_pixels = [focal_loss(logit, f64(y), 0.8, 0.3) for y in (1.0, 0.0, 0.0, 0.0)]
+    torch.testing.assert_close(
+        focal_loss(logit, f64(0.25), 0.8, 0.3), torch.stack(of_pixels).mean(0)
+    )
+
+
+def test_focal_loss_survives_extreme_logits():
+    logits = f64(-1e4, 1e4).requires_grad_()
+    found = focal_loss(logits, f64(1.0, 0.0), 1.0, 0.5)
+    torch.testing.assert_close(found.detach(), f64(5e3, 5e3))
+    found.sum().backward()
+    assert logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "z", "norm", "total"),
+    [
+        (0.5, 0.5, 0.3, 1.0, 1.0),  # the middle of a cell: ζ = (0, 1, 0)
+        (0.0, 0.5, 0.3, 1.0, 1.0),  # left edge: ζ = (1, 0, 0)
+        (1.0, 0.5, 0.3, 1.0, -1.0),  # right edge: ζ = (−1, 0, 0): the sum un-trains there
+        (0.5, 0.0, 0.3, 0.3, 0.3),  # upper edge: ζ = (0, 0, z)
+        (0.5, 1.0, 0.3, 0.3, -0.3),
+        (0.25, 0.25, 0.0, math.sqrt(0.5), 1.0),  # ζ = (1/2, 1/2, 0)
+    ],
+)
+def test_field_at_chosen_points(x, y, z, norm, total):
+    torch.testing.assert_close(field(f64(x), f64(y), f64(z)), f64(norm))
+    torch.testing.assert_close(field(f64(x), f64(y), f64(z), "sum"), f64(total))
+
+
+def test_field_norm_by_its_formula():
+    x, y, z = torch.rand(3, 100, dtype=torch.float64)
+    expected = torch.sqrt(torch.sin(torch.pi * y) ** 2 + (z * torch.cos(torch.pi * y)) ** 2)
+    torch.testing.assert_close(field(x, y, z), expected)
+
+
+def test_balanced_loss_by_hand():
+    output = output_of([((0.0, 0.0), (1.0, 1.0)), ((math.log(3),), (0.0,))])
+    total, levels = loss_of(output, LossConfig(gamma=1.0, alpha=0.5, level_decay=0.5))
+    base = 0.5 * 0.5 * math.log(2)
+    coarse = 0.5 * 0.75 * math.log(4)
+    assert levels[0].item() == pytest.approx(base)
+    assert levels[1].item() == pytest.approx(coarse)
+    assert total.item() == pytest.approx((base + 0.5 * coarse) / 1.5)
+
+
+def test_duplicating_all_base_nodes_leaves_the_balanced_loss_unchanged():
+    once = output_of([((0.3, -1.0), (1.0, 0.0)), ((0.5,), (0.25,))])
+    twice = output_of([((0.3, -1.0) * 2, (1.0, 0.0) * 2), ((0.5,), (0.25,))])
+    torch.testing.assert_close(loss_of(once, LossConfig())[0], loss_of(twice, LossConfig())[0])
+
+
+def test_a_node_that_left_the_middle_of_its_cell_counts_less():
+    moves = [torch.zeros(1, 3, 1, 1).double(), torch.tensor([0.0, 0.25, 0.0]).view(1, 3, 1, 1)]
+    levels = [((0.0,), (1.0,)), ((0.0,), (1.0,))]
+    at_home = loss_of(output_of(levels), LossConfig())[1][1]
+    moved = loss_of(output_of(levels, [m.double() for m in moves]), LossConfig())[1][1]
+    weight = math.sqrt(math.sin(0.75 * math.pi) ** 2 + (0.5 * math.cos(0.75 * math.pi)) ** 2)
+    assert moved.item() == pytest.approx(weight * at_home.item())
+
+
+def test_invalid_nodes_do_not_count():
+    output = output_of([((0.0, 5.0), (1.0, 0.0))])
+    output.valid[0][..., 1] = False
+    total, _ = loss_of(output, LossConfig(kind="bce"))
+    assert total.item() == pytest.approx(math.log(2))
+
+
+def test_unbalanced_kinds_look_at_the_base_alone():
+    levels = [((0.0,), (1.0,)), ((9.0,), (0.0,))]
+    for kind, expected in (("bce", math.log(2)), ("focal", 0.25 * math.log(2))):
+        total, per_level = loss_of(output_of(levels), LossConfig(kind=kind))
+        assert total.item() == pytest.approx(expected)
+        assert len(per_level) == 1
+
+
+def test_core_channel_weight():
+    logits = f64(0.0, 2.0).view(1, 2, 1, 1)
+    output = output_of([((0.0,), (1.0,))])._replace(
+        logits=[logits], targets=[torch.ones_like(logits)]
+    )
+    total, _ = loss_of(output, LossConfig(kind="bce", core_weight=0.5))
+    expected = (math.log(2) + 0.5 * math.log1p(math.exp(-2.0))) / 1.5
+    assert total.item() == pytest.approx(expected)

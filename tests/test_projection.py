@@ -1,0 +1,102 @@
+"""The box mean against a brute-force sum over pixels, and its derivative."""
+
+import numpy as np
+import pytest
+import torch
+
+from ngat.graph import PyramidGraph
+from ngat.projection import footprints, home_positions, integral_image, project
+
+
+def brute_force(picture, left, right, top, bottom):
+    """Mean of a picture [C, H, W] over a fractional box: every pixel by its overlap."""
+    height, width = picture.shape[-2:]
+    over_x = np.clip(
+        np.minimum(np.arange(width) + 1, right) - np.maximum(np.arange(width), left), 0, 1
+    )
+    over_y = np.clip(
+        np.minimum(np.arange(height) + 1, bottom) - np.maximum(np.arange(height), top), 0, 1
+    )
+    weight = over_y[:, None] * over_x[None]
+    return (picture * weight).sum((-1, -2)) / weight.sum(), weight.sum()
+
+
+def random_positions(rng, height, width, h, w):
+    """Pyramids of 1 to 8 pixels that may overhang the picture by less than half."""
+    longer = max(height, width)
+    side = rng.uniform(1.0, 8.0, (h, w))
+    x, y = rng.uniform(0, width, (h, w)), rng.uniform(0, height, (h, w))
+    return torch.from_numpy(np.stack([x, y, side / np.sqrt(2)])[None] / longer)
+
+
+@pytest.mark.parametrize("size", [(24, 24), (17, 31), (40, 9)])
+def test_mean_equals_brute_force(size):
+    rng = np.random.default_rng(0)
+    picture = rng.uniform(0, 1, (2, *size))
+    positions = random_positions(rng, *size, 5, 7)
+    mean, valid = project(integral_image(torch.from_numpy(picture)[None]), positions)
+    boxes = [side[0].numpy() for side in footprints(positions, *size)]
+    assert valid.any()
+    for y in range(5):
+        for x in range(7):
+            expected, area = brute_force(picture, *(side[y, x] for side in boxes))
+            assert bool(valid[0, 0, y, x]) == (area >= 1)
+            if area >= 1:
+                np.testing.assert_allclose(mean[0, :, y, x], expected, atol=1e-10)
+            else:
+                assert (mean[0, :, y, x] == 0).all()
+
+
+def test_at_home_the_feature_is_the_mean_of_the_cell():
+    rng = np.random.default_rng(1)
+    picture = torch.from_numpy(rng.uniform(0, 1, (2, 3, 16, 24)))
+    graph = PyramidGraph(16, 24, 4)
+    for m in range(4):
+        mean, valid = project(integral_image(picture), home_positions(graph, m, picture))
+        cells = torch.nn.functional.avg_pool2d(picture, 2**m)
+        torch.testing.assert_close(mean, cells, rtol=1e-10, atol=1e-10)
+        assert valid.all()
+
+
+@pytest.mark.parametrize("size", [(5, 7), (9, 1), (33, 18)])
+def test_cells_that_overhang_average_what_they_have(size):
+    graph = PyramidGraph(*size, 3)
+    flat = torch.full((1, 1, *size), 0.25, dtype=torch.float64)
+    for m in range(3):
+        mean, valid = project(integral_image(flat), home_positions(graph, m, flat))
+        assert valid.all()
+        torch.testing.assert_close(mean, torch.full_like(mean, 0.25))
+
+
+def test_derivative_in_x_y_z_by_finite_differences():
+    rng = np.random.default_rng(2)
+    picture = torch.from_numpy(rng.uniform(0, 1, (1, 2, 12, 14)))
+    integral = integral_image(picture)
+    # Edges of the boxes stay away from pixel edges, where the derivative jumps.
+    x, y = np.meshgrid(np.array([3.3, 7.4]), np.array([4.2, 6.3]))
+    side = np.array([[2.13, 3.27], [4.19, 1.41]])
+    positions = torch.from_numpy(np.stack([x, y, side / np.sqrt(2)])[None] / 14).requires_grad_()
+    assert torch.autograd.gradcheck(lambda p: project(integral, p)[0], [positions], eps=1e-7)
+
+
+def test_float32_pictures_of_1024_pixels_keep_their_precision():
+    rng = np.random.default_rng(3)
+    picture = rng.uniform(0, 1, (1, 1024, 1024)).astype(np.float32)
+    positions = random_positions(rng, 1024, 1024, 40, 40).float()
+    mean, valid = project(integral_image(torch.from_numpy(picture)[None]), positions)
+    boxes = [side[0].numpy() for side in footprints(positions, 1024, 1024)]
+    worst = max(
+        abs(
+            float(mean[0, 0, y, x])
+            - brute_force(picture.astype(float), *(s[y, x] for s in boxes))[0]
+        )
+        for y, x in zip(*np.nonzero(valid[0, 0].numpy()), strict=True)
+    )
+    assert worst < 5e-5
+
+
+def test_a_pyramid_outside_the_picture_is_invalid():
+    positions = torch.tensor([0.01, 0.01, 0.05]).view(1, 3, 1, 1)
+    mean, valid = project(integral_image(torch.ones(1, 1, 10, 10)), positions)
+    assert not valid.any()
+    assert (mean == 0).all()

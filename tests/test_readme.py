@@ -1,0 +1,78 @@
+"""The README says what the result files say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ngat import published, readme, results
+from ngat.data.sample import Sample
+from ngat.errors import InputError
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_committed_readme_is_up_to_date() -> None:
+    assert not readme.refresh(ROOT, check=True), "README.md is out of date; run: make readme"
+
+
+def test_paper_row_stands_in_the_readme() -> None:
+    """Independent of the code that prints tables: table 1's own digits."""
+    (paper,) = [row for row in published.TABLE_1 if "paper" in row.system]
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (line,) = [line for line in text.splitlines() if "0.6762" in line]
+    for number in (paper.average_f1, paper.recall, paper.missed, paper.extra):
+        assert f"{number:.4f}" in line
+
+
+def test_a_result_file_makes_the_readme_stale_until_it_is_refreshed(tmp_path: Path) -> None:
+    path = tmp_path / "README.md"
+    path.write_text("before\n<!-- begin:tables -->\nSTALE\n<!-- end:tables -->\nafter\n")
+    assert readme.refresh(tmp_path)
+    first = path.read_text()
+    assert "No measured rows yet" in first
+    assert "STALE" not in first
+    assert first.startswith("before\n")
+    assert first.endswith("<!-- end:tables -->\nafter\n")
+    assert not readme.refresh(tmp_path)
+
+    labels = np.zeros((8, 8), np.int32)
+    labels[2:5, 2:5] = 1
+    sample = Sample("one", np.zeros((8, 8, 3), np.uint8), labels, "purple_tissue", "g", "test")
+    measured = [results.measure(sample, labels)]
+    results.write_run(
+        tmp_path / readme.RESULTS, "perfect", measured, method="perf|ect", data="x", provenance={}
+    )
+    assert readme.refresh(tmp_path, check=True)
+    assert path.read_text() == first  # checking writes nothing
+    assert readme.refresh(tmp_path)
+    assert "perf\\|ect" in path.read_text()
+    assert not readme.refresh(tmp_path, check=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "<!-- begin:tables -->\n",
+        "<!-- end:tables -->\n<!-- begin:tables -->\n",
+        "<!-- begin:tables -->\n<!-- end:tables -->\n" * 2,
+    ],
+)
+def test_wrong_marks_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "README.md").write_text(text)
+    with pytest.raises(InputError, match="README"):
+        readme.refresh(tmp_path)
+    assert (tmp_path / "README.md").read_text() == text
+
+
+def test_backslashes_survive() -> None:
+    text = "<!-- begin:a -->\n<!-- end:a -->"
+    assert readme.replace(text, "a", r"x \| \1") == f"{text[:17]}x \\| \\1\n<!-- end:a -->"
+
+
+def test_no_readme(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        readme.refresh(tmp_path)
