@@ -6,6 +6,7 @@ Every process draws its share of each batch; gradients are averaged by Distribut
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -91,6 +92,9 @@ def team(device: str = "auto") -> Iterator[Team]:
     try:
         yield Team(rank, world, where)
     finally:
+        # DistributedDataParallel lies in a ring of references and holds on to the group. Left to
+        # the interpreter's end, the group's threads may meet it half gone, and abort the process.
+        gc.collect()
         distributed.destroy_process_group()
 
 

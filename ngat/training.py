@@ -146,8 +146,11 @@ def train(
             run.folder.begin()
         if minutes is not None:
             run.at.minutes = minutes
-        if not run.at.finished:
-            run.fit(on_step)
+        try:
+            if not run.at.finished:
+                run.fit(on_step)
+        finally:
+            del run.objective  # a wrapped one holds on to the processes' group, which ends below
         run.choose()
         return Trained(run.folder.best, run.at.best_f1, run.at.step, run.at.seconds / 60)
 
