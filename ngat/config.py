@@ -27,6 +27,8 @@ class ModelConfig:
         depth: synchronous layers, or V-cycles.
         relations: ``joint`` is one softmax over all taps, as published; ``typed`` gives king,
             child, parent and self their own maps, and each its own softmax.
+        self_map: typed relations only: a node reads itself through a map of its own, besides being
+            the middle one of its nine king taps.
         aggregator: ``gat`` (eq. 15–18), ``gcn`` (eq. 14) or ``mlp``.
         position: position term of eq. 19–21: ``none``, ``linear`` (b·Δζ), or ``table`` (one free
             value per tap that starts as b·Δζ; moves still enter through b).
@@ -42,6 +44,7 @@ class ModelConfig:
         outputs: channels of the node-wise logits: nucleus, and the core that seeds the split.
         reconstruction: weight of a level's prediction relative to the next finer level's.
         engine: attention engine.
+        shrink: pictures are reduced by this factor first (:class:`ngat.networks.Shrunk`).
     """
 
     levels: int = 5
@@ -50,6 +53,7 @@ class ModelConfig:
     schedule: Literal["synchronous", "vcycle"] = "vcycle"
     depth: int = 2
     relations: Literal["joint", "typed"] = "typed"
+    self_map: bool = True
     aggregator: Literal["gat", "gcn", "mlp"] = "gat"
     position: Literal["none", "linear", "table"] = "table"
     norm: Literal["none", "group", "batch"] = "group"
@@ -63,6 +67,32 @@ class ModelConfig:
     outputs: int = 2
     reconstruction: float = 0.25
     engine: str = "auto"
+    shrink: int = 1
+
+
+@dataclass(frozen=True)
+class RivalConfig:
+    """A convolutional network to compare with (:mod:`ngat.rivals`).
+
+    Attributes:
+        network: ``unet`` or ``fpn``.
+        width: channels at full resolution; deeper stages have up to eight times as many.
+        norm: ``instance``, ``group`` (of eight) or ``batch``.
+        dropout: probability with which a channel is dropped in training.
+        outputs, shrink: as in :class:`ModelConfig`.
+    """
+
+    network: Literal["unet", "fpn"] = "unet"
+    width: int = 32
+    norm: Literal["instance", "group", "batch"] = "instance"
+    dropout: float = 0.0
+    outputs: int = 2
+    shrink: int = 1
+
+    @property
+    def levels(self) -> int:
+        """One: it predicts pixels alone."""
+        return 1
 
 
 @dataclass(frozen=True)
@@ -105,6 +135,7 @@ class TrainConfig:
         validate_images: validation pictures scored each time; 0 scores all.
         augment: random flips, turns, intensity, stain and inversion.
         masks: annotation to train on, ``published`` or ``corrected``.
+        without: type whose pictures neither training nor validation sees; empty leaves none out.
         seed: seed of initialisation, sampling and augmentation.
     """
 
@@ -120,6 +151,7 @@ class TrainConfig:
     validate_images: int = 0
     augment: bool = True
     masks: Literal["published", "corrected"] = "corrected"
+    without: str = ""
     seed: int = 0
 
 
@@ -128,7 +160,7 @@ class Preset:
     """A named whole: what one row of a table was made with."""
 
     name: str
-    model: ModelConfig = field(default_factory=ModelConfig)
+    model: ModelConfig | RivalConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
 
@@ -156,6 +188,19 @@ PRESETS = {
             model=ModelConfig(levels=4, channels=16, heads=4, depth=2),
             train=TrainConfig(steps=600, batch=4, patch=96, learning_rate=4e-3, validate_every=100),
         ),
+        # Rivals. They predict pixels alone, for which the loss is cross-entropy (section 3.6).
+        Preset(
+            "unet",
+            model=RivalConfig("unet"),
+            loss=LossConfig(kind="bce"),
+            train=TrainConfig(learning_rate=1e-3),
+        ),
+        Preset(
+            "fpn",
+            model=RivalConfig("fpn", norm="batch"),
+            loss=LossConfig(kind="bce"),
+            train=TrainConfig(learning_rate=1e-3),
+        ),
     )
 }
 
@@ -163,7 +208,7 @@ PRESETS = {
 # Smallest and largest value of every number.
 _BOUNDS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("levels", "channels", "heads", "depth", "norm_groups"), (1, math.inf)),
-    **dict.fromkeys(("plasticity_steps", "plasticity_width"), (1, math.inf)),
+    **dict.fromkeys(("plasticity_steps", "plasticity_width", "width", "shrink"), (1, math.inf)),
     **dict.fromkeys(("steps", "batch", "patch", "validate_every"), (1, math.inf)),
     **dict.fromkeys(("seed", "validate_images", "gamma", "core_weight"), (0, math.inf)),
     **dict.fromkeys(("learning_rate", "weight_decay", "clip"), (0, math.inf)),
@@ -195,13 +240,12 @@ def preset(name: str, **overrides: Any) -> Preset:
                 chosen = dataclasses.replace(chosen, **{part: changed})
                 break
         else:
-            raise InputError(f"Unknown parameter {key!r}; known: {', '.join(_parameters())}.")
+            parts = (chosen.model, chosen.loss, chosen.train)
+            known = [f.name for part in parts for f in dataclasses.fields(part)]
+            raise InputError(
+                f"The preset {name} has no parameter {key!r}; it has: {', '.join(known)}."
+            )
     return chosen
-
-
-def _parameters() -> list[str]:
-    parts = (ModelConfig, LossConfig, TrainConfig)
-    return [f.name for part in parts for f in dataclasses.fields(part)]
 
 
 def _checked(part: type, key: str, value: Any) -> Any:
@@ -238,9 +282,11 @@ def from_dict(value: dict[str, Any]) -> Preset:
     Raises:
         InputError: a key is missing or unknown, or a value does not fit.
     """
-    parts = {"model": ModelConfig, "loss": LossConfig, "train": TrainConfig}
     try:
-        built = {
+        rival = "network" in value["model"]
+        model = RivalConfig if rival else ModelConfig
+        parts = {"model": model, "loss": LossConfig, "train": TrainConfig}
+        built: dict[str, Any] = {
             key: part(**{name: _checked(part, name, v) for name, v in value[key].items()})
             for key, part in parts.items()
         }

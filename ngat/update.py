@@ -30,6 +30,7 @@ class Update(nn.Module):
         super().__init__()
         self.config = config
         self.joint = config.relations == "joint"
+        self.itself = config.self_map and not self.joint
         channels, heads = config.channels, config.heads
         attends = config.aggregator == "gat"
         source = [channels, heads] if attends else [channels]
@@ -43,7 +44,8 @@ class Update(nn.Module):
         else:
             # er once per relation with a softmax to take: a lone parent has weight one.
             listening = [r for r in relations if r != "parent"] if attends else []
-            self.own = Maps(channels, [channels, *source, *[heads] * len(listening)])
+            itself = [channels] if config.self_map else []
+            self.own = Maps(channels, [*itself, *source, *[heads] * len(listening)])
             self.other = nn.ModuleDict(
                 {
                     relation: Maps(channels, source if relation == "child" else [channels])
@@ -60,7 +62,10 @@ class Update(nn.Module):
         self.norm = Norm(config)
 
     def sources(self, relation: Relation, embedding: Embedding) -> tuple[Tensor, ...]:
-        """(z, el) of a neighbouring level's nodes; (self, z, el, er …) of the level itself."""
+        """(z, el) of a neighbouring level's nodes; (self, z, el, er …) of the level itself.
+
+        There is no self where the configuration has no map for it, and with joint relations.
+        """
         if self.joint or relation == "king":
             return self.own(embedding.normalised)
         return self.other[relation](embedding.normalised)
@@ -83,7 +88,7 @@ class Update(nn.Module):
         if self.config.aggregator != "gat":
             update = self._without_attention(maps, graph, level)
         else:
-            update = torch.zeros_like(here.h) if self.joint else maps["king"][0]
+            update = maps["king"][0] if self.itself else torch.zeros_like(here.h)
             if not self.joint and "parent" in maps:  # the softmax of a single tap is one
                 z = maps["parent"][0]
                 update = update + next(shifted(z, "parent", *graph.sizes[level], fill=0.0))
@@ -121,7 +126,9 @@ class Update(nn.Module):
 
         own = self.own.product(heard["king"].normalised)
         assert self.own.bias is not None
-        bias, z, el, *ers = self.own.bias.split(self.own.parts)
+        parts = list(self.own.bias.split(self.own.parts))
+        bias = parts.pop(0) if self.itself else torch.zeros_like(parts[0])
+        z, el, *ers = parts
         bias, shifts, others = bias + z, {"king": el}, {}
         for relation, module in self.other.items():
             maps = cast(Maps, module)
@@ -155,7 +162,7 @@ class Update(nn.Module):
             term, er = cast(PositionTerm, self.terms["all"]), maps["king"][2]
             groups = [group(relation, z, el, term) for relation, (z, el, _) in maps.items()]
             return [(groups, er - term.of_moves(moves, level, 1.0))]
-        _, z_king, el_king, *ers = maps["king"]
+        z_king, el_king, *ers = maps["king"][1:] if self.itself else maps["king"]
         found = []
         for (relation, module), er in zip(self.terms.items(), ers, strict=True):
             if relation not in maps:
@@ -171,7 +178,7 @@ class Update(nn.Module):
     ) -> Tensor:
         values = {relation: parts[0] for relation, parts in maps.items()}
         own: Tensor | float = 0.0
-        if not self.joint:
+        if self.itself:
             own, values["king"] = maps["king"]
         if self.config.aggregator == "gcn":
             return own + aggregate.convolve(values, graph, level)

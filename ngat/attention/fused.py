@@ -36,7 +36,8 @@ class Products(NamedTuple):
     """Linear maps of the levels that a level hears, without biases.
 
     Attributes:
-        own: ``[B, 2C + heads · (1 + softmaxes), H_m, W_m]``: self, z, el, and er of every softmax.
+        own: ``[B, 2C + heads · (1 + softmaxes), H_m, W_m]``: self, z, el, and er of every softmax;
+            C channels less without self.
         child: ``[B, C + heads, …]``, z and el at the level below; None where not heard.
         parent: ``[B, C, …]``, z at the level above; None where not heard.
     """
@@ -82,14 +83,18 @@ class TypedUpdate(torch.autograd.Function):
         *moves: Tensor | float,
     ) -> Tensor:
         batch, _, height, width = own.shape
-        y = own.new_empty(batch, len(bias), height, width)
+        channels = len(bias)
+        y = own.new_empty(batch, channels, height, width)
         extra = torch.empty_like(y) if child is not None else y[:, :0]
         for (relation, groups), out in zip(
-            softmaxes(own, child, t_king, t_child, moves).items(), (y, extra), strict=False
+            softmaxes(own, child, t_king, t_child, moves, channels).items(),
+            (y, extra),
+            strict=False,
         ):
             work = Work((relation,), groups[0], groups[1:])
             work.forward(out)
-        shared(_add_up, y, own, bias.detach(), extra, y[:, :0] if parent is None else parent)
+        itself = itself_of(own, child, channels, len(t_king))
+        shared(_add_up, y, itself, bias.detach(), extra, y[:, :0] if parent is None else parent)
         ctx.save_for_backward(own, child, t_king, t_child, y, *_tensors(moves))
         ctx.moving = [isinstance(move, Tensor) for move in moves]
         ctx.parent = None if parent is None else parent.shape
@@ -103,13 +108,14 @@ class TypedUpdate(torch.autograd.Function):
         g, d_own = torch.empty_like(y), torch.empty_like(own)
         d_parent = y.new_empty(ctx.parent or (len(y), 0, 0, 0))
         d_bias = y.new_empty(y.shape[:2])
-        shared(_add_up_back, y, gradient.contiguous(), g, d_own, d_bias, d_parent)
+        d_itself = itself_of(d_own, child, y.shape[1], len(t_king))
+        shared(_add_up_back, y, gradient.contiguous(), g, d_itself, d_bias, d_parent)
 
         d_child = None if child is None else torch.empty_like(child)
         d_taps: dict[str, Tensor] = {}
         d_scores: dict[str, tuple[Tensor, Tensor]] = {}
-        groups = softmaxes(own, child, t_king, t_child, moves)
-        into = softmaxes(d_own, d_child, t_king, t_child, (0.0, 0.0, 0.0))
+        groups = softmaxes(own, child, t_king, t_child, moves, y.shape[1])
+        into = softmaxes(d_own, d_child, t_king, t_child, (0.0, 0.0, 0.0), y.shape[1])
         for relation, (er, z, el, t) in groups.items():
             d_er, d_z, d_el, _ = into[relation]
             work = Work((relation,), er, (z, el, t))
@@ -141,12 +147,13 @@ def softmaxes(
     t_king: Tensor,
     t_child: Tensor | None,
     moves: Any,
+    channels: int,
 ) -> dict[Relation, tuple[Tensor, Tensor, Tensor, Tensor]]:
     """(er, z, el, t) of king and children: views of the products, moved where nodes have moved."""
     heads = len(t_king)
-    channels = (own.shape[1] - heads * (2 if child is None else 3)) // 2
-    scores = [heads] * ((own.shape[1] - 2 * channels) // heads)
-    _, z, el, er, *er_child = own.split([channels, channels, *scores], 1)
+    scores = [heads] * (2 if child is None else 3)
+    attended = own[:, itself_of(own, child, channels, heads).shape[1] :]
+    z, el, er, *er_child = attended.split([channels, *scores], 1)
     here, source, seen = moves
     found: dict[Relation, tuple[Tensor, Tensor, Tensor, Tensor]] = {
         "king": (_sum(er, here, -1), z, _sum(el, here, 1), t_king)
@@ -155,6 +162,11 @@ def softmaxes(
         z, el = child.split([channels, heads], 1)
         found["child"] = (_sum(er_child[0], seen, -1), z, _sum(el, source, 1), t_child)
     return found
+
+
+def itself_of(own: Tensor, child: Tensor | None, channels: int, heads: int) -> Tensor:
+    """The product's first part, self, ``[B, C, H_m, W_m]``, or no channels where there is none."""
+    return own[:, : own.shape[1] - channels - heads * (2 if child is None else 3)]
 
 
 def _sum(score: Tensor, move: Tensor | float, sign: int) -> Tensor:
@@ -182,13 +194,17 @@ def shared(kernel: Any, y: Tensor, *tensors: Tensor) -> None:
 
 
 @jit
-def _add_up(y, own, bias, extra, parent, first, last):  # type: ignore[no-untyped-def]
+def _add_up(y, itself, bias, extra, parent, first, last):  # type: ignore[no-untyped-def]
     """y ← ReLU(y + self + bias + extra + parent), row by row; an absent part has no channels."""
     _, channels, height, width = y.shape
     for plane in range(first, last):
         b, c = plane // channels, plane % channels
         for row in range(height):
-            out, itself = y[b, c, row], own[b, c, row]
+            out = y[b, c, row]
+            if itself.shape[1]:
+                more = itself[b, c, row]
+                for x in range(width):
+                    out[x] += more[x]
             if extra.shape[1]:
                 more = extra[b, c, row]
                 for x in range(width):
@@ -201,12 +217,12 @@ def _add_up(y, own, bias, extra, parent, first, last):  # type: ignore[no-untype
                 if width % 2:
                     out[width - 1] += above[width // 2]
             for x in range(width):
-                total = out[x] + itself[x] + bias[c]
+                total = out[x] + bias[c]
                 out[x] = total if total > 0 else 0
 
 
 @jit_sum
-def _add_up_back(y, gradient, g, d_own, d_bias, d_parent, first, last):  # type: ignore[no-untyped-def]
+def _add_up_back(y, gradient, g, d_itself, d_bias, d_parent, first, last):  # type: ignore[no-untyped-def]
     """g ← ∂L/∂(sum): the gradient where y > 0, for self, bias and parent as it is."""
     _, channels, height, width = y.shape
     zero = y.dtype.type(0)
@@ -215,14 +231,15 @@ def _add_up_back(y, gradient, g, d_own, d_bias, d_parent, first, last):  # type:
         total = 0.0
         for row in range(height):
             out, towards = y[b, c, row], gradient[b, c, row]
-            here, itself = g[b, c, row], d_own[b, c, row]
+            here = g[b, c, row]
             of_row = zero
             for x in range(width):
                 d = towards[x] if out[x] > zero else zero
                 here[x] = d
-                itself[x] = d
                 of_row += d
             total += of_row
+            if d_itself.shape[1]:
+                d_itself[b, c, row, :] = here
             if d_parent.shape[1]:
                 above = d_parent[b, c, row // 2]
                 if row % 2 == 0:
