@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import ngat
-from ngat import cli_benchmark, cli_data, cli_network, cli_study
+from ngat import cli_benchmark, cli_classical, cli_data, cli_network, cli_study
 from ngat.cli_options import Set, assignments
 from ngat.errors import InputError
 
@@ -29,6 +29,7 @@ app.command()(cli_network.train)
 app.command()(cli_network.evaluate)
 app.command()(cli_network.predict)
 app.command()(cli_study.ablate)
+app.command()(cli_classical.tune_classical)
 
 
 def _version(asked: bool) -> None:

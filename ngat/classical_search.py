@@ -1,0 +1,167 @@
+"""Random search that turns local, over the settings of the classical pipeline.
+
+Some trials change a good start at many places, the others change the best settings so far at a few.
+What a trial proposes follows from the seed, its number and the scores before it, so that a search
+that was stopped, or is asked for more trials, goes on as if it had never ended. Trials that lag
+behind the best on their first pictures are given up.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ngat.classical import Channel, Grey, Settings, channel_of, nuclei
+from ngat.data.sample import Sample
+from ngat.errors import InputError
+from ngat.metrics import image_score, match
+
+# So many trials start from what users start from; later every fourth does.
+FIRST = 40
+# How far behind the best a trial may lie on n pictures, times √n, before it is given up.
+LAG = 0.2
+LOOK_AFTER = (4, 8, 12, 20, 28)
+
+# What is tried, in the order of size where there is one: 0 stands last where it means no bound.
+# Polarity is no matter of choice: the automatic rule is right on the training pictures.
+SPACE: dict[str, tuple[Any, ...]] = {
+    "channel": ("luminance", "red", "green", "haematoxylin"),
+    "rescale": (False, True),
+    "flatten": (15.0, 25.0, 40.0, 60.0, 100.0, 0.0),
+    "smoothing": (0.0, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0),
+    "threshold": ("otsu", "log_otsu", "otsu3_low", "otsu3_high", "mct", "robust_background"),
+    "window": (25, 40, 60, 90, 130, 0),
+    "correction": (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15, 1.2, 1.3, 1.5),
+    "lower": (0.0, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4),
+    "opening": (0, 1, 2, 3, 4, 5, 7),
+    "max_hole": (0, 20, 50, 100, 200, 500, 1000),
+    "seeds": ("none", "shape", "intensity", "log"),
+    "seed_smoothing": (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0, 9.0),
+    "suppression": (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 9.0, 11.0, 14.0, 18.0, 24.0),
+    "lines": ("shape", "intensity", "propagate"),
+    "regularisation": (0.0, 0.01, 0.05, 0.2, 1.0),
+    "min_area": (10, 16, 25, 40, 60, 90, 130, 200, 300, 450),
+    "max_area": (500, 800, 1200, 2000, 3500, 6000, 10000, 0),
+    "grow": (-1, 0, 1, 2, 3),
+}
+CATEGORIES = ("channel", "rescale", "threshold", "seeds", "lines")
+# Where users begin: fluorescence, uneven fluorescence, a stain, a stain's brightness.
+STARTS = (
+    Settings(correction=0.9, max_hole=200, min_area=25),
+    Settings(threshold="mct", seeds="intensity", seed_smoothing=2.0, min_area=25),
+    Settings(threshold="otsu3_low", window=60, smoothing=1.5, lower=0.02),
+    Settings(channel="red", smoothing=2.0, opening=2, seed_smoothing=2.0, min_area=60),
+    Settings(channel="haematoxylin", smoothing=1.5, opening=2, threshold="mct", min_area=60),
+    Settings(channel="red", flatten=40.0, smoothing=1.5, opening=2, seed_smoothing=2.0),
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is searched: trials of each search, pictures of each type, and the seed."""
+
+    trials: int = 200
+    pictures: int = 40
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("trials", "pictures"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1; got {getattr(self, name)}.")
+
+
+class Trial(NamedTuple):
+    """One trial: its number, its score (None where it was given up), and the best so far."""
+
+    number: int
+    score: float | None
+    best: Settings
+    best_score: float
+
+
+def search(
+    name: str, plan: Plan, objective: Objective, known: Sequence[float | None]
+) -> Iterator[Trial]:
+    """The trials of one search; scores that are ``known`` already are not computed again."""
+    best, best_score = STARTS[0], -1.0
+    for number in range(plan.trials):
+        settings = propose(np.random.default_rng([plan.seed, crc(name), number]), number, best)
+        score = known[number] if number < len(known) else objective(settings, best)
+        if score is not None and score > best_score:
+            best, best_score = settings, score
+        yield Trial(number, score, best, best_score)
+
+
+def propose(rng: np.random.Generator, number: int, best: Settings) -> Settings:
+    """What trial ``number`` tries: a start, a start changed at many places, or the best nearby."""
+    if number < len(STARTS):
+        return STARTS[number]
+    names = list(SPACE)
+    changes: dict[str, Any] = {}
+    if number < FIRST or number % 4 == 0:
+        base = STARTS[int(rng.integers(len(STARTS)))]
+        for name in names:
+            if rng.random() < 0.25:
+                changes[name] = SPACE[name][int(rng.integers(len(SPACE[name])))]
+    else:
+        base = best
+        for name in rng.choice(names, size=int(rng.integers(1, 4)), replace=False).tolist():
+            values = SPACE[name]
+            at = values.index(getattr(best, name))
+            if name in CATEGORIES:
+                to = (at + int(rng.integers(1, len(values)))) % len(values)
+            else:
+                to = at + int(rng.choice([-2, -1, 1, 2]))
+            changes[name] = values[min(max(to, 0), len(values) - 1)]
+    return replace(base, **changes)
+
+
+class Objective:
+    """Average F1 on annotated pictures, by type; remembers channels and the best's scores."""
+
+    def __init__(self, pictures: Mapping[str, Sequence[Sample]]) -> None:
+        # Types in turn, so that the first pictures already speak for all.
+        longest = max(len(group) for group in pictures.values())
+        self.samples = [g[i] for i in range(longest) for g in pictures.values() if i < len(g)]
+        self.kinds = np.array([sample.type for sample in self.samples])
+        self.channel = lru_cache(maxsize=600)(self._channel)
+        self.scores = lru_cache(maxsize=2)(self._scores)
+
+    def __call__(self, settings: Settings, best: Settings) -> float | None:
+        """The mean over types of the mean over pictures; None where it lags behind the best."""
+        if settings == best:
+            return self.mean(self.scores(settings))
+        against = self.scores(best)
+        scores: list[float] = []
+        for index in range(len(self.samples)):
+            scores.append(self.score(index, settings))
+            n = len(scores)
+            if n in LOOK_AFTER and self.mean(scores) < self.mean(against[:n]) - LAG / n**0.5:
+                return None
+        return self.mean(scores)
+
+    def mean(self, scores: Sequence[float]) -> float:
+        """Mean over types of the means of the first pictures, six digits."""
+        values, kinds = np.asarray(scores), self.kinds[: len(scores)]
+        return round(float(np.mean([values[kinds == kind].mean() for kind in np.unique(kinds)])), 6)
+
+    def score(self, index: int, settings: Settings) -> float:
+        """Average F1 of one picture."""
+        labels = nuclei(self.channel(index, settings.channel), settings)
+        return image_score(match(labels, self.samples[index].labels)).average_f1
+
+    def _scores(self, settings: Settings) -> tuple[float, ...]:
+        return tuple(self.score(index, settings) for index in range(len(self.samples)))
+
+    def _channel(self, index: int, channel: Channel) -> Grey:
+        return channel_of(self.samples[index].image, channel)
+
+
+def crc(text: str) -> int:
+    """A number for a name, the same in every process."""
+    return zlib.crc32(text.encode())
