@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ngat import metrics
-from ngat.config import PRESETS
+from ngat.config import PRESETS, ModelConfig
 from ngat.errors import InputError
 from ngat.results import Run, runs_in
 from ngat.session import Session
@@ -120,7 +120,8 @@ def family(run: Run) -> str:
     name = str(run.counts["method"].iloc[0])
     if name.startswith("untrained"):
         return "untrained"
-    return "ngat" if run.provenance.get("preset") in PRESETS else name
+    made = PRESETS.get(str(run.provenance.get("preset")))
+    return "ngat" if made and isinstance(made.model, ModelConfig) else name
 
 
 def headline(runs: list[Run]) -> list[str]:

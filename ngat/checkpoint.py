@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ngat.config import Preset, to_dict
+from ngat.config import Preset, from_dict, to_dict
 from ngat.errors import InputError
 from ngat.weights import read_tensors, write_tensors
 
@@ -85,7 +85,8 @@ def load_checkpoint(
     """
     tensors, metadata = read_tensors(path, FORMAT)
     try:
-        stored = json.loads(metadata["configuration"])
+        # A run from before a parameter existed had the parameter's default.
+        stored = to_dict(from_dict(json.loads(metadata["configuration"])))
         standing = Standing(**json.loads(metadata["standing"]))
         fingerprint = metadata["data"]
     except (KeyError, ValueError, TypeError) as error:

@@ -27,7 +27,9 @@ from ngat.errors import InputError
 def train(
     out: Annotated[Path, typer.Option(help="The run's folder.")],
     data: Data = "synthetic",
-    preset: Annotated[str, typer.Option(help="paper, companion or smoke.")] = "companion",
+    preset: Annotated[
+        str, typer.Option(help="paper, companion, smoke, unet or fpn.")
+    ] = "companion",
     minutes: Annotated[
         float | None, typer.Option(help="End after so many minutes, whatever steps remain.")
     ] = None,

@@ -19,7 +19,7 @@ from ngat.errors import InputError
 from ngat.inference import METHODS as INSTANCE_METHODS
 from ngat.inference import instances, predict, thresholds_from, thresholds_to_dict
 from ngat.instances import Labels
-from ngat.model import NGAT
+from ngat.networks import build
 from ngat.progress import track
 from ngat.provenance import provenance
 from ngat.results import Measured, measure, write_run
@@ -87,7 +87,7 @@ def evaluate(
     elif method == "untrained":
         chosen = preset_of(preset)
         with seeded(where, seed):
-            loaded = Weights(NGAT(chosen.model).to(where), chosen, {})
+            loaded = Weights(build(chosen.model).to(where), chosen, {})
         label = label or f"untrained {preset}"
     label = label or {"otsu": "Otsu", "otsu_watershed": "Otsu + watershed"}[method]
     called = loaded.preset.name if loaded and method == "ngat" else method

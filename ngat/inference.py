@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ngat.errors import InputError
 from ngat.instances import MIN_AREA, Labels, components, split
-from ngat.model import NGAT
+from ngat.networks import Network
 
 Method = Literal["components", "split"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -60,7 +60,7 @@ class Prediction(NamedTuple):
 
 
 def predict(
-    model: NGAT,
+    model: Network,
     image: npt.NDArray[Any],
     *,
     tta: bool = False,
@@ -175,17 +175,18 @@ def autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
     return contextlib.nullcontext()
 
 
-def _probabilities(model: NGAT, picture: Tensor, tta: bool) -> Tensor:
+def _probabilities(model: Network, picture: Tensor, tta: bool) -> Tensor:
     """``[1, 3, H, W]`` → ``[1, K, H, W]``."""
+    height, width = picture.shape[-2:]
     flips: tuple[tuple[int, ...], ...] = ((), (3,), (2,), (2, 3)) if tta else ((),)
     total = torch.zeros(())
     for dims in flips:
-        result = model.reconstruct(model(picture.flip(dims))).float().flip(dims)
-        total = total.to(result) + result
+        result = model.reconstruct(model(picture.flip(dims))).float()[..., :height, :width]
+        total = total.to(result) + result.flip(dims)
     return total / len(flips)
 
 
-def _tiled(model: NGAT, picture: Tensor, tta: bool, tile: int, overlap: int) -> Tensor:
+def _tiled(model: Network, picture: Tensor, tta: bool, tile: int, overlap: int) -> Tensor:
     """As :func:`_probabilities`, tile by tile; weights fall linearly towards a tile's edge."""
     height, width = picture.shape[-2:]
     total = weight = torch.zeros(())

@@ -28,7 +28,7 @@ from ngat.errors import InputError
 from ngat.files import replacing, write_json
 from ngat.inference import Thresholds, predict
 from ngat.metrics import pixel_dice
-from ngat.model import NGAT
+from ngat.networks import Network
 from ngat.progress import track
 from ngat.provenance import provenance
 from ngat.training import train
@@ -64,7 +64,7 @@ def configuration(name: str, steps: int = 400, seed: int = 0) -> Preset:
     )
 
 
-def dice(model: NGAT, samples: Sequence[Sample], *, progress: bool = False) -> list[float]:
+def dice(model: Network, samples: Sequence[Sample], *, progress: bool = False) -> list[float]:
     """Pixel Dice (eq. 29) of every picture at the default threshold."""
     return [
         pixel_dice(

@@ -13,7 +13,7 @@ from ngat.checkpoint import Standing, load_checkpoint, save_checkpoint
 from ngat.config import Preset, to_dict
 from ngat.data.sample import TYPES
 from ngat.files import write_json
-from ngat.model import NGAT
+from ngat.networks import Network
 from ngat.runlog import RunLog
 from ngat.validation import Scores, Validated
 from ngat.weights import save_weights
@@ -68,19 +68,19 @@ class RunFolder:
         means = [getattr(result, name) for name in Scores._fields]
         self._scores.write(at.step, [at.seconds / 60, *means, *per_type])
 
-    def keep(self, model: NGAT, at: Standing, result: Validated) -> None:
+    def keep(self, model: Network, at: Standing, result: Validated) -> None:
         """Write the best weights."""
         self._weights(self.best, model, at, {"validation": result._asdict()})
 
-    def save(self, model: NGAT, optimiser: torch.optim.Optimizer, at: Standing) -> None:
+    def save(self, model: Network, optimiser: torch.optim.Optimizer, at: Standing) -> None:
         """Write the last weights and the checkpoint."""
         self._weights(self.path / "last.safetensors", model, at, {})
         save_checkpoint(self.checkpoint, model, optimiser, at, self.preset, self.fingerprint)
 
-    def load(self, model: NGAT, optimiser: torch.optim.Optimizer) -> Standing:
+    def load(self, model: Network, optimiser: torch.optim.Optimizer) -> Standing:
         """Go back to the checkpoint. Raises InputError where it is damaged or another run's."""
         return load_checkpoint(self.checkpoint, model, optimiser, self.preset, self.fingerprint)
 
-    def _weights(self, path: Path, model: NGAT, at: Standing, more: Mapping[str, Any]) -> None:
+    def _weights(self, path: Path, model: Network, at: Standing, more: Mapping[str, Any]) -> None:
         history = {**self.history, "steps": at.step, "minutes": round(at.seconds / 60, 2), **more}
         save_weights(path, model, self.preset, history)

@@ -26,13 +26,13 @@ from torch import Tensor, nn
 
 from ngat.checkpoint import Standing
 from ngat.config import LossConfig, Preset
-from ngat.data.sample import Sample, fingerprint
+from ngat.data.sample import Sample, fingerprint, leave_out
 from ngat.distributed import Team, team
 from ngat.errors import InputError
 from ngat.inference import autocast, thresholds_to_dict
 from ngat.interrupt import stop_requests
 from ngat.loss import loss_of
-from ngat.model import NGAT
+from ngat.networks import Network, build
 from ngat.progress import bar
 from ngat.provenance import provenance
 from ngat.run_folder import RunFolder
@@ -67,7 +67,7 @@ class Trained(NamedTuple):
 class Objective(nn.Module):
     """Network and loss as one module, so that DistributedDataParallel sees the whole step."""
 
-    def __init__(self, model: NGAT, config: LossConfig) -> None:
+    def __init__(self, model: Network, config: LossConfig) -> None:
         super().__init__()
         self.model = model
         self.config = config
@@ -99,7 +99,8 @@ def train(
 
     Args:
         preset: the whole configuration.
-        samples_train, samples_val: annotated pictures.
+        samples_train, samples_val: annotated pictures; those of the type that ``preset`` trains
+            without are left out of both.
         out: the run's folder.
         minutes: end after this time even if steps remain; the rate reaches zero in time. The
             last validation and the choice of thresholds come on top.
@@ -110,12 +111,14 @@ def train(
         on_step: called after every step with the number of steps done.
 
     Raises:
-        InputError: no pictures, an unwritable folder, a folder that holds another run, or a
-            configuration that makes no network.
+        InputError: no pictures, an unknown type to leave out, an unwritable folder, a folder that
+            holds another run, or a configuration that makes no network.
         TrainingDiverged: the loss is NaN or infinite.
         TrainingInterrupted: after SIGINT or SIGTERM, with a checkpoint written.
     """
     out = Path(out)
+    samples_train = leave_out(samples_train, preset.train.without)
+    samples_val = leave_out(samples_val, preset.train.without)
     if not samples_val:
         raise InputError("There is no validation picture; choose a data set that has some.")
     if minutes is not None and not 0 < minutes < math.inf:
@@ -136,6 +139,7 @@ def train(
             device=str(members.device),
             data=data,
             preset=preset.name,
+            without=preset.train.without,
             processes=members.world,
             parameters=sum(p.numel() for p in run.model.parameters()),
         )
@@ -177,7 +181,7 @@ class _Run:
             samples_train, preset.train, workers=workers, rank=members.rank, world=members.world
         )
         with seeded(members.device, preset.train.seed):
-            self.model = NGAT(preset.model).to(members.device)
+            self.model = build(preset.model).to(members.device)
         self.objective = members.wrap(
             # The other losses look at the base alone, and the coarse heads go without gradient.
             Objective(self.model, preset.loss),

@@ -17,7 +17,7 @@ import numpy as np
 from ngat.data.sample import Sample
 from ngat.inference import METHODS, Method, Prediction, Thresholds, instances, predict
 from ngat.metrics import image_score, match, pixel_dice, pixel_iou
-from ngat.model import NGAT
+from ngat.networks import Network
 from ngat.progress import track
 
 # Where thresholds are searched first, and then around what was best.
@@ -65,7 +65,7 @@ class Scores(NamedTuple):
     components_f1: float = 0.0
 
 
-def score_one(model: NGAT, sample: Sample) -> Scores:
+def score_one(model: Network, sample: Sample) -> Scores:
     """Predict and score one picture."""
     prediction = predict(model, sample.image)
     mask, truth = prediction.probability > Thresholds().probability, sample.labels > 0
@@ -94,13 +94,13 @@ def summary(samples: Sequence[Sample], scores: Sequence[Sequence[float]]) -> Val
     )
 
 
-def validate(model: NGAT, samples: Sequence[Sample]) -> Validated:
+def validate(model: Network, samples: Sequence[Sample]) -> Validated:
     """Score a network on whole pictures at the default thresholds."""
     return summary(samples, [score_one(model, sample) for sample in samples])
 
 
 def choose_thresholds(
-    model: NGAT,
+    model: Network,
     samples: Sequence[Sample],
     *,
     tta: bool = False,

@@ -18,23 +18,23 @@ from torch import Tensor
 from ngat.config import Preset, from_dict, to_dict
 from ngat.errors import InputError
 from ngat.files import replacing
-from ngat.model import NGAT
+from ngat.networks import Network, build
 
 FORMAT = "ngat-weights-1"
-# The network has a hundred thousand parameters; more than this is some other file.
+# The largest rival has some million parameters; more than this is some other file.
 MAX_BYTES = 1 << 30
 
 
 class Weights(NamedTuple):
     """A trained network and how it was made."""
 
-    model: NGAT
+    model: Network
     preset: Preset
     provenance: dict[str, Any]
 
 
 def save_weights(
-    path: Path | str, model: NGAT, preset: Preset, provenance: Mapping[str, Any]
+    path: Path | str, model: Network, preset: Preset, provenance: Mapping[str, Any]
 ) -> None:
     """Write a network, whole or not at all.
 
@@ -66,7 +66,7 @@ def load_weights(path: Path | str, device: str | torch.device = "cpu") -> Weight
             raise ValueError("its provenance is not a dictionary")
         # Building draws random weights that are replaced at once; the caller's generator is spared.
         with torch.random.fork_rng(devices=[]):
-            model = NGAT(preset.model)
+            model = build(preset.model)
         model.load_state_dict(tensors)
     except (KeyError, ValueError, RuntimeError, TypeError) as error:
         reason = str(error).split("\n\t")[0].splitlines()[0]

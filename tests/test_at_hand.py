@@ -99,7 +99,7 @@ def test_headline_is_the_best_of_ours_and_of_others_on_each_data(tmp_path: Path)
     run(tmp_path, "b", "companion (components)", "dsb2018", found=False, preset="companion")
     run(tmp_path, "c", "untrained smoke (split)", "dsb2018", preset="smoke")
     run(tmp_path, "d", "Otsu", "dsb2018", found=False)
-    run(tmp_path, "e", "U-Net", "dsb2018")
+    run(tmp_path, "e", "U-Net", "dsb2018", preset="unet")
     run(tmp_path, "f", "Otsu", "synthetic")
     runs = runs_in(tmp_path)
     assert [at_hand.family(r) for r in runs] == [

@@ -142,7 +142,7 @@ def inside(
     ("line", "sentence"),
     [
         ("train --out o --preset huge", "Unknown preset 'huge'; known: paper, companion, smoke"),
-        ("train --out o --set colour=1", "Unknown parameter 'colour'; known: levels"),
+        ("train --out o --set colour=1", "no parameter 'colour'; it has: levels"),
         ("train --out o --set steps=0", "steps must be a number at least 1"),
         ("train --out o --set steps", "--set steps: write it as name=value"),
         ("train --out o --set steps=1 --set steps=2", "--set steps is there twice"),

@@ -6,11 +6,20 @@ import json
 import pytest
 
 from ngat import config
-from ngat.config import PRESETS, LossConfig, ModelConfig, Preset, TrainConfig, from_dict, to_dict
+from ngat.config import (
+    PRESETS,
+    LossConfig,
+    ModelConfig,
+    Preset,
+    RivalConfig,
+    TrainConfig,
+    from_dict,
+    to_dict,
+)
 from ngat.errors import InputError
 
 
-@pytest.mark.parametrize("name", ["paper", "companion", "smoke"])
+@pytest.mark.parametrize("name", ["paper", "companion", "smoke", "unet", "fpn"])
 def test_a_preset_survives_json(name: str) -> None:
     chosen = config.preset(name, steps=7, dropout=0.25)
     assert from_dict(json.loads(json.dumps(to_dict(chosen)))) == chosen
@@ -34,7 +43,7 @@ def test_text_from_a_command_line_becomes_the_parameters_type() -> None:
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
-        ({"colour": 1}, "Unknown parameter 'colour'; known: levels,"),
+        ({"colour": 1}, "The preset smoke has no parameter 'colour'; it has: levels,"),
         ({"steps": "many"}, "steps must be of type int; got 'many'"),
         ({"steps": 2.5}, "steps must be of type int; got 2.5"),
         ({"steps": 0}, "steps must be a number at least 1; got 0"),
@@ -64,7 +73,10 @@ def test_every_number_has_bounds_and_every_name_belongs_to_one_part() -> None:
         f.name for part in (ModelConfig, LossConfig, TrainConfig) for f in dataclasses.fields(part)
     ]
     assert len(set(names)) == len(names)
-    for part in (ModelConfig(), LossConfig(), TrainConfig()):
+    rival = {f.name for f in dataclasses.fields(RivalConfig)}
+    others = {f.name for part in (LossConfig, TrainConfig) for f in dataclasses.fields(part)}
+    assert not rival & others
+    for part in (ModelConfig(), RivalConfig(), LossConfig(), TrainConfig()):
         for name, value in dataclasses.asdict(part).items():
             if type(value) in (int, float):
                 low, high = config._BOUNDS[name]

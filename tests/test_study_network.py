@@ -8,6 +8,7 @@ import torch
 
 from ngat.config import ModelConfig, preset
 from ngat.data import load
+from ngat.errors import InputError
 from ngat.figures import attention as attention_figures
 from ngat.figures import network as network_figures
 from ngat.figures import plasticity as plasticity_figures
@@ -52,6 +53,11 @@ def test_brief_training_is_the_training(tmp_path) -> None:
     assert len(losses) == 3
     for name, tensor in last.state_dict().items():
         torch.testing.assert_close(model.state_dict()[name], tensor, rtol=1e-4, atol=1e-6)
+
+
+def test_a_rival_has_no_graph_to_study() -> None:
+    with pytest.raises(InputError, match="preset unet has no graph network; choose companion"):
+        plasticity.trained_briefly(preset("unet"), load("synthetic", "train", limit=1))
 
 
 def test_table_of_moves(sample) -> None:

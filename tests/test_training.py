@@ -1,6 +1,7 @@
 """Training: resumed runs equal uninterrupted ones; processes equal one; failures say so."""
 
 import itertools
+import json
 import math
 import os
 import signal
@@ -16,6 +17,7 @@ import torch
 from tiny import SMALL, log_of, rings, tensors_of, tiny
 
 from ngat import training
+from ngat.checkpoint import FORMAT
 from ngat.config import TrainConfig, preset
 from ngat.data.synthetic import load_synthetic
 from ngat.errors import InputError
@@ -25,7 +27,7 @@ from ngat.model import NGAT
 from ngat.runlog import RunLog
 from ngat.schedule import learning_rate, parameter_groups, position, seeded
 from ngat.training import TrainingDiverged, TrainingInterrupted, train
-from ngat.weights import load_weights
+from ngat.weights import load_weights, read_tensors, write_tensors
 
 
 class Killed(BaseException):
@@ -137,6 +139,27 @@ def test_a_run_is_not_mixed_with_another(tmp_path: Path, change: dict, sentence:
     run(tmp_path, steps=2)
     with pytest.raises(InputError, match=sentence):
         run(tmp_path, **{"steps": 2, "resume": True, **change})
+
+
+def test_a_run_from_before_a_parameter_existed_goes_on_with_its_default(tmp_path: Path) -> None:
+    run(tmp_path / "whole", steps=4, validate_every=2)
+
+    def kill(done: int) -> None:
+        if done == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(tmp_path / "old", steps=4, validate_every=2, on_step=kill)
+    path = tmp_path / "old/checkpoint.safetensors"
+    tensors, text = read_tensors(path, FORMAT)
+    stored = json.loads(text["configuration"])
+    del stored["train"]["without"], stored["model"]["shrink"]
+    write_tensors(path, tensors, FORMAT, {**text, "configuration": json.dumps(stored)})
+    changed = {"steps": 4, "validate_every": 2, "resume": True}
+    with pytest.raises(InputError, match=r"other parameters .shrink: 1, now 2\)"):
+        run(tmp_path / "old", shrink=2, **changed)
+    run(tmp_path / "old", **changed)
+    assert_same_run(tmp_path / "whole", tmp_path / "old")
 
 
 def test_other_pictures_are_refused(tmp_path: Path) -> None:

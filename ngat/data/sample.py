@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from ngat.errors import InputError
 
 # The five experimental types of Caicedo et al. 2019, in the order of the paper's table 2.
 TYPES = (
@@ -38,6 +40,20 @@ class Sample:
     type: str
     group: str
     split: str
+
+
+def leave_out(samples: Sequence[Sample], kind: str) -> list[Sample]:
+    """The samples that are not of one type (leave-one-type-out); all of them for no type.
+
+    Raises:
+        InputError: the type is unknown, or nothing remains.
+    """
+    if kind and kind not in TYPES:
+        raise InputError(f"Unknown type {kind!r} to leave out; known: {', '.join(TYPES)}.")
+    left = [sample for sample in samples if sample.type != kind]
+    if samples and not left:
+        raise InputError(f"Without the type {kind} no picture is left; choose more pictures.")
+    return left
 
 
 def fingerprint(samples: Iterable[Sample]) -> str:

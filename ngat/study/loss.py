@@ -14,7 +14,8 @@ from torch import Tensor
 from ngat.config import LossConfig, preset
 from ngat.data import Sample
 from ngat.loss import binary_cross_entropy, field, focal_loss, loss_of
-from ngat.model import NGAT, Output
+from ngat.model import Output
+from ngat.networks import build
 from ngat.sampling import Patches
 from ngat.schedule import seeded
 
@@ -68,7 +69,7 @@ def forward(samples: Sequence[Sample], seed: int = 0) -> Output:
     """An untrained smoke network's output with targets, on a batch of patches."""
     chosen = preset("smoke", augment=False, seed=seed)
     with seeded(torch.device("cpu"), seed), torch.no_grad():
-        output: Output = NGAT(chosen.model)(*Patches(samples, chosen.train).batch(0))
+        output: Output = build(chosen.model)(*Patches(samples, chosen.train).batch(0))
     return output
 
 

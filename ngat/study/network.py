@@ -6,8 +6,20 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from ngat.config import ModelConfig
+from ngat.config import ModelConfig, Preset
+from ngat.errors import InputError
 from ngat.model import NGAT, schedule
+
+
+def graph_network(chosen: Preset) -> ModelConfig:
+    """The configuration of a preset's graph network.
+
+    Raises:
+        InputError: the preset's network is a rival, which has no graph to study.
+    """
+    if not isinstance(chosen.model, ModelConfig):
+        raise InputError(f"The preset {chosen.name} has no graph network; choose companion.")
+    return chosen.model
 
 
 def sizes(configs: Mapping[str, ModelConfig]) -> pd.DataFrame:

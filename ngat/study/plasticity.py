@@ -19,6 +19,7 @@ from ngat.plasticity import Placement, Plasticity
 from ngat.projection import integral_image, project
 from ngat.sampling import Patches
 from ngat.schedule import learning_rate, parameter_groups, position, seeded
+from ngat.study.network import graph_network
 from ngat.training import Objective
 
 MIXED = (0.05, 0.95)  # a node with a share of nucleus between these sees an edge
@@ -32,10 +33,9 @@ def trained_briefly(chosen: Preset, samples: Sequence[Sample]) -> tuple[NGAT, li
     config, device = chosen.train, torch.device("cpu")
     patches = Patches(samples, config)
     with seeded(device, config.seed):
-        objective = Objective(NGAT(chosen.model), chosen.loss)
-    optimiser = torch.optim.AdamW(
-        parameter_groups(objective.model, config.weight_decay), betas=(0.9, 0.99)
-    )
+        model = NGAT(graph_network(chosen))
+    objective = Objective(model, chosen.loss)
+    optimiser = torch.optim.AdamW(parameter_groups(model, config.weight_decay), betas=(0.9, 0.99))
     losses = []
     for step in range(config.steps):
         for group in optimiser.param_groups:
@@ -47,7 +47,7 @@ def trained_briefly(chosen: Preset, samples: Sequence[Sample]) -> tuple[NGAT, li
         nn.utils.clip_grad_norm_(objective.parameters(), config.clip)
         optimiser.step()
         losses.append(loss.item())
-    return objective.model.eval(), losses
+    return model.eval(), losses
 
 
 def place(model: NGAT, sample: Sample) -> Placement:
@@ -156,7 +156,7 @@ def gradient_paths(samples: Sequence[Sample], seed: int = 0) -> pd.DataFrame:
     rows = []
     for name, through in ways.items():
         with seeded(image.device, seed):
-            model = NGAT(chosen.model)
+            model = NGAT(graph_network(chosen))
             wake(model.plasticity)
         assert model.plasticity.xi is not None
         last = cast(Tensor, model.plasticity.xi.layers[-1].weight)
