@@ -19,10 +19,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ngat import update as update_room
 from ngat.attention import TapGroup, attend
-from ngat.config import Preset, preset
-from ngat.errors import MissingDependency
+from ngat.config import Preset, RivalConfig, preset
 from ngat.loss import loss_of
 from ngat.model import NGAT, Output
+from ngat.networks import build
+from ngat.rivals import unet
 from ngat.schedule import parameter_groups
 
 STEP, INFERENCE = "training step", "inference"
@@ -69,7 +70,11 @@ def contender(
     torch.manual_seed(0)
     where = torch.device(device)
     chosen = preset(preset_name) if name == UNET else preset(preset_name, engine=name)
-    model = (unet(chosen.model.outputs) if name == UNET else NGAT(chosen.model)).to(where)
+    model: nn.Module
+    if name == UNET:  # bare: the sizes here need no padding, which would cost it time
+        model = unet(RivalConfig("unet", outputs=chosen.model.outputs)).to(where)
+    else:
+        model = build(chosen.model).to(where)
     optimiser = torch.optim.AdamW(
         parameter_groups(model, chosen.train.weight_decay), lr=1e-4, fused=where.type == "cuda"
     )
@@ -111,23 +116,6 @@ def objective(found: Output | Tensor, targets: Tensor, chosen: Preset) -> Tensor
             return F.binary_cross_entropy_with_logits(found.float(), targets)
         found = found._replace(logits=[logits.float() for logits in found.logits])
         return loss_of(found, chosen.loss)[0]
-
-
-def unet(outputs: int) -> nn.Module:
-    """MONAI's BasicUNet for colour pictures, as it comes.
-
-    Raises:
-        MissingDependency: MONAI is not installed.
-    """
-    try:
-        from monai.networks.nets.basic_unet import BasicUNet
-    except ImportError as error:
-        raise MissingDependency(
-            f"The U-Net needs MONAI, which cannot be loaded ({error}): "
-            "pip install 'ngat[benchmark]'."
-        ) from error
-    model: nn.Module = BasicUNet(spatial_dims=2, in_channels=3, out_channels=outputs)
-    return model
 
 
 def multiply_adds(name: str, preset_name: str, side: int) -> float:
