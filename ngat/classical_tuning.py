@@ -35,7 +35,7 @@ class Tuned(NamedTuple):
     per_type: dict[str, Settings]
     one: Settings
     average_f1: dict[str, float]
-    provenance: dict[str, Any]
+    history: dict[str, Any]
 
     def of(self, kind: str) -> Settings:
         """A type's settings. Raises InputError for a type that was not tuned."""

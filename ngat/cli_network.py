@@ -86,8 +86,18 @@ def evaluate(
     split: Annotated[str, typer.Option(help="train, val, test; of dsb2018 also stage2.")] = "test",
     weights: Annotated[Path | None, typer.Option(help="A file that ngat train wrote.")] = None,
     method: Annotated[
-        str, typer.Option(help="ngat, or a baseline: otsu, otsu_watershed, untrained.")
+        str,
+        typer.Option(
+            help="ngat, or a baseline: untrained, otsu, otsu_watershed, classical_one, "
+            "classical_per_type."
+        ),
     ] = "ngat",
+    tuned: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file that ngat tune-classical wrote; ROOT/results/classical.json by default."
+        ),
+    ] = None,
     preset: Annotated[str, typer.Option(help="Of the untrained network.")] = "companion",
     masks: Annotated[
         str, typer.Option(help="Annotation to count against, published or corrected.")
@@ -104,8 +114,11 @@ def evaluate(
     """Count a method's nuclei against the annotation; write counts, run lengths, provenance."""
     with interruptible("Stopped; nothing was written."):
         from ngat.data import load
+        from ngat.evaluation import CLASSICAL
         from ngat.evaluation import evaluate as run
 
+        if method in CLASSICAL:
+            tuned = tuned or root / "results" / "classical.json"
         samples = load(
             data,
             split,
@@ -121,6 +134,7 @@ def evaluate(
             data=data,
             method=method,  # type: ignore[arg-type]  # and so does evaluate
             weights=weights,
+            tuned=tuned,
             preset=preset,
             name=name,
             label=label,

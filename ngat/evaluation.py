@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -26,8 +27,18 @@ from ngat.results import Measured, measure, write_run
 from ngat.schedule import seeded
 from ngat.weights import Weights, load_weights
 
-Method = Literal["ngat", "otsu", "otsu_watershed", "untrained"]
+Method = Literal[
+    "ngat", "otsu", "otsu_watershed", "untrained", "classical_one", "classical_per_type"
+]
 METHODS: tuple[Method, ...] = get_args(Method)
+CLASSICAL = ("classical_one", "classical_per_type")
+# What a row of a table is called.
+LABELS = {
+    "otsu": "Otsu",
+    "otsu_watershed": "Otsu + watershed",
+    "classical_one": "classical, one setting",
+    "classical_per_type": "classical, per type (type known)",
+}
 
 # A predictor gives one picture's nuclei under one or more names of rows.
 Predictor = Callable[[Sample], dict[str, Labels]]
@@ -40,6 +51,7 @@ def evaluate(
     data: str,
     method: Method = "ngat",
     weights: Path | str | None = None,
+    tuned: Path | str | None = None,
     preset: str = "companion",
     name: str = "",
     label: str = "",
@@ -56,8 +68,10 @@ def evaluate(
         out: folder of the result files.
         data: the data set's name, for the files.
         method: ``ngat`` (needs ``weights``), ``untrained`` (the network of ``preset`` as it
-            starts), ``otsu`` or ``otsu_watershed``.
+            starts), ``otsu``, ``otsu_watershed``, ``classical_one`` (needs ``tuned``), or
+            ``classical_per_type`` (too, and is told each picture's type).
         weights: a file that training wrote; its thresholds are used.
+        tuned: a file that :func:`ngat.classical_tuning.tune` wrote.
         preset: of the untrained network.
         name: the files' common beginning; ``<data>-<split>-<method>`` by default.
         label: the method's name in tables; the preset's or the method's name by default.
@@ -69,8 +83,8 @@ def evaluate(
         the paths written.
 
     Raises:
-        InputError: no picture, an unknown method, weights missing, given for nothing or damaged,
-            or an unwritable folder.
+        InputError: no picture, an unknown method, weights or settings missing, given for nothing
+            or damaged, a type that was not tuned for, or an unwritable folder.
     """
     if not samples:
         raise InputError(f"{data}: there is no picture to evaluate.")
@@ -78,6 +92,8 @@ def evaluate(
         raise InputError(f"Unknown method {method!r}; known: {', '.join(METHODS)}.")
     if (method == "ngat") != (weights is not None):
         raise InputError("Weights belong to the method ngat: give --weights for it, and only then.")
+    if (method in CLASSICAL) != (tuned is not None):
+        raise InputError("Tuned settings belong to the classical methods: give --tuned for them.")
     where = find_device(device)
     history: Mapping[str, Any] = {}
     loaded: Weights | None = None
@@ -89,7 +105,7 @@ def evaluate(
         with seeded(where, seed):
             loaded = Weights(build(chosen.model).to(where), chosen, {})
         label = label or f"untrained {preset}"
-    label = label or {"otsu": "Otsu", "otsu_watershed": "Otsu + watershed"}[method]
+    label = label or LABELS[method]
     called = loaded.preset.name if loaded and method == "ngat" else method
     stem = name or f"{data}-{samples[0].split}-{called}"
 
@@ -97,6 +113,9 @@ def evaluate(
     if loaded is not None:
         find, settings = network(loaded, tta)
         rows = {kind: (f"{stem}-{kind}", f"{label} ({kind})") for kind in INSTANCE_METHODS}
+    elif tuned is not None:
+        find, settings, history = classical(tuned, method)
+        rows = {"": (stem, label)}
     else:
         find, settings = {"otsu": otsu, "otsu_watershed": otsu_watershed}[method], {}
         rows = {"": (stem, label)}
@@ -154,3 +173,29 @@ def otsu(sample: Sample) -> dict[str, Labels]:
 def otsu_watershed(sample: Sample) -> dict[str, Labels]:
     """:func:`ngat.baselines.otsu_watershed` as a predictor."""
     return {"": baselines.otsu_watershed(sample.image)}
+
+
+def classical(
+    tuned: Path | str, method: Method
+) -> tuple[Predictor, dict[str, Any], Mapping[str, Any]]:
+    """:func:`ngat.classical.classical` as a predictor; its settings and how they were tuned.
+
+    Per type, a picture is worked on with the settings of its known type, as users of such pipelines
+    choose them by looking at a picture.
+    """
+    from ngat.classical import classical as run
+    from ngat.classical_tuning import read_tuned
+
+    found = read_tuned(tuned)
+    if method == "classical_one":
+        return (
+            lambda s: {"": run(s.image, found.one)},
+            {"settings": asdict(found.one)},
+            found.history,
+        )
+    settings = {kind: asdict(of_type) for kind, of_type in found.per_type.items()}
+    return (
+        lambda s: {"": run(s.image, found.of(s.type))},
+        {"settings": settings},
+        found.history,
+    )

@@ -18,7 +18,7 @@ from typing import Any
 
 import ngat
 
-_PACKAGES = ("numpy", "scipy", "scikit-image", "pandas", "torch", "numba", "dgl")
+_PACKAGES = ("numpy", "scipy", "scikit-image", "pandas", "torch", "numba", "dgl", "centrosome")
 # A path from the root, from home or from a drive, alone or behind "option=".
 _ROOTED = re.compile(r"^(?P<option>[^=/\\]*=)?(?P<path>(~|/|[A-Za-z]:[\\/]).*)$")
 
