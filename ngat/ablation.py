@@ -172,6 +172,15 @@ def ablate(
     return len(missing)
 
 
+def minutes(out: Path) -> float:
+    """How long the runs in a table trained, added up over its lines, whatever call made them.
+
+    A clock around one call would forget what earlier calls, stopped or finished, have done.
+    """
+    with out.open(newline="", encoding="utf-8") as file:
+        return sum(float(line["seconds"]) for line in csv.DictReader(file)) / 60
+
+
 def _read(path: Path, steps: int) -> Iterator[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)

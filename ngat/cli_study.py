@@ -1,4 +1,4 @@
-"""``ngat ablate``."""
+"""``ngat ablate`` and ``ngat leave-out``."""
 
 from __future__ import annotations
 
@@ -44,7 +44,61 @@ def ablate(
             out, variants, steps, train, val, held, device=device, progress=show
         )
         told = provenance(
-            command_line(), None, fingerprint(held), 0.0, data=data, split=part, steps=steps
+            command_line(),
+            None,
+            fingerprint(held),
+            ablation.minutes(out),
+            data=data,
+            split=part,
+            steps=steps,
         )
-        write_json(out.with_suffix(".json"), told)
+        beside = out.with_suffix(".json")
+        if added or not beside.exists():  # a call with nothing to do made nothing
+            write_json(beside, told)
+    typer.echo(f"{out}: {added} runs added")
+
+
+def leave_out(
+    out: Annotated[Path, typer.Option(help="The CSV file, a line per run and type; gone on with.")],
+    data: Data = "synthetic",
+    steps: Annotated[int, typer.Option(help="Training steps of every run.")] = 300,
+    seeds: Annotated[int, typer.Option(help="Runs of each.")] = 1,
+    networks: Annotated[str, typer.Option(help="Presets.")] = "companion,unet",
+    device: Device = "auto",
+    root: Root = Path("data"),
+    limit: Limit = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train without a type of picture and test on it, type by type, at half resolution."""
+    with interruptible("Stopped; the same command goes on after the last whole run."):
+        from ngat import leave_out as study
+        from ngat.config import preset
+        from ngat.data import fingerprint, load
+        from ngat.errors import InputError
+        from ngat.files import write_json
+        from ngat.provenance import provenance
+
+        if steps < 1 or seeds < 1:
+            raise InputError(f"steps and seeds must be at least 1; got {steps} and {seeds}.")
+        names = [preset(name.strip()).name for name in networks.split(",")]
+        show, seed = not quiet, 0 if data == "dsb2018" else 1
+        train = load(data, "train", root=root, limit=limit, progress=show)
+        val = load(data, "val", root=root, limit=limit, progress=show)
+        test = load(data, "test", root=root, seed=seed, limit=limit, progress=show)
+        trials = study.plan(names, seeds)
+        added = study.leave_out(
+            out, trials, steps, train, val, test, device=device, progress=show
+        )
+        told = provenance(
+            command_line(),
+            None,
+            fingerprint(test),
+            study.minutes(out),
+            data=data,
+            split="test",
+            steps=steps,
+        )
+        beside = out.with_suffix(".json")
+        if added or not beside.exists():
+            write_json(beside, told)
     typer.echo(f"{out}: {added} runs added")

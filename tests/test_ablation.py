@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from tiny import SMALL, rings
 
@@ -63,6 +64,9 @@ def test_runs_go_on_where_they_stopped(tiny_base: None, tmp_path: Path) -> None:
     assert ablate(out, variants, 3, *pictures, device="cpu", progress=False) == 2
     assert out.read_text().startswith(first)
     assert ablate(out, variants, 3, *pictures, device="cpu", progress=False) == 0
+    table = pd.read_csv(out)
+    assert len(table) == 3
+    assert ablation.minutes(out) == pytest.approx(table["seconds"].sum() / 60)
     with out.open() as file:
         lines = list(csv.DictReader(file))
     assert tuple(lines[0]) == COLUMNS
