@@ -8,6 +8,7 @@ committed figures and tables. ``NGAT_HEADLESS`` is set wherever a program runs t
 
 from __future__ import annotations
 
+import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 PROFILES = ("smoke", "full")
 FIGURES = "NGAT_FIGURES"
 HEADLESS = "NGAT_HEADLESS"
+# Bytes of a PNG from which on a notebook gets it with fewer colours.
+LARGE = 300_000
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ class Session:
         pictures: bool | str = True,
         width: int | None = None,
     ) -> Image:
-        """Save a figure as PNG and PDF, and give its PNG to the notebook.
+        """Save a figure as PNG and PDF, and give its PNG to the notebook (see :func:`inline`).
 
         Args:
             fig: the figure.
@@ -123,7 +126,7 @@ class Session:
             fig.text(x, y - 0.01, source, ha="right", va="top", size=6, color=GREY)
         png, _ = save(fig, name, self.figures)
         shown = width or round(100 * fig.get_figwidth())
-        return Image(data=png.read_bytes(), format="png", width=shown, alt=alt)
+        return Image(data=inline(png.read_bytes()), format="png", width=shown, alt=alt)
 
     def table(self, frame: pd.DataFrame, name: str) -> pd.DataFrame:
         """Write a table as CSV and Markdown; gives it back, to be shown."""
@@ -133,6 +136,22 @@ class Session:
             with replacing(self.tables / f"{name}.{suffix}") as beside:
                 beside.write_text(text, encoding="utf-8", newline="\n")
         return frame
+
+
+def inline(png: bytes) -> bytes:
+    """A PNG for a notebook: a large one in its 256 best colours, less than half of the bytes.
+
+    Photographs at the resolution of print make a notebook too large to be committed or opened at
+    ease. The file keeps all its colours; a picture with few of them is not large.
+    """
+    if len(png) <= LARGE:
+        return png
+    from PIL import Image
+
+    reduced = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as picture:
+        picture.convert("RGB").quantize(256).save(reduced, "png", optimize=True)
+    return reduced.getvalue()
 
 
 def open_session(data: str, profile: str, run_dir: str, seed: int, weights: str) -> Session:

@@ -1,13 +1,16 @@
 """What notebooks start with: parameters refused in a sentence, folders, pictures, saved figures."""
 
+import io
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from ngat.errors import InputError
-from ngat.session import FIGURES, Session, open_session
+from ngat.session import FIGURES, LARGE, Session, open_session
 
 GOOD = {"data": "synthetic", "profile": "smoke", "run_dir": "", "seed": 0, "weights": ""}
 TOP = Path(__file__).parents[1]
@@ -73,6 +76,26 @@ def test_figure_is_saved_and_says_where_its_pictures_come_from(session, tmp_path
     plain = Figure()
     session.show(plain, "plain", "nothing", pictures=False)
     assert plain.texts == []
+
+
+def test_a_large_picture_has_fewer_colours_in_the_notebook(session, tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    smooth = np.linspace(0, 1, 400)[:, None, None] * np.ones((400, 400, 3))
+    noisy = np.clip(smooth + rng.normal(0, 0.03, smooth.shape), 0, 1)
+    fig = Figure(figsize=(4, 4))
+    fig.add_subplot().imshow(noisy)
+    image = session.show(fig, "noise", "noise", pictures=False)
+    whole = (tmp_path / "figures" / "noise.png").read_bytes()
+    assert len(whole) > LARGE
+    assert len(image.data) < len(whole) / 2
+    shown, kept = (
+        np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), float)
+        for data in (image.data, whole)
+    )
+    assert shown.shape == kept.shape
+    assert np.abs(shown - kept).mean() < 6
+    assert len(np.unique(kept.reshape(-1, 3), axis=0)) > 256
+    assert len(np.unique(shown.reshape(-1, 3), axis=0)) <= 256
 
 
 def test_table_is_written_whole(session, tmp_path) -> None:
