@@ -35,12 +35,15 @@ def explorer(picture: Picture, graph: PyramidGraph, level: int) -> VBox:
         ) from error
     height, width = graph.sizes[level]
     home = graph.home(level)[:, height // 2, width // 2]
-    ends = ((0.0, 1.0), (0.0, 1.0), (float(graph.home(0)[2, 0, 0]), 0.7))
+    # Sliders know only whole steps from their least value. Half a pixel to the side, and the height
+    # over a pixel upwards, are steps on which every node is at home.
+    pixel, lowest = 1 / max(graph.height, graph.width), float(graph.home(0)[2, 0, 0])
+    ranges = ((0.0, 1.0, pixel / 2), (0.0, 1.0, pixel / 2), (lowest, 0.7, lowest))
     sliders = [
         ipywidgets.FloatSlider(
-            value=float(value), min=low, max=high, step=0.01, description=name, readout_format=".2f"
+            float(value), min=low, max=high, step=step, description=name, readout_format=".3f"
         )
-        for name, value, (low, high) in zip("xyz", home, ends, strict=True)
+        for name, value, (low, high, step) in zip("xyz", home, ranges, strict=True)
     ]
 
     def drawn() -> bytes:
