@@ -6,6 +6,7 @@
 #   make reproduce PROFILE=full               the long form
 #   make test                                 lint, types, unit tests, notebooks
 #   make test-slow                            what takes minutes each
+#   make test-browser                         notebooks 1 and 11 in JupyterLab in a real browser
 #   make notebooks                            execute notebooks in place, ready to be committed
 #   make stored                               weights and results that notebooks on generated data read
 #   make readme                               rewrite the README's tables from the result files
@@ -13,7 +14,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help env reproduce test test-slow lint format notebooks stored readme lock clean
+.PHONY: help env reproduce test test-slow test-browser lint format notebooks stored readme lock clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -64,6 +65,11 @@ test: env lint
 
 test-slow: env
 	$(BIN)/python -m pytest tests -m slow --timeout=3600 --durations=10 $(ARGS)
+
+test-browser: env
+	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[browser]'
+	.ci/browser $(BIN)
+	$(BIN)/python -m pytest tests -m browser --durations=5 $(ARGS)
 
 lint: env
 	$(BIN)/ruff check .

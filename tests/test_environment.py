@@ -49,13 +49,18 @@ def test_lock_fits_every_machine() -> None:
     assert "ngat" not in LOCK
 
 
-@pytest.mark.parametrize("extra", ["", *sorted(set(EXTRAS) - {"reproduce"})])
+@pytest.mark.parametrize("extra", ["", *sorted(set(EXTRAS) - {"reproduce", "browser"})])
 def test_every_direct_dependency_is_pinned_within_its_bounds(extra: str) -> None:
     for line in EXTRAS[extra] if extra else PROJECT["dependencies"]:
         requirement = Requirement(line)
         name = canonicalize_name(requirement.name)
         assert name in REFERENCE, f"{name} has no pin in the extra `reproduce`"
         assert requirement.specifier.contains(REFERENCE[name]), f"{line}: {REFERENCE[name]}"
+
+
+def test_browser_is_locked_beside_the_results() -> None:
+    assert pins(EXTRAS["browser"]).items() <= LOCK.items()
+    assert not set(pins(EXTRAS["browser"])) & set(REFERENCE)
 
 
 def test_environment_yml_has_the_same_pins() -> None:

@@ -1,0 +1,122 @@
+"""Notebooks 1 and 11 in JupyterLab in a real browser: the sliders move the pictures.
+
+`make test-browser` installs what this needs and runs it. ``NGAT_SCREENSHOTS`` names a folder for
+pictures of the page.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import lab
+import numpy as np
+import pytest
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(1800)]
+
+
+@pytest.fixture(scope="module")
+def open_notebook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Any]]:
+    """A function that opens a notebook by its number and runs all its cells."""
+    api = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed; run: make test-browser"
+    )
+    found = {path.name[:2]: path.name for path in lab.NOTEBOOKS.glob("*.ipynb")}
+    before = {path: path.read_bytes() for path in lab.NOTEBOOKS.glob("*.ipynb")}
+    with lab.server(tmp_path_factory.mktemp("lab")) as address, api.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=lab.browser_path())
+
+        def opened(number: str) -> Any:
+            for earlier in browser.contexts:
+                earlier.close()
+            page = browser.new_page(viewport={"width": 1280, "height": 1000})
+            page.goto(address.format(found[number]))
+            lab.run_all(page)
+            return page
+
+        yield opened
+        browser.close()
+    assert {path: path.read_bytes() for path in before} == before, "the real notebooks were changed"
+
+
+class Workbench:
+    """Sliders and the picture that follows them, in one output of a page."""
+
+    def __init__(self, page: Any, name: str) -> None:
+        self.page, self.name = page, name
+        self.area = page.locator(".jp-OutputArea-output:has(.widget-hslider)")
+        self.area.scroll_into_view_if_needed()
+        self.picture = self.area.locator("img.widget-image")
+        self.picture.wait_for()
+
+    def readout(self, slider: str) -> float:
+        """The number beside a slider."""
+        return float(self._of(slider).locator(".widget-readout").inner_text())
+
+    def press(self, slider: str, key: str, times: int) -> None:
+        """Press an arrow key on a slider's handle."""
+        handle = self._of(slider).locator(".noUi-handle")
+        handle.focus()
+        for _ in range(times):
+            handle.press(key)
+
+    def settled(self) -> np.ndarray:
+        """The picture once it has not changed for two seconds."""
+        seen, since = lab.pixels(self.picture), time.monotonic()
+        end = since + 60
+        while time.monotonic() < min(since + 2, end):
+            self.page.wait_for_timeout(200)
+            now = lab.pixels(self.picture)
+            if not np.array_equal(now, seen):
+                seen, since = now, time.monotonic()
+        return seen
+
+    def photograph(self, what: str) -> None:
+        """A screenshot for people to look at, where they asked for it."""
+        if folder := os.environ.get("NGAT_SCREENSHOTS"):
+            self.page.screenshot(path=Path(folder) / f"{self.name}-{what}.png")
+
+    def _of(self, slider: str) -> Any:
+        return self.area.locator(".widget-hslider").filter(
+            has=self.page.get_by_text(slider, exact=True)
+        )
+
+
+def moves_there_and_back(bench: Workbench, slider: str, step: float, times: int) -> None:
+    first, start = bench.settled(), bench.readout(slider)
+    assert first[..., :3].std() > 10, "the picture is blank"
+    bench.photograph("start")
+    bench.press(slider, "ArrowRight", times)
+    moved = bench.settled()
+    bench.photograph(f"{slider}-moved")
+    assert bench.readout(slider) == pytest.approx(start + times * step, abs=0.001)
+    assert not np.array_equal(moved, first), f"moving {slider} left the picture as it was"
+    bench.press(slider, "ArrowLeft", times)
+    back = bench.settled()
+    assert bench.readout(slider) == start
+    assert np.array_equal(back, first), f"moving {slider} back gave another picture than the first"
+
+
+def test_a_moved_node_sees_something_else(open_notebook: Callable[[str], Any]) -> None:
+    page = open_notebook("01")
+    # The notebook's other pictures are there too: figures 1 and 3 and the taps.
+    assert page.locator(".jp-RenderedImage img").count() >= 4
+    bench = Workbench(page, "01")
+    # In the middle of 8 × 8 nodes over 128 × 128 pixels, above its own 16 × 16 pixels.
+    home = {"x": 72 / 128, "y": 72 / 128, "z": 16 / 2**0.5 / 128}
+    for slider, start in home.items():
+        assert bench.readout(slider) == pytest.approx(start, abs=0.001)
+        step = (1 / 2**0.5 if slider == "z" else 1 / 2) / 128
+        moves_there_and_back(bench, slider, step, 5)
+
+
+def test_nuclei_follow_the_thresholds(open_notebook: Callable[[str], Any]) -> None:
+    page = open_notebook("11")
+    assert page.locator(".jp-RenderedImage img").count() >= 3
+    bench = Workbench(page, "11")
+    moves_there_and_back(bench, "nucleus", 0.05, 4)
+    moves_there_and_back(bench, "core", 0.05, 4)
