@@ -7,10 +7,12 @@ python .ci/hygiene.py check notebooks                     list what is wrong, ex
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,9 +21,11 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from ngat.errors import InputError
-from ngat.files import replacing
+from ngat.files import replacing, write_json
 from ngat.notebook import ThisInterpreter, declared, numbered, read
+from ngat.provenance import hardware
 from ngat.session import FIGURES
+from ngat.standing import EXECUTED
 
 LARGEST = 3_000_000
 # nbval compares the outputs of these cells and of no others.
@@ -48,6 +52,7 @@ def execute(path: Path, timeout: int = 600) -> None:
         InputError: a cell fails; the file stays as it was.
     """
     notebook = read(path)
+    began = time.monotonic()
     client = NotebookClient(
         notebook,
         timeout=timeout,
@@ -64,6 +69,15 @@ def execute(path: Path, timeout: int = 600) -> None:
     clean(notebook)
     with replacing(path) as beside:
         beside.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+    note(path, time.monotonic() - began)
+
+
+def note(path: Path, seconds: float) -> None:
+    """Write down beside the notebooks how long one took and where; the README tells it."""
+    beside = path.with_name(EXECUTED.name)
+    noted = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+    noted[path.stem[:2]] = {"minutes": round(seconds / 60, 2), "hardware": hardware()}
+    write_json(beside, dict(sorted(noted.items())))
 
 
 def checked_cells(path: Path) -> int:

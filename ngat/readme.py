@@ -1,22 +1,51 @@
-"""The README's tables, made from the committed result files, so that they cannot drift apart."""
+"""What the README tells of results, made from committed files, so that they cannot drift apart."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from ngat import tables
+from ngat.counterparts import COUNTERPARTS
 from ngat.errors import InputError
 from ngat.files import replacing
-from ngat.results import runs_in
+from ngat.results import Run, runs_in
+from ngat.standing import RESULTS, RULES, standing
 
-RESULTS = Path("data/results")
 
-
-def section(root: Path) -> str:
-    """Tables 1 and 2 and the composition in Markdown, from ``data/results`` and its folders."""
+def committed(root: Path) -> list[Run]:
+    """All runs of ``data/results`` and its folders."""
     folders = sorted({path.parent for path in (root / RESULTS).rglob("*.counts.csv")})
-    runs = [run for folder in folders for run in runs_in(folder)]
+    return [run for folder in folders for run in runs_in(folder)]
+
+
+def paper(root: Path, runs: Sequence[Run]) -> str:
+    """A line for every figure and table of the paper: where it is, how it is made, how far."""
+    rows = []
+    for here in COUNTERPARTS:
+        found = standing(root, here.of, runs)
+        notebook = next((root / "notebooks").glob(f"{here.notebook}_*.ipynb"), None)
+        result = found.result.as_posix() if found.result else ""
+        data = "DATA=../shared/dsb2018 " if found.real else ""
+        rows.append(
+            {
+                "in the paper": f"{here.of}: {here.shows}",
+                "notebook": f"[{here.notebook}](notebooks/{notebook.name})" if notebook else "",
+                "command": f"`make reproduce {data}ONLY={here.notebook}`",
+                "result file": f"[{Path(result).name}]({result})" if result else "–",
+                "hardware": found.hardware or "–",
+                "minutes": "–" if found.minutes is None else f"{found.minutes:.1f}",
+                "status": found.status,
+            }
+        )
+    return tables.markdown(pd.DataFrame(rows)) + "\n" + RULES
+
+
+def measured(runs: Sequence[Run]) -> str:
+    """Tables 1 and 2 and the composition in Markdown."""
     one, two = tables.table1(runs), tables.table2(runs)
     note = (
         f"Measured rows come from the files in `{RESULTS.as_posix()}/`; in brackets stand 95 % "
@@ -59,7 +88,7 @@ def replace(text: str, name: str, content: str) -> str:
 
 
 def refresh(root: Path = Path("."), *, check: bool = False) -> bool:
-    """Rewrite the README's generated section; tell whether it was out of date.
+    """Rewrite the README's generated sections; tell whether they were out of date.
 
     Args:
         root: the top of the repository.
@@ -72,7 +101,9 @@ def refresh(root: Path = Path("."), *, check: bool = False) -> bool:
     if not path.is_file():
         raise InputError(f"{path}: there is no such file; run this from the top of the repository.")
     text = path.read_text(encoding="utf-8")
-    wanted = replace(text, "tables", section(root))
+    runs = committed(root)
+    wanted = replace(text, "paper", paper(root, runs))
+    wanted = replace(wanted, "tables", measured(runs))
     if wanted != text and not check:
         with replacing(path) as beside:
             beside.write_text(wanted, encoding="utf-8", newline="\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,10 @@ def test_paper_row_stands_in_the_readme() -> None:
 
 def test_a_result_file_makes_the_readme_stale_until_it_is_refreshed(tmp_path: Path) -> None:
     path = tmp_path / "README.md"
-    path.write_text("before\n<!-- begin:tables -->\nSTALE\n<!-- end:tables -->\nafter\n")
+    path.write_text(
+        "before\n<!-- begin:paper -->\n<!-- end:paper -->\n"
+        "<!-- begin:tables -->\nSTALE\n<!-- end:tables -->\nafter\n"
+    )
     assert readme.refresh(tmp_path)
     first = path.read_text()
     assert "No measured rows yet" in first
@@ -50,6 +54,20 @@ def test_a_result_file_makes_the_readme_stale_until_it_is_refreshed(tmp_path: Pa
     assert readme.refresh(tmp_path)
     assert "perf\\|ect" in path.read_text()
     assert not readme.refresh(tmp_path, check=True)
+
+
+def test_pictures_and_files_that_the_readme_names_are_there() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", text)
+    assert {"figures/fig07_radar.png", "figures/own_nuclei.png"} <= set(links)
+    assert [link for link in links if not (ROOT / link).is_file()] == []
+
+
+def test_every_figure_and_table_has_a_line() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name in [*(f"Figure {k}" for k in range(1, 10)), "Table 1", "Table 2"]:
+        (line,) = [line for line in text.splitlines() if line.startswith(f"| {name}: ")]
+        assert re.search(r"\| (reproduced|partly|not|not yet)[:;] .*\d.* \|$", line), line
 
 
 @pytest.mark.parametrize(
