@@ -29,6 +29,7 @@ app.command()(cli_network.train)
 app.command()(cli_network.evaluate)
 app.command()(cli_network.predict)
 app.command()(cli_study.ablate)
+app.command()(cli_study.leave_out)
 app.command()(cli_classical.tune_classical)
 
 
