@@ -8,9 +8,8 @@ favours what learns fast; it says little of what is best after a day.
 
 from __future__ import annotations
 
-import csv
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -18,8 +17,8 @@ from typing import Any, NamedTuple
 from ngat.config import Preset, preset
 from ngat.data.sample import Sample
 from ngat.errors import InputError
-from ngat.files import replacing
 from ngat.progress import track
+from ngat.run_table import read_runs, write_runs
 from ngat.training import train
 from ngat.validation import validate
 from ngat.weights import load_weights
@@ -159,36 +158,11 @@ def ablate(
     Raises:
         InputError: the file holds something else, or runs of another number of steps.
     """
-    lines = list(_read(out, steps)) if out.exists() else []
+    lines = read_runs(out, COLUMNS, steps, "ablations")
     there = {(line["factor"], line["variant"], int(line["seed"])) for line in lines}
     missing = [variant for variant in variants if tuple(variant) not in there]
     for variant in track(missing, "Ablations", progress=progress):
         line = run_one(variant, steps, train_on, validate_on, score_on, device=device)
         lines.append({name: str(line[name]) for name in COLUMNS})
-        with replacing(out) as beside, beside.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(lines)
+        write_runs(out, COLUMNS, lines)
     return len(missing)
-
-
-def minutes(out: Path) -> float:
-    """How long the runs in a table trained, added up over its lines, whatever call made them.
-
-    A clock around one call would forget what earlier calls, stopped or finished, have done.
-    """
-    with out.open(newline="", encoding="utf-8") as file:
-        return sum(float(line["seconds"]) for line in csv.DictReader(file)) / 60
-
-
-def _read(path: Path, steps: int) -> Iterator[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise InputError(f"{path}: is no table of ablations; choose another file.")
-        for line in reader:
-            if line["steps"] != str(steps):
-                raise InputError(
-                    f"{path}: holds runs of {line['steps']} steps, not {steps}; give another file."
-                )
-            yield line

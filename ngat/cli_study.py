@@ -28,6 +28,7 @@ def ablate(
         from ngat.errors import InputError
         from ngat.files import write_json
         from ngat.provenance import provenance
+        from ngat.run_table import minutes
 
         if steps < 1:
             raise InputError(f"steps must be at least 1; got {steps}.")
@@ -47,7 +48,7 @@ def ablate(
             command_line(),
             None,
             fingerprint(held),
-            ablation.minutes(out),
+            minutes(out, ("factor", "variant", "seed")),
             data=data,
             split=part,
             steps=steps,
@@ -77,6 +78,7 @@ def leave_out(
         from ngat.errors import InputError
         from ngat.files import write_json
         from ngat.provenance import provenance
+        from ngat.run_table import minutes
 
         if steps < 1 or seeds < 1:
             raise InputError(f"steps and seeds must be at least 1; got {steps} and {seeds}.")
@@ -86,14 +88,12 @@ def leave_out(
         val = load(data, "val", root=root, limit=limit, progress=show)
         test = load(data, "test", root=root, seed=seed, limit=limit, progress=show)
         trials = study.plan(names, seeds)
-        added = study.leave_out(
-            out, trials, steps, train, val, test, device=device, progress=show
-        )
+        added = study.leave_out(out, trials, steps, train, val, test, device=device, progress=show)
         told = provenance(
             command_line(),
             None,
             fingerprint(test),
-            study.minutes(out),
+            minutes(out, study.RUN),
             data=data,
             split="test",
             steps=steps,

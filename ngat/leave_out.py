@@ -8,9 +8,8 @@ All at default thresholds, with the last network: nothing is chosen.
 
 from __future__ import annotations
 
-import csv
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -18,13 +17,14 @@ from typing import NamedTuple
 from ngat.config import Preset, preset
 from ngat.data.sample import TYPES, Sample
 from ngat.errors import InputError
-from ngat.files import replacing
 from ngat.progress import track
+from ngat.run_table import Line, read_runs, write_runs
 from ngat.training import train
 from ngat.validation import validate
 from ngat.weights import load_weights
 
 NETWORKS = ("companion", "unet")
+RUN = ("network", "without", "seed")
 COLUMNS = (
     *("network", "without", "type", "seed", "steps", "parameters", "seconds", "images"),
     *("dice", "average_f1", "components_f1"),
@@ -70,7 +70,7 @@ def run_one(
     test_on: Sequence[Sample],
     *,
     device: str = "auto",
-) -> list[dict[str, str]]:
+) -> list[Line]:
     """Train a network and test it on the types in question; gives lines with :data:`COLUMNS`."""
     began = time.monotonic()
     with TemporaryDirectory() as folder:
@@ -125,36 +125,10 @@ def leave_out(
     """
     if not test_on:
         raise InputError("There is no test picture; choose a data set that has some.")
-    lines = list(_read(out, steps)) if out.exists() else []
-    there = {(line["network"], line["without"], int(line["seed"])) for line in lines}
-    missing = [trial for trial in trials if tuple(trial) not in there]
+    lines = read_runs(out, COLUMNS, steps, "left-out types")
+    there = {tuple(line[name] for name in RUN) for line in lines}
+    missing = [trial for trial in trials if tuple(map(str, trial)) not in there]
     for trial in track(missing, "Leave one type out", progress=progress):
         lines += run_one(trial, steps, train_on, validate_on, test_on, device=device)
-        with replacing(out) as beside, beside.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(lines)
+        write_runs(out, COLUMNS, lines)
     return len(missing)
-
-
-def minutes(out: Path) -> float:
-    """How long the runs in a table trained, added up over its runs, whatever call made them."""
-    with out.open(newline="", encoding="utf-8") as file:
-        runs = {
-            (line["network"], line["without"], line["seed"]): float(line["seconds"])
-            for line in csv.DictReader(file)
-        }
-    return sum(runs.values()) / 60
-
-
-def _read(path: Path, steps: int) -> Iterator[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise InputError(f"{path}: is no table of left-out types; choose another file.")
-        for line in reader:
-            if line["steps"] != str(steps):
-                raise InputError(
-                    f"{path}: holds runs of {line['steps']} steps, not {steps}; give another file."
-                )
-            yield line

@@ -13,7 +13,8 @@ from ngat import leave_out as study
 from ngat.config import preset
 from ngat.data.sample import TYPES
 from ngat.errors import InputError
-from ngat.leave_out import COLUMNS, Trial, leave_out, minutes, plan
+from ngat.leave_out import COLUMNS, RUN, Trial, leave_out, plan
+from ngat.run_table import minutes
 
 NAMES = TYPES[:2]
 
@@ -69,7 +70,7 @@ def test_lines_and_going_on(seen: list, tmp_path: Path) -> None:
     assert found == [("", NAMES[0], "2"), ("", NAMES[1], "1"), (NAMES[0], NAMES[0], "2")]
     assert [call[0] for call in seen] == ["", NAMES[0]]
     seconds = float(lines[0]["seconds"]) + float(lines[2]["seconds"])
-    assert minutes(out) == pytest.approx(seconds / 60)
+    assert minutes(out, RUN) == pytest.approx(seconds / 60)
     with pytest.raises(InputError, match="holds runs of 2 steps, not 3"):
         leave_out(out, trials, 3, *data, device="cpu", progress=False)
 
