@@ -9,12 +9,15 @@
 #   make test-browser                         notebooks 1 and 11 in JupyterLab in a real browser
 #   make notebooks                            execute notebooks in place, ready to be committed
 #   make stored                               weights and results that notebooks on generated data read
+#   make real MINUTES=60                      train and score every method on the real data: hours
+#   make tables                               tables 1 and 2 from the committed result files
 #   make readme                               rewrite the README's tables from the result files
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help env reproduce test test-slow test-browser lint format notebooks stored readme lock clean
+.PHONY: help env reproduce test test-slow test-browser lint format notebooks stored real tables readme \
+  lock clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -103,6 +106,42 @@ stored: env
 	    --method $$method --preset smoke; \
 	done
 	$(BIN)/ngat ablate --data synthetic --out $(STORED)/ablations.csv
+
+# Every row and curve of the real data, which `ngat data prepare` has made ready: hours. Each network
+# trains for MINUTES, at most. Stopped, it goes on where it was; remove runs/real to start anew.
+REAL := data/results
+MINUTES ?= 60
+RIVALS ?= unet fpn
+CURVE := --set steps=300 --set validate_every=50 --set validate_images=20
+real: env
+	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[baselines]'
+	for preset in companion paper $(RIVALS); do \
+	  $(BIN)/ngat train --data dsb2018 --preset $$preset --minutes $(MINUTES) \
+	    --out runs/real/$$preset --resume; \
+	  $(BIN)/ngat evaluate --data dsb2018 --out $(REAL) \
+	    --weights runs/real/$$preset/best.safetensors; \
+	done
+	cp runs/real/companion/best.safetensors data/weights/companion.safetensors
+	cp runs/real/paper/best.safetensors data/weights/paper.safetensors
+	$(BIN)/ngat evaluate --data dsb2018 --out $(REAL) --masks corrected \
+	  --weights data/weights/companion.safetensors --name dsb2018-test-companion-corrected \
+	  --label 'companion, corrected masks'
+	$(BIN)/ngat tune-classical --data dsb2018 --out $(REAL)/classical.json
+	for method in otsu otsu_watershed classical_one classical_per_type; do \
+	  $(BIN)/ngat evaluate --data dsb2018 --out $(REAL) --method $$method; \
+	done
+	for loss in balanced bce; do \
+	  $(BIN)/ngat train --data dsb2018 --set kind=$$loss $(CURVE) \
+	    --out runs/real/$$loss --resume; \
+	  for log in log validation; do \
+	    cp runs/real/$$loss/$$log.csv $(REAL)/training-$$loss.$$log.csv; \
+	  done; \
+	done
+	$(BIN)/ngat leave-out --data dsb2018 --out $(REAL)/leave_one_out.csv
+	$(BIN)/ngat ablate --data dsb2018 --out $(REAL)/ablations.csv
+
+tables: env
+	$(BIN)/ngat tables --results $(REAL) --out runs/tables
 
 readme: env
 	$(BIN)/ngat readme
