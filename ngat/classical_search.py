@@ -25,7 +25,7 @@ from ngat.metrics import image_score, match
 FIRST = 40
 # How far behind the best a trial may lie on n pictures, times √n, before it is given up.
 LAG = 0.2
-LOOK_AFTER = (4, 8, 12, 20, 28)
+LOOK_AFTER = (4, 8, 12, 20, 28, 40, 60, 90)
 
 # What is tried, in the order of size where there is one: 0 stands last where it means no bound.
 # Polarity is no matter of choice: the automatic rule is right on the training pictures.
@@ -63,7 +63,10 @@ STARTS = (
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is searched: trials of each search, pictures of each type, and the seed."""
+    """How much is searched: trials of each type, pictures of each type, and the seed.
+
+    The one setting gets half the trials, as each costs what one trial of every type costs.
+    """
 
     trials: int = 200
     pictures: int = 40
@@ -85,26 +88,42 @@ class Trial(NamedTuple):
 
 
 def search(
-    name: str, plan: Plan, objective: Objective, known: Sequence[float | None]
+    name: str,
+    plan: Plan,
+    objective: Objective,
+    known: Sequence[float | None],
+    starts: Sequence[Settings] = STARTS,
+    first: int = FIRST,
 ) -> Iterator[Trial]:
-    """The trials of one search; scores that are ``known`` already are not computed again."""
-    best, best_score = STARTS[0], -1.0
+    """The trials of one search; scores that are ``known`` already are not computed again.
+
+    Args:
+        name: of the search; with the plan's seed it decides what is drawn.
+        plan: how many trials there are.
+        objective: gives a trial's score.
+        known: the scores of the first trials, from an earlier run.
+        starts: what is tried first.
+        first: so many trials begin at ``starts``, and later every fourth.
+    """
+    best, best_score = starts[0], -1.0
     for number in range(plan.trials):
-        settings = propose(np.random.default_rng([plan.seed, crc(name), number]), number, best)
+        rng = np.random.default_rng([plan.seed, crc(name), number])
+        from_start = number < first or number % 4 == 0
+        settings = starts[number] if number < len(starts) else vary(rng, starts, best, from_start)
         score = known[number] if number < len(known) else objective(settings, best)
         if score is not None and score > best_score:
             best, best_score = settings, score
         yield Trial(number, score, best, best_score)
 
 
-def propose(rng: np.random.Generator, number: int, best: Settings) -> Settings:
-    """What trial ``number`` tries: a start, a start changed at many places, or the best nearby."""
-    if number < len(STARTS):
-        return STARTS[number]
+def vary(
+    rng: np.random.Generator, starts: Sequence[Settings], best: Settings, from_start: bool
+) -> Settings:
+    """What a trial tries: a start changed at many places, or the best changed at a few."""
     names = list(SPACE)
     changes: dict[str, Any] = {}
-    if number < FIRST or number % 4 == 0:
-        base = STARTS[int(rng.integers(len(STARTS)))]
+    if from_start:
+        base = starts[int(rng.integers(len(starts)))]
         for name in names:
             if rng.random() < 0.25:
                 changes[name] = SPACE[name][int(rng.integers(len(SPACE[name])))]

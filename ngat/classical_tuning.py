@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ngat.classical import Settings, settings_from
-from ngat.classical_search import Objective, Plan, crc, search
+from ngat.classical_search import STARTS, Objective, Plan, crc, search
 from ngat.data.sample import TYPES, Sample, fingerprint
 from ngat.errors import InputError
 from ngat.files import write_json
@@ -116,14 +116,19 @@ def tune(
         )
         write_json(out, {**origin, "found": found, "scores": scores})
 
-    searches = {**{kind: [kind] for kind in chosen}, ONE: list(chosen)}
+    half = replace(plan, trials=max(plan.trials // 2, 1))
     with bar(progress=progress) as display:
-        task = display.add_task("Tune", total=plan.trials * len(searches))
-        for name, kinds in searches.items():
+        task = display.add_task("Tune", total=plan.trials * len(chosen) + half.trials)
+        for name in (*chosen, ONE):
             display.update(task, description=f"Tune {name}")
             known = scores.setdefault(name, [])
-            objective = Objective({kind: chosen[kind] for kind in kinds})
-            for trial in search(name, plan, objective, known):
+            if name == ONE:
+                # What serves a type may serve all: the search begins with what they found.
+                begin = (*STARTS, *(settings_from(entry["settings"]) for entry in found.values()))
+                trials = search(name, half, Objective(chosen), known, begin, first=len(begin))
+            else:
+                trials = search(name, plan, Objective({name: chosen[name]}), known)
+            for trial in trials:
                 display.advance(task)
                 if trial.number == len(known):
                     known.append(trial.score)
