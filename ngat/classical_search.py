@@ -65,7 +65,8 @@ STARTS = (
 class Plan:
     """How much is searched: trials of each type, pictures of each type, and the seed.
 
-    The one setting gets half the trials, as each costs what one trial of every type costs.
+    The one setting is sought on a quarter of each type's pictures in half the trials, lest it cost
+    more than all types together.
     """
 
     trials: int = 200

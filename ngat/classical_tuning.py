@@ -117,6 +117,7 @@ def tune(
         write_json(out, {**origin, "found": found, "scores": scores})
 
     half = replace(plan, trials=max(plan.trials // 2, 1))
+    some = {kind: group[: max(plan.pictures // 4, 1)] for kind, group in chosen.items()}
     with bar(progress=progress) as display:
         task = display.add_task("Tune", total=plan.trials * len(chosen) + half.trials)
         for name in (*chosen, ONE):
@@ -125,7 +126,7 @@ def tune(
             if name == ONE:
                 # What serves a type may serve all: the search begins with what they found.
                 begin = (*STARTS, *(settings_from(entry["settings"]) for entry in found.values()))
-                trials = search(name, half, Objective(chosen), known, begin, first=len(begin))
+                trials = search(name, half, Objective(some), known, begin, first=len(begin))
             else:
                 trials = search(name, plan, Objective({name: chosen[name]}), known)
             for trial in trials:
