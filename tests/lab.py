@@ -120,9 +120,9 @@ def _wait(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
 
 def run_all(page: Any) -> None:
     """Run > Run All Cells, and wait for the last one; an error in a cell is an error here."""
-    page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=90_000)
+    page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=180_000)
     # Without a kernel, Run would ask for one; the status bar tells when it is there.
-    page.get_by_text("| Idle").wait_for(timeout=90_000)
+    page.get_by_text("| Idle").wait_for(timeout=180_000)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     prompts = page.locator(".jp-Notebook .jp-CodeCell .jp-InputArea-prompt")

@@ -65,13 +65,15 @@ class Workbench:
             handle.press(key)
 
     def settled(self) -> np.ndarray:
-        """The picture once it has not changed for two seconds."""
+        """The picture once the kernel has been idle, and it unchanged, for two seconds."""
+        idle = self.page.get_by_text("| Idle")
         seen, since = lab.pixels(self.picture), time.monotonic()
-        end = since + 60
-        while time.monotonic() < min(since + 2, end):
+        end = since + 120
+        while time.monotonic() < since + 2:
+            assert time.monotonic() < end, "the picture does not come to rest"
             self.page.wait_for_timeout(200)
             now = lab.pixels(self.picture)
-            if not np.array_equal(now, seen):
+            if not idle.count() or not np.array_equal(now, seen):
                 seen, since = now, time.monotonic()
         return seen
 
