@@ -4,23 +4,25 @@ A picture becomes a grey one with bright nuclei; a threshold makes a mask of it;
 mask's depth or of the brightness seed a nucleus each, and a watershed or a propagation gives every
 pixel of the mask to a seed. Thresholds, hole filling, local maxima and propagation are those of
 ``centrosome``, the library of CellProfiler (Carpenter et al. 2006, Genome Biology 7:R100; the
-order of the steps is that of its module IdentifyPrimaryObjects). Nothing here is learned; what is
-tuned stands in :class:`Settings` (:mod:`ngat.classical_tuning`).
+order of the steps is that of its module IdentifyPrimaryObjects); minimum cross-entropy, distance
+transform and watershed come from scikit-image and scipy, as they do there. Nothing is learned; what
+is set stands in :mod:`ngat.classical_settings`, and is sought by :mod:`ngat.classical_tuning`.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args, get_type_hints
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 from skimage.color import rgb2gray, rgb2hed
+from skimage.filters import threshold_li
 from skimage.segmentation import expand_labels, watershed
 
+from ngat.classical_settings import Channel, Settings
 from ngat.errors import InputError, MissingDependency
-from ngat.instances import MIN_AREA, Labels
+from ngat.instances import Labels
 
 try:
     from centrosome.cpmorphology import fill_labeled_holes, is_local_maximum, strel_disk
@@ -35,13 +37,8 @@ except ImportError as error:
 Grey = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
-Channel = Literal["luminance", "red", "green", "blue", "haematoxylin"]
-Polarity = Literal["auto", "bright", "dark"]
-Threshold = Literal["otsu", "log_otsu", "otsu3_low", "otsu3_high", "mct", "robust_background"]
-Seeds = Literal["none", "shape", "intensity", "log"]
-Lines = Literal["shape", "intensity", "propagate"]
-
-# Each threshold in centrosome's words. Its Otsu works on logarithms; the plain one is called apart.
+# Each threshold in centrosome's words. Its Otsu works on logarithms; what CellProfiler thresholds
+# without it, or without logarithms, stands apart in _PLAIN.
 _METHODS: dict[str, tuple[str, dict[str, bool]]] = {
     "log_otsu": ("Otsu", {"two_class_otsu": True}),
     "otsu3_low": ("Otsu", {"two_class_otsu": False, "assign_middle_to_foreground": True}),
@@ -49,81 +46,14 @@ _METHODS: dict[str, tuple[str, dict[str, bool]]] = {
     "mct": ("MCT", {}),
     "robust_background": ("RobustBackground", {}),
 }
+_PLAIN: dict[str, Callable[[Grey], float]] = {
+    "otsu": lambda grey: float(otsu(grey.ravel())),
+    "cross_entropy": lambda grey: float(threshold_li(grey)),
+}
+# An adaptive threshold stays within these multiples of the global one, as centrosome's does.
+_LEEWAY = (0.7, 1.5)
 # Fewer pixels than this on a side give no histogram to threshold.
 _SMALLEST_WINDOW = 10
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a user of the pipeline sets; lengths in pixels, brightness between 0 and 1.
-
-    Attributes:
-        channel: what becomes grey; ``haematoxylin`` is the light that this stain alone would let
-            through (colour deconvolution, Ruifrok and Johnston 2001), dark where it is.
-        polarity: nuclei are ``bright`` or ``dark``; ``auto`` decides by :func:`dark_nuclei`.
-        rescale: stretch the grey values of each picture to 0 … 1.
-        flatten: standard deviation of the blurred picture that is subtracted as uneven
-            illumination; 0 subtracts none.
-        smoothing: standard deviation of the Gaussian before the threshold.
-        threshold: ``otsu``, on logarithms ``log_otsu``, with three classes of which the middle one
-            is foreground (``otsu3_low``) or background (``otsu3_high``), maximum correlation
-            ``mct``, or mean plus two deviations of the trimmed values, ``robust_background``.
-        window: side of the tiles for an adaptive threshold, at most half a picture; 0 is global.
-            Plain ``otsu`` is always global.
-        correction: factor on the threshold.
-        lower: smallest threshold.
-        opening: radius of the disc that opens the mask; 0 leaves it as it is.
-        max_hole: holes of fewer pixels are filled.
-        seeds: a nucleus for each maximum of the ``shape``'s depth, of the ``intensity``, or of the
-            Laplacian of a Gaussian (``log``); ``none`` takes connected components.
-        seed_smoothing: standard deviation of the Gaussian before maxima are sought.
-        suppression: a maximum is the largest value within this radius.
-        lines: where touching nuclei part: by a watershed on depth (``shape``) or ``intensity``, or
-            by ``propagate``, which weighs distance against brightness.
-        regularisation: how much distance weighs in ``propagate``.
-        min_area: smaller nuclei (pixels) are dropped.
-        max_area: larger ones are dropped; 0 drops none.
-        grow: nuclei are widened by so many pixels at last, or narrowed if negative.
-    """
-
-    channel: Channel = "luminance"
-    polarity: Polarity = "auto"
-    rescale: bool = True
-    flatten: float = 0.0
-    smoothing: float = 1.0
-    threshold: Threshold = "otsu"
-    window: int = 0
-    correction: float = 1.0
-    lower: float = 0.0
-    opening: int = 0
-    max_hole: int = 200
-    seeds: Seeds = "shape"
-    seed_smoothing: float = 1.0
-    suppression: float = 6.0
-    lines: Lines = "shape"
-    regularisation: float = 0.05
-    min_area: int = MIN_AREA
-    max_area: int = 0
-    grow: int = 0
-
-    def __post_init__(self) -> None:
-        kinds = get_type_hints(type(self))
-        for name, value in asdict(self).items():
-            known = get_args(kinds[name])
-            if known and value not in known:
-                raise InputError(f"{name} {value!r} is unknown; choose {', '.join(known)}.")
-            if not known and (not isinstance(value, int | float) or not np.isfinite(value)):
-                raise InputError(f"{name} must be a number; got {value!r}.")
-            if not known and name != "grow" and value < 0:
-                raise InputError(f"{name} must not be negative; got {value}.")
-
-
-def settings_from(values: Any) -> Settings:
-    """Settings as they stand in a file. Raises InputError for anything missing or unknown."""
-    names = {field.name for field in fields(Settings)}
-    if not isinstance(values, dict) or set(values) != names:
-        raise InputError("these are no settings of the classical pipeline; tune it again.")
-    return Settings(**values)
 
 
 def classical(image: npt.NDArray[np.uint8], settings: Settings) -> Labels:
@@ -197,17 +127,19 @@ def foreground(grey: Grey, settings: Settings) -> Mask:
 
 def threshold_of(grey: Grey, settings: Settings) -> float | Grey:
     """The threshold: one number, or ``[H, W]`` where it adapts."""
-    if settings.threshold == "otsu":
-        return max(float(otsu(grey.ravel())) * settings.correction, settings.lower)
-    method, options = _METHODS[settings.threshold]
     window = min(settings.window, min(grey.shape) // 2)
+    window = window if window >= _SMALLEST_WINDOW else 0
+    if settings.threshold in _PLAIN:
+        local = tiled(grey, _PLAIN[settings.threshold], window) * settings.correction
+        return np.maximum(local, settings.lower)
+    method, options = _METHODS[settings.threshold]
     # Without a mask, centrosome sorts a view of the picture in place, which numpy refuses.
     everywhere = np.ones(grey.shape, dtype=bool)
     # An empty class in a tile divides by zero; centrosome then keeps out what is not a number.
     with np.errstate(divide="ignore", invalid="ignore"):
         local, _ = get_threshold(
             method,
-            TM_ADAPTIVE if window >= _SMALLEST_WINDOW else TM_GLOBAL,
+            TM_ADAPTIVE if window else TM_GLOBAL,
             grey,
             mask=everywhere,
             threshold_range_min=settings.lower,
@@ -217,6 +149,21 @@ def threshold_of(grey: Grey, settings: Settings) -> float | Grey:
             **options,
         )
     return local
+
+
+def tiled(grey: Grey, of: Callable[[Grey], float], window: int) -> float | Grey:
+    """A threshold of the whole, or one for each tile of side ``window``, blended in between."""
+    everywhere = of(grey)
+    if not window:
+        return everywhere
+    rows, columns = (np.array_split(np.arange(side), max(side // window, 1)) for side in grey.shape)
+    tiles = np.array([[of(grey[np.ix_(r, c)]) for c in columns] for r in rows])
+    # A tile of one value has no threshold.
+    tiles = np.where(np.isfinite(tiles), tiles, everywhere)
+    zoom = [side / count for side, count in zip(grey.shape, tiles.shape, strict=True)]
+    blended = ndimage.zoom(tiles, zoom, order=1, mode="nearest", grid_mode=True)
+    low, high = (share * everywhere for share in _LEEWAY)
+    return np.clip(blended, low, high)
 
 
 def divide(grey: Grey, mask: Mask, settings: Settings) -> Labels:

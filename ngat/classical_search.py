@@ -16,13 +16,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ngat.classical import Channel, Grey, Settings, channel_of, nuclei
+from ngat.classical import Grey, channel_of, nuclei
+from ngat.classical_settings import Channel, Settings
 from ngat.data.sample import Sample
 from ngat.errors import InputError
 from ngat.metrics import image_score, match
 
 # So many trials start from what users start from; later every fourth does.
-FIRST = 40
+FIRST = 24
 # How far behind the best a trial may lie on n pictures, times √n, before it is given up.
 LAG = 0.2
 LOOK_AFTER = (4, 8, 12, 20, 28, 40, 60, 90)
@@ -34,7 +35,15 @@ SPACE: dict[str, tuple[Any, ...]] = {
     "rescale": (False, True),
     "flatten": (15.0, 25.0, 40.0, 60.0, 100.0, 0.0),
     "smoothing": (0.0, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0),
-    "threshold": ("otsu", "log_otsu", "otsu3_low", "otsu3_high", "mct", "robust_background"),
+    "threshold": (
+        "otsu",
+        "cross_entropy",
+        "log_otsu",
+        "otsu3_low",
+        "otsu3_high",
+        "mct",
+        "robust_background",
+    ),
     "window": (25, 40, 60, 90, 130, 0),
     "correction": (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15, 1.2, 1.3, 1.5),
     "lower": (0.0, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4),
@@ -52,12 +61,71 @@ SPACE: dict[str, tuple[Any, ...]] = {
 CATEGORIES = ("channel", "rescale", "threshold", "seeds", "lines")
 # Where users begin: fluorescence, uneven fluorescence, a stain, a stain's brightness.
 STARTS = (
+    Settings(threshold="cross_entropy", smoothing=0.75, min_area=25),
     Settings(correction=0.9, max_hole=200, min_area=25),
     Settings(threshold="mct", seeds="intensity", seed_smoothing=2.0, min_area=25),
     Settings(threshold="otsu3_low", window=60, smoothing=1.5, lower=0.02),
     Settings(channel="red", smoothing=2.0, opening=2, seed_smoothing=2.0, min_area=60),
     Settings(channel="haematoxylin", smoothing=1.5, opening=2, threshold="mct", min_area=60),
     Settings(channel="red", flatten=40.0, smoothing=1.5, opening=2, seed_smoothing=2.0),
+    # Of an earlier search on the same kinds of pictures: small nuclei, large ones, three tissues.
+    Settings(
+        channel="red",
+        smoothing=0.75,
+        window=60,
+        lower=0.01,
+        suppression=9.0,
+        min_area=25,
+        max_area=3500,
+    ),
+    Settings(
+        channel="red",
+        smoothing=0.5,
+        threshold="otsu3_high",
+        opening=2,
+        max_hole=0,
+        seed_smoothing=1.5,
+        suppression=24.0,
+        lines="intensity",
+        min_area=25,
+    ),
+    Settings(
+        smoothing=0.0,
+        threshold="mct",
+        window=90,
+        correction=0.95,
+        max_hole=100,
+        seed_smoothing=3.0,
+        suppression=11.0,
+        min_area=25,
+    ),
+    Settings(
+        channel="red",
+        smoothing=2.0,
+        threshold="mct",
+        window=90,
+        opening=5,
+        max_hole=50,
+        seeds="intensity",
+        seed_smoothing=9.0,
+        suppression=5.0,
+        lines="intensity",
+        regularisation=0.0,
+        min_area=25,
+        max_area=6000,
+    ),
+    Settings(
+        flatten=15.0,
+        smoothing=0.0,
+        correction=1.3,
+        opening=5,
+        max_hole=20,
+        suppression=7.0,
+        lines="propagate",
+        regularisation=0.0,
+        min_area=60,
+        max_area=3500,
+    ),
 )
 
 
@@ -180,6 +248,11 @@ class Objective:
 
     def _channel(self, index: int, channel: Channel) -> Grey:
         return channel_of(self.samples[index].image, channel)
+
+
+def rules() -> int:
+    """A number for what is searched and from where: scores of other rules are worth nothing."""
+    return crc(repr((SPACE, STARTS, FIRST, LAG, LOOK_AFTER)))
 
 
 def crc(text: str) -> int:

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ngat.classical import Settings, settings_from
-from ngat.classical_search import STARTS, Objective, Plan, crc, search
+from ngat.classical_search import STARTS, Objective, Plan, crc, rules, search
+from ngat.classical_settings import Settings, settings_from
 from ngat.data.sample import TYPES, Sample, fingerprint
 from ngat.errors import InputError
 from ngat.files import write_json
@@ -93,6 +93,7 @@ def tune(
     marks: dict[str, Any] = {
         "data_fingerprint": fingerprint([s for group in chosen.values() for s in group]),
         "seed": plan.seed,
+        "rules": rules(),
     }
     fresh: dict[str, Any] = {**marks, "minutes": 0.0, "scores": {}}
     told = _read(out) if out.exists() else fresh
@@ -110,6 +111,7 @@ def tune(
             before + (time.monotonic() - began) / 60,
             data=data,
             split="train",
+            rules=marks["rules"],
             pictures={kind: len(group) for kind, group in chosen.items()},
             trials=plan.trials,
             objective="average F1; for the one setting its mean over types",

@@ -18,16 +18,15 @@ pytest.importorskip("centrosome")
 
 from ngat import classical_search, classical_tuning
 from ngat.classical import (
-    Settings,
     channel_of,
     classical,
     dark_nuclei,
     filled,
     resized,
-    settings_from,
     threshold_of,
 )
 from ngat.classical_search import Plan
+from ngat.classical_settings import Settings, settings_from
 from ngat.classical_tuning import ONE, choose, read_tuned, tune
 
 BOTH = np.array([[30, 24], [30, 40]])  # two discs of radius 10 that overlap
@@ -131,7 +130,7 @@ def test_the_threshold_is_otsu_times_the_correction_and_no_lower_than_allowed() 
     assert robust == pytest.approx(1.1 * expected)
 
 
-@pytest.mark.parametrize("method", ["log_otsu", "mct", "otsu3_high"])
+@pytest.mark.parametrize("method", ["otsu", "cross_entropy", "log_otsu", "mct", "otsu3_high"])
 def test_an_adaptive_threshold_follows_the_light(method: str) -> None:
     centres = np.array([[y, x] for y in (16, 48, 80, 112) for x in (16, 48, 80, 112)])
     labels = discs(centres, 8, 128)
@@ -145,7 +144,7 @@ def test_an_adaptive_threshold_follows_the_light(method: str) -> None:
         ).average_f1
         for window in (0, 32)
     }
-    assert f1[32] > 0.9 > 0.7 > f1[0]
+    assert f1[32] > 0.8 > 0.7 > f1[0]
 
 
 def test_holes_and_sizes() -> None:
@@ -170,6 +169,10 @@ def test_empty_pictures_and_bad_input() -> None:
     flat = np.full((40, 40, 3), 90, dtype=np.uint8)
     for window in (0, 25):
         assert classical(flat, Settings(threshold="mct", window=window)).max() == 0
+    split = picture(np.zeros((40, 40), dtype=np.int32), around=0.1)
+    split[:20] = 0  # a tile of one value has no threshold of its own
+    for method in ("otsu", "cross_entropy", "mct", "log_otsu", "robust_background"):
+        classical(split, Settings(threshold=method, window=10))
     with pytest.raises(InputError, match="three colours"):
         classical(flat[..., 0], Settings())
     with pytest.raises(InputError, match="threshold 'guess' is unknown; choose otsu"):
@@ -221,6 +224,9 @@ def test_a_stopped_tuning_ends_like_one_that_was_not(
     )
     with pytest.raises(InputError, match="holds another search"):
         tune(samples(), stopped, replace(plan, seed=4), data="drawn", progress=False)
+    monkeypatch.setattr(classical_search, "FIRST", 5)
+    with pytest.raises(InputError, match="holds another search"):
+        tune(samples(), stopped, plan, data="drawn", progress=False)
 
 
 def test_what_is_found_is_the_best_of_what_was_tried_and_scored_as_said(tmp_path: Path) -> None:
