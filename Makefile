@@ -96,6 +96,7 @@ stored: env
 	  for log in log validation; do \
 	    cp runs/stored/$$loss/$$log.csv $(STORED)/training-$$loss.$$log.csv; \
 	  done; \
+	  cp runs/stored/$$loss/provenance.json $(STORED)/training-$$loss.json; \
 	done
 	mkdir -p data/weights
 	cp runs/stored/balanced/best.safetensors data/weights/synthetic-smoke.safetensors
@@ -136,6 +137,7 @@ real: env
 	  for log in log validation; do \
 	    cp runs/real/$$loss/$$log.csv $(REAL)/training-$$loss.$$log.csv; \
 	  done; \
+	  cp runs/real/$$loss/provenance.json $(REAL)/training-$$loss.json; \
 	done
 	$(BIN)/ngat leave-out --data dsb2018 --out $(REAL)/leave_one_out.csv
 	$(BIN)/ngat ablate --data dsb2018 --out $(REAL)/ablations.csv

@@ -73,14 +73,18 @@ class RunFolder:
         self._weights(self.best, model, at, {"validation": result._asdict()})
 
     def save(self, model: Network, optimiser: torch.optim.Optimizer, at: Standing) -> None:
-        """Write the last weights and the checkpoint."""
-        self._weights(self.path / "last.safetensors", model, at, {})
+        """Write the last weights, their provenance for the logs, and the checkpoint."""
+        history = self._weights(self.path / "last.safetensors", model, at, {})
+        write_json(self.path / "provenance.json", history)
         save_checkpoint(self.checkpoint, model, optimiser, at, self.preset, self.fingerprint)
 
     def load(self, model: Network, optimiser: torch.optim.Optimizer) -> Standing:
         """Go back to the checkpoint. Raises InputError where it is damaged or another run's."""
         return load_checkpoint(self.checkpoint, model, optimiser, self.preset, self.fingerprint)
 
-    def _weights(self, path: Path, model: Network, at: Standing, more: Mapping[str, Any]) -> None:
+    def _weights(
+        self, path: Path, model: Network, at: Standing, more: Mapping[str, Any]
+    ) -> dict[str, Any]:
         history = {**self.history, "steps": at.step, "minutes": round(at.seconds / 60, 2), **more}
         save_weights(path, model, self.preset, history)
+        return history

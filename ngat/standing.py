@@ -125,7 +125,9 @@ def _losses(root: Path) -> Standing:
         word = "reproduced" if balanced["dice"] > bce["dice"] else "not"
         status = f"{word}: {gap}" if where == "real" else f"not yet; generated: {gap}"
         minutes = balanced["minutes"] + bce["minutes"]
-        return Standing(paths[0], "", minutes, status, real=where == "real")
+        beside = root / folder / "training-balanced.json"
+        told = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+        return Standing(paths[0], told.get("hardware", ""), minutes, status, real=where == "real")
     return _not_yet()
 
 

@@ -5,8 +5,9 @@ from (seed, k), and a checkpoint holds all other state. A run that was killed at
 resumed therefore has, on the CPU, the same losses to the last digit. With a limit in minutes the
 learning rate follows the clock, and no two runs are equal.
 
-A run's folder holds ``config.json``, ``log.csv``, ``validation.csv``, ``best.safetensors`` and
-``last.safetensors`` (weights) and ``checkpoint.safetensors`` (what resuming needs).
+A run's folder holds ``config.json``, ``provenance.json``, ``log.csv``, ``validation.csv``,
+``best.safetensors`` and ``last.safetensors`` (weights) and ``checkpoint.safetensors`` (what
+resuming needs).
 """
 
 from __future__ import annotations

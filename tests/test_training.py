@@ -114,6 +114,14 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
     assert load_weights(first.best).provenance["thresholds"].keys() == {"components", "split"}
 
 
+def test_the_logs_have_their_provenance_beside_them(tmp_path: Path) -> None:
+    done = run(tmp_path)
+    told = json.loads((tmp_path / "provenance.json").read_text())
+    kept = load_weights(tmp_path / "last.safetensors").provenance
+    assert told["steps"] == done.steps and told["hardware"]
+    assert told == {key: kept[key] for key in told}
+
+
 def test_the_loss_falls_and_the_caller_s_chance_is_spared(tmp_path: Path) -> None:
     state = torch.get_rng_state()
     run(tmp_path, steps=60, validate_every=60, learning_rate=1e-2)
