@@ -133,8 +133,7 @@ STARTS = (
 class Plan:
     """How much is searched: trials of each type, pictures of each type, and the seed.
 
-    The one setting is sought on a quarter of each type's pictures in half the trials, lest it cost
-    more than all types together.
+    The one setting gets half the trials, as each costs what one trial of every type costs.
     """
 
     trials: int = 200
@@ -210,9 +209,19 @@ def vary(
 
 
 class Objective:
-    """Average F1 on annotated pictures, by type; remembers channels and the best's scores."""
+    """Average F1 on annotated pictures, by type; remembers channels and the best's scores.
 
-    def __init__(self, pictures: Mapping[str, Sequence[Sample]]) -> None:
+    Args:
+        pictures: annotated pictures by type.
+        weights: how much each type counts; all alike by default.
+    """
+
+    def __init__(
+        self,
+        pictures: Mapping[str, Sequence[Sample]],
+        weights: Mapping[str, float] | None = None,
+    ) -> None:
+        self.weights = weights or dict.fromkeys(pictures, 1.0)
         # Types in turn, so that the first pictures already speak for all.
         longest = max(len(group) for group in pictures.values())
         self.samples = [g[i] for i in range(longest) for g in pictures.values() if i < len(g)]
@@ -221,7 +230,7 @@ class Objective:
         self.scores = lru_cache(maxsize=2)(self._scores)
 
     def __call__(self, settings: Settings, best: Settings) -> float | None:
-        """The mean over types of the mean over pictures; None where it lags behind the best."""
+        """The weighted mean over types of means over pictures; None where it lags too far behind."""
         if settings == best:
             return self.mean(self.scores(settings))
         against = self.scores(best)
@@ -234,9 +243,11 @@ class Objective:
         return self.mean(scores)
 
     def mean(self, scores: Sequence[float]) -> float:
-        """Mean over types of the means of the first pictures, six digits."""
+        """Weighted mean over types of the means of the first pictures, six digits."""
         values, kinds = np.asarray(scores), self.kinds[: len(scores)]
-        return round(float(np.mean([values[kinds == kind].mean() for kind in np.unique(kinds)])), 6)
+        seen = np.unique(kinds).tolist()
+        means = [values[kinds == kind].mean() for kind in seen]
+        return round(float(np.average(means, weights=[self.weights[kind] for kind in seen])), 6)
 
     def score(self, index: int, settings: Settings) -> float:
         """Average F1 of one picture."""

@@ -1,7 +1,8 @@
 """Settings of the classical pipeline, sought on training pictures: one per type, and one for all.
 
 What is maximised is the average F1 of the protocol: for a type its mean over pictures; for the one
-setting the mean over types of these means, so that frequent types do not outvote rare ones.
+setting the mean of these means, in which a type counts as often as it occurs among the training
+pictures: what the mean over all of them would be.
 """
 
 from __future__ import annotations
@@ -114,12 +115,12 @@ def tune(
             rules=marks["rules"],
             pictures={kind: len(group) for kind, group in chosen.items()},
             trials=plan.trials,
-            objective="average F1; for the one setting its mean over types",
+            objective="average F1; for the one setting, types weigh as in training",
         )
         write_json(out, {**origin, "found": found, "scores": scores})
 
     half = replace(plan, trials=max(plan.trials // 2, 1))
-    some = {kind: group[: max(plan.pictures // 4, 1)] for kind, group in chosen.items()}
+    often = {kind: float(sum(sample.type == kind for sample in samples)) for kind in chosen}
     with bar(progress=progress) as display:
         task = display.add_task("Tune", total=plan.trials * len(chosen) + half.trials)
         for name in (*chosen, ONE):
@@ -128,7 +129,9 @@ def tune(
             if name == ONE:
                 # What serves a type may serve all: the search begins with what they found.
                 begin = (*STARTS, *(settings_from(entry["settings"]) for entry in found.values()))
-                trials = search(name, half, Objective(some), known, begin, first=len(begin))
+                trials = search(
+                    name, half, Objective(chosen, often), known, begin, first=len(begin)
+                )
             else:
                 trials = search(name, plan, Objective({name: chosen[name]}), known)
             for trial in trials:

@@ -242,21 +242,24 @@ def test_what_is_found_is_the_best_of_what_was_tried_and_scored_as_said(tmp_path
         assert tuned.average_f1[kind] == pytest.approx(np.mean(found), abs=1e-6)
         assert tuned.average_f1[kind] == max(x for x in scores[kind] if x is not None)
         assert len(scores[kind]) == plan.trials
-    # One setting: the mean over types, here of the first of each type's pictures.
-    firsts = [group[0] for group in choose(samples(), plan).values()]
-    on_firsts = [
-        image_score(match(classical(s.image, tuned.one), s.labels)).average_f1 for s in firsts
+    # One setting: types are equally frequent here, so that all pictures count alike.
+    by_one = [
+        image_score(match(classical(s.image, tuned.one), s.labels)).average_f1 for s in samples()
     ]
-    assert tuned.average_f1[ONE] == pytest.approx(np.mean(on_firsts), abs=1e-6)
+    assert tuned.average_f1[ONE] == pytest.approx(np.mean(by_one), abs=1e-6)
     assert tuned.average_f1[ONE] > 0.5
 
 
-def test_a_type_weighs_the_same_however_many_pictures_it_has() -> None:
+def test_a_type_weighs_what_it_is_given_however_many_pictures_it_has() -> None:
     few, many = samples()[:1], [s for s in samples() if s.type == "purple_tissue"]
-    objective = classical_search.Objective({"small_fluorescent": few, "purple_tissue": many})
-    kinds = [s.type for s in objective.samples]
-    assert kinds == ["small_fluorescent"] + 3 * ["purple_tissue"]
-    assert objective.mean([1.0, 0.3, 0.3, 0.0]) == pytest.approx((1.0 + 0.2) / 2)
+    drawn = {"small_fluorescent": few, "purple_tissue": many}
+    alike = classical_search.Objective(drawn)
+    assert [s.type for s in alike.samples] == ["small_fluorescent"] + 3 * ["purple_tissue"]
+    scores = [1.0, 0.3, 0.3, 0.0]
+    assert alike.mean(scores) == pytest.approx((1.0 + 0.2) / 2)
+    often = classical_search.Objective(drawn, {"small_fluorescent": 4, "purple_tissue": 1})
+    assert often.mean(scores) == pytest.approx((4 * 1.0 + 0.2) / 5)
+    assert often.mean(scores[:1]) == 1.0
 
 
 def test_tuning_refuses_test_pictures(tmp_path: Path) -> None:
