@@ -230,7 +230,7 @@ class Objective:
         self.scores = lru_cache(maxsize=2)(self._scores)
 
     def __call__(self, settings: Settings, best: Settings) -> float | None:
-        """The weighted mean over types of means over pictures; None where it lags too far behind."""
+        """The weighted mean over types of means over pictures; None where it lags behind."""
         if settings == best:
             return self.mean(self.scores(settings))
         against = self.scores(best)
