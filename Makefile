@@ -115,7 +115,7 @@ MINUTES ?= 60
 RIVALS ?= unet fpn
 CURVE := --set steps=300 --set validate_every=50 --set validate_images=20
 real: env
-	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[baselines]'
+	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[baselines,classical]'
 	for preset in companion paper $(RIVALS); do \
 	  $(BIN)/ngat train --data dsb2018 --preset $$preset --minutes $(MINUTES) \
 	    --out runs/real/$$preset --resume; \
@@ -127,7 +127,8 @@ real: env
 	$(BIN)/ngat evaluate --data dsb2018 --out $(REAL) --masks corrected \
 	  --weights data/weights/companion.safetensors --name dsb2018-test-companion-corrected \
 	  --label 'companion, corrected masks'
-	$(BIN)/ngat tune-classical --data dsb2018 --out $(REAL)/classical.json
+	$(BIN)/ngat tune-classical --data dsb2018 --trials 120 --pictures 24 \
+	  --out $(REAL)/classical.json
 	for method in otsu otsu_watershed classical_one classical_per_type; do \
 	  $(BIN)/ngat evaluate --data dsb2018 --out $(REAL) --method $$method; \
 	done
