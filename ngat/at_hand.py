@@ -125,20 +125,22 @@ def family(run: Run) -> str:
 
 
 def headline(runs: list[Run]) -> list[str]:
-    """Methods for a figure that cannot show them all: on each data, the best of ours and of others.
+    """Methods for a figure that cannot show them all: the best of each sort by average F1.
 
-    Best by average F1. Ours come first; the untrained network is left out.
+    Sorts are ours, which comes first, other networks, and what learns nothing. Real pictures come
+    before generated ones: where there are any, methods are compared on them alone. The untrained
+    network is left out.
     """
-    best: dict[tuple[str, bool], tuple[float, str]] = {}
-    for run in runs:
-        if family(run) == "untrained":
-            continue
+    there = [run for run in runs if family(run) != "untrained"]
+    real = [run for run in there if run.counts["data"].iloc[0] == "dsb2018"]
+    best: dict[int, tuple[float, str]] = {}
+    for run in real or there:
         counts = run.counts
         f1 = float(metrics.f1(counts["tp"], counts["fp"], counts["fn"]).mean())
-        key = (str(counts["data"].iloc[0]), family(run) == "ngat")
-        best[key] = max(best.get(key, (-1.0, "")), (f1, str(counts["method"].iloc[0])))
-    order = sorted(best, key=lambda key: not key[1])
-    return list(dict.fromkeys(best[key][1] for key in order))
+        learnt = str(run.provenance.get("preset")) in PRESETS
+        sort = 0 if family(run) == "ngat" else 1 if learnt else 2
+        best[sort] = max(best.get(sort, (-1.0, "")), (f1, str(counts["method"].iloc[0])))
+    return [best[sort][1] for sort in sorted(best)]
 
 
 def _any(folder: Path) -> bool:

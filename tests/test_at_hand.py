@@ -94,40 +94,19 @@ def test_results_of_the_run_replace_committed_ones_of_the_same_name(tmp_path: Pa
     assert names(real) == ["again", "real-b"]
 
 
-def test_headline_is_the_best_of_ours_and_of_others_on_each_data(tmp_path: Path) -> None:
+def test_headline_is_the_best_of_each_sort_on_real_pictures_if_there_are_any(
+    tmp_path: Path,
+) -> None:
     run(tmp_path, "a", "companion (split)", "dsb2018", preset="companion")
     run(tmp_path, "b", "companion (components)", "dsb2018", found=False, preset="companion")
     run(tmp_path, "c", "untrained smoke (split)", "dsb2018", preset="smoke")
     run(tmp_path, "d", "Otsu", "dsb2018", found=False)
     run(tmp_path, "e", "U-Net", "dsb2018", preset="unet")
-    run(tmp_path, "f", "Otsu", "synthetic")
+    run(tmp_path, "f", "smoke", "synthetic", preset="smoke")
+    run(tmp_path, "g", "Otsu + watershed", "synthetic")
     runs = runs_in(tmp_path)
     assert [at_hand.family(r) for r in runs] == [
-        "ngat",
-        "ngat",
-        "untrained",
-        "Otsu",
-        "U-Net",
-        "Otsu",
+        *("ngat", "ngat", "untrained", "Otsu", "U-Net", "ngat", "Otsu + watershed")
     ]
     assert at_hand.headline(runs) == ["companion (split)", "U-Net", "Otsu"]
-
-
-def test_ablations_of_real_pictures_are_preferred_where_they_are(tmp_path: Path) -> None:
-    session = session_in(tmp_path)
-    with pytest.raises(InputError, match="ngat ablate"):
-        at_hand.ablations(session)
-    drawn = touch(tmp_path / "data/results/synthetic/ablations.csv")
-    real = dataclasses.replace(session, data="dsb2018")
-    assert at_hand.ablations(real)[0] == at_hand.ablations(session)[0] == drawn
-    photographed = touch(tmp_path / "data/results/ablations.csv")
-    assert at_hand.ablations(real) == (photographed, "2018 Data Science Bowl, stage 1")
-    assert at_hand.ablations(session)[0] == drawn
-
-
-def test_generated_test_pictures_are_of_the_next_seed(tmp_path: Path) -> None:
-    session = session_in(tmp_path)
-    assert at_hand.tested(session).seed == 1
-    assert at_hand.tested(session).run == session.run
-    real = dataclasses.replace(session, data="dsb2018")
-    assert at_hand.tested(real) == real
+    assert at_hand.headline(runs[5:]) == ["smoke", "Otsu + watershed"]

@@ -55,9 +55,7 @@ def run(update, norm, fields, moves, graph, at_once):
 
 @pytest.mark.parametrize("relations", HEARD)
 @pytest.mark.parametrize("size", [(16, 12), (13, 7), (2, 3)])
-@pytest.mark.parametrize(
-    "change", [{}, {"residual": False}, {"self_map": False}]
-)
+@pytest.mark.parametrize("change", [{}, {"residual": False}, {"self_map": False}])
 def test_at_once_is_the_composition(relations, size, change):
     config = dataclasses.replace(CONFIG, **change)
     case = inputs(config, relations, size, 2, torch.float64)

@@ -42,7 +42,7 @@ def radar(table2: pd.DataFrame, methods: Sequence[str] | None = None) -> Figure:
     types = [name for name in TYPES if name in set(drawn["type"])]
     angles = 2 * np.pi * np.arange(len(types)) / len(types)
     with style():
-        fig = Figure(figsize=(7.2, 4.0))
+        fig = Figure(figsize=(7.6, 4.0))
         axes = fig.add_subplot(projection="polar")
         assert isinstance(axes, PolarAxes)
         axes.set_theta_zero_location("N")
@@ -89,7 +89,7 @@ def _legend(fig: Figure, sets: dict[str, list[Line2D]]) -> None:
     handles: list[Line2D] = []
     for where, lines in sets.items():
         handles += [Line2D([], [], linestyle="none", label=where), *lines]
-    legend = fig.legend(handles=handles, loc="outside right center", borderaxespad=2)
+    legend = fig.legend(handles=handles, loc="outside right center", borderaxespad=1)
     for text in legend.get_texts():
         if text.get_text() in sets:
             text.set_fontweight("bold")
