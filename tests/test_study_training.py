@@ -106,5 +106,31 @@ def test_stored_logs_lie_by_data(tmp_path: Path) -> None:
         study.of_folder(tmp_path)
 
 
+def test_figure_8_compares_real_runs_once_both_are_there(tmp_path: Path) -> None:
+    log = pd.DataFrame({"step": [10], "loss": [0.5]})
+    validation = pd.DataFrame({"step": [10], "dice": [0.5], "jaccard": [0.4]})
+    session = session_in(tmp_path)
+    live = study.Curves(log, validation)
+
+    def keep(folder: str, kind: str) -> None:
+        where = tmp_path / "data" / "results" / folder
+        where.mkdir(parents=True, exist_ok=True)
+        log.to_csv(where / f"training-{kind}.log.csv", index=False)
+        validation.to_csv(where / f"training-{kind}.validation.csv", index=False)
+
+    keep("rings", "bce")
+    keep("rings", "balanced")
+    keep(".", "bce")
+    found, pictures = study.compared(session, live)
+    assert found["balanced"] is live
+    assert pictures == session.source
+    assert study.compared(session, None)[0]["balanced"] is not live
+    keep(".", "balanced")
+    found, pictures = study.compared(session, live)
+    assert list(found) == ["bce", "balanced"]
+    assert found["balanced"] is not live
+    assert "Data Science Bowl" in pictures
+
+
 def test_memory_is_said_in_words() -> None:
     assert study.memory().split()[1] in ("MiB", "GiB")

@@ -42,7 +42,7 @@ def losses_and_metrics(runs: Mapping[str, Curves]) -> Figure:
         left.set_ylim(bottom=0)
         middle.set(title="(b)", ylabel="pixels of validation pictures", ylim=(None, 1))
         right.set(title="(c)", ylabel="average F1 of nuclei", ylim=(0, None))
-        middle.legend(loc="lower right")
+        middle.legend(loc="best")
         for ax in (left, middle, right):
             ax.set_xlabel("step")
             ax.grid(color="#E4E4E4", linewidth=0.6)

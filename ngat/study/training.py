@@ -141,6 +141,9 @@ def of_folder(folder: Path) -> Curves:
     return read(folder / "log.csv", folder / "validation.csv")
 
 
+REAL = "2018 Data Science Bowl, stage 1"
+
+
 def stored(session: Session) -> dict[str, Curves]:
     """The committed logs of this session's data by loss, in the order of :data:`KINDS`.
 
@@ -148,8 +151,25 @@ def stored(session: Session) -> dict[str, Curves]:
     data they lie in ``data/results`` itself.
     """
     folder = session.top / "data" / "results"
-    if session.data != "dsb2018":
-        folder = folder / session.data
+    return _logs(folder if session.data == "dsb2018" else folder / session.data)
+
+
+def compared(session: Session, live: Curves | None) -> tuple[dict[str, Curves], str]:
+    """The curves of figure 8 by loss, and what pictures they were trained on.
+
+    Committed runs on real pictures come first. Without them it is those on this session's data,
+    where a ``live`` run takes the place of the balanced one.
+    """
+    real = _logs(session.top / "data" / "results")
+    if set(real) == set(KINDS):
+        return real, REAL
+    found = stored(session)
+    if live is not None:
+        found["balanced"] = live
+    return found, session.source
+
+
+def _logs(folder: Path) -> dict[str, Curves]:
     found = {}
     for kind in KINDS:
         paths = [folder / f"training-{kind}.{what}.csv" for what in ("log", "validation")]
