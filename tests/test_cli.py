@@ -91,7 +91,8 @@ def test_reproduce_passes_parameters_and_fails_with_one_sentence(tmp_path: Path)
 
 def test_readme_check_tells_by_exit_code(tmp_path: Path) -> None:
     path = tmp_path / "README.md"
-    path.write_text("<!-- begin:tables -->\n<!-- end:tables -->\n")
+    marks = [f"<!-- {end}:{name} -->\n" for name in ("paper", "tables") for end in ("begin", "end")]
+    path.write_text("".join(marks))
     assert ngat("readme", "--check", cwd=tmp_path).returncode == 1
     assert ngat("readme", cwd=tmp_path).returncode == 0
     assert ngat("readme", "--check", cwd=tmp_path).returncode == 0
