@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ngat.cli_options import Data, Device, Limit, Quiet, Root, command_line, interruptible
+
+if TYPE_CHECKING:
+    from ngat.data.sample import Sample
 
 
 def ablate(
@@ -24,11 +28,8 @@ def ablate(
     """Train and score the smoke network with one thing changed at a time."""
     with interruptible("Stopped; the same command goes on after the last whole run."):
         from ngat import ablation
-        from ngat.data import fingerprint, load
+        from ngat.data import load
         from ngat.errors import InputError
-        from ngat.files import write_json
-        from ngat.provenance import provenance
-        from ngat.run_table import minutes
 
         if steps < 1:
             raise InputError(f"steps must be at least 1; got {steps}.")
@@ -44,19 +45,7 @@ def ablate(
         added = ablation.ablate(
             out, variants, steps, train, val, held, device=device, progress=show
         )
-        told = provenance(
-            command_line(),
-            None,
-            fingerprint(held),
-            minutes(out, ("factor", "variant", "seed")),
-            data=data,
-            split=part,
-            steps=steps,
-        )
-        beside = out.with_suffix(".json")
-        if added or not beside.exists():  # a call with nothing to do made nothing
-            write_json(beside, told)
-    typer.echo(f"{out}: {added} runs added")
+        _tell(out, added, ("factor", "variant", "seed"), held, data, part, steps)
 
 
 def leave_out(
@@ -74,11 +63,8 @@ def leave_out(
     with interruptible("Stopped; the same command goes on after the last whole run."):
         from ngat import leave_out as study
         from ngat.config import preset
-        from ngat.data import fingerprint, load
+        from ngat.data import load
         from ngat.errors import InputError
-        from ngat.files import write_json
-        from ngat.provenance import provenance
-        from ngat.run_table import minutes
 
         if steps < 1 or seeds < 1:
             raise InputError(f"steps and seeds must be at least 1; got {steps} and {seeds}.")
@@ -89,16 +75,34 @@ def leave_out(
         test = load(data, "test", root=root, seed=seed, limit=limit, progress=show)
         trials = study.plan(names, seeds)
         added = study.leave_out(out, trials, steps, train, val, test, device=device, progress=show)
+        _tell(out, added, study.RUN, test, data, "test", steps)
+
+
+def _tell(
+    out: Path,
+    added: int,
+    run: Sequence[str],
+    scored: Sequence[Sample],
+    data: str,
+    split: str,
+    steps: int,
+) -> None:
+    """Write a table's provenance beside it, unless nothing was added, and say how much was."""
+    from ngat.data import fingerprint
+    from ngat.files import write_json
+    from ngat.provenance import provenance
+    from ngat.run_table import minutes
+
+    beside = out.with_suffix(".json")
+    if added or not beside.exists():  # a call with nothing to do made nothing
         told = provenance(
             command_line(),
             None,
-            fingerprint(test),
-            minutes(out, study.RUN),
+            fingerprint(scored),
+            minutes(out, run),
             data=data,
-            split="test",
+            split=split,
             steps=steps,
         )
-        beside = out.with_suffix(".json")
-        if added or not beside.exists():
-            write_json(beside, told)
+        write_json(beside, told)
     typer.echo(f"{out}: {added} runs added")

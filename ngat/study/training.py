@@ -6,7 +6,7 @@ import resource
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -141,9 +141,6 @@ def of_folder(folder: Path) -> Curves:
     return read(folder / "log.csv", folder / "validation.csv")
 
 
-REAL = "2018 Data Science Bowl, stage 1"
-
-
 def stored(session: Session) -> dict[str, Curves]:
     """The committed logs of this session's data by loss, in the order of :data:`KINDS`.
 
@@ -151,7 +148,14 @@ def stored(session: Session) -> dict[str, Curves]:
     data they lie in ``data/results`` itself.
     """
     folder = session.top / "data" / "results"
-    return _logs(folder if session.data == "dsb2018" else folder / session.data)
+    if session.data != "dsb2018":
+        folder = folder / session.data
+    found = {}
+    for kind in KINDS:
+        paths = [folder / f"training-{kind}.{what}.csv" for what in ("log", "validation")]
+        if all(path.is_file() for path in paths):
+            found[kind] = read(*paths)
+    return found
 
 
 def compared(session: Session, live: Curves | None) -> tuple[dict[str, Curves], str]:
@@ -160,22 +164,14 @@ def compared(session: Session, live: Curves | None) -> tuple[dict[str, Curves], 
     Committed runs on real pictures come first. Without them it is those on this session's data,
     where a ``live`` run takes the place of the balanced one.
     """
-    real = _logs(session.top / "data" / "results")
-    if set(real) == set(KINDS):
-        return real, REAL
+    real = replace(session, data="dsb2018")
+    found = stored(real)
+    if set(found) == set(KINDS):
+        return found, real.source
     found = stored(session)
     if live is not None:
         found["balanced"] = live
     return found, session.source
-
-
-def _logs(folder: Path) -> dict[str, Curves]:
-    found = {}
-    for kind in KINDS:
-        paths = [folder / f"training-{kind}.{what}.csv" for what in ("log", "validation")]
-        if all(path.is_file() for path in paths):
-            found[kind] = read(*paths)
-    return found
 
 
 def relative(curves: Curves) -> pd.Series:
