@@ -94,6 +94,20 @@ class AugmentConfig:
                 )
 
     @classmethod
+    def of(cls, size: int, vigour: float) -> AugmentConfig:
+        """Crops of ``size`` pixels whose stains and magnification change ``vigour`` times as far.
+
+        Shares and probabilities end at what they can be.
+        """
+        return cls(
+            size=size,
+            scale=(cls.scale[0] ** vigour, cls.scale[1] ** vigour),
+            dye=min(1.0, cls.dye * vigour),
+            hue=min(0.5, cls.hue * vigour),
+            grey=min(1.0, cls.grey * vigour),
+        )
+
+    @classmethod
     def none(cls, size: int) -> AugmentConfig:
         """Plain random crops of ``size`` pixels."""
         return cls(

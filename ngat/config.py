@@ -45,6 +45,8 @@ class ModelConfig:
         reconstruction: weight of a level's prediction relative to the next finer level's.
         engine: attention engine.
         shrink: pictures are reduced by this factor first (:class:`ngat.networks.Shrunk`).
+        contrast: pictures enter as they are, ``plain``, or every channel ``stretched`` over the
+            picture's own range (:mod:`ngat.contrast`).
     """
 
     levels: int = 5
@@ -68,6 +70,7 @@ class ModelConfig:
     reconstruction: float = 0.25
     engine: str = "auto"
     shrink: int = 1
+    contrast: Literal["plain", "stretched"] = "plain"
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class RivalConfig:
         width: channels at full resolution; deeper stages have up to eight times as many.
         norm: ``instance``, ``group`` (of eight) or ``batch``.
         dropout: probability with which a channel is dropped in training.
-        outputs, shrink: as in :class:`ModelConfig`.
+        outputs, shrink, contrast: as in :class:`ModelConfig`.
     """
 
     network: Literal["unet", "fpn"] = "unet"
@@ -88,6 +91,7 @@ class RivalConfig:
     dropout: float = 0.0
     outputs: int = 2
     shrink: int = 1
+    contrast: Literal["plain", "stretched"] = "plain"
 
     @property
     def levels(self) -> int:
@@ -125,6 +129,8 @@ class TrainConfig:
         steps: optimiser steps of the whole schedule.
         batch: patches per step.
         patch: side of the square training patches in pixels.
+        coarse_steps: so many steps, from the first, see their patches at half resolution: a
+            quarter of the work for much of what there is to learn.
         learning_rate: peak of the one-cycle schedule.
         weight_decay: AdamW's decoupled decay.
         warmup: fraction of the steps over which the rate rises.
@@ -134,6 +140,7 @@ class TrainConfig:
         validate_every: steps between validations.
         validate_images: validation pictures scored each time; 0 scores all.
         augment: random flips, turns, intensity, stain and inversion.
+        vigour: factor on how far stains and magnification change (:meth:`AugmentConfig.of`).
         masks: annotation to train on, ``published`` or ``corrected``.
         without: type whose pictures neither training nor validation sees; empty leaves none out.
         seed: seed of initialisation, sampling and augmentation.
@@ -142,6 +149,7 @@ class TrainConfig:
     steps: int = 10_000
     batch: int = 8
     patch: int = 128
+    coarse_steps: int = 0
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     warmup: float = 0.05
@@ -150,6 +158,7 @@ class TrainConfig:
     validate_every: int = 500
     validate_images: int = 0
     augment: bool = True
+    vigour: float = 1.0
     masks: Literal["published", "corrected"] = "corrected"
     without: str = ""
     seed: int = 0
@@ -211,6 +220,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("plasticity_steps", "plasticity_width", "width", "shrink"), (1, math.inf)),
     **dict.fromkeys(("steps", "batch", "patch", "validate_every"), (1, math.inf)),
     **dict.fromkeys(("seed", "validate_images", "gamma", "core_weight"), (0, math.inf)),
+    **dict.fromkeys(("coarse_steps", "vigour"), (0, math.inf)),
     **dict.fromkeys(("learning_rate", "weight_decay", "clip"), (0, math.inf)),
     **dict.fromkeys(("dropout", "reconstruction", "alpha", "level_decay"), (0, 1)),
     **dict.fromkeys(("warmup", "balance"), (0, 1)),

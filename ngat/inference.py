@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ngat.contrast import stretch
 from ngat.errors import InputError
 from ngat.instances import MIN_AREA, Labels, components, split
 from ngat.networks import Network
@@ -85,7 +86,7 @@ def predict(
     """
     if not 0 <= overlap < tile:
         raise InputError(f"tiles of {tile} pixels cannot overlap by {overlap}; choose less.")
-    picture = as_tensor(image).to(next(model.parameters()).device)
+    picture = as_tensor(image, model.config.contrast).to(next(model.parameters()).device)
     height, width = picture.shape[-2:]
     with evaluating(model):
         if height * width <= whole:
@@ -132,8 +133,12 @@ def thresholds_from(provenance: Mapping[str, Any]) -> dict[Method, Thresholds]:
         ) from error
 
 
-def as_tensor(image: npt.NDArray[Any]) -> Tensor:
-    """A picture as ``float32 [1, 3, H, W]`` in [0, 1]; arguments and errors as :func:`predict`."""
+def as_tensor(image: npt.NDArray[Any], contrast: str = "plain") -> Tensor:
+    """A picture as ``float32 [1, 3, H, W]`` in [0, 1]; arguments and errors as :func:`predict`.
+
+    Args:
+        contrast: ``plain`` or ``stretched``, as :class:`ngat.config.ModelConfig` says.
+    """
     pixels = np.asarray(image)
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[:, :, None], 3, axis=2)
@@ -152,7 +157,10 @@ def as_tensor(image: npt.NDArray[Any]) -> Tensor:
         scale = float(np.iinfo(pixels.dtype).max)
     else:
         raise InputError(f"Pictures are uint8, uint16 or float in 0 to 1; got {pixels.dtype}.")
-    planes = np.moveaxis(pixels, 2, 0).astype(np.float32) / np.float32(scale)
+    seen = pixels.astype(np.float32) / np.float32(scale)
+    if contrast == "stretched":
+        seen = stretch(seen)
+    planes = np.moveaxis(seen, 2, 0)
     return torch.from_numpy(np.ascontiguousarray(planes))[None]
 
 

@@ -16,9 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ngat.augment import AugmentConfig, augment
 from ngat.config import TrainConfig
+from ngat.contrast import stretch_bytes
 from ngat.data.sample import Sample
 from ngat.errors import InputError
 from ngat.instances import core_of
@@ -39,6 +41,10 @@ class Batch(NamedTuple):
         """The batch on a device."""
         return Batch(*(t.to(device, non_blocking=True) for t in self))
 
+    def halved(self) -> Batch:
+        """The batch at half resolution; targets become shares of nucleus."""
+        return Batch(*(F.avg_pool2d(t, 2, ceil_mode=True, count_include_pad=False) for t in self))
+
 
 class Patches:
     """Patches from annotated pictures, balanced over types, drawn ahead by threads.
@@ -46,6 +52,7 @@ class Patches:
     Args:
         samples: at least one.
         config: batch, patch, balance, augment and seed count here.
+        contrast: ``plain`` or ``stretched``, as :class:`ngat.config.ModelConfig` says.
         workers: threads that draw ahead.
         rank, world: this process draws places rank, rank + world … of every batch.
 
@@ -58,6 +65,7 @@ class Patches:
         samples: Sequence[Sample],
         config: TrainConfig,
         *,
+        contrast: str = "plain",
         workers: int = 1,
         rank: int = 0,
         world: int = 1,
@@ -75,18 +83,28 @@ class Patches:
         self.places = range(rank, config.batch, world)
         self.shares = shares([sample.type for sample in samples], config.balance)
         self.augmentation = (
-            AugmentConfig(size=config.patch) if config.augment else AugmentConfig.none(config.patch)
+            AugmentConfig.of(config.patch, config.vigour)
+            if config.augment
+            else AugmentConfig.none(config.patch)
         )
+        self.contrast = contrast
+        self._seen: dict[int, npt.NDArray[np.uint8]] = {}
         self._marked: dict[int, npt.NDArray[np.int32]] = {}
 
     def draw(self, step: int, place: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
         """One patch: picture ``[3, S, S]`` in [0, 1] and targets ``[2, S, S]``."""
         rng = np.random.default_rng([self.config.seed, step, place])
         index = int(rng.choice(len(self.samples), p=self.shares))
-        picture, marked = augment(
-            self.samples[index].image, self.marked(index), rng, self.augmentation
-        )
+        picture, marked = augment(self.seen(index), self.marked(index), rng, self.augmentation)
         return picture, np.stack([marked > 1, marked % 2 == 1])
+
+    def seen(self, index: int) -> npt.NDArray[np.uint8]:
+        """A picture as the network is shown it, ``[H, W, 3]``."""
+        if self.contrast == "plain":
+            return self.samples[index].image
+        if index not in self._seen:
+            self._seen[index] = stretch_bytes(self.samples[index].image)
+        return self._seen[index]
 
     def marked(self, index: int) -> npt.NDArray[np.int32]:
         """A picture's labels with the core as the lowest bit, ``[H, W]``, found when first drawn.

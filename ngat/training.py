@@ -179,7 +179,12 @@ class _Run:
         cuda = members.device.type == "cuda"
         workers = max(1, (os.cpu_count() or 2) // members.world - 1) if cuda else 1
         self.patches = Patches(
-            samples_train, preset.train, workers=workers, rank=members.rank, world=members.world
+            samples_train,
+            preset.train,
+            contrast=preset.model.contrast,
+            workers=workers,
+            rank=members.rank,
+            world=members.world,
         )
         with seeded(members.device, preset.train.seed):
             self.model = build(preset.model).to(members.device)
@@ -256,6 +261,8 @@ class _Run:
 
     def _step(self, batch: Batch) -> None:
         at, config = self.at, self.config
+        if at.step < config.coarse_steps:
+            batch = batch.halved()
         self.rate = learning_rate(position(at.step, at.seconds, at.minutes, config), config)
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate

@@ -214,3 +214,17 @@ def test_bad_input_is_named() -> None:
     for wrong in ({"flip": 1.5}, {"size": 0}, {"scale": (1.4, 0.7)}, {"gain": 0.5}, {"hue": -1.0}):
         with pytest.raises(InputError, match=f"augmentation .*{next(iter(wrong))}"):
             AugmentConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_vigour_widens_stains_and_magnification_alone() -> None:
+    usual, wild = AugmentConfig.of(64, 1.0), AugmentConfig.of(64, 2.0)
+    assert usual == AugmentConfig(size=64)
+    assert wild.scale == pytest.approx((usual.scale[0] ** 2, usual.scale[1] ** 2))
+    assert (wild.dye, wild.hue, wild.grey) == pytest.approx((0.5, 0.2, 0.2))
+    changed = {"scale", "dye", "hue", "grey"}
+    for field in dataclasses.fields(AugmentConfig):
+        if field.name not in changed:
+            assert getattr(usual, field.name) == getattr(wild, field.name)
+    AugmentConfig.of(64, 50.0)  # ends at what a probability can be
+    still = AugmentConfig.of(64, 0.0)
+    assert (still.scale, still.dye, still.hue, still.grey) == ((1.0, 1.0), 0.0, 0.0, 0.0)

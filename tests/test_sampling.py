@@ -93,3 +93,15 @@ def test_batches_that_cannot_be_shared_are_refused() -> None:
         Patches(rings(), tiny(batch=4).train, world=3)
     with pytest.raises(InputError, match="no training picture"):
         Patches([], tiny().train)
+
+
+def test_a_halved_batch_is_the_mean_of_four_pixels() -> None:
+    batch = Patches(rings(), tiny(batch=3, patch=15).train).batch(0)
+    half = batch.halved()
+    for whole, reduced in zip(batch, half, strict=True):
+        assert reduced.shape[2:] == (8, 8)
+        for row, column in ((0, 0), (3, 5), (7, 7)):
+            block = whole[:, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+            torch.testing.assert_close(reduced[:, :, row, column], block.mean((2, 3)))
+    assert half.targets.min() >= 0
+    assert half.targets.max() <= 1

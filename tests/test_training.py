@@ -131,6 +131,22 @@ def test_the_loss_falls_and_the_caller_s_chance_is_spared(tmp_path: Path) -> Non
     assert losses[-1] < 0.8 * losses[0]
 
 
+def test_coarse_steps_come_first_and_see_half_the_resolution(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sides = []
+    whole = training.Objective.forward
+
+    def seen(self, image, targets):
+        assert image.shape[2:] == targets.shape[2:]
+        sides.append(image.shape[-1])
+        return whole(self, image, targets)
+
+    monkeypatch.setattr(training.Objective, "forward", seen)
+    run(tmp_path, steps=5, coarse_steps=3, validate_every=5)
+    assert sides == [8, 8, 8, 16, 16]
+
+
 def test_another_seed_is_another_run(tmp_path: Path) -> None:
     run(tmp_path / "a", steps=3)
     run(tmp_path / "b", steps=3, seed=1)

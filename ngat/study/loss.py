@@ -69,7 +69,8 @@ def forward(samples: Sequence[Sample], seed: int = 0) -> Output:
     """An untrained smoke network's output with targets, on a batch of patches."""
     chosen = preset("smoke", augment=False, seed=seed)
     with seeded(torch.device("cpu"), seed), torch.no_grad():
-        output: Output = build(chosen.model)(*Patches(samples, chosen.train).batch(0))
+        patches = Patches(samples, chosen.train, contrast=chosen.model.contrast)
+        output: Output = build(chosen.model)(*patches.batch(0))
     return output
 
 

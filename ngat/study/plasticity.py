@@ -31,7 +31,7 @@ def trained_briefly(chosen: Preset, samples: Sequence[Sample]) -> tuple[NGAT, li
     The steps are those of :func:`ngat.training.train`, without validation and files.
     """
     config, device = chosen.train, torch.device("cpu")
-    patches = Patches(samples, config)
+    patches = Patches(samples, config, contrast=chosen.model.contrast)
     with seeded(device, config.seed):
         model = NGAT(graph_network(chosen))
     objective = Objective(model, chosen.loss)
@@ -53,7 +53,8 @@ def trained_briefly(chosen: Preset, samples: Sequence[Sample]) -> tuple[NGAT, li
 def place(model: NGAT, sample: Sample) -> Placement:
     """Where a network's nodes stand over a picture."""
     with torch.no_grad():
-        placement: Placement = model.plasticity(as_tensor(sample.image), graph_of(model, sample))
+        seen = as_tensor(sample.image, model.config.contrast)
+        placement: Placement = model.plasticity(seen, graph_of(model, sample))
     return placement
 
 
@@ -146,7 +147,7 @@ def gradient_paths(samples: Sequence[Sample], seed: int = 0) -> pd.DataFrame:
         one row per way: ``through`` and ``gradient`` (Euclidean norm).
     """
     chosen = preset("smoke", batch=2, patch=64, augment=False, seed=seed)
-    image, targets = Patches(samples, chosen.train).batch(0)
+    image, targets = Patches(samples, chosen.train, contrast=chosen.model.contrast).batch(0)
     ways = {
         "features and attention": ("features", "moves"),
         "features alone": ("features",),

@@ -216,7 +216,7 @@ def same_nuclei(one: Labels, other: Labels) -> bool:
 
 def level_probabilities(model: NGAT, image: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float32]]:
     """What each level says of nucleus, ``[H_m, W_m]``, before they are put together (fig. 6)."""
-    picture = as_tensor(image).to(next(model.parameters()).device)
+    picture = as_tensor(image, model.config.contrast).to(next(model.parameters()).device)
     with evaluating(model):
         output = model(picture)
         return [torch.sigmoid(z[0, 0].float()).cpu().numpy() for z in output.logits]
