@@ -113,7 +113,7 @@ stored: env
 REAL := data/results
 MINUTES ?= 60
 RIVALS ?= unet fpn
-CURVE := --set steps=300 --set validate_every=50 --set validate_images=12
+CURVE := --set steps=300 --set coarse=0 --set validate_every=50 --set validate_images=12
 real: env
 	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[baselines,classical]'
 	for preset in companion paper $(RIVALS); do \

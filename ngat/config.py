@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ngat.errors import InputError
@@ -129,7 +129,7 @@ class TrainConfig:
         steps: optimiser steps of the whole schedule.
         batch: patches per step.
         patch: side of the square training patches in pixels.
-        coarse_steps: so many steps, from the first, see their patches at half resolution: a
+        coarse: share of the schedule, from its start, that sees its patches at half resolution: a
             quarter of the work for much of what there is to learn.
         learning_rate: peak of the one-cycle schedule.
         weight_decay: AdamW's decoupled decay.
@@ -149,7 +149,7 @@ class TrainConfig:
     steps: int = 10_000
     batch: int = 8
     patch: int = 128
-    coarse_steps: int = 0
+    coarse: float = 0.0
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     warmup: float = 0.05
@@ -174,6 +174,9 @@ class Preset:
     train: TrainConfig = field(default_factory=TrainConfig)
 
 
+# How all networks are trained on real pictures, so that their rows compare.
+_REAL = TrainConfig(steps=20_000, coarse=0.5, vigour=1.5)
+
 PRESETS = {
     preset.name: preset
     for preset in (
@@ -187,10 +190,12 @@ PRESETS = {
                 relations="joint",
                 position="linear",
                 dropout=0.1,
+                contrast="stretched",
             ),
+            train=_REAL,
         ),
         # The same graph and attention with typed relations and a V-cycle (ledger).
-        Preset("companion", model=ModelConfig(depth=3)),
+        Preset("companion", model=ModelConfig(depth=3, contrast="stretched"), train=_REAL),
         # Minutes on two cores: the default of the notebooks.
         Preset(
             "smoke",
@@ -200,15 +205,15 @@ PRESETS = {
         # Rivals. They predict pixels alone, for which the loss is cross-entropy (section 3.6).
         Preset(
             "unet",
-            model=RivalConfig("unet"),
+            model=RivalConfig("unet", contrast="stretched"),
             loss=LossConfig(kind="bce"),
-            train=TrainConfig(learning_rate=1e-3),
+            train=replace(_REAL, learning_rate=1e-3),
         ),
         Preset(
             "fpn",
-            model=RivalConfig("fpn", norm="batch"),
+            model=RivalConfig("fpn", norm="batch", contrast="stretched"),
             loss=LossConfig(kind="bce"),
-            train=TrainConfig(learning_rate=1e-3),
+            train=replace(_REAL, learning_rate=1e-3),
         ),
     )
 }
@@ -220,10 +225,10 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("plasticity_steps", "plasticity_width", "width", "shrink"), (1, math.inf)),
     **dict.fromkeys(("steps", "batch", "patch", "validate_every"), (1, math.inf)),
     **dict.fromkeys(("seed", "validate_images", "gamma", "core_weight"), (0, math.inf)),
-    **dict.fromkeys(("coarse_steps", "vigour"), (0, math.inf)),
+    "vigour": (0, math.inf),
     **dict.fromkeys(("learning_rate", "weight_decay", "clip"), (0, math.inf)),
     **dict.fromkeys(("dropout", "reconstruction", "alpha", "level_decay"), (0, 1)),
-    **dict.fromkeys(("warmup", "balance"), (0, 1)),
+    **dict.fromkeys(("warmup", "balance", "coarse"), (0, 1)),
     "outputs": (1, 2),
 }
 

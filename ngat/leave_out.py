@@ -47,6 +47,7 @@ class Trial(NamedTuple):
             without=self.without,
             shrink=2,
             patch=160,
+            coarse=0.0,
             validate_every=steps,
             validate_images=5,
         )

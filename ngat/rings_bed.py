@@ -58,7 +58,9 @@ def configuration(name: str, steps: int = 400, seed: int = 0) -> Preset:
         steps=steps,
         batch=4,
         patch=96,
+        coarse=0.0,
         augment=False,
+        contrast="plain",
         seed=seed,
         validate_every=max(1, steps // 8),
     )

@@ -261,9 +261,10 @@ class _Run:
 
     def _step(self, batch: Batch) -> None:
         at, config = self.at, self.config
-        if at.step < config.coarse_steps:
+        place = position(at.step, at.seconds, at.minutes, config)
+        if place < config.coarse:
             batch = batch.halved()
-        self.rate = learning_rate(position(at.step, at.seconds, at.minutes, config), config)
+        self.rate = learning_rate(place, config)
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate
         self.model.train()

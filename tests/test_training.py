@@ -143,7 +143,7 @@ def test_coarse_steps_come_first_and_see_half_the_resolution(
         return whole(self, image, targets)
 
     monkeypatch.setattr(training.Objective, "forward", seen)
-    run(tmp_path, steps=5, coarse_steps=3, validate_every=5)
+    run(tmp_path, steps=5, coarse=0.6, validate_every=5)
     assert sides == [8, 8, 8, 16, 16]
 
 
