@@ -3,7 +3,8 @@
 #   make reproduce                            every notebook on the generated data, into runs/
 #   make reproduce DATA=../shared/dsb2018     the same on the real data (a folder of BBBC038's files)
 #   make reproduce ONLY=03,07 NAME=mine       some notebooks, into runs/mine
-#   make reproduce PROFILE=full               the long form
+#   make reproduce PROFILE=full               the long form: trains anew, and uses those weights
+#   make reproduce ARGS='--set steps=600'     the short form with a network trained now: minutes
 #   make test                                 lint, types, unit tests, notebooks
 #   make test-slow                            what takes minutes each
 #   make test-browser                         notebooks 1 and 11 in JupyterLab in a real browser

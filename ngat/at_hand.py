@@ -23,26 +23,27 @@ def trained(session: Session) -> Path:
     return session.run / "weights" / f"{session.data}.safetensors"
 
 
-def weights(session: Session) -> Path:
-    """The weights to use: those asked for; for real pictures the committed ones; the run's own.
+def committed(session: Session) -> Path | None:
+    """The committed weights of this session's data, if there are any."""
+    name = COMMITTED.get(session.data)
+    path = session.top / "data" / "weights" / f"{name}.safetensors"
+    return path if path.is_file() else None
 
-    For generated pictures the run's own come before the committed ones, so that `make reproduce`
-    shows what it has just trained.
+
+def weights(session: Session) -> Path:
+    """The weights to use: those asked for; the run's own; the committed ones.
+
+    A run has its own where its training was meant to be used (:func:`ngat.study.training.budget`).
 
     Raises:
         InputError: there are none.
     """
     if session.weights is not None:
         return session.weights
-    name = COMMITTED.get(session.data)
-    places = [trained(session)]
-    if name is not None:
-        places.append(session.top / "data" / "weights" / f"{name}.safetensors")
-    if session.data == "dsb2018":
-        places.reverse()
-    for path in places:
-        if path.is_file():
-            return path
+    own = trained(session)
+    found = own if own.is_file() else committed(session)
+    if found is not None:
+        return found
     raise InputError(
         f"There are no weights for {session.data} yet; run notebook 06 in the same run, or give "
         "`weights`."

@@ -39,7 +39,9 @@ TYPE_NAMES: dict[str, str] = {
 
 # Colour and dash together, so that lines stay apart in black and white too.
 _DASHES = ("-", "--", "-.", ":")
-_COLOURS = (VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY, BLACK)
+_COLOURS = (VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY, BLACK, GREY)
+# A level has one colour in all figures, from the base upwards.
+LEVEL_COLOURS = (BLUE, SKY, ORANGE, VERMILION, GREY)
 
 _RC: dict[Any, Any] = {
     "figure.dpi": 100,

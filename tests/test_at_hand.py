@@ -47,12 +47,13 @@ def test_weights_of_generated_pictures_prefer_the_run(tmp_path: Path) -> None:
     assert at_hand.weights(dataclasses.replace(session, weights=asked)) == asked
 
 
-def test_weights_of_real_pictures_prefer_the_committed(tmp_path: Path) -> None:
+def test_weights_of_real_pictures_are_the_companions(tmp_path: Path) -> None:
     session = session_in(tmp_path, data="dsb2018")
+    assert at_hand.committed(session) is None
+    committed = touch(tmp_path / "data/weights/companion.safetensors")
+    assert at_hand.committed(session) == at_hand.weights(session) == committed
     own = touch(at_hand.trained(session))
     assert at_hand.weights(session) == own
-    committed = touch(tmp_path / "data/weights/companion.safetensors")
-    assert at_hand.weights(session) == committed
 
 
 def test_own_pictures_prefer_a_network_of_real_ones(tmp_path: Path) -> None:

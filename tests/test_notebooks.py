@@ -19,12 +19,13 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_output
 from notebook_cases import PARAMETERS, notebook
 
+import ngat
 from ngat.errors import InputError
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 COMMITTED = sorted(FOLDER.glob("*.ipynb"))
 # Cells that nbval compares, over all notebooks and in the poorest of them. These only ever rise.
-AT_LEAST, AT_LEAST_EACH = 60, 3
+AT_LEAST, AT_LEAST_EACH = 70, 3
 
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
@@ -32,6 +33,23 @@ def test_notebook_is_fit_to_be_read(path: Path) -> None:
     assert path in hygiene.numbered(FOLDER), f"{path.name} is not named like 01_title.ipynb"
     assert hygiene.problems(path) == []
     assert hygiene.checked_cells(path) >= AT_LEAST_EACH
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
+def test_notebook_begins_like_every_other(path: Path) -> None:
+    """Title, promise, badges and the Colab set-up pinned to the tag of this version."""
+    first, parameters, setup = nbformat.read(path, 4).cells[:3]
+    title, promise, badges = first.source.split("\n\n")
+    assert title.startswith(f"# {int(path.stem[:2])} ")
+    assert len(promise) > 100
+    tag = f"v{ngat.__version__}"
+    binder, colab = badges.splitlines()
+    assert f"/gh/ngat-companion/ngat/{tag}?labpath=notebooks%2F{path.name})" in binder
+    assert f"/ngat-companion/ngat/blob/{tag}/notebooks/{path.name})" in colab
+    assert parameters.metadata["tags"] == ["parameters"]
+    assert f"--branch {tag} " in setup.source
+    assert 'if importlib.util.find_spec("ngat") is None' in setup.source
+    assert "open_session(data, profile, run_dir, seed, weights)" in setup.source
 
 
 @pytest.mark.skipif(not COMMITTED, reason="no notebooks yet")

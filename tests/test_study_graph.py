@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ngat.errors import InputError
 from ngat.figures import graph as figures
 from ngat.figures.explorer import explorer
 from ngat.graph import PyramidGraph
@@ -135,3 +136,13 @@ def test_moving_a_slider_changes_the_picture() -> None:
         slider.value = 0.3
         assert bytes(image.value) != before
         before = bytes(image.value)
+
+
+def test_a_pyramid_shortens_the_way() -> None:
+    assert [study.crossing(length, 1) for length in (1, 7, 20)] == [1, 7, 20]
+    # Up one level, one king move that is worth two pixels per step, and down again.
+    assert study.crossing(20, 2) == 2 + 20 // 2
+    # No level pays over a short way.
+    assert study.crossing(2, 5) == 2
+    with pytest.raises(InputError, match="at least 1"):
+        study.crossing(0, 3)

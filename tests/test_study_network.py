@@ -80,6 +80,15 @@ def test_table_of_moves(sample) -> None:
     np.testing.assert_allclose(table["edge"], 0.3, rtol=0.05)
     assert (table["elsewhere"] < 0.03).all()
 
+    # Rows 0-3 nucleus, border inside the node row 3: its own height, its neighbours', the rest's.
+    half = dataclasses.replace(sample, labels=np.zeros((16, 16), np.int32))
+    half.labels[:7] = 1
+    z = torch.zeros(1, 3, 8, 8)
+    z[:, 2] = torch.tensor([5.0, 5, 2, 1, 2, 5, 5, 5])[:, None]
+    placed = home._replace(moves=[home.moves[0], z])
+    found = plasticity.heights_around_edges(placed, half, 1)
+    assert found == {"edge": 1, "beside": 2, "elsewhere": 5}
+
 
 def test_gradient_finds_both_ways_to_xi_and_no_third() -> None:
     table = plasticity.gradient_paths(load("synthetic", "train", limit=2))

@@ -12,7 +12,7 @@ import torch
 from tiny import rings, tiny
 
 from ngat.data.sample import Sample
-from ngat.figures.segmentation import window
+from ngat.figures.segmentation import visible, window
 from ngat.model import NGAT
 from ngat.results import measure, write_run
 from ngat.schedule import seeded
@@ -99,6 +99,7 @@ def test_found_is_read_back_and_others_pictures_are_passed_over(tmp_path: Path) 
     # Best first, untrained last whatever it has found.
     assert list(found) == ["half", "smoke", "untrained smoke"]
     assert study.headline(found).method == "smoke"
+    assert study.headline(found, "smoke").method == "smoke"
     assert study.headline({"half": found["half"]}).method == "half"
     assert (found["half"].labels["i1"] == half).all()
     table = study.per_picture(found["half"])
@@ -145,9 +146,18 @@ def test_everything_comes_from_stored_files_or_is_evaluated(tmp_path: Path) -> N
     assert list(study.everything(session, pictures, weights, in_run=False)) == ["perfect"]
     assert not session.results.exists()
 
+    # A committed file of a method that is evaluated now gives way; another stands beside.
+    write_run(stored, "b", measured, method="Otsu", data="rings", provenance={})
+    kept = study.everything(session, pictures, weights, in_run=False)
+    assert kept["Otsu"].counts["fp"].sum() == 0
     found = study.everything(session, pictures, weights, in_run=True)
-    assert {f.family for f in found.values()} == {"ngat", "untrained", "Otsu", "Otsu + watershed"}
+    assert {f.family for f in found.values()} == {
+        *("ngat", "untrained", "Otsu", "Otsu + watershed", "perfect")
+    }
+    assert next(iter(found)) == "perfect"
     assert list(found)[-1].startswith("untrained smoke")
+    assert found["Otsu"].counts["fp"].sum() > 0
+
     assert study.headline(found).family == "ngat"
     levels = study.level_probabilities(model, pictures[0].image)
     assert [level.shape for level in levels] == [(40, 40), (20, 20), (10, 10)]
@@ -164,3 +174,47 @@ def test_the_window_shown_holds_most_of_nuclei() -> None:
     assert labels[window(labels, 55)].shape == (50, 55)
     assert labels[window(labels, 100)].shape == (50, 60)
     assert labels[window(0 * labels, 10)].shape == (10, 10)
+
+
+def test_side_by_side_shows_every_sort_before_variants() -> None:
+    order = (
+        "unet (split)", "classical, per type (type known)", "unet (components)",
+        "companion (split)", "classical, one setting", "companion (components)",
+        "Otsu + watershed", "Otsu", "paper (split)",
+    )  # fmt: skip
+    ours = ("companion", "paper")
+    found = {
+        name: Found(name, "ngat" if study.sort_of(name) in ours else name, pd.DataFrame(), {})
+        for name in order
+    }
+    assert study.side_by_side(found) == [
+        *("unet (split)", "classical, per type (type known)", "companion (split)"),
+        *("Otsu + watershed", "paper (split)"),
+    ]
+    # Room that is left goes to the best of the rest, in its place.
+    few = {name: found[name] for name in order if not name.startswith(("classical", "paper"))}
+    assert study.side_by_side(few) == [
+        *("unet (split)", "unet (components)", "companion (split)"),
+        *("companion (components)", "Otsu + watershed"),
+    ]
+    # Best of ours is the run's own, whatever else of ours is committed.
+    assert study.headline(found).method == "companion (split)"
+    assert study.headline(found, "paper").method == "paper (split)"
+
+
+def test_dark_pictures_are_brightened_for_the_eye_alone() -> None:
+    dark = np.zeros((20, 20, 3), dtype=np.uint8)
+    dark[5:10, 5:10] = 51
+    shown, factor = visible(dark)
+    assert factor == 5
+    assert shown.max() == 255
+    assert dark.max() == 51
+    for image in (5 * dark, np.full_like(dark, 128)):
+        shown, factor = visible(image)
+        assert factor == 1
+        assert (shown == image).all()
+    # Nothing in it: nothing is made of it.
+    assert visible(0 * dark)[0].max() == 0
+    # One hot pixel is not what a picture's brightness is measured by.
+    dark[0, 0] = 255
+    assert visible(dark)[1] == 5

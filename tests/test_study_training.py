@@ -33,8 +33,19 @@ def test_budgets(tmp_path: Path) -> None:
     assert study.budget(real, in_run=False).preset.train.steps == study.FEW
 
     in_run = study.budget(drawn, in_run=True, kind="bce")
-    assert in_run.preset == preset("smoke", kind="bce", seed=3)
+    assert in_run.preset == preset("smoke", kind="bce", seed=3, steps=study.SHORT)
+    assert study.FEW < study.SHORT < preset("smoke").train.steps
     assert (in_run.minutes, in_run.train, in_run.keep) == (None, None, True)
+
+    # Where weights of the whole schedule are committed, a short run's are not used.
+    drawn = session_in(tmp_path, data="synthetic")
+    assert study.budget(drawn, in_run=True).keep
+    committed = tmp_path / "data/weights/synthetic-smoke.safetensors"
+    committed.parent.mkdir(parents=True)
+    committed.touch()
+    assert not study.budget(drawn, in_run=True).keep
+    assert study.budget(drawn, in_run=True, steps=50).keep
+    assert study.budget(dataclasses.replace(drawn, profile="full"), in_run=True).keep
 
     # Real pictures in minutes: few pictures, by the clock, however fast the device is.
     short = study.budget(real, in_run=True)
@@ -84,6 +95,10 @@ def test_training_keeps_weights_only_when_asked_and_starts_afresh(
     assert again.average_f1 == trained.average_f1
     assert load_weights(at_hand.weights(session)).preset == given.preset
 
+    # What is not meant to be used leaves nothing of an earlier training either.
+    study.train_here(session, dataclasses.replace(given, keep=False))
+    assert not at_hand.trained(session).exists()
+
 
 def test_stored_logs_lie_by_data(tmp_path: Path) -> None:
     log = pd.DataFrame({"step": [10], "loss": [0.5]})
@@ -118,17 +133,21 @@ def test_figure_8_compares_real_runs_once_both_are_there(tmp_path: Path) -> None
         log.to_csv(where / f"training-{kind}.log.csv", index=False)
         validation.to_csv(where / f"training-{kind}.validation.csv", index=False)
 
+    # Half a pair compares with nothing, and least of all with a run of another length.
     keep("rings", "bce")
+    found, pictures = study.compared(session, live)
+    assert list(found) == ["balanced"]
+    assert found["balanced"] is live
+    assert pictures == session.source
     keep("rings", "balanced")
     keep(".", "bce")
     found, pictures = study.compared(session, live)
-    assert found["balanced"] is live
+    assert list(found) == ["bce", "balanced"]
+    assert found["balanced"] is not live
     assert pictures == session.source
-    assert study.compared(session, None)[0]["balanced"] is not live
     keep(".", "balanced")
     found, pictures = study.compared(session, live)
     assert list(found) == ["bce", "balanced"]
-    assert found["balanced"] is not live
     assert "Data Science Bowl" in pictures
 
 

@@ -40,7 +40,8 @@ def forest(table: pd.DataFrame) -> Figure:
                 if abs(mean) > reach:
                     side = np.sign(mean)
                     ax.text(
-                        0.97 * side * reach, place, f"{mean:+.2f} {'→' if side > 0 else '←'}",
+                        0.97 * side * reach, place,
+                        f"{mean:+.2f} {'→' if side > 0 else '←'}".replace("-", "−"),
                         size=7, va="center", ha="right" if side > 0 else "left",
                         bbox={"color": "white", "pad": 1},
                     )  # fmt: skip

@@ -10,7 +10,7 @@ from matplotlib.colors import CenteredNorm
 from matplotlib.figure import Figure
 
 from ngat.study.loss import Array
-from ngat.style import BLUE, GREY, ORANGE, SKY, VERMILION, method_styles, style
+from ngat.style import LEVEL_COLOURS, method_styles, style
 
 
 def curves(table: pd.DataFrame) -> Figure:
@@ -73,7 +73,6 @@ def gradient_shares(table: pd.DataFrame) -> Figure:
         "equal": "levels alike",
         "balanced": "balanced\n(eq. 25)",
     }
-    colours = (BLUE, SKY, ORANGE, VERMILION, GREY)
     with style():
         fig = Figure(figsize=(7.2, 2.8))
         axes = fig.add_subplot()
@@ -83,7 +82,7 @@ def gradient_shares(table: pd.DataFrame) -> Figure:
             level = int(row["level"])
             axes.bar(
                 list(names.values()), heights, bottom=bottom, width=0.6,
-                color=colours[level % len(colours)], label=f"level {level}",
+                color=LEVEL_COLOURS[level % len(LEVEL_COLOURS)], label=f"level {level}",
             )  # fmt: skip
             bottom += heights
         axes.set(ylabel="share", ylim=(0, 1))

@@ -108,7 +108,7 @@ def moves(tables: Mapping[str, pd.DataFrame]) -> Figure:
             Line2D([], [], marker="o", ls="", color=GREY, label="common to all nodes"),
             Line2D([], [], marker="o", ls="", mfc="none", mec=GREY, label="spread over nodes"),
         ]
-        fig.legend(handles=handles, loc="outside lower center", ncols=5)
+        fig.legend(handles=handles, loc="outside upper center", ncols=5)
     return fig
 
 

@@ -67,9 +67,13 @@ def radar(table2: pd.DataFrame, methods: Sequence[str] | None = None) -> Figure:
             if not theirs:
                 axes.fill(angles, np.nan_to_num(f1), color=line.get_color(), alpha=0.12)
         axes.set_ylim(0, 1)
-        axes.set_yticks([0.2, 0.4, 0.6, 0.8, 1.0])
-        axes.set_rlabel_position(180 / len(types))
-        axes.tick_params(axis="y", labelcolor=GREY, labelsize=7)
+        rings = [0.2, 0.4, 0.6, 0.8, 1.0]
+        axes.set_yticks(rings, [""] * len(rings))
+        between = np.pi / max(1, len(types))
+        for ring in rings:
+            # Above the polygons, which would hide an axis' own labels.
+            axes.text(between, ring, f"{ring}", size=7, color=GREY, ha="center", va="center",
+                      bbox={"color": "white", "alpha": 0.8, "pad": 0.8})  # fmt: skip
         axes.set_xticks(angles, [_spoke(name, drawn) for name in types])
         for label, angle in zip(axes.get_xticklabels(), angles, strict=True):
             # Words beside the circle grow away from it, words above and below stay centred.

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -34,6 +35,8 @@ _LEGEND = {"right": RIGHT, "extra": EXTRA, "missing": MISSING}
 ERROR_COLOURS = dict(zip(Errors._fields, (GREEN, PURPLE, ORANGE, BLUE, VERMILION), strict=True))
 # Of a larger picture so many pixels are shown: those with most of nuclei.
 SIDE = 256
+# A picture is too dark to be printed as it is if its brightest hundredth is below this, of 255.
+DARK = 128
 
 
 class Case(NamedTuple):
@@ -65,6 +68,28 @@ def difference_map(pred: Labels, true: Labels) -> npt.NDArray[np.float64]:
     return colours[difference(pred, true)]
 
 
+def visible(image: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], float]:
+    """A picture as it is shown, and the factor by which it was brightened.
+
+    A picture that prints as black, whose brightest hundredth is below half of white, is multiplied
+    until that hundredth is white; others are left alone. For the eye only: networks see the file.
+    """
+    bright = max(float(np.percentile(image, 99)), 1.0)
+    if bright >= DARK:
+        return image, 1.0
+    factor = 255 / bright
+    return np.minimum(image * factor, 255).astype(np.uint8), factor
+
+
+def _picture(ax: Axes, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Show a picture, and say below it if it was brightened; gives what is shown."""
+    shown, factor = visible(image)
+    ax.imshow(shown)
+    if factor > 1:
+        ax.set_xlabel(f"{factor:.1f} × brighter", fontsize=7, labelpad=2)
+    return shown
+
+
 def from_score_to_nuclei(cases: Sequence[Case]) -> Figure:
     """Figure 6, a row per case; thresholded nuclei are coloured one by one."""
     columns = ("picture", "annotation", "raw prediction", "thresholded", "overlay", "difference")
@@ -75,11 +100,11 @@ def from_score_to_nuclei(cases: Sequence[Case]) -> Figure:
             part = window(case.sample.labels)
             image, true = case.sample.image[part], case.sample.labels[part]
             pred, raw = case.labels[part], case.prediction.probability[part]
-            row[0].imshow(image)
+            shown = _picture(row[0], image)
             row[1].imshow(numbered_colours(true))
             row[2].imshow(raw, cmap="gray", vmin=0, vmax=1)
             row[3].imshow(numbered_colours(pred))
-            row[4].imshow(outlined(image, pred.astype(np.int32)))
+            row[4].imshow(outlined(shown, pred.astype(np.int32)))
             row[5].imshow(difference_map(pred, true))
             row[0].set_ylabel(case.heading, fontsize=8)
             for ax in row[1], row[3]:
@@ -107,7 +132,7 @@ def comparison(
         axes = fig.subplots(len(samples), 1 + len(found), squeeze=False)
         for row, sample in zip(axes, samples, strict=True):
             part = window(sample.labels)
-            row[0].imshow(sample.image[part])
+            _picture(row[0], sample.image[part])
             row[0].set_ylabel(TYPE_NAMES[sample.type], fontsize=8)
             for ax, (method, labels) in zip(row[1:], found.items(), strict=True):
                 pred, true = labels[sample.image_id][part], sample.labels[part]
@@ -130,7 +155,7 @@ def levels(
     with style():
         fig = Figure(figsize=(1.5 * (2 + len(by_level)), 1.9))
         axes = fig.subplots(1, 2 + len(by_level), squeeze=False)
-        axes[0, 0].imshow(image)
+        _picture(axes[0, 0], image)
         axes[0, 0].set_title("picture")
         for m, (ax, probability) in enumerate(zip(axes[0, 1:-1], by_level, strict=True)):
             shown = ax.imshow(probability, cmap="gray", vmin=0, vmax=1)

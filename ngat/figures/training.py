@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from matplotlib.figure import Figure
 
 from ngat.study.training import KINDS, Curves, relative
-from ngat.style import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, style
+from ngat.style import BLUE, GREEN, GREY, LEVEL_COLOURS, style
 
 # The paper's colours: blue and green.
 COLOURS = {"bce": BLUE, "balanced": GREEN}
 METRICS = {"accuracy": ":", "jaccard": "--", "dice": "-"}
-LEVELS = (VERMILION, ORANGE, SKY, BLUE, PURPLE)
 
 
 def losses_and_metrics(runs: Mapping[str, Curves]) -> Figure:
@@ -37,18 +35,17 @@ def losses_and_metrics(runs: Mapping[str, Curves]) -> Figure:
                 middle.plot(seen["step"], seen[metric], color=colour, linestyle=dashes)
             right.plot(seen["step"], seen["average_f1"], color=colour, marker="o", markersize=3)
         for metric, dashes in METRICS.items():
-            middle.plot([], [], color=GREY, linestyle=dashes, label=metric.capitalize())
+            left.plot([], [], color=GREY, linestyle=dashes, label=f"{metric.capitalize()} (b)")
         left.set(title="(a)", ylabel="training loss / its first value")
         left.set_ylim(bottom=0)
-        middle.set(title="(b)", ylabel="pixels of validation pictures", ylim=(None, 1))
+        middle.set(title="(b)", ylabel="score of validation pixels", ylim=(None, 1))
         right.set(title="(c)", ylabel="average F1 of nuclei", ylim=(0, None))
-        middle.legend(loc="best")
         for ax in (left, middle, right):
             ax.set_xlabel("step")
             ax.grid(color="#E4E4E4", linewidth=0.6)
             ax.set_axisbelow(True)
         handles, names = left.get_legend_handles_labels()
-        fig.legend(handles, names, loc="outside upper center", ncols=2)
+        fig.legend(handles, names, loc="outside upper center", ncols=5)
     return fig
 
 
@@ -60,8 +57,9 @@ def per_level(curves: Curves) -> Figure:
         fig = Figure(figsize=(6.0, 3.4))
         above, below = fig.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         for m, name in enumerate(levels):
-            looks: dict[str, Any] = {"color": LEVELS[m % len(LEVELS)], "label": f"level {m}"}
-            above.plot(log["step"], log[name].rolling(5, min_periods=1).mean(), **looks)
+            colour = LEVEL_COLOURS[m % len(LEVEL_COLOURS)]
+            smooth = log[name].rolling(5, min_periods=1).mean()
+            above.plot(log["step"], smooth, color=colour, label=f"level {m}")
         above.set(ylabel="mean loss of a node", ylim=(0, None))
         above.legend(ncols=len(levels), loc="upper right")
         below.plot(log["step"], 1e3 * log["learning_rate"], color=GREY)

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ngat.errors import InputError
 from ngat.graph import CHILD_TAPS, KING_TAPS, RELATIONS, PyramidGraph, Relation
 
 Ints = npt.NDArray[np.int64]
@@ -120,3 +121,21 @@ def reach(graph: PyramidGraph, node: int, steps: int) -> list[npt.NDArray[np.boo
         found.append(further)
         heard = further
     return found
+
+
+def crossing(length: int, levels: int) -> int:
+    """How many synchronous layers a message takes to a pixel ``length`` columns away.
+
+    In the middle of a graph that is large enough for its borders not to matter.
+
+    Raises:
+        InputError: the length is not positive.
+    """
+    if length < 1:
+        raise InputError(f"A length must be at least 1; got {length}.")
+    side = 3 * length
+    graph = PyramidGraph(side, side, levels)
+    row = graph.nodes(0)[side // 2]
+    # King moves alone take as many steps as there are pixels.
+    heard = reach(graph, int(row[length]), length)
+    return next(k for k, mask in enumerate(heard) if mask[row[2 * length]])

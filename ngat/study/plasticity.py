@@ -100,6 +100,21 @@ def moves_by_level(placed: Sequence[tuple[Placement, Sample]]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def heights_around_edges(placement: Placement, sample: Sample, level: int) -> dict[str, float]:
+    """Mean change of the height in levels, by what lies below the nodes of a level at home.
+
+    ``edge``: the border of a nucleus. ``beside``: none, but below one of the eight neighbours.
+    ``elsewhere``: neither.
+    """
+    mask = torch.from_numpy(sample.labels > 0)[None, None].double()
+    share = nn.functional.avg_pool2d(mask, 2**level, ceil_mode=True)
+    edge = (share > MIXED[0]) & (share < MIXED[1])
+    near = nn.functional.max_pool2d(edge.double(), 3, stride=1, padding=1) > 0
+    z = placement.moves[level][:, 2:3]
+    places = {"edge": edge, "beside": near & ~edge, "elsewhere": ~near}
+    return {name: z[place].mean().item() for name, place in places.items()}
+
+
 class Cut(nn.Module):
     """A plasticity whose gradient flows through some of its outcomes only.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -47,14 +48,16 @@ def everything(
 ) -> dict[str, Found]:
     """What all methods found in these pictures, best average F1 first.
 
-    By hand, from the committed result files where they have these pictures; in a run, or where
-    weights were asked for, evaluated now into the session's results.
+    By hand, from the committed result files where they have these pictures. In a run, or where
+    weights were asked for, ours and the floors are evaluated now into the session's results; of
+    committed files those of other methods (a U-Net's, say) stand beside them.
     """
     stored = session.top / "data" / "results"
     if session.data != "dsb2018":
         stored = stored / session.data
-    if not in_run and session.weights is None and (found := read_found(stored, samples)):
-        return found
+    committed = read_found(stored, samples)
+    if not in_run and session.weights is None and committed:
+        return committed
     where = session.results
     evaluate_all(
         samples,
@@ -64,7 +67,17 @@ def everything(
         preset=load_weights(weights).preset.name,
         seed=session.seed,
     )
-    return read_found(where, samples)
+    return _ranked([*(committed | read_found(where, samples)).values()])
+
+
+def side_by_side(found: Mapping[str, Found]) -> list[str]:
+    """:data:`COLUMNS` methods for a figure that cannot show them all, in their order.
+
+    The best of each sort (:func:`sort_of`) comes in first, then whatever is best of the rest.
+    """
+    best = {sort_of(method): method for method in reversed(found)}
+    order = sorted(found, key=lambda method: method not in best.values())
+    return [method for method in found if method in order[:COLUMNS]]
 
 
 def evaluate_all(
@@ -106,13 +119,26 @@ def read_found(folder: Path, samples: Sequence[Sample]) -> dict[str, Found]:
         labels = read_instances(stem.with_name(stem.name + ".rle.csv.gz"))
         method = str(run.counts["method"].iloc[0])
         found.append(Found(method, at_hand.family(run), run.counts, labels))
-    found.sort(key=lambda f: (f.family == "untrained", -per_picture(f)["average_f1"].mean()))
-    return {f.method: f for f in found}
+    return _ranked(found)
 
 
-def headline(found: Mapping[str, Found]) -> Found:
-    """The best of ours; of any method, where none is ours."""
+def _ranked(found: Sequence[Found]) -> dict[str, Found]:
+    """By name, best average F1 first; the untrained network comes last."""
+    order = {f.method: -per_picture(f)["average_f1"].mean() for f in found}
+    ranked = sorted(found, key=lambda f: (f.family == "untrained", order[f.method]))
+    return {f.method: f for f in ranked}
+
+
+def sort_of(method: str) -> str:
+    """What a method is a variant of: ``unet (split)`` of ``unet``, ``Otsu + watershed`` of Otsu."""
+    return re.split(r" \(|, | \+ ", method)[0]
+
+
+def headline(found: Mapping[str, Found], preset: str = "") -> Found:
+    """The best of ours, of the ``preset`` alone if given; of any method, where none is ours."""
     ours = [f for f in found.values() if f.family == "ngat"]
+    if preset:
+        ours = [f for f in ours if sort_of(f.method) == preset]
     return (ours or list(found.values()))[0]
 
 

@@ -20,8 +20,9 @@ from ngat.files import replacing
 from ngat.session import Session
 from ngat.training import Trained, train
 
-# Steps of a training that only shows that it works, and minutes of one on real pictures.
-FEW, MINUTES = 30, 4.0
+# Steps of a training by hand, which only shows that it works; of one in a run, which two slow cores
+# finish well within two minutes; and minutes of one on real pictures.
+FEW, SHORT, MINUTES = 30, 200, 4.0
 KINDS = {"bce": "binary cross-entropy", "balanced": "balanced focal loss"}
 
 
@@ -48,6 +49,10 @@ def budget(
 ) -> Budget:
     """How long to train: a few steps by hand, what the profile says in a run, or what is given.
 
+    In a run the short form is the ``smoke`` preset on a schedule of :data:`SHORT` steps, at whose
+    end the rate is zero as at the end of the whole one; on real pictures it ends by the clock. Its
+    weights are used where none are committed, which come from the whole schedule.
+
     Args:
         session: its profile chooses the preset: ``smoke``, or ``companion`` for ``full``.
         in_run: whether `ngat reproduce` runs this; else :data:`FEW` steps are enough.
@@ -57,10 +62,11 @@ def budget(
     chosen = preset("companion" if session.full else "smoke", kind=kind, seed=session.seed)
     real = session.data == "dsb2018"
     short = not (in_run or steps or minutes)
+    keep = bool(steps or minutes) or (in_run and (session.full or not at_hand.committed(session)))
     if short:
         steps = FEW
-    elif not steps and not minutes and real and not session.full:
-        minutes = MINUTES
+    elif not (steps or minutes or session.full):
+        steps, minutes = (0, MINUTES) if real else (SHORT, 0.0)
     # By the clock there is no last step; the rate follows the minutes.
     total = steps or (1_000_000 if minutes else chosen.train.steps)
     chosen = preset(
@@ -77,7 +83,7 @@ def budget(
         minutes=minutes or None,
         train=few or (200 if small else None),
         validate=few or (15 if small else None),
-        keep=not short,
+        keep=keep,
     )
 
 
@@ -87,7 +93,8 @@ def train_here(
     """Train by a budget into the session's folder; returns what came of it and the folder.
 
     A short form starts afresh each time, the full one goes on where it stopped. Weights that are
-    meant to be used are copied to where :func:`ngat.at_hand.weights` finds them.
+    meant to be used are copied to where :func:`ngat.at_hand.weights` finds them; others leave none
+    of an earlier training there.
     """
     name = f"{session.data}-{given.preset.name}-{given.preset.loss.kind}"
     out = session.run / "training" / name
@@ -108,6 +115,8 @@ def train_here(
     if given.keep:
         with replacing(at_hand.trained(session)) as beside:
             shutil.copyfile(trained.best, beside)
+    else:
+        at_hand.trained(session).unlink(missing_ok=True)
     return trained, out
 
 
@@ -158,20 +167,17 @@ def stored(session: Session) -> dict[str, Curves]:
     return found
 
 
-def compared(session: Session, live: Curves | None) -> tuple[dict[str, Curves], str]:
+def compared(session: Session, live: Curves) -> tuple[dict[str, Curves], str]:
     """The curves of figure 8 by loss, and what pictures they were trained on.
 
-    Committed runs on real pictures come first. Without them it is those on this session's data,
-    where a ``live`` run takes the place of the balanced one.
+    Committed runs of both losses are of equal length: on real pictures, else on this session's
+    data. Without a pair the ``live`` run stands alone, since nothing compares with its length.
     """
-    real = replace(session, data="dsb2018")
-    found = stored(real)
-    if set(found) == set(KINDS):
-        return found, real.source
-    found = stored(session)
-    if live is not None:
-        found["balanced"] = live
-    return found, session.source
+    for of in (replace(session, data="dsb2018"), session):
+        found = stored(of)
+        if set(found) == set(KINDS):
+            return found, of.source
+    return {"balanced": live}, session.source
 
 
 def relative(curves: Curves) -> pd.Series:
