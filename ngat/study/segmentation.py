@@ -75,7 +75,7 @@ def side_by_side(found: Mapping[str, Found]) -> list[str]:
 
     The best of each sort (:func:`sort_of`) comes in first, then whatever is best of the rest.
     """
-    best = {sort_of(method): method for method in reversed(found)}
+    best = {sort_of(method): method for method in reversed(list(found))}
     order = sorted(found, key=lambda method: method not in best.values())
     return [method for method in found if method in order[:COLUMNS]]
 
