@@ -127,8 +127,10 @@ def maps(shape, w_, c_, x_, base_, k_, more_, gate_, out_, sums_, like, size):  
         base, gate = of_picture(base_, b, like, size), of_picture(gate_, b, like, size)
         x, out = of_picture(x_, b, like, size), of_picture(out_, b, like, size)
         width = min(STRIP, nodes - first)
-        for i in range(0, width, TILE):
-            lay_out(ahead(columns, i * depth), TILE, x, first + i, TILE, depth, nodes, zero)
+        for row in range(depth):  # plane by plane: long runs through memory
+            for i in range(0, width, TILE):
+                to = ahead(columns, i * depth + row * TILE)
+                lay_out(to, TILE, ahead(x, row * nodes), first + i, TILE, 1, nodes, zero)
         r = 0
         while r < rows:
             whole = r + ROWS <= rows
