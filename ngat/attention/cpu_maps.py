@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ngat.attention.cpu_products import (
+    STRIP,
     Operand,
     Shape,
     maps,
@@ -18,7 +19,6 @@ from ngat.attention.cpu_products import (
     scratch_of_maps,
     scratch_of_outer,
 )
-from ngat.attention.cpu_tiles import STRIP
 from ngat.attention.cpu_work import GRAIN, workers
 
 NOWHERE = Operand(0, 0)

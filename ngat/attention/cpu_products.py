@@ -13,8 +13,8 @@ the next normalisation needs are taken on the way.
   competes for a few places of the cache. A tile of x is laid side by side first.
 * Everything is summed lane by lane, lanes at the very end, and then in float64.
 
-Numba knows the code it keeps on disk to be stale by the date of this file alone: after a change to
-``cpu_tiles.py`` or ``cpu_lanes.py``, touch it.
+Numba knows the code it keeps on disk to be stale by this file alone (its text, in older versions
+its date): after a change to ``cpu_tiles.py`` or ``cpu_lanes.py``, delete ``__pycache__/*.nb?``.
 """
 
 from __future__ import annotations
@@ -36,15 +36,16 @@ from ngat.attention.cpu_lanes import (
     splat,
     total,
 )
-from ngat.attention.cpu_tiles import (
-    ROWS,
-    STRIP,
-    TILE,
-    outer_block,
-    outer_one,
-    tile_row,
-    tile_rows,
-)
+from ngat.attention.cpu_tiles import outers, tiles
+
+# Here, with the code that they are compiled into: what is kept on disk must not outlive them.
+ROWS = 4
+WIDE = 4 if LANES == 16 else 2
+TILE = WIDE * LANES  # nodes at once
+STRIP = 256  # nodes whose x is laid out at once: 32 kB of 32 channels, which the first cache holds
+
+tile_rows, tile_row = tiles(ROWS, WIDE), tiles(1, WIDE)
+outer_block, outer_one = outers(ROWS, ROWS, STRIP), outers(1, 1, STRIP)
 
 
 class Shape(NamedTuple):

@@ -15,11 +15,6 @@ from numba.extending import intrinsic
 
 from ngat.attention.cpu_lanes import LANES, address, broadcast, masked, vector
 
-ROWS = 4
-WIDE = 4 if LANES == 16 else 2
-TILE = WIDE * LANES  # nodes at once
-STRIP = 512  # nodes whose x is laid out at once: 64 kB of 32 channels
-
 
 class Vectors:
     """Instructions on vectors of the numbers that a pointer points to."""
@@ -93,8 +88,8 @@ class Vectors:
         self.builder.store(sum_, variable)
 
 
-def tiles(rows: int) -> Any:
-    """One tile of the formula of :func:`maps`, for so many rows: from W x to ``out``, in registers.
+def tiles(rows: int, wide: int) -> Any:
+    """A tile of so many rows and vectors: ``maps`` from W x to ``out``, in registers.
 
     What is not wanted has a null pointer. ``first`` counts the tile's columns from the start of a
     plane; ``x`` is laid side by side; ``sums`` are of two vectors in float64 for every row.
@@ -105,18 +100,18 @@ def tiles(rows: int) -> Any:
         def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
             w, x, depth, c, base, k, more, gate, out, sums, first, nodes = arguments
             lanes = Vectors(context, builder, signature.args[0])
-            wide = Vectors(context, builder, signature.args[9])
+            double = Vectors(context, builder, signature.args[9])
             i64 = ir.IntType(64)
             zero = ir.Constant(lanes.type, None)
-            found = lanes.zeros(rows, WIDE)
+            found = lanes.zeros(rows, wide)
             with cgutils.for_range(builder, depth, intp=i64) as loop:
-                start = builder.mul(loop.index, i64(TILE))
-                columns = [lanes.load(x, start, n) for n in range(WIDE)]
+                start = builder.mul(loop.index, i64(wide * LANES))
+                columns = [lanes.load(x, start, n) for n in range(wide)]
                 for r, row in enumerate(found):
                     factor = lanes.repeat(w, builder.add(loop.index, builder.mul(depth, i64(r))))
                     for place, column in zip(row, columns, strict=True):
                         lanes.add_product(place, factor, column)
-            masks = [lanes.inside(builder.add(first, i64(n * LANES)), nodes) for n in range(WIDE)]
+            masks = [lanes.inside(builder.add(first, i64(n * LANES)), nodes) for n in range(wide)]
             for r, row in enumerate(found):
                 start = builder.add(first, builder.mul(nodes, i64(r)))
                 with lanes.if_there(c):
@@ -141,21 +136,21 @@ def tiles(rows: int) -> Any:
                 with lanes.if_there(sums):
                     for n, place in enumerate(row):
                         value = builder.select(masks[n], builder.load(place), zero)
-                        if value.type != wide.type:
-                            value = builder.fpext(value, wide.type)
+                        if value.type != double.type:
+                            value = builder.fpext(value, double.type)
                         for number, term in enumerate((value, builder.fmul(value, value))):
                             at = sums, i64(r * 2 * LANES), number
-                            wide.store(builder.fadd(wide.load(*at), term), *at)
+                            double.store(builder.fadd(double.load(*at), term), *at)
             return context.get_dummy_value()
 
-        double = types.CPointer(types.float64)
+        of_double = types.CPointer(types.float64)
         i64 = types.int64
-        return types.void(w, w, i64, w, w, w, w, w, w, double, i64, i64), code
+        return types.void(w, w, i64, w, w, w, w, w, w, of_double, i64, i64), code
 
     return tile
 
 
-def outers(rows: int, columns: int) -> Any:
+def outers(rows: int, columns: int, x_step: int) -> Any:
     """``g[r, c, :] += d[r, :] x[c, :]`` lane by lane, for so many rows of d and of x."""
 
     @intrinsic
@@ -173,7 +168,7 @@ def outers(rows: int, columns: int) -> Any:
                     return lanes.load(p, builder.add(start, builder.mul(step, i64(r))), 0)
 
                 ds = [row(d, d_step, r) for r in range(rows)]
-                xs = [row(x, i64(STRIP), c) for c in range(columns)]
+                xs = [row(x, i64(x_step), c) for c in range(columns)]
                 for places, factor in zip(sums, ds, strict=True):
                     for place, other in zip(places, xs, strict=True):
                         lanes.add_product(place, factor, other)
@@ -186,7 +181,3 @@ def outers(rows: int, columns: int) -> Any:
         return types.void(g, types.int64, d, types.int64, x, types.int64), code
 
     return outer
-
-
-tile_rows, tile_row = tiles(ROWS), tiles(1)
-outer_block, outer_one = outers(ROWS, ROWS), outers(1, 1)
