@@ -138,7 +138,9 @@ class Layer(nn.Module):
 
 
 class PyramidLayer(Layer):
-    """One product [W; a_s W; a_d W] and joint attention on all levels, as the network does it.
+    """One product [W; a_s W; a_d W] and joint attention on all levels.
+
+    On the CPU both are one operation (:mod:`ngat.attention.joint`); else as the network does it.
 
     Args:
         engine: a name in :data:`ngat.attention.ENGINES`; ``compile`` leaves out the door of the
