@@ -13,8 +13,9 @@ then, channel by channel, h_i = Σ_k α_ik z_j. The gradients are in
 * Lanes outside the picture are masked and their weights are zero, so a border costs no branch.
 * Kernels take addresses: numba counts references to arrays, with locked instructions.
 
-Compiled code is kept on disk. Numba knows it to be stale by the date of this file, and of
-``cpu_backward.py``, alone: after a change to ``cpu_lanes.py`` or ``cpu_taps.py``, touch these two.
+Compiled code is kept on disk. Numba knows it to be stale by the file alone that it was made of
+(its text, in older versions its date): after a change to ``cpu_lanes.py`` or ``cpu_taps.py``,
+delete ``__pycache__/*.nb?``.
 """
 
 from __future__ import annotations
@@ -126,6 +127,12 @@ def weights(a, step, e, king, child, parent, er, y, x, numbers):  # type: ignore
         top = child_scores(ahead(e, children * LANES), LANES, child, er, y, x, top, numbers)
     if parent.height:
         top = parent_scores(ahead(e, parents * LANES), parent, er, y, x, top, numbers)
+    softmax(a, step, e, taps, top, numbers)
+
+
+@jit
+def softmax(a, step, e, taps, top, numbers):  # type: ignore[no-untyped-def]
+    """Eq. 17 into ``a``, from scores ``e`` whose largest is ``top``."""
     # The node's own largest score is taken off first, so that nothing overflows.
     sum_ = numbers.zero
     for k in range(taps):

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ngat import aggregate
-from ngat.attention import ENGINES, TapGroup, attend
+from ngat.attention import ENGINES, TapGroup, attend, fuses
 from ngat.attention import reference as reference_engine
 from ngat.errors import InputError, MissingDependency
 from ngat.graph import RELATIONS, TAP_COUNT, PyramidGraph, batch_dgl
@@ -138,7 +138,9 @@ class Layer(nn.Module):
 
 
 class PyramidLayer(Layer):
-    """One product [W; a_s W; a_d W] and joint attention on all levels, as the network does it.
+    """One product [W; a_s W; a_d W] and joint attention on all levels.
+
+    On the CPU both are one operation (:mod:`ngat.attention.joint`); else as the network does it.
 
     Args:
         engine: a name in :data:`ngat.attention.ENGINES`; ``compile`` leaves out the door of the
@@ -159,6 +161,10 @@ class PyramidLayer(Layer):
 
     def forward(self, planes: list[Tensor]) -> list[Tensor]:
         """``[B, C, H_m, W_m]`` per level → the same."""
+        if self.engine in ENGINES and fuses(self.engine, planes[0]):
+            from ngat.attention.joint import joint_layer
+
+            return joint_layer(planes, self.maps.weight, {r: self.t[r] for r in RELATIONS})
         return self.attention(self.project(planes))
 
     def project(self, planes: list[Tensor]) -> list[Tensor]:
