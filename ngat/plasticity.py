@@ -13,7 +13,7 @@ the identity. Each iteration adds to u, and the feature is projected again after
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +62,15 @@ def positions_after(home: Tensor, moves: Tensor, level: int, longer: int) -> Ten
     return torch.cat([xy, z], dim=1).clamp(0.0, 1.0)
 
 
+class Dense(nn.Linear):
+    """A dense layer on planes, ``[B, C, nodes]``: as a product they need no turning round."""
+
+    def forward(self, h: Tensor) -> Tensor:
+        """``[B, inputs, nodes]`` → ``[B, outputs, nodes]``."""
+        weight, bias = self.weight.expand(len(h), -1, -1), self.bias[:, None]
+        return torch.baddbmm(bias.expand(len(h), -1, -1), weight, h)
+
+
 class Xi(nn.Module):
     """ξ: three dense layers per node that see position, feature, level and the neighbourhood.
 
@@ -77,7 +86,7 @@ class Xi(nn.Module):
         super().__init__()
         self.squash = torch.sigmoid if squash == "sigmoid" else torch.tanh
         inputs = COLOURS * 5 + 3 + 1
-        layers = [nn.Linear(inputs, width), nn.Linear(width, width), nn.Linear(width, 3)]
+        layers = [Dense(inputs, width), Dense(width, width), Dense(width, 3)]
         for layer in layers:
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -95,16 +104,9 @@ class Xi(nn.Module):
         ]
         seen = [feature, *(side - feature for side in sides), moves]
         h = torch.cat([*seen, torch.full_like(feature[:, :1], level)], dim=1).flatten(2)
-        first, second, last = (cast(nn.Linear, layer) for layer in self.layers)
-        h = self.squash(dense(first, h))
-        h = self.squash(dense(second, h))
-        return dense(last, h).unflatten(2, feature.shape[2:])
-
-
-def dense(layer: nn.Linear, h: Tensor) -> Tensor:
-    """A dense layer on planes, ``[B, C, nodes]``: as products they need no turning round."""
-    weight, bias = layer.weight.expand(len(h), -1, -1), layer.bias[:, None]
-    return torch.baddbmm(bias.expand(len(h), -1, -1), weight, h)
+        h = self.squash(self.layers[0](h))
+        h = self.squash(self.layers[1](h))
+        return self.layers[2](h).unflatten(2, feature.shape[2:])
 
 
 class Plasticity(nn.Module):

@@ -146,7 +146,9 @@ def hidden_spread(model: NGAT, sample: Sample) -> float:
     seen: list[Tensor] = []
     assert model.plasticity.xi is not None
     last = model.plasticity.xi.layers[-1]
-    handle = last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].flatten(0, -2)))
+    handle = last.register_forward_pre_hook(
+        lambda _, inputs: seen.append(inputs[0].movedim(1, -1).flatten(0, -2))
+    )
     try:
         place(model, sample)
     finally:
