@@ -131,7 +131,8 @@ def evaluate(
         written = run(
             samples,
             out,
-            data=data,
+            # Other truth is another measurement: no figure may take it for the protocol's.
+            data=data if masks == "published" else f"{data}, {masks} masks",
             method=method,  # type: ignore[arg-type]  # and so does evaluate
             weights=weights,
             tuned=tuned,

@@ -107,7 +107,7 @@ def evaluate(
         label = label or f"untrained {preset}"
     label = label or LABELS[method]
     called = loaded.preset.name if loaded and method == "ngat" else method
-    stem = name or f"{data}-{samples[0].split}-{called}"
+    stem = name or f"{data.replace(', ', '-').replace(' ', '-')}-{samples[0].split}-{called}"
 
     rows: dict[str, tuple[str, str]]
     if loaded is not None:

@@ -95,7 +95,8 @@ def test_found_is_read_back_and_others_pictures_are_passed_over(tmp_path: Path) 
     write_run(tmp_path, "c", whole, method="untrained smoke", data="x", provenance={})
     none = [measure(sample, bars()) for sample in three]
     write_run(tmp_path, "d", none, method="smoke", data="x", provenance={"preset": "smoke"})
-    found = study.read_found(tmp_path, three)
+    write_run(tmp_path, "e", whole, method="smoke", data="x, other masks", provenance={})
+    found = study.read_found(tmp_path, "x", three)
     # Best first, untrained last whatever it has found.
     assert list(found) == ["half", "smoke", "untrained smoke"]
     assert study.headline(found).method == "smoke"
@@ -108,7 +109,7 @@ def test_found_is_read_back_and_others_pictures_are_passed_over(tmp_path: Path) 
     assert table[["tp", "fp", "fn"]].to_numpy().tolist() == [[1, 0, 1]] * 3
     errors_of = study.error_table(found, three).set_index("method")
     assert errors_of.loc["half"].tolist() == [3, 0, 0, 3, 0]
-    assert study.read_found(tmp_path / "none", three) == {}
+    assert study.read_found(tmp_path / "none", "x", three) == {}
 
 
 def test_typical_pictures() -> None:

@@ -55,7 +55,7 @@ def everything(
     stored = session.top / "data" / "results"
     if session.data != "dsb2018":
         stored = stored / session.data
-    committed = read_found(stored, samples)
+    committed = read_found(stored, session.data, samples)
     if not in_run and session.weights is None and committed:
         return committed
     where = session.results
@@ -67,7 +67,7 @@ def everything(
         preset=load_weights(weights).preset.name,
         seed=session.seed,
     )
-    return _ranked([*(committed | read_found(where, samples)).values()])
+    return _ranked([*(committed | read_found(where, session.data, samples)).values()])
 
 
 def side_by_side(found: Mapping[str, Found]) -> list[str]:
@@ -104,17 +104,17 @@ def evaluate_all(
     return written
 
 
-def read_found(folder: Path, samples: Sequence[Sample]) -> dict[str, Found]:
-    """Methods of the result files in a folder that were measured on these pictures.
+def read_found(folder: Path, data: str, samples: Sequence[Sample]) -> dict[str, Found]:
+    """Methods of the result files in a folder that were measured on these pictures of ``data``.
 
-    By name, best average F1 first; the untrained network comes last. Empty where there are none.
+    What was counted against another annotation is of other data. By name, best average F1 first; the untrained network comes last. Empty where there are none.
     """
     wanted = {sample.image_id for sample in samples}
     found = []
     for path in sorted(folder.glob("*.counts.csv")):
         stem = path.with_name(path.name.removesuffix(".counts.csv"))
         run = read_run(stem)
-        if not wanted <= set(run.counts["image_id"]):
+        if set(run.counts["data"]) != {data} or not wanted <= set(run.counts["image_id"]):
             continue
         labels = read_instances(stem.with_name(stem.name + ".rle.csv.gz"))
         method = str(run.counts["method"].iloc[0])
