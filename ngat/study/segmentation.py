@@ -107,8 +107,8 @@ def evaluate_all(
 def read_found(folder: Path, data: str, samples: Sequence[Sample]) -> dict[str, Found]:
     """Methods of the result files in a folder that were measured on these pictures of ``data``.
 
-    What was counted against another annotation is of other data. By name, best average F1 first, and
-    the untrained network last. Empty where there are none.
+    What was counted against another annotation is of other data. By name, best average F1 first,
+    and the untrained network last. Empty where there are none.
     """
     wanted = {sample.image_id for sample in samples}
     found = []
