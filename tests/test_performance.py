@@ -54,8 +54,8 @@ def test_goals_at_their_limits() -> None:
     assert judged() == {
         "layer, 256 × 256, forward, threads: 1 ≥ 8 × DGL": (8.0, True),
         "layer, 256 × 256, forward+backward, threads: 1 ≥ 6 × DGL": (8.0, True),
-        "peak memory, forward ≤ 0.50 × DGL": (pytest.approx(1 / 3), True),
-        "peak memory, forward+backward ≤ 0.33 × DGL": (pytest.approx(1 / 3), True),
+        "peak memory, forward ≤ 0.500 × DGL": (pytest.approx(1 / 3), True),
+        "peak memory, forward+backward ≤ 0.333 × DGL": (pytest.approx(1 / 3), True),
         "network, training step, threads: 1 ≥ 5 × DGL": (5.0, True),
         "network, inference, threads: 1 ≥ 5 × DGL": (5.0, True),
         "network, inference, threads: 1 ≤ 1 × BasicUNet": (1.0, True),

@@ -89,7 +89,7 @@ def goals(attention: pd.DataFrame, network: pd.DataFrame) -> list[Goal]:
     peaks = select(attention, quantity="peak_bytes_per_node").set_index(["engine", "pass"])["value"]
     for which in PASSES:
         share = peaks["cpu", which] / peaks[BASELINE, which]
-        goal = f"≤ {MEMORY[which]:.2f} × DGL"
+        goal = f"≤ {MEMORY[which]:.3f} × DGL"
         found.append(Goal(f"peak memory, {which}", goal, share, share <= MEMORY[which]))
     timed = select(network, quantity="time_ms").set_index(["pass", "threads", "engine"])["value"]
     for which in (STEP, INFERENCE):
