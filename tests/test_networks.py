@@ -71,7 +71,7 @@ def test_a_type_that_cannot_be_left_out_is_said(tmp_path: Path) -> None:
 def test_half_resolution_is_the_network_on_a_smaller_picture(name: str) -> None:
     """The other way to half the resolution: the mean of every 2 × 2 pixels by numpy."""
     torch.manual_seed(0)
-    shrunk = build(preset(name, shrink=2).model).eval()
+    shrunk = build(preset(name, shrink=2, contrast="plain").model).eval()
     assert isinstance(shrunk, Shrunk)
     image = np.random.default_rng(0).random((48, 64, 3), dtype=np.float32)
     small = image.reshape(24, 2, 32, 2, 3).mean((1, 3))
@@ -92,7 +92,7 @@ def test_half_resolution_is_the_network_on_a_smaller_picture(name: str) -> None:
 
 def test_half_resolution_of_odd_sizes(tmp_path: Path) -> None:
     """What overhangs is averaged over the pixels there are, and cut off again."""
-    shrunk = build(preset("unet", width=8, shrink=2).model).eval()
+    shrunk = build(preset("unet", width=8, shrink=2, contrast="plain").model).eval()
     seen = []
     shrunk.network.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     image = np.random.default_rng(0).random((5, 7, 3), dtype=np.float32)
