@@ -30,12 +30,9 @@ def seen_and_unseen(pairs: pd.DataFrame, label: str = "average F1") -> Figure:
                 networks.index(row.network) - (len(networks) - 1) / 2
             )
             colour = colours[row.network]["color"]
-            ax.annotate(
-                "", (row.unseen, y), (row.seen, y),
-                arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 1.6},
-            )  # fmt: skip
-            ax.plot(row.seen, y, "o", color=colour, markersize=6)
-            ax.plot(row.unseen, y, "o", color=colour, markersize=6, markerfacecolor="white")
+            ax.hlines(y, row.unseen, row.seen, color=colour, linewidth=1.6, zorder=2)
+            ax.plot(row.seen, y, "o", color=colour, markersize=6, zorder=3)
+            ax.plot(row.unseen, y, "o", color=colour, markersize=6, mfc="white", zorder=3)
         images = pairs.drop_duplicates("type").set_index("type")["images"]
         ax.set_yticks(
             range(len(kinds)), [f"{TYPE_NAMES[kind]}\n({images[kind]} pictures)" for kind in kinds]
