@@ -2,27 +2,47 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ngat.attention.fold import Fold
 from ngat.config import ModelConfig
 from ngat.graph import HOME_DISPLACEMENT, Relation
 
 SHARPNESS = 2.0  # length of b at the start: a head's favourite tap weighs e² times a neutral one
 
 
-class Embedding(NamedTuple):
+class Embedding:
     """Embeddings of one level's nodes, as they are and normalised over nodes.
 
-    Both are ``[B, C, H_m, W_m]``. Residuals add to ``h``; linear maps read ``normalised``.
+    Residuals add to ``h``, ``[B, C, H_m, W_m]``; linear maps read ``normalised``, which is made
+    when it is asked for: maps that take the normalisation into their weights do without.
+
+    Args:
+        norm: what normalises h.
+        moments: sums of h and of its squares over nodes, ``[B, C, 2]``, where they are known.
     """
 
-    h: Tensor
-    normalised: Tensor
+    def __init__(self, h: Tensor, norm: Norm, moments: Tensor | None = None) -> None:
+        self.h = h
+        self._norm = norm
+        self._moments = moments
+
+    @cached_property
+    def normalised(self) -> Tensor:
+        """``[B, C, H_m, W_m]``."""
+        return self._norm.normalise(self.h)
+
+    @cached_property
+    def folded(self) -> tuple[Tensor, Fold | None]:
+        """What maps can normalise themselves, and how (see :mod:`ngat.attention.normed`)."""
+        if self._norm.kind != "group":
+            return self.normalised, None
+        return self.h, self._norm.fold(self.h.detach(), self._moments)
 
 
 class Norm(nn.Module):
@@ -32,6 +52,8 @@ class Norm(nn.Module):
     It has no scale and shift of its own, since linear maps follow.
     """
 
+    EPSILON = 1e-5
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.kind = config.norm
@@ -39,15 +61,36 @@ class Norm(nn.Module):
         if self.kind == "batch":
             self.batch = nn.BatchNorm2d(config.channels, affine=False)
 
-    def forward(self, h: Tensor) -> Embedding:
+    def forward(self, h: Tensor, moments: Tensor | None = None) -> Embedding:
         """``h`` ``[B, C, H_m, W_m]`` beside its normalised form."""
-        if self.kind == "none":
-            return Embedding(h, h)
+        found = Embedding(h, self, moments)
         if self.kind == "batch":
-            return Embedding(h, self.batch(h))
+            _ = found.normalised  # now, since it counts what it sees in training
+        return found
+
+    def normalise(self, h: Tensor) -> Tensor:
+        """``h`` in normalised form."""
+        if self.kind == "none":
+            return h
+        if self.kind == "batch":
+            normalised: Tensor = self.batch(h)
+            return normalised
         if h[0, 0].numel() == 1 and h.shape[1] == self.groups:
-            return Embedding(h, torch.zeros_like(h))  # one value is its own mean
-        return Embedding(h, F.group_norm(h, self.groups))
+            return torch.zeros_like(h)  # one value is its own mean
+        return F.group_norm(h, self.groups, eps=self.EPSILON)
+
+    def fold(self, h: Tensor, moments: Tensor | None) -> Fold:
+        """Mean and scale of every channel's group."""
+        if moments is None:
+            by_group = h.unflatten(1, (self.groups, -1)).flatten(2)
+            variance, mean = (x.double() for x in torch.var_mean(by_group, 2, correction=0))
+        else:
+            nodes = h[0, 0].numel() * (h.shape[1] // self.groups)
+            mean, square = (moments.unflatten(1, (self.groups, -1)).sum(2) / nodes).unbind(2)
+            variance = (square - mean**2).clamp(min=0)
+        each = h.shape[1] // self.groups
+        scale = (variance + self.EPSILON).rsqrt()
+        return Fold(mean.repeat_interleave(each, 1), scale.repeat_interleave(each, 1), self.groups)
 
 
 class Maps(nn.Module):
@@ -69,26 +112,25 @@ class Maps(nn.Module):
 
     def forward(self, h: Tensor) -> tuple[Tensor, ...]:
         """``[B, C, h, w]`` → one ``[B, part, h, w]`` per part (views of one tensor)."""
+        # A batched product of planes: faster than a 1 × 1 convolution, backward above all.
+        weight = self.weight.to(h.dtype).expand(len(h), -1, -1)
         if self.bias is None:
-            return self.product(h).split(self.parts, 1)
-        weight, bias = self.expanded(h), self.bias.to(h.dtype)[None, :, None]
-        out = torch.baddbmm(bias.expand(len(h), -1, -1), weight, h.flatten(2))
+            out = torch.bmm(weight, h.flatten(2))
+        else:
+            bias = self.bias.to(h.dtype)[None, :, None]
+            out = torch.baddbmm(bias.expand(len(h), -1, -1), weight, h.flatten(2))
         return out.unflatten(2, h.shape[2:]).split(self.parts, 1)
 
-    def product(self, h: Tensor) -> Tensor:
-        """All parts in one tensor, without biases."""
-        # A batched product of planes: faster than a 1 × 1 convolution, backward above all.
-        return torch.bmm(self.expanded(h), h.flatten(2)).unflatten(2, h.shape[2:])
+    def in_one(self, x: Tensor, fold: Fold | None = None) -> tuple[Tensor, Tensor]:
+        """All parts in one tensor, of x or of x normalised, by the CPU's own kernels.
 
-    def onto(self, base: Tensor, h: Tensor) -> Tensor:
-        """``base`` plus the single map of ``h``, without a tensor between."""
+        Returns:
+            ``[B, sum of parts, h, w]``, and its moments (:class:`Embedding`).
+        """
+        from ngat.attention.normed import normed_maps
+
         assert self.bias is not None
-        total = base.flatten(2) + self.bias.to(h.dtype)[:, None]
-        return total.baddbmm_(self.expanded(h), h.flatten(2)).view_as(base)
-
-    def expanded(self, h: Tensor) -> Tensor:
-        """The weight for every picture of the batch."""
-        return self.weight.to(h.dtype).expand(len(h), -1, -1)
+        return normed_maps(x, fold, self.weight, self.bias)
 
 
 def directions(heads: int, relation: Relation | None) -> Tensor:

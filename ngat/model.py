@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ngat import aggregate
+from ngat.attention import fuses
 from ngat.attention.reference import shifted
 from ngat.config import ModelConfig
 from ngat.errors import InputError
@@ -96,12 +97,16 @@ class NGAT(nn.Module):
         graph = PyramidGraph(image.shape[2], image.shape[3], self.config.levels)
         placement = self.plasticity(image, graph)
         embeddings = self.message_passing(placement, graph)
-        logits = [
-            self.heads[m % len(self.heads)](embedding.normalised)[0]
-            for m, embedding in enumerate(embeddings)
-        ]
+        logits = [self.logits(m, embedding) for m, embedding in enumerate(embeddings)]
         projected = None if targets is None else _project_targets(targets, placement.positions)
         return Output(logits, placement.positions, placement.moves, placement.valid, projected)
+
+    def logits(self, level: int, embedding: Embedding) -> Tensor:
+        """Scores of a level's nodes, ``[B, K, H_m, W_m]``."""
+        head = cast(Maps, self.heads[level % len(self.heads)])
+        if fuses(self.config.engine, embedding.h):
+            return head.in_one(*embedding.folded)[0]
+        return head(embedding.normalised)[0]
 
     def message_passing(self, placement: Placement, graph: PyramidGraph) -> list[Embedding]:
         """Embed f = (ĉ, m̂) (eq. 1) and run the schedule; one embedding per level."""
@@ -109,8 +114,8 @@ class NGAT(nn.Module):
         for norm, feature in zip(self.norms, placement.features, strict=True):
             level = len(embeddings) / max(graph.levels - 1, 1)
             f = torch.cat([feature, torch.full_like(feature[:, :1], level)], dim=1)
-            (h,) = self.embed(f)
-            embeddings.append(norm(h))
+            fused = fuses(self.config.engine, f)
+            embeddings.append(norm(*(self.embed.in_one(f) if fused else self.embed(f))))
         for (m, relations), update in zip(self.schedule, self.updates, strict=True):
             assert isinstance(update, Update)
             if m is None:

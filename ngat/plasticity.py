@@ -13,7 +13,7 @@ the identity. Each iteration adds to u, and the feature is projected again after
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from ngat.config import ModelConfig
 from ngat.graph import PyramidGraph
-from ngat.projection import home_positions, integral_image, project
+from ngat.projection import home_positions, integral_image, project, project_home
 
 REACH = 0.45  # largest sideways move in cells of the node's level
 COLOURS = 3
@@ -94,10 +94,17 @@ class Xi(nn.Module):
             around[:, :, 2:, 1:-1],
         ]
         seen = [feature, *(side - feature for side in sides), moves]
-        h = torch.cat([*seen, torch.full_like(feature[:, :1], level)], dim=1).movedim(1, -1)
-        h = self.squash(self.layers[0](h))
-        h = self.squash(self.layers[1](h))
-        return self.layers[2](h).movedim(-1, 1)
+        h = torch.cat([*seen, torch.full_like(feature[:, :1], level)], dim=1).flatten(2)
+        first, second, last = (cast(nn.Linear, layer) for layer in self.layers)
+        h = self.squash(dense(first, h))
+        h = self.squash(dense(second, h))
+        return dense(last, h).unflatten(2, feature.shape[2:])
+
+
+def dense(layer: nn.Linear, h: Tensor) -> Tensor:
+    """A dense layer on planes, ``[B, C, nodes]``: as products they need no turning round."""
+    weight, bias = layer.weight.expand(len(h), -1, -1), layer.bias[:, None]
+    return torch.baddbmm(bias.expand(len(h), -1, -1), weight, h)
 
 
 class Plasticity(nn.Module):
@@ -147,7 +154,13 @@ class Plasticity(nn.Module):
             u = F.interpolate(grid, home.shape[-2:], mode="bilinear").expand_as(u)
         moves = moved(u)
         positions = positions_after(home, moves, m, longer)
-        feature, valid = project(integral, positions)
+        # Eq. 7 moves a node whose cell overhangs the picture by half, or is larger than that.
+        farthest = 2**m * max(max(home.shape[-2:]) - 0.5, 0.5**0.5)
+        if self.kind == "table" or farthest > longer:
+            feature, valid = project(integral, positions)
+        else:
+            feature = project_home(integral, m)
+            valid = torch.ones_like(feature[:, :1], dtype=torch.bool)
         feature = feature.to(image)
         if self.xi is not None:
             for _ in range(self.steps):  # eq. 8, 9

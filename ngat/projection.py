@@ -77,3 +77,23 @@ def project(integral: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
     area = ((right - left) * (bottom - top))[:, None]
     valid = area >= MIN_VALID_PIXELS * (1 - 1e-9)
     return torch.where(valid, total / area.clamp(min=1e-9), 0.0), valid
+
+
+def project_home(integral: Tensor, level: int) -> Tensor:
+    """:func:`project` for a level's nodes at home, whose pyramids cover just their 2^m × 2^m cells.
+
+    Edges of cells fall on entries of the integral image: nothing is looked up between them.
+
+    Args:
+        integral: from :func:`integral_image`, ``[B, C, H + 1, W + 1]``.
+
+    Returns:
+        mean ``[B, C, H_m, W_m]`` float64; every cell has a pixel, so that all are valid.
+    """
+    sides = []
+    for n in integral.shape[-2:]:
+        edges = torch.arange(0, n - 1 + 2**level, 2**level, device=integral.device)
+        sides.append(edges.clamp(max=n - 1))
+    at_edges = integral[:, :, sides[0][:, None], sides[1]]
+    area = torch.outer(*(edges.diff() for edges in sides))
+    return at_edges.diff(dim=-2).diff(dim=-1) / area

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ngat import aggregate
-from ngat.attention import TapGroup, attend, resolve
+from ngat.attention import TapGroup, attend, fuses
 from ngat.attention.reference import shifted
 from ngat.config import ModelConfig
 from ngat.graph import RELATIONS, PyramidGraph, Relation
@@ -96,13 +96,7 @@ class Update(nn.Module):
                 update = update + attend(groups, er, self.config.engine)
         if self.joint:
             return self.residual(here, F.relu(update + self.bias[:, None, None]))
-        return self.mixed(here, F.relu(update))
-
-    def mixed(self, here: Embedding, y: Tensor) -> Embedding:
-        """The last map of a typed update, and the residual."""
-        if self.config.residual and not (self.config.dropout and self.training):
-            return self.norm(self.out.onto(here.h, y))
-        return self.residual(here, *self.out(y))
+        return self.residual(here, *self.out(F.relu(update)))
 
     def residual(self, here: Embedding, update: Tensor) -> Embedding:
         """The node's old embedding and its update (eq. 13, fig. 4)."""
@@ -114,39 +108,31 @@ class Update(nn.Module):
         return (
             not self.joint
             and self.config.aggregator == "gat"
-            and like.dtype in (torch.float32, torch.float64)
-            and resolve(self.config.engine, like) == "cpu"
+            and not (self.config.dropout and self.training)
+            and fuses(self.config.engine, like)
         )
 
     def at_once(
         self, heard: dict[Relation, Embedding], level: int, moves: list[Tensor]
     ) -> Embedding:
-        """:meth:`forward` with attention and all around it in one operation on the CPU."""
-        from ngat.attention.fused import Products, typed_update
+        """All of :meth:`forward`, and the maps before it, in one operation on the CPU."""
+        from ngat.attention.fused import Heard, Out, typed_update
 
-        own = self.own.product(heard["king"].normalised)
-        assert self.own.bias is not None
-        parts = list(self.own.bias.split(self.own.parts))
-        bias = parts.pop(0) if self.itself else torch.zeros_like(parts[0])
-        z, el, *ers = parts
-        bias, shifts, others = bias + z, {"king": el}, {}
-        for relation, module in self.other.items():
-            maps = cast(Maps, module)
+        sources = {}
+        for relation, embedding in heard.items():
+            maps = self.own if relation == "king" else cast(Maps, self.other[relation])
             assert maps.bias is not None
-            z, *score = maps.bias.split(maps.parts)
-            bias, shifts[relation] = bias + z, score[0] if score else z
-            others[relation] = maps.product(heard[cast(Relation, relation)].normalised)
+            sources[relation] = Heard(*embedding.folded, maps.weight, maps.bias)
         terms = {cast(Relation, name): cast(PositionTerm, t) for name, t in self.terms.items()}
-        taps = {
-            relation: term.taps(relation) + (shifts[relation] + er)[:, None]
-            for (relation, term), er in zip(terms.items(), ers, strict=True)
-        }
         moved = [terms["king"].of_moves(moves, level, 1.0), 0.0, 0.0]
         if "child" in terms:
             moved[1] = terms["child"].of_moves(moves, level - 1, 0.5)
             moved[2] = terms["child"].of_moves(moves, level, 1.0)
-        products = Products(own, others.get("child"), others.get("parent"))
-        return self.mixed(heard["king"], typed_update(products, bias, taps, moved))
+        taps = {relation: term.taps(relation) for relation, term in terms.items()}
+        assert self.out.bias is not None
+        base = heard["king"].h if self.config.residual else None
+        out = Out(self.out.weight, self.out.bias, base)
+        return self.norm(*typed_update(sources, taps, moved, out, self.itself))
 
     def softmaxes(
         self, maps: dict[Relation, tuple[Tensor, ...]], level: int, moves: list[Tensor]

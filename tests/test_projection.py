@@ -4,8 +4,16 @@ import numpy as np
 import pytest
 import torch
 
+from ngat.config import ModelConfig
 from ngat.graph import PyramidGraph
-from ngat.projection import footprints, home_positions, integral_image, project
+from ngat.plasticity import Plasticity
+from ngat.projection import (
+    footprints,
+    home_positions,
+    integral_image,
+    project,
+    project_home,
+)
 
 
 def brute_force(picture, left, right, top, bottom):
@@ -100,3 +108,32 @@ def test_a_pyramid_outside_the_picture_is_invalid():
     mean, valid = project(integral_image(torch.ones(1, 1, 10, 10)), positions)
     assert not valid.any()
     assert (mean == 0).all()
+
+
+@pytest.mark.parametrize("size", [(16, 16), (24, 13), (9, 31)])
+@pytest.mark.parametrize("level", [1, 2, 3])
+def test_home_needs_no_look_ups(size, level):
+    """Unless a cell overhangs by half, what is seen at home is the mean of the cell's pixels."""
+    picture = torch.rand(2, 3, *size, dtype=torch.float64)
+    graph = PyramidGraph(*size, 4)
+    integral = integral_image(picture)
+    found = project_home(integral, level)
+    mean, valid = project(integral, home_positions(graph, level, picture))
+    assert found.shape == (2, 3, *graph.sizes[level])
+    inside = torch.from_numpy(graph.home(level) < 1).all(0)
+    torch.testing.assert_close(found[:, :, inside], mean[:, :, inside], rtol=1e-11, atol=1e-11)
+    assert valid[:, :, inside].all()
+    cell = picture[0, :, -(size[0] % 2**level or 2**level) :, -(size[1] % 2**level or 2**level) :]
+    torch.testing.assert_close(found[0, :, -1, -1], cell.mean((1, 2)), rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (5, 5), (3, 9), (13, 12)])
+def test_plasticity_sees_at_home_what_it_projects_there(size):
+    """Also where eq. 7 pushes nodes of large cells back into the picture."""
+    image = torch.rand(2, 3, *size, dtype=torch.float64)
+    graph = PyramidGraph(*size, 4)
+    placement = Plasticity(ModelConfig(levels=4, plasticity="fixed"))(image, graph)
+    for m in range(1, 4):
+        mean, valid = project(integral_image(image), placement.positions[m])
+        torch.testing.assert_close(placement.features[m], mean, rtol=1e-11, atol=1e-11)
+        assert torch.equal(placement.valid[m], valid)

@@ -41,6 +41,7 @@ __all__ = [
     "attend",
     "attend_levels",
     "attention_weights",
+    "fuses",
     "resolve",
 ]
 
@@ -67,6 +68,11 @@ def resolve(engine: str, like: Tensor) -> str:
     if engine not in ENGINES:
         raise InputError(f"Unknown attention engine {engine!r}; known: auto, {', '.join(ENGINES)}.")
     return engine
+
+
+def fuses(engine: str, like: Tensor) -> bool:
+    """Whether what stands around attention has kernels of its own for this engine and tensor."""
+    return like.dtype in (torch.float32, torch.float64) and resolve(engine, like) == "cpu"
 
 
 @cache

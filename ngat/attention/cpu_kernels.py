@@ -126,6 +126,12 @@ def weights(a, step, e, king, child, parent, er, y, x, numbers):  # type: ignore
         top = child_scores(ahead(e, children * LANES), LANES, child, er, y, x, top, numbers)
     if parent.height:
         top = parent_scores(ahead(e, parents * LANES), parent, er, y, x, top, numbers)
+    softmax(a, step, e, taps, top, numbers)
+
+
+@jit
+def softmax(a, step, e, taps, top, numbers):  # type: ignore[no-untyped-def]
+    """Eq. 17 into ``a``, from scores ``e`` whose largest is ``top``."""
     # The node's own largest score is taken off first, so that nothing overflows.
     sum_ = numbers.zero
     for k in range(taps):

@@ -32,8 +32,9 @@ PARTS: dict[type[nn.Module], str] = {
     Maps: "linear maps",
     Plasticity: "projection and plasticity",
 }
-# The operations of fused engines, with all that they do beside attention; and matrix products.
-FUSED = ("Attention", "TypedUpdate")
+# Fused engines' attention, operations that label their parts themselves, and matrix products.
+ATTENTION = "Attention"
+LABELLED = ("TypedUpdate", "NormedMaps")
 PRODUCTS = ("aten::bmm", "aten::baddbmm", "aten::baddbmm_", "aten::mm", "aten::addmm")
 Shares = dict[tuple[str, str], float]
 
@@ -68,6 +69,9 @@ def labelled(model: NGAT) -> Iterator[None]:
     try:
         with (
             mock.patch.object(update_room, "attend", announced("attention", attend)),
+            # Where embeddings are normalised, outside of the module's own call.
+            mock.patch.object(Norm, "normalise", announced("norm", Norm.normalise)),
+            mock.patch.object(Norm, "fold", announced("norm", Norm.fold)),
             mock.patch.object(
                 model_room,
                 "_project_targets",
@@ -109,14 +113,16 @@ def shares(events: list[Any], cuda: bool = False) -> Shares:
     for event in events:
         if event.name == LABEL + "all":
             whole = event.time_range.elapsed_us()
-        if event.name.startswith(LABEL):
+        if event.name.startswith(LABEL) and not _labels_itself(event):
             continue  # time between operations
         root = _backward(event)
         own = event.self_device_time_total if cuda else event.self_cpu_time_total
         if root is None:
             part, direction = _label(event), "forward"
-        elif root.name.endswith(tuple(f" {name}Backward" for name in FUSED)):
+        elif root.name.endswith(f" {ATTENTION}Backward"):
             part, direction = "attention", "backward"
+        elif _labels_itself(event):
+            part, direction = _label(event), "backward"
         else:
             part, direction = made_by.get(root.sequence_nr, "rest"), "backward"
         if part in ("rest", "optimiser"):
@@ -132,12 +138,21 @@ def _label(event: Any) -> str:
     while event is not None:
         if event.name.startswith(LABEL) and event.name != LABEL + "all":
             return str(event.name.removeprefix(LABEL))
-        if event.name in FUSED:
+        if event.name == ATTENTION:
             return "attention"
         if event.name in PRODUCTS:
             known = PARTS[Maps]
         event = event.cpu_parent
     return known
+
+
+def _labels_itself(event: Any) -> bool:
+    """Whether an event is part of an operation that labels what it does."""
+    while event is not None:
+        if event.name.rpartition(" ")[2].removesuffix("Backward") in LABELLED:
+            return True
+        event = event.cpu_parent
+    return False
 
 
 def _backward(event: Any) -> Any:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ngat import aggregate
-from ngat.attention import ENGINES, TapGroup, attend
+from ngat.attention import ENGINES, TapGroup, attend, fuses
 from ngat.attention import reference as reference_engine
 from ngat.errors import InputError, MissingDependency
 from ngat.graph import RELATIONS, TAP_COUNT, PyramidGraph, batch_dgl
@@ -159,6 +159,10 @@ class PyramidLayer(Layer):
 
     def forward(self, planes: list[Tensor]) -> list[Tensor]:
         """``[B, C, H_m, W_m]`` per level → the same."""
+        if self.engine in ENGINES and fuses(self.engine, planes[0]):
+            from ngat.attention.joint import joint_layer
+
+            return joint_layer(planes, self.maps.weight, {r: self.t[r] for r in RELATIONS})
         return self.attention(self.project(planes))
 
     def project(self, planes: list[Tensor]) -> list[Tensor]:

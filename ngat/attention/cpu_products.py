@@ -1,0 +1,213 @@
+"""Linear maps of planes and their gradients: what stands around attention in an update.
+
+    out = W x + c + base + k ∘ more,  and 0 unless gate > 0        (``maps``)
+    G = d xᵀ,  r = d 1                                             (``outer``)
+
+W is small and may be another for every picture; x is ``[K, nodes]``. A library's product writes
+its result, and then bias, residual, normalisation and activation each pass over all of it again,
+which costs more than the product. Here they happen while a result is at hand, and the sums that
+the next normalisation needs are taken on the way.
+
+* A tile of results, ``ROWS`` × ``WIDE`` vectors, stays in registers while it is summed.
+* Planes of a picture mostly lie a power of two apart, so that the same column of all of them
+  competes for a few places of the cache. A tile of x is laid side by side first.
+* Everything is summed lane by lane, lanes at the very end, and then in float64.
+
+Numba knows the code it keeps on disk to be stale by the date of this file alone: after a change to
+``cpu_tiles.py`` or ``cpu_lanes.py``, touch it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from ngat.attention.cpu_lanes import (
+    LANES,
+    accumulate,
+    ahead,
+    get,
+    inside,
+    load,
+    pointer,
+    put,
+    splat,
+    total,
+)
+from ngat.attention.cpu_tiles import (
+    ROWS,
+    STRIP,
+    TILE,
+    outer_block,
+    outer_one,
+    tile_row,
+    tile_rows,
+)
+
+
+class Shape(NamedTuple):
+    """What a call covers. Tiles (of ``outer``: strips) are numbered through all pictures."""
+
+    rows: int
+    depth: int
+    nodes: int
+    first: int
+    last: int
+    scratch: int
+
+
+class Operand(NamedTuple):
+    """Address of a picture's numbers, and the step from picture to picture; 0 where there is none.
+
+    The step is 0, too, where all pictures share them.
+    """
+
+    address: int
+    step: int
+
+
+jit = njit(nogil=True, error_model="numpy", forceinline=True)
+
+
+def scratch_of_maps(rows: int, depth: int) -> int:
+    """How many numbers of scratch, zero, a call of :func:`maps` needs."""
+    return depth * STRIP + 4 * rows * LANES  # the last in float64
+
+
+def scratch_of_outer(rows: int, depth: int) -> int:
+    """How many numbers of scratch, zero, a call of :func:`outer` needs."""
+    return rows * depth * LANES + rows * LANES + depth * STRIP + rows * STRIP
+
+
+@jit
+def lay_out(to, to_step, x, first, count, depth, nodes, zero):  # type: ignore[no-untyped-def]
+    """Copy ``count`` columns of x; those past the last are zero."""
+    if first + count <= nodes:
+        for k in range(depth):
+            for i in range(0, count, LANES):
+                put(to, k * to_step + i, get(x, k * nodes + first + i))
+        return
+    for k in range(depth):
+        for i in range(0, count, LANES):
+            column = load(x, k * nodes + first + i, inside(first + i, nodes), zero)
+            put(to, k * to_step + i, column)
+
+
+@jit
+def of_picture(operand, b, like, size):  # type: ignore[no-untyped-def]
+    """Pointer to a picture's numbers, null where there are none."""
+    return pointer(operand.address + size * b * operand.step, like)
+
+
+@jit
+def rows_from(p, operand, count):  # type: ignore[no-untyped-def]
+    """``p`` moved on, unless it is null."""
+    return ahead(p, count if operand.address else 0)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def maps(shape, w_, c_, x_, base_, k_, more_, gate_, out_, sums_, like, size):  # type: ignore[no-untyped-def]
+    """``out`` of the module's formula, ``[B, rows, nodes]``; ``size`` is a number's in bytes.
+
+    ``sums_``, where it is not 0, is the address of ``[B, rows, 2]`` in float64, to which the sums
+    of ``out`` and of its squares are added.
+    """
+    rows, depth, nodes = shape.rows, shape.depth, shape.nodes
+    zero = splat(0.0, like)
+    none = splat(0.0, np.float64(0))
+    columns = pointer(shape.scratch, like)
+    lanes = pointer(shape.scratch + size * depth * STRIP if sums_ else 0, np.float64(0))
+    strips = (nodes + STRIP - 1) // STRIP
+    for n in range(shape.first, shape.last):
+        b, first = n // strips, n % strips * STRIP
+        w, c = of_picture(w_, b, like, size), of_picture(c_, b, like, size)
+        k, more = of_picture(k_, b, like, size), of_picture(more_, b, like, size)
+        base, gate = of_picture(base_, b, like, size), of_picture(gate_, b, like, size)
+        x, out = of_picture(x_, b, like, size), of_picture(out_, b, like, size)
+        width = min(STRIP, nodes - first)
+        for row in range(depth):  # plane by plane: long runs through memory
+            for i in range(0, width, TILE):
+                to = ahead(columns, i * depth + row * TILE)
+                lay_out(to, TILE, ahead(x, row * nodes), first + i, TILE, 1, nodes, zero)
+        r = 0
+        while r < rows:
+            whole = r + ROWS <= rows
+            w_r, plane = ahead(w, r * depth), r * nodes
+            c_r, k_r = rows_from(c, c_, r), rows_from(k, k_, r)
+            base_r, more_r = rows_from(base, base_, plane), rows_from(more, more_, plane)
+            gate_r, out_r = rows_from(gate, gate_, plane), ahead(out, plane)
+            added = c_r, base_r, k_r, more_r, gate_r
+            sums_r = ahead(lanes, 2 * r * LANES if sums_ else 0)
+            for i in range(0, width, TILE):
+                at, x_i = first + i, ahead(columns, i * depth)
+                if whole:
+                    tile_rows(w_r, x_i, depth, *added, out_r, sums_r, at, nodes)
+                else:
+                    tile_row(w_r, x_i, depth, *added, out_r, sums_r, at, nodes)
+            r += ROWS if whole else 1
+        if sums_ and (n + 1 == shape.last or (n + 1) % strips == 0):
+            sums = pointer(sums_, np.float64(0))
+            for i in range(2 * rows):
+                accumulate(sums, 2 * rows * b + i, total(get(lanes, i * LANES)))
+                put(lanes, i * LANES, none)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def outer(shape, d_, x_, g_, like, size):  # type: ignore[no-untyped-def]
+    """G and r of the module's formula, added to ``[B, rows, depth + 1]`` in float64 at ``g_``."""
+    rows, depth, nodes = shape.rows, shape.depth, shape.nodes
+    zero = splat(0.0, like)
+    products = pointer(shape.scratch, like)
+    sums = ahead(products, rows * depth * LANES)
+    columns = ahead(sums, rows * LANES)
+    rest = ahead(columns, depth * STRIP)
+    g = pointer(g_, np.float64(0))
+    strips = (nodes + STRIP - 1) // STRIP
+    for n in range(shape.first, shape.last):
+        b, first = n // strips, n % strips * STRIP
+        d = ahead(pointer(d_.address + size * b * d_.step, like), first)
+        x = pointer(x_.address + size * b * x_.step, like)
+        lay_out(columns, STRIP, x, first, STRIP, depth, nodes, zero)
+        step, count = nodes, STRIP // LANES
+        if first + STRIP > nodes:  # the last strip of d, too, needs zeros where it ends
+            count = (nodes - first + LANES - 1) // LANES
+            lay_out(rest, STRIP, ahead(d, -first), first, STRIP, rows, nodes, zero)
+            d, step = rest, STRIP
+        r = 0
+        while r < rows:
+            block = ROWS if r + ROWS <= rows else 1
+            here = ahead(d, r * step)
+            for row in range(block):
+                sum_ = get(sums, (r + row) * LANES)
+                for i in range(count):
+                    sum_ = sum_ + get(here, row * step + i * LANES)
+                put(sums, (r + row) * LANES, sum_)
+            k = 0
+            while k < depth:
+                into = ahead(products, (r * depth + k) * LANES)
+                if block == ROWS and k + ROWS <= depth:
+                    outer_block(into, depth * LANES, here, step, ahead(columns, k * STRIP), count)
+                    k += ROWS
+                    continue
+                for row in range(block):
+                    outer_one(
+                        ahead(into, row * depth * LANES),
+                        depth * LANES,
+                        ahead(here, row * step),
+                        step,
+                        ahead(columns, k * STRIP),
+                        count,
+                    )
+                k += 1
+            r += block
+        if n + 1 == shape.last or (n + 1) % strips == 0:
+            for row in range(rows):
+                at = (b * rows + row) * (depth + 1)
+                for k in range(depth):
+                    place = (row * depth + k) * LANES
+                    accumulate(g, at + k, total(get(products, place)))
+                    put(products, place, zero)
+                accumulate(g, at + depth, total(get(sums, row * LANES)))
+                put(sums, row * LANES, zero)
