@@ -60,6 +60,16 @@ def test_limits_have_a_line_per_change() -> None:
     assert table[["Dice", "average F1"]].to_numpy().min() >= 0
 
 
+def test_a_large_picture_is_cut_to_its_middle() -> None:
+    labels = np.arange(7 * 10, dtype=np.int32).reshape(7, 10)
+    image = np.repeat(labels[:, :, None], 3, axis=2).astype(np.uint8)
+    part, of = own.middle(image, labels, side=4)
+    assert of.tolist() == labels[1:5, 3:7].tolist()
+    assert (part[:, :, 0] == of).all()
+    assert own.middle(image, labels, side=8)[1].shape == (7, 8)
+    assert (own.middle(image, labels)[0] == image).all()
+
+
 def test_sliders_change_the_nuclei() -> None:
     pytest.importorskip("ipywidgets")
     rng = np.random.default_rng(0)
