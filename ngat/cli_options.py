@@ -18,7 +18,10 @@ Root = Annotated[Path, typer.Option(help="Folder that holds dsb2018/ and the tab
 DataSeed = Annotated[int, typer.Option(help="Seed of the drawn data sets.")]
 Limit = Annotated[int | None, typer.Option(help="Only so many pictures of each split.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Tta = Annotated[bool, typer.Option("--tta", help="Average over flips: four times the work.")]
+Tta = Annotated[
+    bool,
+    typer.Option("--tta", help="Average over flips and two magnifications: six times the work."),
+]
 Set = Annotated[list[str] | None, typer.Option("--set", help="A parameter, name=value.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")]
 

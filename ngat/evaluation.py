@@ -75,7 +75,7 @@ def evaluate(
         preset: of the untrained network.
         name: the files' common beginning; ``<data>-<split>-<method>`` by default.
         label: the method's name in tables; the preset's or the method's name by default.
-        tta: average over flips.
+        tta: average over views (:func:`ngat.inference.predict`), with their own thresholds.
         device, seed, command, progress: as in :func:`ngat.training.train`; ``seed`` draws the
             untrained network.
 
@@ -151,7 +151,7 @@ def evaluate(
 
 def network(weights: Weights, tta: bool) -> tuple[Predictor, dict[str, Any]]:
     """A predictor by components and by split, and its settings for the provenance."""
-    thresholds = thresholds_from(weights.provenance)
+    thresholds = thresholds_from(weights.provenance, tta)
 
     def find(sample: Sample) -> dict[str, Labels]:
         prediction = predict(weights.model, sample.image, tta=tta)

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ngat.contrast import stretch
 from ngat.errors import InputError
@@ -30,6 +31,11 @@ Floats = npt.NDArray[np.float32]
 WHOLE = 3_000_000
 TILE = 1536
 OVERLAP = 256
+
+# What test-time augmentation averages over, chosen on validation pictures.
+FLIPS: tuple[tuple[int, ...], ...] = ((), (3,), (2,), (2, 3))
+REDUCED = 0.7
+VIEW_WEIGHTS = (2 / 3, 1 / 3)  # of the full and of the reduced magnification
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,8 @@ def predict(
         model: its mode (training or evaluation) is left as found.
         image: ``[H, W, 3]`` or ``[H, W]``; uint8 or uint16 over their full range, or float in
             [0, 1].
-        tta: average over the picture and its three flips (four times the work).
+        tta: average over views: the picture and its three flips, and the same at ``REDUCED``
+            times the magnification (six times the work).
         whole: pictures of at most so many pixels go through at once.
         tile: side of the square tiles for larger ones, in pixels.
         overlap: pixels that neighbouring tiles share at least.
@@ -118,13 +125,18 @@ def thresholds_to_dict(thresholds: Mapping[Method, Thresholds]) -> dict[str, dic
     return {method: asdict(t) for method, t in thresholds.items()}
 
 
-def thresholds_from(provenance: Mapping[str, Any]) -> dict[Method, Thresholds]:
+def thresholds_from(provenance: Mapping[str, Any], tta: bool = False) -> dict[Method, Thresholds]:
     """Thresholds by method from a weights file's provenance; the defaults where it has none.
+
+    Args:
+        tta: those chosen for averages over views, where there are some.
 
     Raises:
         InputError: the entry is there but makes no sense.
     """
     stored = provenance.get("thresholds", {})
+    if tta:
+        stored = provenance.get("thresholds_tta", stored)
     try:
         return {method: Thresholds(**stored.get(method, {})) for method in METHODS}
     except (AttributeError, TypeError) as error:
@@ -185,13 +197,22 @@ def autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
 
 def _probabilities(model: Network, picture: Tensor, tta: bool) -> Tensor:
     """``[1, 3, H, W]`` → ``[1, K, H, W]``."""
+    if not tta:
+        return _one_view(model, picture)
     height, width = picture.shape[-2:]
-    flips: tuple[tuple[int, ...], ...] = ((), (3,), (2,), (2, 3)) if tta else ((),)
+    sizes = [(height, width), (max(1, round(REDUCED * height)), max(1, round(REDUCED * width)))]
     total = torch.zeros(())
-    for dims in flips:
-        result = model.reconstruct(model(picture.flip(dims))).float()[..., :height, :width]
-        total = total.to(result) + result.flip(dims)
-    return total / len(flips)
+    for size, weight in zip(sizes, VIEW_WEIGHTS, strict=True):
+        seen = F.interpolate(picture, size, mode="bilinear", antialias=True)
+        views = [_one_view(model, seen.flip(dims)).flip(dims) for dims in FLIPS]
+        mean = torch.stack(views).mean(0)
+        total = total + weight * F.interpolate(mean, (height, width), mode="bilinear")
+    return total
+
+
+def _one_view(model: Network, picture: Tensor) -> Tensor:
+    height, width = picture.shape[-2:]
+    return model.reconstruct(model(picture)).float()[..., :height, :width]
 
 
 def _tiled(model: Network, picture: Tensor, tta: bool, tile: int, overlap: int) -> Tensor:

@@ -41,7 +41,7 @@ def predict_files(
     Raises:
         InputError: a file is no picture, or ``out`` cannot be written.
     """
-    thresholds = thresholds_from(weights.provenance)[method]
+    thresholds = thresholds_from(weights.provenance, tta)[method]
     for path in track(images, "Predict", progress=progress):
         picture = read_picture(path)
         labels = instances(predict(weights.model, picture, tta=tta), method, thresholds)

@@ -254,10 +254,11 @@ class _Run:
             return
         best = self.folder.best
         model, preset, history = load_weights(best, self.team.device)
-        if "thresholds" not in history:
-            chosen = choose_thresholds(model, self.samples_val, progress=self.progress)
-            history = {**history, "thresholds": thresholds_to_dict(chosen)}
-            save_weights(best, model, preset, history)
+        for name, tta in (("thresholds", False), ("thresholds_tta", True)):
+            if name not in history:
+                chosen = choose_thresholds(model, self.samples_val, tta=tta, progress=self.progress)
+                history = {**history, name: thresholds_to_dict(chosen)}
+                save_weights(best, model, preset, history)
 
     def _step(self, batch: Batch) -> None:
         at, config = self.at, self.config

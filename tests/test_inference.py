@@ -83,6 +83,35 @@ def test_flips_make_a_mirrored_picture_s_prediction_the_mirrored_one(model: NGAT
         assert np.abs(np.flip(one, axis) - predict(model, image).probability).max() > 1e-3
 
 
+def test_views_are_weighed_as_stated() -> None:
+    """Against the sum of single views, each of a picture that was turned or reduced before."""
+
+    class Red(NGAT):
+        """Says how red a pixel is, and twice as much at a reduced magnification."""
+
+        def forward(self, image, targets=None):
+            sizes.append(tuple(image.shape[-2:]))
+            return image
+
+        def reconstruct(self, output):
+            return output[:, :1].repeat(1, 2, 1, 1) / (2 if output.shape[-1] == 30 else 1)
+
+    sizes: list[tuple[int, ...]] = []
+    flat = np.full((20, 30, 3), 102, np.uint8)
+    found = predict(Red(tiny().model), flat, tta=True).probability
+    assert sizes == [(20, 30)] * 4 + [(14, 21)] * 4
+    np.testing.assert_allclose(found, 0.4 * (2 / 3 / 2 + 1 / 3), atol=1e-6)
+
+
+def test_averages_over_views_have_thresholds_of_their_own() -> None:
+    single, views = Thresholds(core=0.7), Thresholds(core=0.6)
+    stored = {"thresholds": thresholds_to_dict({"split": single})}
+    assert thresholds_from(stored, tta=True)["split"] == single
+    stored["thresholds_tta"] = thresholds_to_dict({"split": views})
+    assert thresholds_from(stored, tta=True)["split"] == views
+    assert thresholds_from(stored)["split"] == single
+
+
 def test_tiles_agree_with_the_whole_where_nodes_hear_no_further(model: NGAT) -> None:
     """Tiles start on the grid of the coarsest level here, and overlap by the reach and more."""
     image = picture(96, 64)

@@ -111,7 +111,9 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
     again = run(tmp_path, resume=True, on_step=seen.append)
     assert seen == []
     assert again.average_f1 == first.average_f1
-    assert load_weights(first.best).provenance["thresholds"].keys() == {"components", "split"}
+    history = load_weights(first.best).provenance
+    for chosen in (history["thresholds"], history["thresholds_tta"]):
+        assert chosen.keys() == {"components", "split"}
 
 
 def test_the_logs_have_their_provenance_beside_them(tmp_path: Path) -> None:
