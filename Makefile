@@ -112,8 +112,9 @@ stored: env
 # Every row and curve of the real data, which `ngat data prepare` has made ready: hours. Each network
 # trains for MINUTES, at most. Stopped, it goes on where it was; remove runs/real to start anew.
 REAL := data/results
-MINUTES ?= 60
+MINUTES ?= 72
 RIVALS ?= unet fpn
+FATES := dsb2018-test-companion-views-split,dsb2018-test-unet-views-split
 CURVE := --set steps=300 --set coarse=0 --set validate_every=50 --set validate_images=12
 real: env
 	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[baselines,classical]'
@@ -122,7 +123,11 @@ real: env
 	    --out runs/real/$$preset --resume; \
 	  $(BIN)/ngat evaluate --data dsb2018 --out $(REAL) \
 	    --weights runs/real/$$preset/best.safetensors; \
+	  $(BIN)/ngat evaluate --data dsb2018 --out $(REAL) --tta \
+	    --weights runs/real/$$preset/best.safetensors \
+	    --name dsb2018-test-$$preset-views --label "$$preset + views"; \
 	done
+	$(BIN)/ngat fates --data dsb2018 --out $(REAL)/fates.csv --runs $(FATES)
 	cp runs/real/companion/best.safetensors data/weights/companion.safetensors
 	cp runs/real/paper/best.safetensors data/weights/paper.safetensors
 	$(BIN)/ngat evaluate --data dsb2018 --out $(REAL) --masks corrected \

@@ -1,14 +1,15 @@
-"""``ngat ablate`` and ``ngat leave-out``."""
+"""``ngat ablate``, ``ngat leave-out`` and ``ngat fates``."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ngat.cli_options import Data, Device, Limit, Quiet, Root, command_line, interruptible
+from ngat.cli_options import Data, DataSeed, Device, Limit, Quiet, Root, command_line, interruptible
 
 if TYPE_CHECKING:
     from ngat.data.sample import Sample
@@ -76,6 +77,38 @@ def leave_out(
         trials = study.plan(names, seeds)
         added = study.leave_out(out, trials, steps, train, val, test, device=device, progress=show)
         _tell(out, added, study.RUN, test, data, "test", steps)
+
+
+def fates(
+    out: Annotated[Path, typer.Option(help="The CSV file.")],
+    runs: Annotated[str, typer.Option(help="Result files' common beginnings, by commas.")],
+    results: Annotated[Path, typer.Option(help="Folder of the result files.")] = Path(
+        "data/results"
+    ),
+    data: Data = "synthetic",
+    split: Annotated[str, typer.Option(help="train, val, test; of dsb2018 also stage2.")] = "test",
+    root: Root = Path("data"),
+    data_seed: DataSeed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Count nuclei found, merged, split and missed by type, size and whether they touch."""
+    with interruptible("Stopped; nothing was written."):
+        from ngat import fates as study
+        from ngat.data import fingerprint, load
+        from ngat.files import replacing, write_json
+        from ngat.provenance import provenance
+
+        began = time.monotonic()
+        nuclei = study.committed(results, [name.strip() for name in runs.split(",")])
+        samples = load(data, split, root=root, seed=data_seed, progress=not quiet)
+        table = study.count(nuclei, samples, progress=not quiet)
+        with replacing(out) as beside:
+            table.to_csv(beside, index=False, lineterminator="\n")
+        minutes = (time.monotonic() - began) / 60
+        told = provenance(command_line(), None, fingerprint(samples), minutes, data=data)
+        write_json(out.with_suffix(".json"), told | {"split": split})
+    typer.echo(study.by(table, "type").to_string(index=False))
+    typer.echo(str(out))
 
 
 def _tell(

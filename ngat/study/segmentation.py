@@ -15,6 +15,7 @@ import torch
 from ngat import at_hand, metrics
 from ngat.data.sample import TYPES, Sample
 from ngat.evaluation import Method, evaluate
+from ngat.fates import FATES, fates
 from ngat.inference import as_tensor, evaluating
 from ngat.model import NGAT
 from ngat.results import read_instances, read_run
@@ -35,12 +36,14 @@ class Found(NamedTuple):
         family: see :func:`ngat.at_hand.family`.
         counts: lines of its result file.
         labels: nuclei by image id.
+        tta: whether they come from averages over views (:func:`ngat.inference.predict`).
     """
 
     method: str
     family: str
     counts: pd.DataFrame
     labels: dict[str, Labels]
+    tta: bool = False
 
 
 def everything(
@@ -59,15 +62,13 @@ def everything(
     if not in_run and session.weights is None and committed:
         return committed
     where = session.results
+    preset = load_weights(weights).preset.name
     evaluate_all(
-        samples,
-        where,
-        data=session.data,
-        weights=weights,
-        preset=load_weights(weights).preset.name,
-        seed=session.seed,
+        samples, where, data=session.data, weights=weights, preset=preset, seed=session.seed
     )
-    return _ranked([*(committed | read_found(where, session.data, samples)).values()])
+    # What is committed of the same preset may come from other weights.
+    others = {name: found for name, found in committed.items() if sort_of(name) != preset}
+    return _ranked([*(others | read_found(where, session.data, samples)).values()])
 
 
 def side_by_side(found: Mapping[str, Found]) -> list[str]:
@@ -119,7 +120,8 @@ def read_found(folder: Path, data: str, samples: Sequence[Sample]) -> dict[str, 
             continue
         labels = read_instances(stem.with_name(stem.name + ".rle.csv.gz"))
         method = str(run.counts["method"].iloc[0])
-        found.append(Found(method, at_hand.family(run), run.counts, labels))
+        tta = bool(run.provenance.get("tta"))
+        found.append(Found(method, at_hand.family(run), run.counts, labels, tta))
     return _ranked(found)
 
 
@@ -175,15 +177,7 @@ def one_per_type(table: pd.DataFrame) -> list[str]:
 
 
 class Errors(NamedTuple):
-    """What became of annotated nuclei, and what else was claimed.
-
-    Attributes:
-        found: matched at IoU > 0.5.
-        merged: not found; a predicted object covers more than half of it and of another one.
-        split: not found; at least two predicted objects lie mostly inside it.
-        missed: not found, and none of that.
-        extra: predicted objects that lie mostly on background.
-    """
+    """What became of annotated nuclei (:mod:`ngat.fates`), and what else was claimed."""
 
     found: int
     merged: int
@@ -193,29 +187,10 @@ class Errors(NamedTuple):
 
 
 def errors(pred: Labels, true: Labels) -> Errors:
-    """Sort the annotated nuclei of a picture by what a prediction made of them."""
-    meet = metrics.overlaps(pred, true)
-    area_true = _areas(true)
-    area_pred = _areas(pred)
-    matched = np.zeros(meet.n_true, dtype=bool)
-    matched[meet.true[2 * meet.intersection > meet.union]] = True
-    swallowed = 2 * meet.intersection > area_true[meet.true]
-    # Objects that cover more than half of several nuclei.
-    eaten = np.bincount(meet.pred[swallowed], minlength=meet.n_pred)
-    merged = np.zeros(meet.n_true, dtype=bool)
-    merged[meet.true[swallowed & (eaten[meet.pred] > 1)]] = True
-    inside = 2 * meet.intersection > area_pred[meet.pred]
-    pieces = np.bincount(meet.true[inside], minlength=meet.n_true)
-    merged &= ~matched
-    parted = ~matched & ~merged & (pieces > 1)
-    on_nuclei = np.bincount(meet.pred, meet.intersection, minlength=meet.n_pred)
-    return Errors(
-        found=int(matched.sum()),
-        merged=int(merged.sum()),
-        split=int(parted.sum()),
-        missed=int((~matched & ~merged & ~parted).sum()),
-        extra=int((2 * on_nuclei < area_pred).sum()),
-    )
+    """Count the annotated nuclei of a picture by what a prediction made of them."""
+    found = fates(pred, true)
+    counts = np.bincount(found.of_each, minlength=len(FATES)).tolist()
+    return Errors(**dict(zip(FATES, counts, strict=True)), extra=found.extra)
 
 
 def error_table(found: Mapping[str, Found], samples: Sequence[Sample]) -> pd.DataFrame:
@@ -247,9 +222,3 @@ def level_probabilities(model: NGAT, image: npt.NDArray[np.uint8]) -> list[npt.N
     with evaluating(model):
         output = model(picture)
         return [torch.sigmoid(z[0, 0].float()).cpu().numpy() for z in output.logits]
-
-
-def _areas(labels: Labels) -> npt.NDArray[np.int64]:
-    """Areas of the objects in the order of their labels."""
-    areas = np.unique(np.asarray(labels), return_counts=True)
-    return areas[1][areas[0] > 0]
