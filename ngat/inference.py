@@ -45,11 +45,14 @@ class Thresholds:
     Attributes:
         probability: a pixel is foreground above it.
         core: a pixel seeds a nucleus above it (``split`` only).
+        prominence: if not 0, only on a summit of the core map that rises so much above the pass
+            to any higher one (``split`` only).
         min_area: smallest nucleus in pixels.
     """
 
     probability: float = 0.5
     core: float = 0.5
+    prominence: float = 0.0
     min_area: int = MIN_AREA
 
 
@@ -116,7 +119,14 @@ def instances(
     if method == "components":
         return components(prediction.probability, t.probability, t.min_area)
     if method == "split":
-        return split(prediction.probability, prediction.core, t.probability, t.core, t.min_area)
+        return split(
+            prediction.probability,
+            prediction.core,
+            t.probability,
+            t.core,
+            t.min_area,
+            prominence=t.prominence,
+        )
     raise InputError(f"Unknown instance method {method!r}; known: {', '.join(METHODS)}.")
 
 

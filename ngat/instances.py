@@ -3,8 +3,9 @@
 The paper gives a threshold and counts objects, without saying how a mask becomes objects.
 *Components* is the least one can do. *Split* uses the network's second channel, the eroded
 interior ("core") of each nucleus: cores of touching nuclei do not touch, so each core seeds one
-nucleus and a watershed inside the mask gives every pixel to a seed. Neighbours share an edge here
-(4-connectivity): nuclei that meet at a corner only are two.
+nucleus and a watershed inside the mask gives every pixel to a seed. Where a network is not sure, no
+threshold parts all cores; then the summits of its core map are better seeds (``prominence``).
+Neighbours share an edge here (4-connectivity): nuclei that meet at a corner only are two.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
+from skimage.morphology import local_maxima, reconstruction
 from skimage.segmentation import watershed
 
 from ngat.errors import InputError
@@ -26,6 +28,8 @@ MIN_AREA = 16
 # Smaller specks of core are not seeds. Real masks and real cores give back an average F1 of .977
 # with it and .972 without: an indented nucleus has a core in several pieces.
 MIN_SEED = 4
+# The core map is smoothed before summits are sought, σ in pixels: a ripple is no summit.
+SMOOTHING = 1.0
 # Depth at which the core begins, as a share of the nucleus' largest depth.
 CORE_DEPTH = 0.4
 
@@ -61,6 +65,7 @@ def split(
     min_seed: int = MIN_SEED,
     max_hole: int = 0,
     landscape: Literal["distance", "probability"] = "distance",
+    prominence: float = 0.0,
 ) -> Labels:
     """Components, divided where several cores lie in one component.
 
@@ -77,6 +82,8 @@ def split(
         max_hole: as in :func:`components`.
         min_seed: smaller seeds (pixels) are ignored.
         landscape: what the watershed floods: the depth below the mask's edge, or the probability.
+        prominence: if not 0, seeds are the :func:`summits` of the core map above the threshold,
+            whatever their size.
 
     Returns:
         ``int32 [H, W]``, 1 ... n.
@@ -94,8 +101,11 @@ def split(
         height = -probability.astype(np.float64)
     else:
         raise InputError(f"unknown landscape {landscape!r}; choose distance or probability.")
-    seeds, _ = ndimage.label((core > core_threshold) & mask)
-    seeds = _drop_small(seeds, min_seed)
+    seeding = (core > core_threshold) & mask
+    if prominence:
+        seeds, _ = ndimage.label(seeding & summits(core, prominence))
+    else:
+        seeds = _drop_small(ndimage.label(seeding)[0], min_seed)
     labels = _flood(height, seeds, whole)
     # Withdrawing a seed may shift the ties between others, so look again; each round withdraws one
     # at least, and a component without seeds is one nucleus and large enough.
@@ -103,6 +113,22 @@ def split(
         seeds = np.where(small[labels], 0, seeds)
         labels = _flood(height, seeds, whole)
     return _drop_small(labels, 1)
+
+
+def summits(core: Floats, prominence: float) -> npt.NDArray[np.bool_]:
+    """Summits of a map that rise by more than ``prominence`` above the pass to any higher one.
+
+    The map is smoothed first. These are the regional maxima that remain when all of it is lowered
+    by ``prominence`` and grown again under itself (morphological reconstruction by dilation).
+
+    Returns:
+        ``bool [H, W]``; each summit is a 4-connected patch around its highest pixel.
+    """
+    smooth = ndimage.gaussian_filter(np.asarray(core, dtype=np.float64), SMOOTHING)
+    cross = ndimage.generate_binary_structure(2, 1)
+    grown = reconstruction(smooth - prominence, smooth, method="dilation", footprint=cross)
+    found: npt.NDArray[np.bool_] = local_maxima(grown, connectivity=1).astype(bool)
+    return found
 
 
 def core_of(labels: npt.NDArray[np.integer], depth: float = CORE_DEPTH) -> npt.NDArray[np.bool_]:

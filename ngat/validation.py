@@ -23,6 +23,7 @@ from ngat.progress import track
 # Where thresholds are searched first, and then around what was best.
 COARSE: dict[str, list[Any]] = {
     "probability": [0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8],
+    "prominence": [0.0, 0.05, 0.1, 0.15, 0.2],
     "core": [0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8],
     "min_area": [16, 8, 32, 64],
 }
@@ -32,6 +33,8 @@ def around(name: str, value: Any) -> list[Any]:
     """A value and its neighbours, half a step of the coarse search away."""
     if name == "min_area":
         return [value, value * 3 // 4, value * 3 // 2]
+    if name == "prominence":
+        return [value, max(0.0, round(value - 0.02, 2)), round(value + 0.02, 2)]
     return [value, round(value - 0.05, 2), round(value + 0.05, 2)]
 
 
@@ -108,8 +111,8 @@ def choose_thresholds(
 ) -> dict[Method, Thresholds]:
     """The thresholds with the best average F1 on validation pictures, for each instance method.
 
-    One parameter is searched at a time (probability, core, area), coarsely and then finely; on a
-    tie the value nearest to the default, or to the coarse one, stays.
+    One parameter is searched at a time (in the order of :data:`COARSE`), coarsely and then finely;
+    on a tie the value nearest to the default, or to the coarse one, stays.
     """
     predictions = [
         predict(model, sample.image, tta=tta)
@@ -128,8 +131,8 @@ def choose_thresholds(
         best = {method: Thresholds() for method in METHODS}
         searches = [(m, name, fine) for m in METHODS for fine in (False, True) for name in COARSE]
         for method, name, fine in track(searches, "Choose thresholds", progress=progress):
-            if method == "components" and name == "core":
-                continue  # components have no core
+            if method == "components" and name in ("core", "prominence"):
+                continue  # components have no seeds
             now = best[method]
             values = around(name, getattr(now, name)) if fine else COARSE[name]
             candidates = [replace(now, **{name: value}) for value in values]

@@ -180,6 +180,8 @@ def test_components_keep_and_split_parts_touching_nuclei() -> None:
     assert instances(two_touching(), "components").max() == 1
     assert instances(two_touching(), "split").max() == 2
     assert instances(two_touching(), "split", Thresholds(core=0.95)).max() == 1
+    assert instances(two_touching(), "split", Thresholds(prominence=0.1)).max() == 2
+    assert instances(two_touching(), "split", Thresholds(prominence=0.95)).max() == 1
     assert instances(two_touching(), "components", Thresholds(probability=0.85)).max() == 0
     assert instances(two_touching(), "components", Thresholds(min_area=129)).max() == 0
     with pytest.raises(InputError, match="Unknown instance method"):

@@ -10,7 +10,7 @@ from scipy import ndimage
 from ngat import metrics
 from ngat.baselines import otsu, otsu_watershed
 from ngat.errors import InputError
-from ngat.instances import components, core_of, split
+from ngat.instances import SMOOTHING, components, core_of, split, summits
 
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=16)
 
@@ -84,6 +84,61 @@ def test_touching_disks_are_split_and_components_merge_them():
     labels = split(mask, core_of(true).astype(float))
     assert labels.max() == 2
     assert metrics.iou_matrix(labels, true).max(axis=1).min() > 0.95
+
+
+def summits_by_flood(heights: np.ndarray, prominence: float) -> np.ndarray:
+    """Pixels are uncovered from the top; where two hills meet, the lower one's rise is known."""
+    top: dict[int, int] = {}  # hill of every pixel seen, by union-find
+    height = {i: float(h) for i, h in enumerate(heights.ravel())}
+    rows, columns = heights.shape
+    rise = {}
+
+    def root(i: int) -> int:
+        while top[i] != i:
+            i = top[i]
+        return i
+
+    for i in sorted(height, key=lambda i: -height[i]):
+        top[i] = i
+        y, x = divmod(i, columns)
+        for v, u in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
+            if 0 <= v < rows and 0 <= u < columns and v * columns + u in top:
+                a, b = root(i), root(v * columns + u)
+                if a == b:
+                    continue
+                low, high = sorted((a, b), key=lambda k: height[k])
+                rise[low] = height[low] - height[i]
+                top[low] = high
+    rise[root(0)] = np.inf
+    peaks = np.zeros(heights.size, dtype=bool)
+    peaks[[i for i, r in rise.items() if r > prominence]] = True
+    return peaks.reshape(heights.shape)
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("prominence", [0.01, 0.05, 0.2])
+def test_summits_rise_above_every_pass(seed: int, prominence: float) -> None:
+    """Against hills that are counted as they come out of a falling flood."""
+    core = np.random.default_rng(seed).random((23, 31))
+    expected = summits_by_flood(ndimage.gaussian_filter(core, SMOOTHING), prominence)
+    patches, n = ndimage.label(summits(core, prominence))
+    assert n == expected.sum()
+    assert sorted(patches[expected]) == list(range(1, n + 1))
+
+
+def test_summits_part_cores_that_no_threshold_parts() -> None:
+    """A bright and a dim nucleus: the pass between the bright pair is above the dim one's top."""
+    x = np.arange(60)
+    hills = np.zeros((20, 60))
+    for centre, top in ((10, 0.9), (20, 0.9), (40, 0.5), (50, 0.5)):
+        hills = np.maximum(hills, top * np.exp(-(((x - centre) / 8.5) ** 2))[None])
+    mask = np.ones_like(hills)
+    assert all(split(mask, hills, core_threshold=t).max() < 4 for t in (0.3, 0.4, 0.6, 0.8))
+    assert split(mask, hills, core_threshold=0.3, prominence=0.1).max() == 4
+    assert split(mask, hills, core_threshold=0.3, prominence=0.6).max() == 1
+    assert split(mask, hills, core_threshold=0.95, prominence=0.1).max() == 1
+    flat = np.full_like(hills, 0.7)
+    assert split(mask, flat, prominence=0.1).max() == 1
 
 
 @pytest.mark.parametrize("landscape", ["distance", "probability"])

@@ -100,6 +100,9 @@ def workbench(
         "core": ipywidgets.FloatSlider(
             thresholds.core, min=0.05, max=0.95, step=0.05, description="core"
         ),
+        "prominence": ipywidgets.FloatSlider(
+            thresholds.prominence, min=0.0, max=0.5, step=0.01, description="summit"
+        ),
         "min_area": ipywidgets.IntSlider(
             thresholds.min_area, min=1, max=200, description="least px"
         ),
@@ -120,4 +123,5 @@ def workbench(
 
     for slider in sliders.values():
         slider.observe(redraw, names="value")
-    return ipywidgets.VBox([ipywidgets.HBox(list(sliders.values())), shown])
+    rows = ipywidgets.HBox(list(sliders.values()), layout={"flex_flow": "row wrap"})
+    return ipywidgets.VBox([rows, shown])
