@@ -26,6 +26,7 @@ app = typer.Typer(
 app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_benchmark.app, name="benchmark")
 app.command()(cli_network.train)
+app.command()(cli_network.choose)
 app.command()(cli_network.evaluate)
 app.command()(cli_network.predict)
 app.command()(cli_study.ablate)

@@ -1,4 +1,4 @@
-"""``ngat train``, ``ngat evaluate`` and ``ngat predict``."""
+"""``ngat train``, ``ngat choose``, ``ngat evaluate`` and ``ngat predict``."""
 
 from __future__ import annotations
 
@@ -78,6 +78,32 @@ def train(
         f"{trained.best}: average F1 {trained.average_f1:.3f} on validation, "
         f"{trained.steps} steps, {trained.minutes:.1f} minutes"
     )
+
+
+def choose(
+    weights: Annotated[Path, typer.Option(help="A file that ngat train wrote; it is replaced.")],
+    data: Data = "synthetic",
+    device: Device = "auto",
+    root: Root = Path("data"),
+    data_seed: DataSeed = 0,
+    limit: Limit = None,
+    quiet: Quiet = False,
+) -> None:
+    """Choose a network's thresholds anew, on validation pictures, and store them with it."""
+    with interruptible("Stopped; the file is as it was."):
+        from ngat.data import load
+        from ngat.distributed import find_device
+        from ngat.validation import store_thresholds
+        from ngat.weights import load_weights
+
+        samples = load(data, "val", root=root, seed=data_seed, limit=limit, progress=not quiet)
+        if not samples:
+            raise InputError(f"{data}: there is no validation picture to choose on.")
+        where = find_device(device)
+        store_thresholds(weights, samples, where, again=True, progress=not quiet)
+        history = load_weights(weights).provenance
+    for name in ("thresholds", "thresholds_tta"):
+        typer.echo(f"{weights}: {name} {history[name]}")
 
 
 def evaluate(

@@ -30,7 +30,7 @@ from ngat.config import LossConfig, Preset
 from ngat.data.sample import Sample, fingerprint, leave_out
 from ngat.distributed import Team, team
 from ngat.errors import InputError
-from ngat.inference import autocast, thresholds_to_dict
+from ngat.inference import autocast
 from ngat.interrupt import stop_requests
 from ngat.loss import loss_of
 from ngat.networks import Network, build
@@ -39,8 +39,7 @@ from ngat.provenance import provenance
 from ngat.run_folder import RunFolder
 from ngat.sampling import Batch, Patches
 from ngat.schedule import learning_rate, parameter_groups, position, seeded
-from ngat.validation import Scores, choose_thresholds, score_one, summary
-from ngat.weights import load_weights, save_weights
+from ngat.validation import Scores, score_one, store_thresholds, summary
 
 LOG_EVERY = 10  # steps per line of the log
 CHECKPOINT_SECONDS = 45.0
@@ -252,13 +251,9 @@ class _Run:
         """Choose the best network's thresholds on validation and store them with it."""
         if not self.team.leads:
             return
-        best = self.folder.best
-        model, preset, history = load_weights(best, self.team.device)
-        for name, tta in (("thresholds", False), ("thresholds_tta", True)):
-            if name not in history:
-                chosen = choose_thresholds(model, self.samples_val, tta=tta, progress=self.progress)
-                history = {**history, name: thresholds_to_dict(chosen)}
-                save_weights(best, model, preset, history)
+        store_thresholds(
+            self.folder.best, self.samples_val, self.team.device, progress=self.progress
+        )
 
     def _step(self, batch: Batch) -> None:
         at, config = self.at, self.config

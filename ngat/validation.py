@@ -10,15 +10,26 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache, partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from ngat.data.sample import Sample
-from ngat.inference import METHODS, Method, Prediction, Thresholds, instances, predict
+from ngat.inference import (
+    METHODS,
+    Method,
+    Prediction,
+    Thresholds,
+    instances,
+    predict,
+    thresholds_to_dict,
+)
 from ngat.metrics import image_score, match, pixel_dice, pixel_iou
 from ngat.networks import Network
 from ngat.progress import track
+from ngat.weights import load_weights, save_weights
 
 # Where thresholds are searched first, and then around what was best.
 COARSE: dict[str, list[Any]] = {
@@ -138,3 +149,31 @@ def choose_thresholds(
             candidates = [replace(now, **{name: value}) for value in values]
             best[method] = max(candidates, key=partial(average_f1, method))
     return best
+
+
+def store_thresholds(
+    path: Path,
+    samples: Sequence[Sample],
+    device: torch.device | str = "cpu",
+    *,
+    again: bool = False,
+    progress: bool = True,
+) -> None:
+    """Choose a weights file's thresholds, for single views and for averages, and store them there.
+
+    Args:
+        path: the file, which is replaced.
+        samples: validation pictures.
+        again: choose anew what the file already has.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    model, preset, history = load_weights(path, device)
+    found = {}
+    for name, tta in (("thresholds", False), ("thresholds_tta", True)):
+        if again or name not in history:
+            chosen = choose_thresholds(model, samples, tta=tta, progress=progress)
+            found[name] = thresholds_to_dict(chosen)
+    if found:
+        save_weights(path, model, preset, {**history, **found})

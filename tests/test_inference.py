@@ -1,6 +1,7 @@
 """Inference: any size, tiles, flips, and what a picture may look like."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +21,8 @@ from ngat.inference import (
 )
 from ngat.metrics import image_score, match
 from ngat.model import NGAT
-from ngat.validation import choose_thresholds, validate
+from ngat.validation import choose_thresholds, store_thresholds, validate
+from ngat.weights import load_weights, save_weights
 
 
 @pytest.fixture(scope="module")
@@ -213,3 +215,20 @@ def test_thresholds_are_chosen_for_what_the_network_says() -> None:
     assert 0.1 < chosen["components"].probability < 0.3
     labels = instances(predict(model, sample.image), "components", chosen["components"])
     assert image_score(match(labels, sample.labels)).average_f1 > 0.5
+
+
+def test_thresholds_are_stored_with_the_weights(tmp_path: Path) -> None:
+    sample, path = rings(limit=1)[0], tmp_path / "w.safetensors"
+    old = {"split": {"probability": 0.5, "core": 0.9, "prominence": 0.0, "min_area": 16}}
+    model = NGAT(tiny().model)
+    save_weights(path, model, tiny(), {"seed": 3, "thresholds": old})
+    store_thresholds(path, [sample], progress=False)
+    back = load_weights(path)
+    assert back.provenance["thresholds"] == old
+    assert back.provenance["seed"] == 3
+    assert back.provenance["thresholds_tta"] == thresholds_to_dict(
+        choose_thresholds(back.model, [sample], tta=True, progress=False)
+    )
+    store_thresholds(path, [sample], again=True, progress=False)
+    chosen = thresholds_to_dict(choose_thresholds(back.model, [sample], progress=False))
+    assert load_weights(path).provenance["thresholds"] == chosen

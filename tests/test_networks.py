@@ -32,14 +32,14 @@ def test_a_type_is_left_out_of_training_and_validation(
 
     out = rings()[1].type
     seen: dict[str, list[str]] = {"patches": [], "validated": [], "chosen": []}
-    patches, score, choose = training.Patches, training.score_one, training.choose_thresholds
+    patches, score, choose = training.Patches, training.score_one, training.store_thresholds
     noted = {
         "Patches": lambda s, *a, **k: (
             seen["patches"].extend(x.type for x in s) or patches(s, *a, **k)
         ),
         "score_one": lambda m, s: seen["validated"].append(s.type) or score(m, s),
-        "choose_thresholds": lambda m, s, **k: (
-            seen["chosen"].extend(x.type for x in s) or choose(m, s, **k)
+        "store_thresholds": lambda p, s, *a, **k: (
+            seen["chosen"].extend(x.type for x in s) or choose(p, s, *a, **k)
         ),
     }
     for name, stand_in in noted.items():
