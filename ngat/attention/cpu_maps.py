@@ -21,7 +21,7 @@ from ngat.attention.cpu_products import (
 )
 from ngat.attention.cpu_work import GRAIN, workers
 
-NOWHERE = Operand(0, 0)
+NOWHERE = Operand(0, 0, 0)
 
 
 def linear(
@@ -97,12 +97,12 @@ def products(d: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
 def planes(tensor: Tensor) -> Operand:
     """Planes ``[B, C, h, w]`` as they lie: each picture's must be contiguous."""
     assert tensor[0].is_contiguous(), "planes of a picture must lie one after the other"
-    return Operand(tensor.data_ptr(), tensor.stride(0))
+    return Operand(tensor.data_ptr(), tensor.stride(0), tensor.shape[2] * tensor.shape[3])
 
 
 def small(tensor: Tensor, dimensions: int) -> Operand:
     """A matrix or vector, or one for every picture."""
-    return Operand(tensor.data_ptr(), tensor.stride(0) if tensor.ndim > dimensions else 0)
+    return Operand(tensor.data_ptr(), tensor.stride(0) if tensor.ndim > dimensions else 0, 0)
 
 
 def kind(dtype: torch.dtype) -> tuple[Any, int]:

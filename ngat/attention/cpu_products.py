@@ -62,11 +62,12 @@ class Shape(NamedTuple):
 class Operand(NamedTuple):
     """Address of a picture's numbers, and the step from picture to picture; 0 where there is none.
 
-    The step is 0, too, where all pictures share them.
+    The step is 0, too, where all pictures share them. From plane to plane it is ``plane``.
     """
 
     address: int
     step: int
+    plane: int
 
 
 jit = njit(nogil=True, error_model="numpy", forceinline=True)
@@ -83,16 +84,16 @@ def scratch_of_outer(rows: int, depth: int) -> int:
 
 
 @jit
-def lay_out(to, to_step, x, first, count, depth, nodes, zero):  # type: ignore[no-untyped-def]
+def lay_out(to, to_step, x, x_step, first, count, depth, nodes, zero):  # type: ignore[no-untyped-def]
     """Copy ``count`` columns of x; those past the last are zero."""
     if first + count <= nodes:
         for k in range(depth):
             for i in range(0, count, LANES):
-                put(to, k * to_step + i, get(x, k * nodes + first + i))
+                put(to, k * to_step + i, get(x, k * x_step + first + i))
         return
     for k in range(depth):
         for i in range(0, count, LANES):
-            column = load(x, k * nodes + first + i, inside(first + i, nodes), zero)
+            column = load(x, k * x_step + first + i, inside(first + i, nodes), zero)
             put(to, k * to_step + i, column)
 
 
@@ -121,6 +122,7 @@ def maps(shape, w_, c_, x_, base_, k_, more_, gate_, out_, sums_, like, size):  
     columns = pointer(shape.scratch, like)
     lanes = pointer(shape.scratch + size * depth * STRIP if sums_ else 0, np.float64(0))
     strips = (nodes + STRIP - 1) // STRIP
+    steps = base_.plane, more_.plane, gate_.plane, out_.plane
     for n in range(shape.first, shape.last):
         b, first = n // strips, n % strips * STRIP
         w, c = of_picture(w_, b, like, size), of_picture(c_, b, like, size)
@@ -131,22 +133,23 @@ def maps(shape, w_, c_, x_, base_, k_, more_, gate_, out_, sums_, like, size):  
         for row in range(depth):  # plane by plane: long runs through memory
             for i in range(0, width, TILE):
                 to = ahead(columns, i * depth + row * TILE)
-                lay_out(to, TILE, ahead(x, row * nodes), first + i, TILE, 1, nodes, zero)
+                lay_out(to, TILE, ahead(x, row * x_.plane), 0, first + i, TILE, 1, nodes, zero)
         r = 0
         while r < rows:
             whole = r + ROWS <= rows
-            w_r, plane = ahead(w, r * depth), r * nodes
+            w_r = ahead(w, r * depth)
             c_r, k_r = rows_from(c, c_, r), rows_from(k, k_, r)
-            base_r, more_r = rows_from(base, base_, plane), rows_from(more, more_, plane)
-            gate_r, out_r = rows_from(gate, gate_, plane), ahead(out, plane)
+            base_r = rows_from(base, base_, r * base_.plane)
+            more_r = rows_from(more, more_, r * more_.plane)
+            gate_r, out_r = rows_from(gate, gate_, r * gate_.plane), ahead(out, r * out_.plane)
             added = c_r, base_r, k_r, more_r, gate_r
             sums_r = ahead(lanes, 2 * r * LANES if sums_ else 0)
             for i in range(0, width, TILE):
                 at, x_i = first + i, ahead(columns, i * depth)
                 if whole:
-                    tile_rows(w_r, x_i, depth, *added, out_r, sums_r, at, nodes)
+                    tile_rows(w_r, x_i, depth, *added, out_r, sums_r, at, nodes, steps)
                 else:
-                    tile_row(w_r, x_i, depth, *added, out_r, sums_r, at, nodes)
+                    tile_row(w_r, x_i, depth, *added, out_r, sums_r, at, nodes, steps)
             r += ROWS if whole else 1
         if sums_ and (n + 1 == shape.last or (n + 1) % strips == 0):
             sums = pointer(sums_, np.float64(0))
@@ -170,11 +173,11 @@ def outer(shape, d_, x_, g_, like, size):  # type: ignore[no-untyped-def]
         b, first = n // strips, n % strips * STRIP
         d = ahead(pointer(d_.address + size * b * d_.step, like), first)
         x = pointer(x_.address + size * b * x_.step, like)
-        lay_out(columns, STRIP, x, first, STRIP, depth, nodes, zero)
-        step, count = nodes, STRIP // LANES
+        lay_out(columns, STRIP, x, x_.plane, first, STRIP, depth, nodes, zero)
+        step, count = d_.plane, STRIP // LANES
         if first + STRIP > nodes:  # the last strip of d, too, needs zeros where it ends
             count = (nodes - first + LANES - 1) // LANES
-            lay_out(rest, STRIP, ahead(d, -first), first, STRIP, rows, nodes, zero)
+            lay_out(rest, STRIP, ahead(d, -first), d_.plane, first, STRIP, rows, nodes, zero)
             d, step = rest, STRIP
         r = 0
         while r < rows:

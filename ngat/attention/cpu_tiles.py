@@ -92,13 +92,14 @@ def tiles(rows: int, wide: int) -> Any:
     """A tile of so many rows and vectors: ``maps`` from W x to ``out``, in registers.
 
     What is not wanted has a null pointer. ``first`` counts the tile's columns from the start of a
-    plane; ``x`` is laid side by side; ``sums`` are of two vectors in float64 for every row.
+    plane; ``x`` is laid side by side; ``steps`` lead from plane to plane of base, more, gate and out;
+    ``sums`` are of two vectors in float64 for every row.
     """
 
     @intrinsic
-    def tile(typing_context, w, x, depth, c, base, k, more, gate, out, sums, first, nodes):  # type: ignore[no-untyped-def]
+    def tile(typing_context, w, x, depth, c, base, k, more, gate, out, sums, first, nodes, steps):  # type: ignore[no-untyped-def]
         def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-            w, x, depth, c, base, k, more, gate, out, sums, first, nodes = arguments
+            w, x, depth, c, base, k, more, gate, out, sums, first, nodes, steps = arguments
             lanes = Vectors(context, builder, signature.args[0])
             double = Vectors(context, builder, signature.args[9])
             i64 = ir.IntType(64)
@@ -113,26 +114,29 @@ def tiles(rows: int, wide: int) -> Any:
                         lanes.add_product(place, factor, column)
             masks = [lanes.inside(builder.add(first, i64(n * LANES)), nodes) for n in range(wide)]
             for r, row in enumerate(found):
-                start = builder.add(first, builder.mul(nodes, i64(r)))
+                at_base, at_more, at_gate, at_out = (
+                    builder.add(first, builder.mul(builder.extract_value(steps, n), i64(r)))
+                    for n in range(4)
+                )
                 with lanes.if_there(c):
                     shift = lanes.repeat(c, i64(r))
                     for place in row:
                         lanes.add(place, shift)
                 with lanes.if_there(base):
                     for n, place in enumerate(row):
-                        lanes.add(place, lanes.load_masked(base, start, n, masks[n]))
+                        lanes.add(place, lanes.load_masked(base, at_base, n, masks[n]))
                 with lanes.if_there(more):
                     factor = lanes.repeat(k, i64(r))
                     for n, place in enumerate(row):
-                        value = lanes.load_masked(more, start, n, masks[n])
+                        value = lanes.load_masked(more, at_more, n, masks[n])
                         lanes.add_product(place, factor, value)
                 with lanes.if_there(gate):
                     for n, place in enumerate(row):
-                        value = lanes.load_masked(gate, start, n, masks[n])
+                        value = lanes.load_masked(gate, at_gate, n, masks[n])
                         open_ = builder.fcmp_ordered(">", value, zero)
                         builder.store(builder.select(open_, builder.load(place), zero), place)
                 for n, place in enumerate(row):
-                    lanes.store_masked(builder.load(place), out, start, n, masks[n])
+                    lanes.store_masked(builder.load(place), out, at_out, n, masks[n])
                 with lanes.if_there(sums):
                     for n, place in enumerate(row):
                         value = builder.select(masks[n], builder.load(place), zero)
@@ -145,7 +149,7 @@ def tiles(rows: int, wide: int) -> Any:
 
         of_double = types.CPointer(types.float64)
         i64 = types.int64
-        return types.void(w, w, i64, w, w, w, w, w, w, of_double, i64, i64), code
+        return types.void(w, w, i64, w, w, w, w, w, w, of_double, i64, i64, types.UniTuple(i64, 4)), code
 
     return tile
 

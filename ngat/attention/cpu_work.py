@@ -65,7 +65,7 @@ class Work:
         if batch * heads % self.threads:
             blocks = min(self.threads, (height + 1) // 2)
         self.pieces = (batch, heads, blocks)
-        self.size = (heads, channels, height, width, blocks)
+        self.size = (heads, channels, height, width, blocks, height * width, 0, height)
 
     def forward(self, out: Tensor) -> None:
         """Σ_j α_ij z_j into ``out``, ``[B, heads · D, H_m, W_m]``."""
@@ -140,6 +140,7 @@ class Work:
                 t.data_ptr(),
                 *z.shape[2:],
                 *adds,
+                z.shape[2] * z.shape[3],
             )
         return [found.get(relation, NOT_HEARD) for relation in RELATIONS]
 
