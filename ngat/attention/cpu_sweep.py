@@ -20,8 +20,6 @@ from numba import njit
 from ngat.attention.cpu_products import Operand, maps
 from ngat.attention.cpu_typed import typed
 from ngat.attention.cpu_windows import (
-    HALO,
-    fill,
     hear,
     part,
     rows_of,
@@ -61,14 +59,16 @@ def sweep(plan, king, child, parent, moves, last, sums_, slope, size):  # type: 
             ready = max(no, rows.first - 1)
         else:
             count = (ready - top) * plan.width
-            slide(king.window, king.plane, king.rows, (top - before) * plan.width, count, slope, size)
+            slide(
+                king.window, king.plane, king.rows, (top - before) * plan.width, count, slope, size
+            )
         hear(plan, king, child, parent, moves, rows, ready, bottom, slope, size)
         ready, before = bottom, top
 
         task = task_of(plan, king.plane, rows, no)
         er = scores(plan, king, king.window, plan.itself, no, 1, size)
         seen = scores(plan, king, king.window, plan.itself, no, 2, size)
-        down = rows.first - top
+        down, nodes = rows.first - top, (rows.last - rows.first) * plan.width
         y = part(king, last.y, b, rows.first, size) if last.y.step else last.y
         typed(
             task,
@@ -90,7 +90,7 @@ def sweep(plan, king, child, parent, moves, last, sums_, slope, size):  # type: 
             size,
         )
         maps(
-            shape_of(last.rows, plan.channels, (rows.last - rows.first) * plan.width, plan.scratch),
+            shape_of(last.rows, plan.channels, nodes, plan.scratch, plan.lanes),
             last.w,
             last.c,
             Operand(y.address, no, y.plane),

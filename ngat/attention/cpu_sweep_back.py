@@ -46,7 +46,7 @@ class Back(NamedTuple):
         move: ∂L/∂(b·ζ) of the first move that joins its scores; nothing where there is none.
         sums: Σ_i ∂L/∂P (x, 1)ᵀ, ``[B, rows, depth + 1]`` in float64.
         t: ∂L/∂t, ``[heads, 14]`` in float64.
-        scratch: of ``outer``, zero.
+        scratch: of ``outer``.
     """
 
     window: int
@@ -81,9 +81,9 @@ def finish(level, back, plane_x, b, first, last, row, scratch, like, size):  # t
     d = Operand(back.window + size * row * level.width, no, level.plane)
     x = part(level, Operand(level.x, level.x_step, plane_x), b, first, size)
     sums = back.sums + 8 * b * level.rows * (level.depth + 1)
-    outer(shape_of(level.rows, level.depth, nodes, back.scratch), d, x, sums, like, size)
+    outer(shape_of(level.rows, level.depth, nodes, back.scratch, no), d, x, sums, like, size)
     maps(
-        shape_of(level.depth, level.rows, nodes, scratch),
+        shape_of(level.depth, level.rows, nodes, scratch, no),
         Operand(back.w.address + size * b * back.w.step, no, no),
         nowhere,
         d,
@@ -121,7 +121,7 @@ def sweep_back(  # type: ignore[no-untyped-def]
         hear(plan, king, child, parent, moves, rows, ready, rows.bottom, slope, size)
         bottom_g = min(plan.height, last + 1)
         maps(
-            shape_of(channels, out.rows, (bottom_g - ready_g) * width, plan.scratch),
+            shape_of(channels, out.rows, (bottom_g - ready_g) * width, plan.scratch, no),
             out.w,
             nowhere,
             part(king, out.d, b, ready_g, size),
@@ -138,7 +138,7 @@ def sweep_back(  # type: ignore[no-untyped-def]
         d = part(king, out.d, b, first, size)
         sums = out.sums + 8 * b * out.rows * (channels + 1)
         outer(
-            shape_of(out.rows, channels, nodes, out.scratch),
+            shape_of(out.rows, channels, nodes, out.scratch, no),
             d,
             part(king, out.y, b, first, size),
             sums,
@@ -221,9 +221,7 @@ def sweep_back(  # type: ignore[no-untyped-def]
             )
             plane, end = parent.height * parent.width, (last + 1) // 2
             finish(parent, d_parent, plane, b, first // 2, end, no, plan.scratch, slope, size)
-        finish(
-            king, d_king, plan.height * width, b, first, last, down, plan.scratch, slope, size
-        )
+        finish(king, d_king, plan.height * width, b, first, last, down, plan.scratch, slope, size)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

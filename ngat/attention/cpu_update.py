@@ -6,7 +6,7 @@ What the kernels do is in :mod:`ngat.attention.cpu_sweep` and :mod:`ngat.attenti
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from ngat.attention.cpu_windows import HALO, Level, Plan
 from ngat.attention.cpu_work import NOT_HEARD
 from ngat.attention.taps import SLOPE
 
-CACHE = 1 << 20  # bytes of windows: what a core's second cache holds beside the rest
+CACHE = 3 << 18  # bytes of windows: what a core's second cache holds beside the rest
 
 
 class Maps(NamedTuple):
@@ -36,7 +36,7 @@ class Update:
 
     Args:
         xs: ``[B, K, h, w]``, None where a level is not heard; the level itself first.
-        taps: t of king and child.
+        taps: t of king and of children.
         moves: of :func:`ngat.attention.fused.typed_update`.
         channels: of z.
     """
@@ -50,12 +50,13 @@ class Update:
         channels: int,
         itself: bool,
     ) -> None:
-        own = xs[0]
+        own, t = xs[0], taps[0]
         assert own is not None
+        assert t is not None
         self.own, self.xs, self.maps = own, xs, maps
         self.taps = [None if t is None else t.contiguous() for t in taps]
         self.moves = [m.contiguous() if isinstance(m, Tensor) else None for m in moves]
-        self.heads, self.channels, self.itself = len(taps[0]), channels, itself
+        self.heads, self.channels, self.itself = len(t), channels, itself
         self.slope, self.size = kind(own.dtype)
         self.slope = type(self.slope)(SLOPE)
         self.threads = threads_for(own)
@@ -69,15 +70,13 @@ class Update:
         y = self.own.new_empty(batch, self.channels, height, width) if keep else None
         sums = torch.zeros(self.threads, batch, len(weight), 2, dtype=torch.float64)
         weight, shift = weight.contiguous(), shift.contiguous()
-        depth = max(self.channels, *(x.shape[1] for x in self.xs if x is not None))
-        rows = max(len(weight), *(m.weight.shape[-2] for m in self.maps if m is not None))
-        extra = 0 if keep else self.channels
-        block = self.block(1, extra)
+        widest = self.widest(len(weight))
+        block = self.block(1, 0 if keep else self.channels)
 
         def run(n: int, first: int, last: int) -> None:
             room = Room(self.own)
             levels = [self.level(i, block, room) for i in range(3)]
-            plan = self.plan(block, first, last, scratch_of_maps(rows, depth), room)
+            plan = self.plan(block, first, last, widest, room)
             if y is None:
                 plane = apart(block * width)
                 of_y = Operand(room.windows(self.channels * plane), 0, plane)
@@ -99,7 +98,7 @@ class Update:
     def backward(self, d: Tensor, y: Tensor, weight: Tensor, base: Tensor | None) -> Gradients:
         """All gradients for d = ∂L/∂h; ``base`` is added to that of the level itself."""
         batch, _, height, width = self.own.shape
-        back = weight.T.contiguous()
+        turned = weight.T.contiguous()
         backs = [None if m is None else m.weight.mT.contiguous() for m in self.maps]
         d_xs = [None if x is None else torch.empty_like(x) for x in self.xs]
         d_moves = [None if m is None else torch.empty_like(m) for m in self.moves]
@@ -113,9 +112,7 @@ class Update:
         ]
         sums_out = sums_of(*weight.shape)
         d_taps = torch.zeros(self.threads, 2, self.heads, TAPS, dtype=torch.float64)
-        depth = max(len(weight), *(m.weight.shape[-2] for m in self.maps if m is not None))
-        rows = max(self.channels, *(x.shape[1] for x in self.xs if x is not None))
-        rows, depth = max(rows, depth), max(rows, depth)
+        widest = self.widest(len(weight))
         block = self.block(2, 0 if self.itself else self.channels)
 
         def run(n: int, first: int, last: int) -> None:
@@ -123,24 +120,24 @@ class Update:
             levels = [self.level(i, block, room) for i in range(3)]
             found = []
             for i, level in enumerate(levels):
-                x, into = d_xs[i], sums[i]
-                if x is None or into is None:
+                x, into, back = d_xs[i], sums[i], backs[i]
+                if x is None or into is None or back is None:
                     found.append(Back(0, NOWHERE, NOWHERE, NOWHERE, NOWHERE, 0, 0, 0))
                     continue
                 move = d_moves[i] if i < 2 else None
                 found.append(
                     Back(
                         room.windows(level.rows * level.plane),
-                        small(backs[i], 2),
+                        small(back, 2),
                         planes(x),
                         planes(base) if base is not None and i == 0 else NOWHERE,
                         NOWHERE if move is None else planes(move),
                         into[n].data_ptr(),
                         d_taps[n, min(i, 1)].data_ptr(),
-                        room.zeros(scratch_of_outer(level.rows, level.depth)),
+                        room.windows(scratch_of_outer(level.rows, level.depth)),
                     )
                 )
-            plan = self.plan(block, first, last, scratch_of_maps(rows, depth), room)
+            plan = self.plan(block, first, last, widest, room)
             if self.itself:
                 g = found[0].window
             else:
@@ -148,11 +145,11 @@ class Update:
             out = LastBack(
                 planes(d),
                 planes(y),
-                small(back, 2),
+                small(turned, 2),
                 g,
                 len(weight),
                 sums_out[n].data_ptr(),
-                room.zeros(scratch_of_outer(*weight.shape)),
+                room.windows(scratch_of_outer(*weight.shape)),
                 NOWHERE if d_moves[2] is None else planes(d_moves[2]),
             )
             moves, silent = self.moving(), NOT_HEARD
@@ -167,21 +164,28 @@ class Update:
             sums_out.sum((0, 1)),
         )
 
-    def plan(self, block: int, first: int, last: int, maps: int, room: Room) -> Plan:
+    def plan(self, block: int, first: int, last: int, depth: int, room: Room) -> Plan:
         """Blocks ``first`` to before ``last``."""
-        step, ring = scratch(self.own.shape[3])
+        height, width = self.own.shape[2:]
+        step, ring = scratch(width)
         return Plan(
             self.heads,
             self.channels,
             int(self.itself),
-            *self.own.shape[2:],
+            height,
+            width,
             block,
             first,
             last,
-            room.zeros(maps),
+            room.windows(scratch_of_maps(depth)),
+            room.zeros(4 * depth * LANES),  # as many numbers in float64, of two a row
             room.zeros(ring),
             step,
         )
+
+    def widest(self, rows: int) -> int:
+        """The largest number of rows or columns of any map; the last has ``rows``."""
+        return max(rows, self.channels, *(n for m in self.maps if m for n in m.weight.shape[-2:]))
 
     def level(self, number: int, block: int, room: Room) -> Level:
         """King, child or parent for the kernels, with a window."""
@@ -190,11 +194,13 @@ class Update:
             return Level(*[0] * len(Level._fields))
         rows, depth = maps.weight.shape[-2:]
         count = (block + 2 * HALO, 2 * block, (block + 1) // 2)[number]
-        plane = apart(count * x.shape[3])
+        height, width = x.shape[2:]
+        plane = apart(count * width)
         t = self.taps[number] if number < 2 else None
         return Level(
             *planes(x)[:2],
-            *x.shape[2:],
+            height,
+            width,
             *small(maps.weight, 2)[:2],
             *small(maps.shift, 1)[:2],
             rows,
@@ -267,6 +273,6 @@ class Room:
 def apart(nodes: int) -> int:
     """How far apart planes of a window lie: an odd number of vectors.
 
-    Were it a power of two, the same columns of all planes would compete for a few places of a cache.
+    Were it a power of two, the same columns of all planes would compete for a few places.
     """
     return (-(-nodes // LANES) | 1) * LANES

@@ -36,7 +36,8 @@ class Plan(NamedTuple):
         height, width: of the level.
         block: rows of a block.
         first, last: blocks to be done, from … to before ….
-        scratch: of maps. ring, ring_step: of attention. Both zero at first.
+        scratch: of maps.
+        lanes: of moments, and ring, ring_step: of attention. Both are zero at first.
     """
 
     heads: int
@@ -48,6 +49,7 @@ class Plan(NamedTuple):
     first: int
     last: int
     scratch: int
+    lanes: int
     ring: int
     ring_step: int
 
@@ -123,9 +125,9 @@ def part(level, operand, b, row, size):  # type: ignore[no-untyped-def]
 
 
 @jit
-def shape_of(rows, depth, nodes, scratch):  # type: ignore[no-untyped-def]
+def shape_of(rows, depth, nodes, scratch, lanes):  # type: ignore[no-untyped-def]
     """All strips of so many nodes."""
-    return Shape(rows, depth, nodes, 0 * nodes, (nodes + STRIP - 1) // STRIP, scratch)
+    return Shape(rows, depth, nodes, 0 * nodes, (nodes + STRIP - 1) // STRIP, scratch, lanes)
 
 
 @jit
@@ -136,7 +138,7 @@ def fill(level, b, first, last, top, scratch, like, size):  # type: ignore[no-un
     nowhere = Operand(no, no, no)
     x = Operand(level.x, level.x_step, level.height * level.width)
     maps(
-        shape_of(level.rows, level.depth, nodes, scratch),
+        shape_of(level.rows, level.depth, nodes, scratch, no),
         Operand(level.w + size * b * level.w_step, no, no),
         Operand(level.c + size * b * level.c_step, no, no),
         part(level, x, b, first, size),

@@ -131,16 +131,19 @@ class Work:
         found = {}
         for n, relation in enumerate(self.relations):
             z, el, t = tensors[3 * n : 3 * n + 3]
-            adds = add[3 * n : 3 * n + 2] if add else (0, 0)
+            z_add, el_add = add[3 * n : 3 * n + 2] if add else (0, 0)
             t = t.to(self.dtype).contiguous()
             self.kept.append(t)
+            height, width = z.shape[2:]
             found[relation] = Sources(
                 *self.planes(z),
                 *self.planes(el),
                 t.data_ptr(),
-                *z.shape[2:],
-                *adds,
-                z.shape[2] * z.shape[3],
+                height,
+                width,
+                z_add,
+                el_add,
+                height * width,
             )
         return [found.get(relation, NOT_HEARD) for relation in RELATIONS]
 

@@ -127,7 +127,8 @@ class TypedUpdate(torch.autograd.Function):
         moving = [move for move in moves if isinstance(move, Tensor)]
         ctx.save_for_backward(*kept, t_king, t_child, w_out, y, *moving)
         ctx.moving = [isinstance(move, Tensor) for move in moves]
-        ctx.maps, ctx.folds, ctx.itself, ctx.same, ctx.base = maps, folds, itself, same, base is not None
+        ctx.maps, ctx.folds = maps, folds
+        ctx.itself, ctx.same, ctx.base = itself, same, base is not None
         ctx.mark_non_differentiable(moments)
         ctx.set_materialize_grads(False)
         return h, moments
@@ -143,7 +144,9 @@ class TypedUpdate(torch.autograd.Function):
         with label("typed update"):
             found = update.backward(d, y, w_out, d if ctx.same else None)
         gradients: list[Tensor | None] = []
-        for (x, weight), fold, sums, d_x in zip(levels, ctx.folds, found.sums, found.xs, strict=True):
+        for (x, weight), fold, sums, d_x in zip(
+            levels, ctx.folds, found.sums, found.xs, strict=True
+        ):
             if x is None or sums is None or d_x is None:
                 gradients += [None, None, None]
                 continue
@@ -153,9 +156,13 @@ class TypedUpdate(torch.autograd.Function):
                 if back.factor is not None and back.shift is not None:
                     settled(d_x, x, back.factor, back.shift)
             gradients += [d_x, d_weight.to(x.dtype), r.sum(0).to(x.dtype)]
-        d_taps = [None if t is None else d_t[:, : t.shape[1]].to(t.dtype) for t, d_t in zip((t_king, t_child), found.taps, strict=True)]
+        d_taps = [
+            None if t is None else d_t[:, : t.shape[1]].to(t.dtype)
+            for t, d_t in zip((t_king, t_child), found.taps, strict=True)
+        ]
         d_out, d_bias = found.out[..., :-1].to(y.dtype), found.out[..., -1].to(y.dtype)
-        return None, None, None, None, *gradients, *d_taps, *found.moves, d_out, d_bias, d if ctx.base else None
+        of_out = d_out, d_bias, d if ctx.base else None
+        return None, None, None, None, *gradients, *d_taps, *found.moves, *of_out
 
 
 def parts(tensors: tuple[Any, ...]) -> tuple[tuple[Any, ...], ...]:
