@@ -14,7 +14,7 @@ from ngat.update import Update as Module
 pytest.importorskip("numba")
 
 from ngat.attention import cpu_maps, cpu_work
-from ngat.attention.cpu_update import Update
+from ngat.attention.cpu_update import Maps, Update
 
 CONFIG = ModelConfig(levels=3, channels=8, heads=2, depth=1, norm_groups=2)
 HEARD = [("king",), ("king", "child"), ("king", "parent"), ("king", "child", "parent")]
@@ -132,3 +132,15 @@ def test_inference_is_the_forward_pass_of_training():
     with torch.inference_mode():
         found = update.at_once({r: norm(h) for r, h in fields.items()}, 1, moves).h
     assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 4])
+@pytest.mark.parametrize("size", [(32, 32), (64, 64), (256, 256), (6, 4096)])
+def test_threads_get_blocks_of_about_equal_height(batch, size):
+    update = Update.__new__(Update)
+    update.own, update.size, update.threads = torch.empty(batch, 32, *size), 4, 2
+    update.maps = [Maps(torch.empty(76, 32), torch.empty(76)), None, None]
+    rows = update.block(1, 0)
+    blocks = batch * -(-size[0] // rows)
+    assert rows % 2 == 0
+    assert blocks % 2 == 0 or size[0] < 8

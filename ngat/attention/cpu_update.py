@@ -5,6 +5,7 @@ What the kernels do is in :mod:`ngat.attention.cpu_sweep` and :mod:`ngat.attenti
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -215,13 +216,18 @@ class Update:
         return tuple(NOWHERE if move is None else planes(move) for move in self.moves)
 
     def block(self, times: int, extra: int) -> int:
-        """Rows of a block, of which so many windows lie in the cache."""
-        each = 0.0
+        """Rows of a block, with so many windows of each level in the cache.
+
+        Blocks are about equal, and as many for every thread.
+        """
+        batch, _, height, width = self.own.shape
+        each = float(extra)
         for maps, factor in zip(self.maps, (1, 4, 0.25), strict=True):
             each += 0 if maps is None else factor * maps.weight.shape[-2] * times
-        row = (each + extra) * self.own.shape[3] * self.size
-        height = self.own.shape[2] + 1
-        return int(max(2, min(CACHE / row - HALO, height) // 2 * 2))
+        rows = max(2, CACHE / (each * width * self.size) - HALO)
+        step = self.threads // math.gcd(batch, self.threads)
+        blocks = math.ceil(height / rows / step) * step
+        return 2 * math.ceil(height / blocks / 2)
 
 
 class Gradients(NamedTuple):
