@@ -9,9 +9,12 @@ from ngat.config import ModelConfig
 from ngat.graph import PyramidGraph
 from ngat.layers import Norm
 from ngat.model import NGAT
-from ngat.update import Update
+from ngat.update import Update as Module
 
 pytest.importorskip("numba")
+
+from ngat.attention import cpu_maps, cpu_work
+from ngat.attention.cpu_update import Maps, Update
 
 CONFIG = ModelConfig(levels=3, channels=8, heads=2, depth=1, norm_groups=2)
 HEARD = [("king",), ("king", "child"), ("king", "parent"), ("king", "child", "parent")]
@@ -21,7 +24,7 @@ def inputs(config, relations, size, batch, dtype, seed=0):
     """An update with random parameters, the embeddings it hears, and moves of all levels."""
     torch.manual_seed(seed)
     level, graph = 1, PyramidGraph(*size, 3)
-    update = Update(config, level, relations).to(dtype)
+    update = Module(config, level, relations).to(dtype)
     for parameter in update.parameters():
         parameter.data = torch.randn_like(parameter)
     norm = Norm(config).to(dtype)
@@ -97,3 +100,47 @@ def test_it_serves_the_companion_on_the_cpu_and_nothing_else():
     assert not NGAT(CONFIG).updates[0].fuses(like.half())
     for change in ({"relations": "joint"}, {"aggregator": "gcn"}, {"engine": "reference"}):
         assert not NGAT(dataclasses.replace(CONFIG, **change)).updates[0].fuses(like)
+
+
+@pytest.mark.parametrize("relations", HEARD)
+@pytest.mark.parametrize("size", [(2, 40), (34, 2), (46, 37)])
+@pytest.mark.parametrize("rows", [2, 4])
+def test_blocks_of_rows_change_nothing(relations, size, rows, monkeypatch):
+    """One row, more rows than a block, a last block that is cut short, and threads among them."""
+    monkeypatch.setattr(Update, "block", lambda *_: rows)
+    monkeypatch.setattr(cpu_work, "GRAIN", 1)
+    monkeypatch.setattr(cpu_maps, "GRAIN", 1)
+    case = inputs(CONFIG, relations, size, 3, torch.float64)
+    case[2]["king"] = case[2]["king"].transpose(2, 3).contiguous().transpose(2, 3)
+    expected, expected_gradients = run(*case, at_once=False)
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found, gradients = run(*case, at_once=True)
+            torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+            for one, other in zip(gradients, expected_gradients, strict=True):
+                torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-9)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_inference_is_the_forward_pass_of_training():
+    update, norm, fields, moves, _ = inputs(CONFIG, ("king", "child"), (46, 37), 2, torch.float32)
+    expected = update.at_once({r: norm(h) for r, h in fields.items()}, 1, moves).h
+    assert expected.requires_grad
+    with torch.inference_mode():
+        found = update.at_once({r: norm(h) for r, h in fields.items()}, 1, moves).h
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 4])
+@pytest.mark.parametrize("size", [(32, 32), (64, 64), (256, 256), (6, 4096)])
+def test_threads_get_blocks_of_about_equal_height(batch, size):
+    update = Update.__new__(Update)
+    update.own, update.size, update.threads = torch.empty(batch, 32, *size), 4, 2
+    update.maps = [Maps(torch.empty(76, 32), torch.empty(76)), None, None]
+    rows = update.block(1, 0)
+    blocks = batch * -(-size[0] // rows)
+    assert rows % 2 == 0
+    assert blocks % 2 == 0 or size[0] < 8

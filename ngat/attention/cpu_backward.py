@@ -94,13 +94,13 @@ def child_back(d, a, ds, step, g, nodes, y, x, channels, mask, zero):  # type: i
         even, odd = get(a, 2 * cy * step), get(a, (2 * cy + 1) * step)
         for c in range(channels):
             g_i = load(g, c * nodes, mask, zero)
-            z = ahead(d.z, c * d.height * d.width)
+            z = ahead(d.z, c * d.plane)
             hand_over(z, at, low, old, zip_low(even * g_i, odd * g_i), zero)
             hand_over(z, at + LANES, high, further, zip_high(even * g_i, odd * g_i), zero)
 
 
 @jit
-def parent_back(d, a, ds, step, g, height, width, y, channels, zero):  # type: ignore[no-untyped-def]
+def parent_back(d, a, ds, step, g, nodes, width, y, channels, zero):  # type: ignore[no-untyped-def]
     """∂L/∂el and ∂L/∂z of a row of parents, whose children stand in rows up to y."""
     for x in range(0, d.width, LANES):
         mask, old = inside(x, d.width), inside(x, d.z_old)
@@ -115,11 +115,11 @@ def parent_back(d, a, ds, step, g, height, width, y, channels, zero):  # type: i
             d_z = zero
             for v in range(y - y % 2, y + 1):
                 w = ahead(a, v % 3 * TAPS * step + 2 * x)
-                g_i = ahead(g, (c * height + v) * width + 2 * x)
+                g_i = ahead(g, c * nodes + v * width + 2 * x)
                 first = get(w, 0) * load(g_i, 0, low, zero)
                 second = get(w, LANES) * load(g_i, LANES, high, zero)
                 d_z = d_z + evens(first, second) + odds(first, second)
-            hand_over(d.z, c * d.height * d.width + at, mask, old, d_z, zero)
+            hand_over(d.z, c * d.plane + at, mask, old, d_z, zero)
 
 
 @jit
@@ -138,7 +138,7 @@ def king_back(d, a, ds, step, g, y, channels, zero):  # type: ignore[no-untyped-
         hand_over(d.el, at, masks[1], inside(x, d.el_old), d_el, zero)
         w = get_opposite(a, ring, step)
         for c in range(channels):
-            plane = c * d.height * d.width
+            plane = c * d.plane
             d_z = dot_nine(w, nine(ahead(g, plane + x), rows, masks, zero))
             hand_over(d.z, plane + at, masks[1], old, d_z, zero)
 
@@ -170,7 +170,7 @@ def backward(  # type: ignore[no-untyped-def]
     ``[pieces, 14]``, in float64. What ends in ``_`` is an address or holds addresses.
     """
     channels, height, width, step = task.channels, task.height, task.width, task.step
-    nodes = height * width
+    nodes = task.plane
     children, parents, taps = places(king_, child_, parent_)
     numbers = constants(slope)
     zero = numbers.zero
@@ -227,10 +227,10 @@ def backward(  # type: ignore[no-untyped-def]
                         z = ahead(king.z, c * nodes + x)
                         q9 = add_nine(q9, g_i, nine(z, rows9, masks, zero))
                     if child.height:
-                        z = ahead(child.z, c * child.height * child.width + 2 * x)
+                        z = ahead(child.z, c * child.plane + 2 * x)
                         q4 = add_four(q4, g_i, four(z, rows4, masks4, zero))
                     if parent.height:
-                        z = ahead(parent.z, c * parent.height * parent.width)
+                        z = ahead(parent.z, c * parent.plane)
                         q1 = q1 + g_i * both(z, above, mask1, zero)
                 if king.height:
                     put_nine(q, LANES, q9)
@@ -267,7 +267,7 @@ def backward(  # type: ignore[no-untyped-def]
                     ahead(ds, at),
                     step,
                     g,
-                    height,
+                    nodes,
                     width,
                     y,
                     channels,

@@ -62,13 +62,21 @@ TAPS = 14  # of the king, then the children, then the parent, as far as they are
 
 
 class Task(NamedTuple):
-    """What a call covers: ``blocks`` blocks of rows of every head of every picture, numbered."""
+    """What a call covers: ``blocks`` blocks of rows of every head of every picture, numbered.
+
+    Attributes:
+        plane: elements from one plane of the nodes to the next.
+        top, bottom: rows outside of which nothing is to be done.
+    """
 
     heads: int
     channels: int
     height: int
     width: int
     blocks: int
+    plane: int
+    top: int
+    bottom: int
     first: int
     last: int
     scratch: int
@@ -92,8 +100,8 @@ def piece(task, index):  # type: ignore[no-untyped-def]
     return (
         index // task.blocks // task.heads,
         index // task.blocks % task.heads,
-        2 * (pairs * block // task.blocks),
-        min(task.height, 2 * (pairs * (block + 1) // task.blocks)),
+        max(task.top, 2 * (pairs * block // task.blocks)),
+        min(task.bottom, 2 * (pairs * (block + 1) // task.blocks)),
     )
 
 
@@ -153,7 +161,7 @@ def forward(task, king_, child_, parent_, er_, er_step, out, out_step, slope, si
     number's in bytes.
     """
     channels, height, width = task.channels, task.height, task.width
-    nodes = height * width
+    nodes = task.plane
     children, parents, _ = places(king_, child_, parent_)
     numbers = constants(slope)
     zero = numbers.zero
@@ -190,9 +198,9 @@ def forward(task, king_, child_, parent_, er_, er_step, out, out_step, slope, si
                         z = ahead(king.z, c * nodes + x)
                         h_i = h_i + dot_nine(w9, nine(z, rows9, masks, zero))
                     if child.height:
-                        z = ahead(child.z, c * child.height * child.width + 2 * x)
+                        z = ahead(child.z, c * child.plane + 2 * x)
                         h_i = h_i + dot_four(w4, four(z, rows4, masks4, zero))
                     if parent.height:
-                        z = ahead(parent.z, c * parent.height * parent.width)
+                        z = ahead(parent.z, c * parent.plane)
                         h_i = h_i + w1 * both(z, above, mask1, zero)
                     store(h, c * nodes + here, masks[1], h_i)

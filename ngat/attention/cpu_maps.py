@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ngat.attention.cpu_lanes import LANES
 from ngat.attention.cpu_products import (
     STRIP,
     Operand,
@@ -21,7 +22,7 @@ from ngat.attention.cpu_products import (
 )
 from ngat.attention.cpu_work import GRAIN, workers
 
-NOWHERE = Operand(0, 0)
+NOWHERE = Operand(0, 0, 0)
 
 
 def linear(
@@ -64,8 +65,9 @@ def linear(
     sums = torch.zeros(threads, batch, rows, 2, dtype=torch.float64) if moments else None
 
     def run(n: int, first: int, last: int) -> None:
-        own = torch.zeros(scratch_of_maps(rows, depth), dtype=dtype)
-        shape = Shape(rows, depth, nodes, first, last, own.data_ptr())
+        own = torch.empty(scratch_of_maps(depth), dtype=dtype)
+        lanes = torch.zeros(2 * rows * LANES if moments else 0, dtype=torch.float64)
+        shape = Shape(rows, depth, nodes, first, last, own.data_ptr(), lanes.data_ptr())
         into = 0 if sums is None else sums[n].data_ptr()
         maps(shape, *operands, into, *kind(dtype))
 
@@ -85,8 +87,8 @@ def products(d: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     operands = planes(d), planes(x)
 
     def run(n: int, first: int, last: int) -> None:
-        own = torch.zeros(scratch_of_outer(rows, depth), dtype=x.dtype)
-        shape = Shape(rows, depth, nodes, first, last, own.data_ptr())
+        own = torch.empty(scratch_of_outer(rows, depth), dtype=x.dtype)
+        shape = Shape(rows, depth, nodes, first, last, own.data_ptr(), 0)
         outer(shape, *operands, found[n].data_ptr(), *kind(x.dtype))
 
     share(run, batch * -(-nodes // STRIP), threads)
@@ -97,12 +99,12 @@ def products(d: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
 def planes(tensor: Tensor) -> Operand:
     """Planes ``[B, C, h, w]`` as they lie: each picture's must be contiguous."""
     assert tensor[0].is_contiguous(), "planes of a picture must lie one after the other"
-    return Operand(tensor.data_ptr(), tensor.stride(0))
+    return Operand(tensor.data_ptr(), tensor.stride(0), tensor.shape[2] * tensor.shape[3])
 
 
 def small(tensor: Tensor, dimensions: int) -> Operand:
     """A matrix or vector, or one for every picture."""
-    return Operand(tensor.data_ptr(), tensor.stride(0) if tensor.ndim > dimensions else 0)
+    return Operand(tensor.data_ptr(), tensor.stride(0) if tensor.ndim > dimensions else 0, 0)
 
 
 def kind(dtype: torch.dtype) -> tuple[Any, int]:

@@ -33,8 +33,10 @@ class Sources(NamedTuple):
 
     Attributes:
         z, el, t: addresses of z_j ``[B, heads · D, height, width]``, el_j ``[B, heads, …]`` and
-            t_k ``[heads, taps]``, contiguous but for the batch.
+            t_k ``[heads, taps]``; rows of a plane lie one after the other.
         z_step, el_step: elements from one picture of the batch to the next.
+        height, width: of the level, or of what is left of it below where the addresses begin.
+        plane: elements from one plane to the next.
         z_add, el_add: of gradients: 1 if there is something to add to, else 0.
     """
 
@@ -47,6 +49,7 @@ class Sources(NamedTuple):
     width: int
     z_add: int
     el_add: int
+    plane: int
 
 
 class Planes(NamedTuple):
@@ -62,6 +65,7 @@ class Planes(NamedTuple):
     width: int
     z_old: int
     el_old: int
+    plane: int
 
 
 class Numbers(NamedTuple):
@@ -77,7 +81,7 @@ class Numbers(NamedTuple):
 @jit
 def planes_of(sources, taps, b, head, channels, like, size):  # type: ignore[no-untyped-def]
     """Planes of ``sources``; numbers have the type of ``like`` and ``size`` bytes."""
-    nodes = sources.height * sources.width
+    nodes = sources.plane
     return Planes(
         pointer(sources.z + size * (b * sources.z_step + head * channels * nodes), like),
         pointer(sources.el + size * (b * sources.el_step + head * nodes), like),
@@ -86,6 +90,7 @@ def planes_of(sources, taps, b, head, channels, like, size):  # type: ignore[no-
         sources.width,
         sources.width * sources.z_add,
         sources.width * sources.el_add,
+        nodes,
     )
 
 

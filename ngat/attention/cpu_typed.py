@@ -55,16 +55,17 @@ def typed(  # type: ignore[no-untyped-def]
     own_step,
     y_,
     y_step,
+    y_plane,
     slope,
     size,
 ):
     """y of the module's formula, ``[B, heads · D, height, width]``.
 
     ``er_`` and ``seen_`` are the addresses of er of king and of children, ``own_`` that of self or
-    0, ``parent_`` sources whose z alone is read.
+    0, ``parent_`` sources whose z alone is read; planes of y lie ``y_plane`` apart.
     """
     channels, height, width = task.channels, task.height, task.width
-    nodes = height * width
+    nodes = task.plane
     numbers = constants(slope)
     zero = numbers.zero
     e = pointer(task.scratch, slope)
@@ -77,7 +78,7 @@ def typed(  # type: ignore[no-untyped-def]
         er = pointer(er_ + size * (b * er_step + head * nodes), slope)
         seen = pointer(seen_ + size * (b * seen_step + head * nodes), slope)
         own = pointer(own_ + size * (b * own_step + head * channels * nodes), slope)
-        y = pointer(y_ + size * (b * y_step + head * channels * nodes), slope)
+        y = pointer(y_ + size * (b * y_step + head * channels * y_plane), slope)
         for row in range(first, last):
             rows9, rows4 = three_rows(row, height, width), two_rows(row, child.height, child.width)
             for x in range(0, width, LANES):
@@ -99,26 +100,22 @@ def typed(  # type: ignore[no-untyped-def]
                     if own_:
                         sum_ = sum_ + load(own, c * nodes + here, masks[1], zero)
                     if child.height:
-                        z = ahead(child.z, c * child.height * child.width + 2 * x)
+                        z = ahead(child.z, c * child.plane + 2 * x)
                         sum_ = sum_ + dot_four(w4, four(z, rows4, masks4, zero))
                     if parent.height:
-                        z = ahead(parent.z, c * parent.height * parent.width)
+                        z = ahead(parent.z, c * parent.plane)
                         sum_ = sum_ + both(z, above, mask1, zero)
-                    store(y, c * nodes + here, masks[1], maximum(sum_, zero))
+                    store(y, c * y_plane + here, masks[1], maximum(sum_, zero))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def gather(first, last, channels, height, width, g_, g_step, out_, out_step, like, size):  # type: ignore[no-untyped-def]
-    """Sums of a parent's children, g ``[B, C, height, width]``, into ``out``, at half the size.
-
-    Planes, numbered through all pictures, are done from ``first`` to before ``last``.
-    """
+def gather(channels, height, width, g_, g_plane, out_, out_plane, like, size):  # type: ignore[no-untyped-def]
+    """Sums of a parent's children, g ``[C, height, width]``, into ``out``, at half the size."""
     zero = splat(0.0, like)
     rows, columns = (height + 1) // 2, (width + 1) // 2
-    for n in range(first, last):
-        b, c = n // channels, n % channels
-        g = pointer(g_ + size * (b * g_step + c * height * width), like)
-        out = pointer(out_ + size * (b * out_step + c * rows * columns), like)
+    for c in range(channels):
+        g = pointer(g_ + size * c * g_plane, like)
+        out = pointer(out_ + size * c * out_plane, like)
         for row in range(rows):
             for x in range(0, columns, LANES):
                 low, high = two_halves(2 * x, width)

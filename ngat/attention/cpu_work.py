@@ -65,7 +65,7 @@ class Work:
         if batch * heads % self.threads:
             blocks = min(self.threads, (height + 1) // 2)
         self.pieces = (batch, heads, blocks)
-        self.size = (heads, channels, height, width, blocks)
+        self.size = (heads, channels, height, width, blocks, height * width, 0, height)
 
     def forward(self, out: Tensor) -> None:
         """Σ_j α_ij z_j into ``out``, ``[B, heads · D, H_m, W_m]``."""
@@ -131,15 +131,19 @@ class Work:
         found = {}
         for n, relation in enumerate(self.relations):
             z, el, t = tensors[3 * n : 3 * n + 3]
-            adds = add[3 * n : 3 * n + 2] if add else (0, 0)
+            z_add, el_add = add[3 * n : 3 * n + 2] if add else (0, 0)
             t = t.to(self.dtype).contiguous()
             self.kept.append(t)
+            height, width = z.shape[2:]
             found[relation] = Sources(
                 *self.planes(z),
                 *self.planes(el),
                 t.data_ptr(),
-                *z.shape[2:],
-                *adds,
+                height,
+                width,
+                z_add,
+                el_add,
+                height * width,
             )
         return [found.get(relation, NOT_HEARD) for relation in RELATIONS]
 

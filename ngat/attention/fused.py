@@ -7,11 +7,9 @@
 
 It is what :meth:`ngat.update.Update.forward` composes of single operations, with the same result.
 Around attention, those spend more time on moving memory than attention itself: normalised planes,
-splitting a product and joining its gradient again, adding, biases, masks. Here every plane is read
-and written once per product or attention, and backwards as well:
-
-    g = W_outᵀ ∂L/∂h where y > 0       which is the gradient of self as it stands, and attention's
-    ∂L/∂h ← ∂L/∂h + that of norm and maps (:mod:`ngat.attention.normed`)
+splitting a product and joining its gradient again, adding, biases, masks. Here all that happens
+block by block of rows, while they are in a core's cache. P is never in memory, nor is ∂L/∂P: of
+the forward pass y alone is kept for the backward pass (:mod:`ngat.attention.cpu_sweep`).
 """
 
 from __future__ import annotations
@@ -23,11 +21,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ngat.attention.cpu_maps import kind, linear, planes, products, share, threads_for
-from ngat.attention.cpu_typed import gather, typed
-from ngat.attention.cpu_work import Work
+from ngat.attention.cpu_update import Maps, Update, settled
 from ngat.attention.fold import Fold
-from ngat.attention.normed import label, maps_back, maps_of
+from ngat.attention.normed import folded, label, unfolded
 from ngat.graph import Relation
 
 
@@ -94,10 +90,12 @@ def typed_update(
             folds.append(None)
     t_child = taps["child"].to(like.dtype) if "child" in taps else None
     same = out.base is heard["king"].h
+    asked = [x for x in (*flat, *taps.values(), *moves, *out) if isinstance(x, Tensor)]
+    training = torch.is_grad_enabled() and any(x.requires_grad for x in asked)
     base = None if out.base is None or same else out.base.contiguous()
     flat += [taps["king"].to(like.dtype), t_child, *moves]
     flat += [out.weight.to(like.dtype), out.bias.to(like.dtype), base]
-    h, moments = TypedUpdate.apply(folds, itself, same, *flat)
+    h, moments = TypedUpdate.apply(folds, itself, same, training, *flat)
     return h, moments
 
 
@@ -106,145 +104,68 @@ class TypedUpdate(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, folds: list[Fold | None], itself: bool, same: bool, *tensors: Any
+        ctx: Any,
+        folds: list[Fold | None],
+        itself: bool,
+        same: bool,
+        training: bool,
+        *tensors: Any,
     ) -> tuple[Tensor, Tensor]:
         *levels, (t_king, t_child), moves, (w_out, b_out, base) = parts(tensors)
-        own, child, parent = (
-            None if x is None else maps_of(x, fold, weight, bias)[0]
-            for fold, (x, weight, bias) in zip(folds, levels, strict=True)
+        with label("norm"):
+            maps = [
+                None if x is None else Maps(*folded(x, fold, weight, bias))
+                for fold, (x, weight, bias) in zip(folds, levels, strict=True)
+            ]
+        update = Update(
+            [x for x, _, _ in levels], maps, (t_king, t_child), moves, w_out.shape[1], itself
         )
-        assert own is not None
-        like = levels[0][0]
-        y, h = (like.new_empty(len(like), len(b_out), *like.shape[2:]) for _ in range(2))
-        with label("attention"):
-            attention(own, child, parent, t_king, t_child, moves, itself, y)
-        with label("linear maps"):
-            added = like if same else base
-            moments = linear(y, w_out, h, shift=b_out, base=added, moments=True)
-        saved = [*(tensor for level in levels for tensor in level), t_king, t_child, w_out]
+        with label("typed update"):
+            added = levels[0][0] if same else base
+            y, h, moments = update.forward(w_out, b_out, added, training)
+        kept = [x for level in levels for x in level[:2]]
         moving = [move for move in moves if isinstance(move, Tensor)]
-        ctx.save_for_backward(*saved, own, child, y, *moving)
+        ctx.save_for_backward(*kept, t_king, t_child, w_out, y, *moving)
         ctx.moving = [isinstance(move, Tensor) for move in moves]
-        ctx.folds, ctx.itself, ctx.same, ctx.base = folds, itself, same, base is not None
+        ctx.maps, ctx.folds = maps, folds
+        ctx.itself, ctx.same, ctx.base = itself, same, base is not None
         ctx.mark_non_differentiable(moments)
         ctx.set_materialize_grads(False)
-        assert moments is not None
         return h, moments
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d: Tensor, _: Any) -> tuple[Tensor | None, ...]:
-        levels = [ctx.saved_tensors[n : n + 3] for n in (0, 3, 6)]
-        t_king, t_child, w_out, own, child, y, *saved = ctx.saved_tensors[9:]
+        levels = [ctx.saved_tensors[n : n + 2] for n in (0, 2, 4)]
+        t_king, t_child, w_out, y, *saved = ctx.saved_tensors[6:]
         moves = [saved.pop(0) if moving else 0.0 for moving in ctx.moving]
-        channels, d, d_own = y.shape[1], d.contiguous(), torch.empty_like(own)
-        with label("linear maps"):
-            g = d_own[:, :channels] if ctx.itself else torch.empty_like(y)
-            linear(d, w_out.T, g, gate=y)
-            d_out, d_bias = (sums.sum(0).to(y.dtype) for sums in products(d, y))
-
-        d_child = None if child is None else torch.empty_like(child)
-        d_taps: dict[Relation, Tensor] = {}
-        with label("attention"):
-            groups = softmaxes(own, child, t_king, t_child, moves, channels, ctx.itself)
-            still = (0.0, 0.0, 0.0)
-            into = softmaxes(d_own, d_child, t_king, t_child, still, channels, ctx.itself)
-            for relation, (er, z, el, t) in groups.items():
-                d_er, d_z, d_el, _ = into[relation]
-                (d_t,) = Work((relation,), er, (z, el, t)).backward(g, (d_z, d_el, t), d_er)
-                d_taps[relation] = d_t.to(t.dtype)
-            d_parent = None if levels[2][0] is None else children(g, levels[2][0])
-            d_moves = of_moves(ctx.moving, into)
-
-        found: list[Tensor | None] = []
-        for n, d_maps in enumerate((d_own, d_child, d_parent)):
-            x, weight, _ = levels[n]
-            base = d if n == 0 and ctx.same else None
-            if d_maps is None:
-                found += [None, None, None]
-            else:
-                found += maps_back(x, ctx.folds[n], weight, d_maps, base)
-        of_attention = d_taps["king"], d_taps.get("child"), *d_moves
-        return None, None, None, *found, *of_attention, d_out, d_bias, d if ctx.base else None
-
-
-def of_moves(moving: list[bool], into: Any) -> list[Tensor | None]:
-    """Gradients of the moves from those of the scores that they were added to."""
-    found: list[Tensor | None] = [None, None, None]
-    if moving[0]:
-        d_er, _, d_el, _ = into["king"]
-        found[0] = d_el - d_er
-    if moving[1]:
-        found[1] = into["child"][2].clone()
-    if moving[2]:
-        found[2] = -into["child"][0]
-    return found
+        d, xs = d.contiguous(), [x for x, _ in levels]
+        update = Update(xs, ctx.maps, (t_king, t_child), moves, w_out.shape[1], ctx.itself)
+        with label("typed update"):
+            found = update.backward(d, y, w_out, d if ctx.same else None)
+        gradients: list[Tensor | None] = []
+        for (x, weight), fold, sums, d_x in zip(
+            levels, ctx.folds, found.sums, found.xs, strict=True
+        ):
+            if x is None or sums is None or d_x is None:
+                gradients += [None, None, None]
+                continue
+            g, r = sums[..., :-1], sums[..., -1]
+            with label("norm"):
+                d_weight, back = unfolded(x, fold, weight, g, r)
+                if back.factor is not None and back.shift is not None:
+                    settled(d_x, x, back.factor, back.shift)
+            gradients += [d_x, d_weight.to(x.dtype), r.sum(0).to(x.dtype)]
+        d_taps = [
+            None if t is None else d_t[:, : t.shape[1]].to(t.dtype)
+            for t, d_t in zip((t_king, t_child), found.taps, strict=True)
+        ]
+        d_out, d_bias = found.out[..., :-1].to(y.dtype), found.out[..., -1].to(y.dtype)
+        of_out = d_out, d_bias, d if ctx.base else None
+        return None, None, None, None, *gradients, *d_taps, *found.moves, *of_out
 
 
 def parts(tensors: tuple[Any, ...]) -> tuple[tuple[Any, ...], ...]:
     """(h, W, b) of the level, of children and of parents; t; moves; W_out, b_out and base."""
     ends = (0, 3, 6, 9, 11, 14, 17)
     return tuple(tensors[first:last] for first, last in pairwise(ends))
-
-
-def attention(
-    own: Tensor,
-    child: Tensor | None,
-    parent: Tensor | None,
-    t_king: Tensor,
-    t_child: Tensor | None,
-    moves: Any,
-    itself: bool,
-    y: Tensor,
-) -> None:
-    """``y`` of the module's formula."""
-    groups = softmaxes(own, child, t_king, t_child, moves, y.shape[1], itself)
-    relations: list[Relation] = list(groups)
-    tensors = [tensor for _, *group in groups.values() for tensor in group]
-    if parent is not None:  # of which the kernel reads z alone
-        relations.append("parent")
-        tensors += [parent, parent, t_king]
-    er = groups["king"][0]
-    seen = groups["child"][0] if child is not None else er
-    work = Work(relations, er, tensors)
-    where = work.planes(own) if itself else (0, 0)
-    work.share(typed, *work.planes(seen), *where, *work.planes(y))
-
-
-def softmaxes(
-    own: Tensor,
-    child: Tensor | None,
-    t_king: Tensor,
-    t_child: Tensor | None,
-    moves: Any,
-    channels: int,
-    itself: bool,
-) -> dict[Relation, tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """(er, z, el, t) of king and children: views of the products, moved where nodes have moved."""
-    heads = len(t_king)
-    scores = [heads] * (2 if child is None else 3)
-    z, el, er, *er_child = own[:, channels if itself else 0 :].split([channels, *scores], 1)
-    here, source, seen = moves
-    found: dict[Relation, tuple[Tensor, Tensor, Tensor, Tensor]] = {
-        "king": (_sum(er, here, -1), z, _sum(el, here, 1), t_king)
-    }
-    if child is not None and t_child is not None:
-        z, el = child.split([channels, heads], 1)
-        found["child"] = (_sum(er_child[0], seen, -1), z, _sum(el, source, 1), t_child)
-    return found
-
-
-def _sum(score: Tensor, move: Tensor | float, sign: int) -> Tensor:
-    return torch.add(score, move, alpha=sign) if isinstance(move, Tensor) else score
-
-
-def children(g: Tensor, like: Tensor) -> Tensor:
-    """Sums of g over the children of every parent, planes of the size of ``like``."""
-    batch, channels, height, width = g.shape
-    out = g.new_empty(batch, channels, *like.shape[2:])
-
-    def run(_: int, first: int, last: int) -> None:
-        gather(first, last, channels, height, width, *planes(g), *planes(out), *kind(g.dtype))
-
-    share(run, batch * channels, threads_for(g))
-    return out

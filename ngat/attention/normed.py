@@ -15,7 +15,7 @@ follow from small matrices, A from Wᵀ r and Q from the columns of W ∘ G, not
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from numba import njit
@@ -74,48 +74,59 @@ def maps_of(
 ) -> tuple[Tensor, Tensor | None]:
     """P of the module's formula, and if asked for its moments."""
     out = x.new_empty(len(x), len(weight), *x.shape[2:])
-    if fold is not None:
-        with label("norm"):
-            scaled, shifts = weight.new_empty(len(x), *weight.shape), out.new_empty(out.shape[:2])
-            fold_in(*(a.detach().numpy() for a in (weight, bias, *fold[:2], scaled, shifts)))
-            weight, bias = scaled, shifts
+    with label("norm"):
+        weight, shift = folded(x, fold, weight, bias)
     with label("linear maps"):
-        return out, linear(x, weight, out, shift=bias, moments=moments)
+        return out, linear(x, weight, out, shift=shift, moments=moments)
+
+
+def folded(x: Tensor, fold: Fold | None, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """W s, ``[B, M, K]``, and b − W s μ, ``[B, M]``; W and b themselves where nothing is folded."""
+    weight, bias = weight.detach().contiguous(), bias.detach().contiguous()
+    if fold is None:
+        return weight, bias
+    scaled, shifts = weight.new_empty(len(x), *weight.shape), weight.new_empty(len(x), len(weight))
+    fold_in(*(a.numpy() for a in (weight, bias, *fold[:2], scaled, shifts)))
+    return scaled, shifts
 
 
 def maps_back(
-    x: Tensor,
-    fold: Fold | None,
-    weight: Tensor,
-    d: Tensor,
-    base: Tensor | None = None,
-    needed: bool = True,
+    x: Tensor, fold: Fold | None, weight: Tensor, d: Tensor, needed: bool = True
 ) -> tuple[Tensor | None, Tensor, Tensor]:
-    """∂L/∂x, ∂L/∂W and ∂L/∂b of :func:`maps_of` for d = ∂L/∂P.
-
-    Args:
-        base: added to ∂L/∂x.
-        needed: whether ∂L/∂x is.
-    """
-    back, more, shift = weight.T, None, None
+    """∂L/∂x if needed, ∂L/∂W and ∂L/∂b of :func:`maps_of` for d = ∂L/∂P."""
     with label("linear maps"):
         d_x = torch.empty_like(x) if needed else None
         g, r = products(d, x)
     with label("norm"):
-        if fold is None:
-            d_weight = g.sum(0)
-        else:
-            back = weight.new_empty(len(x), *weight.T.shape)
-            factor, shift = (weight.new_empty(x.shape[:2]) for _ in range(2))
-            d_weight = torch.zeros(weight.shape, dtype=torch.float64)
-            tensors = weight, g, r, *fold[:2], d_weight, back, factor, shift
-            nodes = x.shape[2] * x.shape[3]
-            fold_back(*(a.detach().numpy() for a in tensors), fold.groups, nodes)
-            more = factor, x
+        d_weight, back = unfolded(x, fold, weight, g, r)
     with label("linear maps"):
         if d_x is not None:
-            linear(d, back, d_x, shift=shift, base=base, more=more)
+            more = None if back.factor is None else (back.factor, x)
+            linear(d, back.weight, d_x, shift=back.shift, more=more)
     return d_x, d_weight.to(weight.dtype), r.sum(0).to(weight.dtype)
+
+
+class Unfolded(NamedTuple):
+    """∂L/∂x = weight d + factor x + shift: (W s)ᵀ, ``[B, K, M]``, and −s² Q and s (s Q μ − A)."""
+
+    weight: Tensor
+    factor: Tensor | None
+    shift: Tensor | None
+
+
+def unfolded(
+    x: Tensor, fold: Fold | None, weight: Tensor, g: Tensor, r: Tensor
+) -> tuple[Tensor, Unfolded]:
+    """∂L/∂W in float64, and what ∂L/∂x is made of, from G and r."""
+    if fold is None:
+        return g.sum(0), Unfolded(weight.T, None, None)
+    back = weight.new_empty(len(x), *weight.T.shape)
+    factor, shift = (weight.new_empty(x.shape[:2]) for _ in range(2))
+    d_weight = torch.zeros(weight.shape, dtype=torch.float64)
+    tensors = weight, g, r, *fold[:2], d_weight, back, factor, shift
+    nodes = x.shape[2] * x.shape[3]
+    fold_back(*(a.detach().numpy() for a in tensors), fold.groups, nodes)
+    return d_weight, Unfolded(back, factor, shift)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
