@@ -19,9 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ngat.attention import fuses
 from ngat.config import ModelConfig
 from ngat.graph import PyramidGraph
-from ngat.projection import home_positions, integral_image, project, project_home
+from ngat.projection import Projector, home_positions, project_home, projector
 
 REACH = 0.45  # largest sideways move in cells of the node's level
 COLOURS = 3
@@ -63,12 +64,19 @@ def positions_after(home: Tensor, moves: Tensor, level: int, longer: int) -> Ten
 
 
 class Dense(nn.Linear):
-    """A dense layer on planes, ``[B, C, nodes]``: as a product they need no turning round."""
+    """A dense layer on planes, ``[B, C, h, w]``: as a product they need no turning round."""
+
+    engine = "auto"
 
     def forward(self, h: Tensor) -> Tensor:
-        """``[B, inputs, nodes]`` → ``[B, outputs, nodes]``."""
+        """``[B, inputs, h, w]`` → ``[B, outputs, h, w]``."""
+        if fuses(self.engine, h):
+            from ngat.attention.normed import normed_maps
+
+            return normed_maps(h, None, self.weight, self.bias)[0]
         weight, bias = self.weight.expand(len(h), -1, -1), self.bias[:, None]
-        return torch.baddbmm(bias.expand(len(h), -1, -1), weight, h)
+        found = torch.baddbmm(bias.expand(len(h), -1, -1), weight, h.flatten(2))
+        return found.unflatten(2, h.shape[2:])
 
 
 class Xi(nn.Module):
@@ -82,12 +90,13 @@ class Xi(nn.Module):
     values differ from node to node, and so do the moves (notebook 2).
     """
 
-    def __init__(self, width: int, squash: str = "sigmoid") -> None:
+    def __init__(self, width: int, squash: str = "sigmoid", engine: str = "auto") -> None:
         super().__init__()
         self.squash = torch.sigmoid if squash == "sigmoid" else torch.tanh
         inputs = COLOURS * 5 + 3 + 1
         layers = [Dense(inputs, width), Dense(width, width), Dense(width, 3)]
         for layer in layers:
+            layer.engine = engine
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
         nn.init.zeros_(layers[-1].weight)  # the identity
@@ -103,10 +112,11 @@ class Xi(nn.Module):
             around[:, :, 2:, 1:-1],
         ]
         seen = [feature, *(side - feature for side in sides), moves]
-        h = torch.cat([*seen, torch.full_like(feature[:, :1], level)], dim=1).flatten(2)
+        h = torch.cat([*seen, torch.full_like(feature[:, :1], level)], dim=1)
         h = self.squash(self.layers[0](h))
         h = self.squash(self.layers[1](h))
-        return self.layers[2](h).unflatten(2, feature.shape[2:])
+        change: Tensor = self.layers[2](h)
+        return change
 
 
 class Plasticity(nn.Module):
@@ -121,16 +131,18 @@ class Plasticity(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.kind = config.plasticity
+        self.engine = config.engine
         self.steps = config.plasticity_steps
         self.xi = None
         if self.kind == "xi":
-            self.xi = Xi(config.plasticity_width, config.plasticity_squash)
+            self.xi = Xi(config.plasticity_width, config.plasticity_squash, config.engine)
         if self.kind == "table":
             self.table = nn.Parameter(torch.zeros(config.levels, 3, self.TABLE, self.TABLE))
 
     def forward(self, image: Tensor, graph: PyramidGraph) -> Placement:
         """Place the nodes over ``image`` ``[B, 3, H, W]``."""
-        integral = integral_image(image)
+        projection = projector(self.engine, image)
+        integral = projection.integral_image(image)
         placement = Placement([], [], [], [])
         for m in range(graph.levels):
             home = home_positions(graph, m, image)
@@ -139,7 +151,9 @@ class Plasticity(nn.Module):
                 positions = home.expand(len(image), -1, -1, -1)
                 moves = torch.zeros_like(positions)
             else:
-                positions, moves, feature, valid = self._place(integral, home, graph, m, image)
+                positions, moves, feature, valid = self._place(
+                    projection, integral, home, graph, m, image
+                )
             placement.positions.append(positions)
             placement.moves.append(moves)
             placement.features.append(feature)
@@ -147,7 +161,13 @@ class Plasticity(nn.Module):
         return placement
 
     def _place(
-        self, integral: Tensor, home: Tensor, graph: PyramidGraph, m: int, image: Tensor
+        self,
+        projection: Projector,
+        integral: Tensor,
+        home: Tensor,
+        graph: PyramidGraph,
+        m: int,
+        image: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         longer = max(graph.height, graph.width)
         u = torch.zeros_like(home).expand(len(image), -1, -1, -1)
@@ -159,7 +179,7 @@ class Plasticity(nn.Module):
         # Eq. 7 moves a node whose cell overhangs the picture by half, or is larger than that.
         farthest = 2**m * max(max(home.shape[-2:]) - 0.5, 0.5**0.5)
         if self.kind == "table" or farthest > longer:
-            feature, valid = project(integral, positions)
+            feature, valid = projection.project(integral, positions)
         else:
             feature = project_home(integral, m)
             valid = torch.ones_like(feature[:, :1], dtype=torch.bool)
@@ -169,6 +189,6 @@ class Plasticity(nn.Module):
                 u = u + self.xi(feature, moves, m / max(graph.levels - 1, 1))
                 moves = moved(u)
                 positions = positions_after(home, moves, m, longer)
-                feature, valid = project(integral, positions)
+                feature, valid = projection.project(integral, positions)
                 feature = feature.to(image)
         return positions, moves, feature, valid
