@@ -88,7 +88,7 @@ def test_normed_maps_are_maps_of_the_norm(kind, known, size):
     h = (3 * torch.randn(3, 8, *size, dtype=DOUBLE) + 5).requires_grad_()
     weight = torch.randn(11, 8, dtype=DOUBLE, requires_grad=True)
     bias = torch.randn(11, dtype=DOUBLE, requires_grad=True)
-    moments = torch.stack([h.detach().sum((2, 3)), h.detach().square().sum((2, 3))], 2)
+    moments = torch.stack([h.sum((2, 3)), h.square().sum((2, 3))], 2)
     embedding = norm(h, moments) if known else norm(h)
     found, sums = normed_maps(*embedding.folded, weight, bias)
     expected = F.conv2d(embedding.normalised, weight[..., None, None], bias)
@@ -117,7 +117,7 @@ def test_normed_maps_in_float32_keep_a_far_mean_out():
 def test_no_gradient_is_made_for_what_asks_for_none():
     x = torch.randn(2, 4, 6, 5, dtype=DOUBLE)
     weight = torch.randn(3, 4, dtype=DOUBLE, requires_grad=True)
-    fold = Fold(torch.zeros(2, 4, dtype=DOUBLE), torch.ones(2, 4, dtype=DOUBLE), 2)
+    fold = Fold(torch.zeros(2, 4, 2, dtype=DOUBLE), 2, 1.0)
     out, _ = normed_maps(x, fold, weight, torch.zeros(3, dtype=DOUBLE))
     out.sum().backward()
     torch.testing.assert_close(weight.grad, x.sum((0, 2, 3)).expand(3, 4))
