@@ -70,7 +70,7 @@ class NormedMaps(torch.autograd.Function):
         with label("linear maps"):
             sums = linear(x, scaled, out, shift=shift, moments=True)
         assert sums is not None
-        ctx.save_for_backward(x, moments, weight, out)
+        ctx.save_for_backward(x, moments, weight, scaled, shift)
         ctx.how = None if fold is None else fold[1:]
         ctx.set_materialize_grads(False)
         return out, sums
@@ -78,20 +78,48 @@ class NormedMaps(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d: Tensor | None, d_sums: Tensor | None) -> tuple[Tensor | None, ...]:
-        x, moments, weight, out = ctx.saved_tensors
+        x, moments, weight, scaled, shift = ctx.saved_tensors
         fold = None if moments is None else Fold(moments, *ctx.how)
         with label("linear maps"):
-            d = torch.zeros_like(out) if d is None else d.contiguous()
-            d = d if d_sums is None else settled(d, out, d_sums)
+            d = x.new_zeros(len(x), len(weight), *x.shape[2:]) if d is None else d.contiguous()
             g, r = products(d, x)
+            late = None if d_sums is None else Late(x, scaled, shift, d_sums)
+            if late is not None:
+                g, r = g + late.g, r + late.r
         with label("norm"):
             d_weight, back, d_moments = unfolded(x, fold, weight, g, r)
         d_x = None
         if ctx.needs_input_grad[1]:
             with label("linear maps"):
                 d_x = torch.empty_like(x)
-                linear(d, back, d_x)
+                if late is not None:
+                    linear(x, late.factor, d_x, shift=late.shift)
+                linear(d, back, d_x, base=None if late is None else d_x)
         return None, d_x, d_moments, d_weight.to(x.dtype), r.sum(0).to(x.dtype)
+
+
+class Late:
+    """What P's moments, with f = 2 ∂L/∂ΣP² and s = ∂L/∂ΣP, add to d: f ∘ P + s.
+
+    P = W x + c is as wide as d, but all that becomes of the sum follows from Σ x xᵀ and Σ x:
+
+        G + f ∘ (W Σ x xᵀ + c Σ xᵀ) + s Σ xᵀ        r + f ∘ (W Σ x + c Σ 1) + s Σ 1
+        ∂L/∂x + Wᵀ (f ∘ W) x + Wᵀ (f ∘ c + s)
+
+    Attributes:
+        g, r: what is added to G and r. factor, shift: of x, what is added to ∂L/∂x.
+    """
+
+    def __init__(self, x: Tensor, weight: Tensor, shift: Tensor, d_moments: Tensor) -> None:
+        xx, x1 = products(x, x)
+        nodes = x.shape[2] * x.shape[3]
+        s, f = d_moments[..., :1], 2 * d_moments[..., 1:]  # columns, as are all vectors below
+        w, c = weight.double(), shift.double()[..., None]
+        x1 = x1[..., None]
+        self.g = f * (w @ xx + c * x1.mT) + s * x1.mT
+        self.r = (f * (w @ x1 + c * nodes) + s * nodes)[..., 0]
+        self.factor = w.mT @ (f * w)
+        self.shift = (w.mT @ (f * c + s))[..., 0]
 
 
 def settled(d: Tensor, x: Tensor, d_moments: Tensor) -> Tensor:
