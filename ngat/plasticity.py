@@ -19,7 +19,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ngat.attention import fuses
 from ngat.config import ModelConfig
 from ngat.graph import PyramidGraph
 from ngat.projection import Projector, home_positions, project_home, projector
@@ -64,19 +63,12 @@ def positions_after(home: Tensor, moves: Tensor, level: int, longer: int) -> Ten
 
 
 class Dense(nn.Linear):
-    """A dense layer on planes, ``[B, C, h, w]``: as a product they need no turning round."""
-
-    engine = "auto"
+    """A dense layer on planes, ``[B, C, nodes]``: as a product they need no turning round."""
 
     def forward(self, h: Tensor) -> Tensor:
-        """``[B, inputs, h, w]`` → ``[B, outputs, h, w]``."""
-        if fuses(self.engine, h):
-            from ngat.attention.normed import normed_maps
-
-            return normed_maps(h, None, self.weight, self.bias)[0]
+        """``[B, inputs, nodes]`` → ``[B, outputs, nodes]``."""
         weight, bias = self.weight.expand(len(h), -1, -1), self.bias[:, None]
-        found = torch.baddbmm(bias.expand(len(h), -1, -1), weight, h.flatten(2))
-        return found.unflatten(2, h.shape[2:])
+        return torch.baddbmm(bias.expand(len(h), -1, -1), weight, h)
 
 
 class Xi(nn.Module):
@@ -90,13 +82,12 @@ class Xi(nn.Module):
     values differ from node to node, and so do the moves (notebook 2).
     """
 
-    def __init__(self, width: int, squash: str = "sigmoid", engine: str = "auto") -> None:
+    def __init__(self, width: int, squash: str = "sigmoid") -> None:
         super().__init__()
         self.squash = torch.sigmoid if squash == "sigmoid" else torch.tanh
         inputs = COLOURS * 5 + 3 + 1
         layers = [Dense(inputs, width), Dense(width, width), Dense(width, 3)]
         for layer in layers:
-            layer.engine = engine
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
         nn.init.zeros_(layers[-1].weight)  # the identity
@@ -112,11 +103,10 @@ class Xi(nn.Module):
             around[:, :, 2:, 1:-1],
         ]
         seen = [feature, *(side - feature for side in sides), moves]
-        h = torch.cat([*seen, torch.full_like(feature[:, :1], level)], dim=1)
+        h = torch.cat([*seen, torch.full_like(feature[:, :1], level)], dim=1).flatten(2)
         h = self.squash(self.layers[0](h))
         h = self.squash(self.layers[1](h))
-        change: Tensor = self.layers[2](h)
-        return change
+        return self.layers[2](h).unflatten(2, feature.shape[2:])
 
 
 class Plasticity(nn.Module):
@@ -135,7 +125,7 @@ class Plasticity(nn.Module):
         self.steps = config.plasticity_steps
         self.xi = None
         if self.kind == "xi":
-            self.xi = Xi(config.plasticity_width, config.plasticity_squash, config.engine)
+            self.xi = Xi(config.plasticity_width, config.plasticity_squash)
         if self.kind == "table":
             self.table = nn.Parameter(torch.zeros(config.levels, 3, self.TABLE, self.TABLE))
 
