@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ngat.attention.fold import Fold
+from ngat.attention.fold import Fold, moments_of
 from ngat.config import ModelConfig
 from ngat.graph import HOME_DISPLACEMENT, Relation
 
@@ -24,7 +24,8 @@ class Embedding:
 
     Args:
         norm: what normalises h.
-        moments: sums of h and of its squares over nodes, ``[B, C, 2]``, where they are known.
+        moments: sums of h and of its squares over nodes, ``[B, C, 2]``, differentiable in h; None
+            where they are not known.
     """
 
     def __init__(self, h: Tensor, norm: Norm, moments: Tensor | None = None) -> None:
@@ -37,12 +38,22 @@ class Embedding:
         """``[B, C, H_m, W_m]``."""
         return self._norm.normalise(self.h)
 
-    @cached_property
+    @property
     def folded(self) -> tuple[Tensor, Fold | None]:
         """What maps can normalise themselves, and how (see :mod:`ngat.attention.normed`)."""
         if self._norm.kind != "group":
             return self.normalised, None
-        return self.h, self._norm.fold(self.h.detach(), self._moments)
+        if self._moments is None:
+            self._moments = moments_of(self.h)
+        return self.h, self._norm.fold(self._moments)
+
+    def hand_on(self, h: Tensor) -> None:
+        """Have ``h`` read from now on: the same, from the hands of an operation that read it.
+
+        The gradient of whatever reads it later passes through that operation, which adds its own.
+        """
+        if self._norm.kind == "group":
+            self.h = h
 
 
 class Norm(nn.Module):
@@ -79,18 +90,9 @@ class Norm(nn.Module):
             return torch.zeros_like(h)  # one value is its own mean
         return F.group_norm(h, self.groups, eps=self.EPSILON)
 
-    def fold(self, h: Tensor, moments: Tensor | None) -> Fold:
-        """Mean and scale of every channel's group."""
-        if moments is None:
-            by_group = h.unflatten(1, (self.groups, -1)).flatten(2)
-            variance, mean = (x.double() for x in torch.var_mean(by_group, 2, correction=0))
-        else:
-            nodes = h[0, 0].numel() * (h.shape[1] // self.groups)
-            mean, square = (moments.unflatten(1, (self.groups, -1)).sum(2) / nodes).unbind(2)
-            variance = (square - mean**2).clamp(min=0)
-        each = h.shape[1] // self.groups
-        scale = (variance + self.EPSILON).rsqrt()
-        return Fold(mean.repeat_interleave(each, 1), scale.repeat_interleave(each, 1), self.groups)
+    def fold(self, moments: Tensor) -> Fold:
+        """The normalisation of what has these moments."""
+        return Fold(moments, self.groups, self.EPSILON)
 
 
 class Maps(nn.Module):

@@ -27,7 +27,7 @@ from ngat.errors import InputError
 from ngat.graph import RELATIONS, PyramidGraph, Relation
 from ngat.layers import Embedding, Maps, Norm
 from ngat.plasticity import COLOURS, Placement, Plasticity
-from ngat.projection import integral_image, project
+from ngat.projection import projector
 from ngat.update import Update
 
 # The head starts by calling a node in eight a nucleus: σ(−2) = 0.12 (nuclei are the minority).
@@ -98,7 +98,9 @@ class NGAT(nn.Module):
         placement = self.plasticity(image, graph)
         embeddings = self.message_passing(placement, graph)
         logits = [self.logits(m, embedding) for m, embedding in enumerate(embeddings)]
-        projected = None if targets is None else _project_targets(targets, placement.positions)
+        projected = None
+        if targets is not None:
+            projected = _project_targets(targets, placement.positions, self.config.engine)
         return Output(logits, placement.positions, placement.moves, placement.valid, projected)
 
     def logits(self, level: int, embedding: Embedding) -> Tensor:
@@ -183,7 +185,8 @@ def schedule(config: ModelConfig) -> list[tuple[int | None, tuple[Relation, ...]
     return steps
 
 
-def _project_targets(targets: Tensor, positions: list[Tensor]) -> list[Tensor]:
-    integral = integral_image(targets)
-    coarse = [project(integral, zeta.detach())[0].to(targets) for zeta in positions[1:]]
-    return [targets, *coarse]
+def _project_targets(targets: Tensor, positions: list[Tensor], engine: str) -> list[Tensor]:
+    projection = projector(engine, targets)
+    integral = projection.integral_image(targets)
+    coarse = [projection.project(integral, zeta.detach())[0] for zeta in positions[1:]]
+    return [targets, *(mean.to(targets) for mean in coarse)]

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from ngat.config import ModelConfig
 from ngat.graph import PyramidGraph
-from ngat.projection import home_positions, integral_image, project, project_home
+from ngat.projection import Projector, home_positions, project_home, projector
 
 REACH = 0.45  # largest sideways move in cells of the node's level
 COLOURS = 3
@@ -121,6 +121,7 @@ class Plasticity(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.kind = config.plasticity
+        self.engine = config.engine
         self.steps = config.plasticity_steps
         self.xi = None
         if self.kind == "xi":
@@ -130,7 +131,8 @@ class Plasticity(nn.Module):
 
     def forward(self, image: Tensor, graph: PyramidGraph) -> Placement:
         """Place the nodes over ``image`` ``[B, 3, H, W]``."""
-        integral = integral_image(image)
+        projection = projector(self.engine, image)
+        integral = projection.integral_image(image)
         placement = Placement([], [], [], [])
         for m in range(graph.levels):
             home = home_positions(graph, m, image)
@@ -139,7 +141,9 @@ class Plasticity(nn.Module):
                 positions = home.expand(len(image), -1, -1, -1)
                 moves = torch.zeros_like(positions)
             else:
-                positions, moves, feature, valid = self._place(integral, home, graph, m, image)
+                positions, moves, feature, valid = self._place(
+                    projection, integral, home, graph, m, image
+                )
             placement.positions.append(positions)
             placement.moves.append(moves)
             placement.features.append(feature)
@@ -147,7 +151,13 @@ class Plasticity(nn.Module):
         return placement
 
     def _place(
-        self, integral: Tensor, home: Tensor, graph: PyramidGraph, m: int, image: Tensor
+        self,
+        projection: Projector,
+        integral: Tensor,
+        home: Tensor,
+        graph: PyramidGraph,
+        m: int,
+        image: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         longer = max(graph.height, graph.width)
         u = torch.zeros_like(home).expand(len(image), -1, -1, -1)
@@ -159,7 +169,7 @@ class Plasticity(nn.Module):
         # Eq. 7 moves a node whose cell overhangs the picture by half, or is larger than that.
         farthest = 2**m * max(max(home.shape[-2:]) - 0.5, 0.5**0.5)
         if self.kind == "table" or farthest > longer:
-            feature, valid = project(integral, positions)
+            feature, valid = projection.project(integral, positions)
         else:
             feature = project_home(integral, m)
             valid = torch.ones_like(feature[:, :1], dtype=torch.bool)
@@ -169,6 +179,6 @@ class Plasticity(nn.Module):
                 u = u + self.xi(feature, moves, m / max(graph.levels - 1, 1))
                 moves = moved(u)
                 positions = positions_after(home, moves, m, longer)
-                feature, valid = project(integral, positions)
+                feature, valid = projection.project(integral, positions)
                 feature = feature.to(image)
         return positions, moves, feature, valid

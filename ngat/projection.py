@@ -13,10 +13,14 @@ height z, and the derivative in (x, y, z) comes with it. Base nodes are pixels a
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ngat.attention import fuses
 from ngat.graph import PyramidGraph
 
 # A projection needs at least this many pixels inside the picture (section 3.2).
@@ -97,3 +101,22 @@ def project_home(integral: Tensor, level: int) -> Tensor:
     at_edges = integral[:, :, sides[0][:, None], sides[1]]
     area = torch.outer(*(edges.diff() for edges in sides))
     return at_edges.diff(dim=-2).diff(dim=-1) / area
+
+
+class Projector(NamedTuple):
+    """:func:`integral_image` and :func:`project`, as an engine does them.
+
+    The mean may be of the positions' type. Fused, no gradient reaches the picture.
+    """
+
+    integral_image: Callable[[Tensor], Tensor]
+    project: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def projector(engine: str, like: Tensor) -> Projector:
+    """How the picture ``like`` is projected with this engine."""
+    if not fuses(engine, like) or like.requires_grad:
+        return Projector(integral_image, project)
+    from ngat import projection_cpu
+
+    return Projector(projection_cpu.integral_image, projection_cpu.project)

@@ -132,7 +132,10 @@ class Update(nn.Module):
         assert self.out.bias is not None
         base = heard["king"].h if self.config.residual else None
         out = Out(self.out.weight, self.out.bias, base)
-        return self.norm(*typed_update(sources, taps, moved, out, self.itself))
+        h, moments, handed = typed_update(sources, taps, moved, out, self.itself)
+        for relation, x in handed.items():
+            heard[relation].hand_on(x)
+        return self.norm(h, moments)
 
     def softmaxes(
         self, maps: dict[Relation, tuple[Tensor, ...]], level: int, moves: list[Tensor]

@@ -144,3 +144,55 @@ def test_threads_get_blocks_of_about_equal_height(batch, size):
     blocks = batch * -(-size[0] // rows)
     assert rows % 2 == 0
     assert blocks % 2 == 0 or size[0] < 8
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("residual", [True, False])
+@pytest.mark.parametrize("size", [(46, 37), (13, 8)])
+def test_embeddings_heard_by_several_updates_get_one_gradient(threads, residual, size, monkeypatch):
+    """All levels of a V-cycle: what reaches moments, and gradients added on the way."""
+    monkeypatch.setattr(cpu_maps, "GRAIN", 1)
+    found, before = [], torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        for engine in ("cpu", "reference"):
+            torch.manual_seed(0)
+            config = dataclasses.replace(CONFIG, depth=2, engine=engine, residual=residual)
+            model = NGAT(config).double()
+            for parameter in model.parameters():
+                parameter.data = parameter + 0.1 * torch.randn_like(parameter)
+            logits = model(torch.rand(3, 3, *size, dtype=torch.float64)).logits
+            loss = sum((x * torch.linspace(-1, 1, x.numel()).view_as(x)).sum() for x in logits)
+            gradients = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
+            found.append((logits, gradients))
+    finally:
+        torch.set_num_threads(before)
+    (logits, gradients), (expected, references) = found
+    torch.testing.assert_close(logits, expected, rtol=1e-9, atol=1e-9)
+    for one, other in zip(gradients, references, strict=True):
+        if other is None or one is None:
+            assert one is other
+            continue
+        scale = max(1.0, other.abs().max().item())
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-9 * scale)
+
+
+def test_a_gradient_that_came_another_way_is_added():
+    """An embedding that an update handed on is used beside it, before and after."""
+    update, norm, fields, moves, graph = inputs(CONFIG, HEARD[3], (13, 7), 2, torch.float64)
+    found = []
+    for at_once in (True, False):
+        leaves = {relation: field.clone().requires_grad_() for relation, field in fields.items()}
+        inner = {relation: leaf * 1.5 for relation, leaf in leaves.items()}
+        heard = {relation: norm(h) for relation, h in inner.items()}
+        if at_once:
+            out = update.at_once(heard, 1, moves).h
+            assert heard["child"].h is not inner["child"]
+        else:
+            maps = {relation: update.sources(relation, h) for relation, h in heard.items()}
+            out = update(heard["king"], maps, graph, 1, moves).h
+        more = sum(embedding.h.pow(3).sum() for embedding in heard.values())
+        more = more + sum(h.square().sum() for h in inner.values())
+        found.append(torch.autograd.grad(out.sin().sum() + more, list(leaves.values())))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-9)

@@ -88,7 +88,7 @@ def test_normed_maps_are_maps_of_the_norm(kind, known, size):
     h = (3 * torch.randn(3, 8, *size, dtype=DOUBLE) + 5).requires_grad_()
     weight = torch.randn(11, 8, dtype=DOUBLE, requires_grad=True)
     bias = torch.randn(11, dtype=DOUBLE, requires_grad=True)
-    moments = torch.stack([h.detach().sum((2, 3)), h.detach().square().sum((2, 3))], 2)
+    moments = torch.stack([h.sum((2, 3)), h.square().sum((2, 3))], 2)
     embedding = norm(h, moments) if known else norm(h)
     found, sums = normed_maps(*embedding.folded, weight, bias)
     expected = F.conv2d(embedding.normalised, weight[..., None, None], bias)
@@ -117,7 +117,30 @@ def test_normed_maps_in_float32_keep_a_far_mean_out():
 def test_no_gradient_is_made_for_what_asks_for_none():
     x = torch.randn(2, 4, 6, 5, dtype=DOUBLE)
     weight = torch.randn(3, 4, dtype=DOUBLE, requires_grad=True)
-    fold = Fold(torch.zeros(2, 4, dtype=DOUBLE), torch.ones(2, 4, dtype=DOUBLE), 2)
+    fold = Fold(torch.zeros(2, 4, 2, dtype=DOUBLE), 2, 1.0)
     out, _ = normed_maps(x, fold, weight, torch.zeros(3, dtype=DOUBLE))
     out.sum().backward()
     torch.testing.assert_close(weight.grad, x.sum((0, 2, 3)).expand(3, 4))
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("size", [(13, 7), (33, 20)])
+def test_gradients_reach_maps_through_the_moments_of_what_they_made(known, size):
+    """Maps of maps, the second of them normalised with the moments that the first took."""
+    torch.manual_seed(0)
+    norm = Norm(ModelConfig(channels=8, heads=2, norm_groups=4))
+    x = (2 * torch.randn(3, 8, *size, dtype=DOUBLE) + 1).requires_grad_()
+    first, second = (torch.randn(8, 8, dtype=DOUBLE, requires_grad=True) for _ in range(2))
+    bias = torch.randn(8, dtype=DOUBLE, requires_grad=True)
+    start = norm(x).folded if known else (x, None)
+    middle, sums = normed_maps(*start, first, bias)
+    found, _ = normed_maps(*norm(middle, sums).folded, second, bias)
+    plain = F.group_norm(x, 4, eps=1e-5) if known else x
+    plain = F.group_norm(F.conv2d(plain, first[..., None, None], bias), 4, eps=1e-5)
+    expected = F.conv2d(plain, second[..., None, None], bias)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+    direction, leaves = torch.randn_like(expected), (x, first, second, bias)
+    gradients = torch.autograd.grad(found, leaves, direction)
+    references = torch.autograd.grad(expected, leaves, direction)
+    for one, other in zip(gradients, references, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-8)

@@ -13,6 +13,7 @@ from ngat.projection import (
     integral_image,
     project,
     project_home,
+    projector,
 )
 
 
@@ -137,3 +138,61 @@ def test_plasticity_sees_at_home_what_it_projects_there(size):
         mean, valid = project(integral_image(image), placement.positions[m])
         torch.testing.assert_close(placement.features[m], mean, rtol=1e-11, atol=1e-11)
         assert torch.equal(placement.valid[m], valid)
+
+
+def fused_project(integral, positions):
+    pytest.importorskip("numba")
+    from ngat import projection_cpu
+
+    return projection_cpu.project(integral, positions)
+
+
+@pytest.mark.parametrize("size", [(24, 24), (17, 31), (40, 9)])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_fused_projection_is_the_projection(size, dtype, threads, monkeypatch):
+    """Value and gradient, where pyramids overhang the picture, and where they miss it."""
+    pytest.importorskip("numba")
+    from ngat import projection_cpu
+    from ngat.attention import cpu_maps
+
+    monkeypatch.setattr(cpu_maps, "GRAIN", 1)
+    rng = np.random.default_rng(4)
+    pictures = torch.from_numpy(rng.uniform(0, 1, (3, 2, *size))).to(dtype)
+    positions = torch.cat([random_positions(rng, *size, 7, 5) for _ in range(3)]).to(dtype)
+    positions[0, :, 0, 0] = torch.tensor([0.01, 0.01, 0.01])
+    positions.requires_grad_()
+    integral = projection_cpu.integral_image(pictures)
+    torch.testing.assert_close(integral, integral_image(pictures), rtol=1e-12, atol=1e-12)
+    expected, expected_valid = project(integral, positions)
+    direction = torch.randn_like(expected)
+    (reference,) = torch.autograd.grad(expected, positions, direction)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        found, valid = fused_project(integral, positions)
+        (gradient,) = torch.autograd.grad(found, positions, direction.to(dtype))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(valid, expected_valid)
+    assert not valid.all()
+    single = {} if dtype == torch.float64 else {"rtol": 1e-5, "atol": 1e-4}
+    close = single or {"rtol": 1e-9, "atol": 1e-10}
+    torch.testing.assert_close(found, expected.to(dtype), **close)
+    torch.testing.assert_close(gradient, reference, **close)
+
+
+def test_fused_projection_serves_a_whole_batch_with_one_set_of_positions():
+    rng = np.random.default_rng(5)
+    integral = integral_image(torch.from_numpy(rng.uniform(0, 1, (3, 2, 12, 14))))
+    positions = random_positions(rng, 12, 14, 4, 3).requires_grad_()
+    assert torch.autograd.gradcheck(lambda p: fused_project(integral, p)[0], [positions], eps=1e-7)
+    torch.testing.assert_close(
+        fused_project(integral, positions)[0], project(integral, positions)[0]
+    )
+
+
+def test_a_gradient_of_the_picture_takes_the_reference():
+    picture = torch.rand(1, 3, 8, 8)
+    assert projector("auto", picture.requires_grad_()).project is project
+    assert projector("reference", picture.detach()).project is project

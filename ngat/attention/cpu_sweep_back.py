@@ -1,12 +1,14 @@
 """Gradients of :mod:`ngat.attention.cpu_sweep`, block by block of rows.
 
-    g = W_outᵀ d where y > 0                              d = ∂L/∂h, g = ∂L/∂self    (``maps``)
+    d = ∂L/∂h + factor h + shift                          what reached h's moments   (``maps``)
+    g = W_outᵀ d where y > 0                              g = ∂L/∂self               (``maps``)
     ∂L/∂z, ∂L/∂el, ∂L/∂er, ∂L/∂t                          of every softmax       (``backward``)
     Σ_i d yᵀ, Σ_i ∂L/∂P xᵀ                                the maps' weights         (``outer``)
-    ∂L/∂x = d + (W s)ᵀ ∂L/∂P                              what is known of it        (``maps``)
+    ∂L/∂x = base + (W s)ᵀ ∂L/∂P                           base = d for residuals     (``maps``)
 
-The maps are made anew, which costs less than to keep them, and ∂L/∂P never leaves its window. What
-the normalisation adds to ∂L/∂x needs sums over all nodes; ``settle`` does so when they are known.
+The maps are made anew, which costs less than to keep them, and neither d nor ∂L/∂P ever leaves its
+window. What the normalisation of x adds to ∂L/∂x needs sums over all nodes: it is left to whoever
+made x, as something that reached x's moments.
 
 Numba knows the code it keeps on disk to be stale by this file alone, and kernels of other files
 are compiled into it: after a change to any of them, delete ``__pycache__/*.nb?``.
@@ -19,7 +21,6 @@ from typing import NamedTuple
 from numba import njit
 
 from ngat.attention.cpu_backward import backward
-from ngat.attention.cpu_lanes import LANES, inside, load, pointer, splat, store
 from ngat.attention.cpu_products import Operand, maps, outer
 from ngat.attention.cpu_typed import gather
 from ngat.attention.cpu_windows import (
@@ -42,7 +43,7 @@ class Back(NamedTuple):
     Attributes:
         window: of ∂L/∂P.
         w: (W s)ᵀ, ``[B, depth, rows]``.
-        x: ∂L/∂x. base: what is added to it.
+        x: ∂L/∂x. base: what is added to it, of children and parents.
         move: ∂L/∂(b·ζ) of the first move that joins its scores; nothing where there is none.
         sums: Σ_i ∂L/∂P (x, 1)ᵀ, ``[B, rows, depth + 1]`` in float64.
         t: ∂L/∂t, ``[heads, 14]`` in float64.
@@ -60,9 +61,22 @@ class Back(NamedTuple):
 
 
 class LastBack(NamedTuple):
-    """The last map: d, y, W_outᵀ, the window of g, and what becomes of the sums (:class:`Back`)."""
+    """The last map.
+
+    Attributes:
+        d: ∂L/∂h as it arrives; h, factor and shift: what is to be added (nothing where there is
+            nothing); settled: the window of their sum.
+        y, w: y and W_outᵀ. g: window of g.
+        sums, scratch: as in :class:`Back`.
+        seen: ∂L/∂(b·ζ) as the children see it.
+        residual: whether d is part of the level's own ∂L/∂x.
+    """
 
     d: Operand
+    h: Operand
+    factor: Operand
+    shift: Operand
+    settled: int
     y: Operand
     w: Operand
     g: int
@@ -70,10 +84,11 @@ class LastBack(NamedTuple):
     sums: int
     scratch: int
     seen: Operand
+    residual: int
 
 
 @jit
-def finish(level, back, plane_x, b, first, last, row, scratch, like, size):  # type: ignore[no-untyped-def]
+def finish(level, back, base, plane_x, b, first, last, row, scratch, like, size):  # type: ignore[no-untyped-def]
     """Sums and ∂L/∂x of rows ``first`` to before ``last``, which begin at the window's ``row``."""
     nodes = (last - first) * level.width
     no = 0 * nodes
@@ -87,7 +102,7 @@ def finish(level, back, plane_x, b, first, last, row, scratch, like, size):  # t
         Operand(back.w.address + size * b * back.w.step, no, no),
         nowhere,
         d,
-        part(level, back.base, b, first, size),
+        base,
         nowhere,
         nowhere,
         nowhere,
@@ -118,13 +133,29 @@ def sweep_back(  # type: ignore[no-untyped-def]
             by = (top - before) * width
             slide(king.window, king.plane, king.rows, by, (ready - top) * width, slope, size)
             slide(out.g, king.plane, channels, by, (ready_g - top) * width, slope, size)
+            slide(out.settled, king.plane, out.rows, by, (ready_g - top) * width, slope, size)
         hear(plan, king, child, parent, moves, rows, ready, rows.bottom, slope, size)
         bottom_g = min(plan.height, last + 1)
+        settled = Operand(out.settled + size * (ready_g - top) * width, no, king.plane)
+        maps(
+            shape_of(out.rows, no, (bottom_g - ready_g) * width, plan.scratch, no),
+            nowhere,
+            Operand(out.shift.address + size * b * out.shift.step, no, no),
+            nowhere,
+            part(king, out.d, b, ready_g, size),
+            Operand(out.factor.address + size * b * out.factor.step, no, no),
+            part(king, out.h, b, ready_g, size),
+            nowhere,
+            settled,
+            no,
+            slope,
+            size,
+        )
         maps(
             shape_of(channels, out.rows, (bottom_g - ready_g) * width, plan.scratch, no),
             out.w,
             nowhere,
-            part(king, out.d, b, ready_g, size),
+            settled,
             nowhere,
             nowhere,
             nowhere,
@@ -135,7 +166,7 @@ def sweep_back(  # type: ignore[no-untyped-def]
             size,
         )
         ready, ready_g, before = rows.bottom, bottom_g, top
-        d = part(king, out.d, b, first, size)
+        d = Operand(out.settled + size * down * width, no, king.plane)
         sums = out.sums + 8 * b * out.rows * (channels + 1)
         outer(
             shape_of(out.rows, channels, nodes, out.scratch, no),
@@ -205,7 +236,8 @@ def sweep_back(  # type: ignore[no-untyped-def]
                 d_er = scores(plan, king, d_king.window, plan.itself, down, 2, size)
                 combine(to, nowhere, d_er, -1.0, plan.heads, nodes, slope, size)
             plane = child.height * child.width
-            finish(child, d_child, plane, b, start, end, no, plan.scratch, slope, size)
+            base = part(child, d_child.base, b, start, size)
+            finish(child, d_child, base, plane, b, start, end, no, plan.scratch, slope, size)
         if parent.height:
             g = out.g + size * down * width
             gather(
@@ -220,20 +252,9 @@ def sweep_back(  # type: ignore[no-untyped-def]
                 size,
             )
             plane, end = parent.height * parent.width, (last + 1) // 2
-            finish(parent, d_parent, plane, b, first // 2, end, no, plan.scratch, slope, size)
-        finish(king, d_king, plan.height * width, b, first, last, down, plan.scratch, slope, size)
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def settle(first, last, channels, nodes, d_, x_, factor_, shift_, like, size):  # type: ignore[no-untyped-def]
-    """∂L/∂x ← ∂L/∂x + factor x + shift for planes numbered through all pictures."""
-    zero = splat(0.0, like)
-    factors, shifts = pointer(factor_, like), pointer(shift_, like)
-    for n in range(first, last):
-        b, c = n // channels, n % channels
-        d = pointer(d_.address + size * (b * d_.step + c * d_.plane), like)
-        x = pointer(x_.address + size * (b * x_.step + c * x_.plane), like)
-        factor, shift = splat(factors[n], like), splat(shifts[n], like)
-        for i in range(0, nodes, LANES):
-            mask = inside(i, nodes)
-            store(d, i, mask, load(d, i, mask, zero) + factor * load(x, i, mask, zero) + shift)
+            base = part(parent, d_parent.base, b, first // 2, size)
+            finish(parent, d_parent, base, plane, b, first // 2, end, no, plan.scratch, slope, size)
+        base = d if out.residual else nowhere
+        finish(
+            king, d_king, base, plan.height * width, b, first, last, down, plan.scratch, slope, size
+        )

@@ -17,7 +17,7 @@ from ngat.attention.cpu_lanes import LANES
 from ngat.attention.cpu_maps import NOWHERE, kind, planes, share, small, threads_for
 from ngat.attention.cpu_products import Operand, scratch_of_maps, scratch_of_outer
 from ngat.attention.cpu_sweep import Last, sweep
-from ngat.attention.cpu_sweep_back import Back, LastBack, settle, sweep_back
+from ngat.attention.cpu_sweep_back import Back, LastBack, sweep_back
 from ngat.attention.cpu_windows import HALO, Level, Plan
 from ngat.attention.cpu_work import NOT_HEARD
 from ngat.attention.taps import SLOPE
@@ -30,6 +30,15 @@ class Maps(NamedTuple):
 
     weight: Tensor
     shift: Tensor
+
+
+class Arrived(NamedTuple):
+    """∂L/∂h as it arrives: d + factor h + shift, with the latter ``[B, C]`` or None for nothing."""
+
+    d: Tensor
+    h: Tensor
+    factor: Tensor | None
+    shift: Tensor | None
 
 
 class Update:
@@ -96,8 +105,16 @@ class Update:
         share(run, batch * -(-height // block), self.threads)
         return y, h, sums.sum(0)
 
-    def backward(self, d: Tensor, y: Tensor, weight: Tensor, base: Tensor | None) -> Gradients:
-        """All gradients for d = ∂L/∂h; ``base`` is added to that of the level itself."""
+    def backward(
+        self,
+        arrived: Arrived,
+        y: Tensor,
+        weight: Tensor,
+        residual: bool,
+        bases: Sequence[Tensor | None],
+    ) -> Gradients:
+        """All gradients; to ∂L/∂x of children and parents ``bases[1:]`` are added."""
+        d, h, factor, to_all = arrived
         batch, _, height, width = self.own.shape
         turned = weight.T.contiguous()
         backs = [None if m is None else m.weight.mT.contiguous() for m in self.maps]
@@ -114,14 +131,14 @@ class Update:
         sums_out = sums_of(*weight.shape)
         d_taps = torch.zeros(self.threads, 2, self.heads, TAPS, dtype=torch.float64)
         widest = self.widest(len(weight))
-        block = self.block(2, 0 if self.itself else self.channels)
+        block = self.block(2, len(weight) + (0 if self.itself else self.channels))
 
         def run(n: int, first: int, last: int) -> None:
             room = Room(self.own)
             levels = [self.level(i, block, room) for i in range(3)]
             found = []
             for i, level in enumerate(levels):
-                x, into, back = d_xs[i], sums[i], backs[i]
+                x, into, back, base = d_xs[i], sums[i], backs[i], bases[i]
                 if x is None or into is None or back is None:
                     found.append(Back(0, NOWHERE, NOWHERE, NOWHERE, NOWHERE, 0, 0, 0))
                     continue
@@ -131,7 +148,7 @@ class Update:
                         room.windows(level.rows * level.plane),
                         small(back, 2),
                         planes(x),
-                        planes(base) if base is not None and i == 0 else NOWHERE,
+                        NOWHERE if base is None else planes(base),
                         NOWHERE if move is None else planes(move),
                         into[n].data_ptr(),
                         d_taps[n, min(i, 1)].data_ptr(),
@@ -145,6 +162,10 @@ class Update:
                 g = room.windows(self.channels * levels[0].plane)
             out = LastBack(
                 planes(d),
+                NOWHERE if factor is None else planes(h),
+                NOWHERE if factor is None else small(factor, 1),
+                NOWHERE if to_all is None else small(to_all, 1),
+                room.windows(len(weight) * levels[0].plane),
                 planes(y),
                 small(turned, 2),
                 g,
@@ -152,6 +173,7 @@ class Update:
                 sums_out[n].data_ptr(),
                 room.windows(scratch_of_outer(*weight.shape)),
                 NOWHERE if d_moves[2] is None else planes(d_moves[2]),
+                int(residual),
             )
             moves, silent = self.moving(), NOT_HEARD
             sweep_back(plan, *levels, moves, out, *found, silent, self.slope, self.size)
@@ -246,17 +268,6 @@ class Gradients(NamedTuple):
     taps: list[Tensor]
     moves: list[Tensor | None]
     out: Tensor
-
-
-def settled(d: Tensor, x: Tensor, factor: Tensor, shift: Tensor) -> None:
-    """``d`` ← d + factor x + shift; both ``[B, C]``."""
-    batch, channels, height, width = x.shape
-
-    def run(_: int, first: int, last: int) -> None:
-        where = planes(d), planes(x), factor.data_ptr(), shift.data_ptr()
-        settle(first, last, channels, height * width, *where, *kind(d.dtype))
-
-    share(run, batch * channels, threads_for(d))
 
 
 class Room:

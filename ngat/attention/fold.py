@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -11,11 +12,18 @@ class Fold(NamedTuple):
     """n = s (x − μ), a normalisation to be folded into the maps that follow.
 
     Attributes:
-        mean, scale: μ and s of every channel, ``[B, C]`` in float64; no gradient flows to them,
-            since :mod:`ngat.attention.normed` knows what they are made of.
-        groups: of channels that share them.
+        moments: Σx and Σx² of every channel over nodes, ``[B, C, 2]`` in float64. μ and s follow
+            from them, and what the normalisation adds to ∂L/∂x reaches x through them.
+        groups: of channels that share μ and s.
+        epsilon: what is added to the variance.
     """
 
-    mean: Tensor
-    scale: Tensor
+    moments: Tensor
     groups: int
+    epsilon: float
+
+
+def moments_of(x: Tensor) -> Tensor:
+    """Σx and Σx² over nodes, where nobody took them on the way."""
+    x = x.double()
+    return torch.stack([x.sum((2, 3)), x.square().sum((2, 3))], 2)

@@ -21,10 +21,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ngat.attention.cpu_update import Maps, Update, settled
+from ngat.attention.cpu_update import Arrived, Maps, Update
 from ngat.attention.fold import Fold
-from ngat.attention.normed import folded, label, unfolded
-from ngat.graph import Relation
+from ngat.attention.normed import folded, label, settled, shares, unfolded
+from ngat.graph import RELATIONS, Relation
+
+OTHERS: tuple[Relation, ...] = ("child", "parent")
 
 
 class Heard(NamedTuple):
@@ -63,7 +65,7 @@ def typed_update(
     moves: list[Tensor | float],
     out: Out,
     itself: bool,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, dict[Relation, Tensor]]:
     """New h of the module's formula, ``[B, C, H_m, W_m]``, differentiable in every tensor.
 
     Args:
@@ -74,20 +76,22 @@ def typed_update(
         itself: whether the first of the level's maps is self.
 
     Returns:
-        h, and the sums of h and of its squares over nodes, ``[B, C, 2]`` in float64, through which
-        no gradient flows: :class:`ngat.attention.fold.Fold` is made of them.
+        h; the sums of h and of its squares over nodes, ``[B, C, 2]`` in float64, of which
+        :class:`ngat.attention.fold.Fold` is made; and children and parents as they were heard, for
+        whoever hears them later: then this operation adds up their gradients.
     """
     like = heard["king"].h
     flat: list[Tensor | float | None] = []
-    folds = []
-    for relation in ("king", "child", "parent"):
+    how = []
+    for relation in RELATIONS:
         if relation in heard:
             h, fold, weight, bias = heard[relation]
-            flat += [h.contiguous(), weight.to(h.dtype), bias.to(h.dtype)]
-            folds.append(fold)
+            moments = None if fold is None else fold.moments
+            flat += [h.contiguous(), moments, weight.to(h.dtype), bias.to(h.dtype)]
+            how.append(None if fold is None else fold[1:])
         else:
-            flat += [None, None, None]
-            folds.append(None)
+            flat += [None] * 4
+            how.append(None)
     t_child = taps["child"].to(like.dtype) if "child" in taps else None
     same = out.base is heard["king"].h
     asked = [x for x in (*flat, *taps.values(), *moves, *out) if isinstance(x, Tensor)]
@@ -95,67 +99,74 @@ def typed_update(
     base = None if out.base is None or same else out.base.contiguous()
     flat += [taps["king"].to(like.dtype), t_child, *moves]
     flat += [out.weight.to(like.dtype), out.bias.to(like.dtype), base]
-    h, moments = TypedUpdate.apply(folds, itself, same, training, *flat)
-    return h, moments
+    h, moments, *others = TypedUpdate.apply(how, itself, same, training, *flat)
+    return h, moments, dict(zip((r for r in OTHERS if r in heard), others, strict=True))
 
 
 class TypedUpdate(torch.autograd.Function):
-    """Forward and backward of :func:`typed_update`; ``same``: the base is the level itself."""
+    """Forward and backward of :func:`typed_update`; ``same``: the base is the level itself.
+
+    ``how``: of king, child and parent all of :class:`Fold` but the moments.
+    """
 
     @staticmethod
     def forward(
         ctx: Any,
-        folds: list[Fold | None],
+        how: list[tuple[int, float] | None],
         itself: bool,
         same: bool,
         training: bool,
         *tensors: Any,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         *levels, (t_king, t_child), moves, (w_out, b_out, base) = parts(tensors)
         with label("norm"):
             maps = [
-                None if x is None else Maps(*folded(x, fold, weight, bias))
-                for fold, (x, weight, bias) in zip(folds, levels, strict=True)
+                None if x is None else Maps(*folded(x, fold_of(moments, rest), weight, bias))
+                for (x, moments, weight, bias), rest in zip(levels, how, strict=True)
             ]
-        update = Update(
-            [x for x, _, _ in levels], maps, (t_king, t_child), moves, w_out.shape[1], itself
-        )
+        xs = [level[0] for level in levels]
+        update = Update(xs, maps, (t_king, t_child), moves, w_out.shape[1], itself)
         with label("typed update"):
             added = levels[0][0] if same else base
-            y, h, moments = update.forward(w_out, b_out, added, training)
-        kept = [x for level in levels for x in level[:2]]
+            y, h, sums = update.forward(w_out, b_out, added, training)
+        kept = [x for level in levels for x in level[:3]]
         moving = [move for move in moves if isinstance(move, Tensor)]
-        ctx.save_for_backward(*kept, t_king, t_child, w_out, y, *moving)
+        ctx.save_for_backward(*kept, t_king, t_child, w_out, y, h, *moving)
         ctx.moving = [isinstance(move, Tensor) for move in moves]
-        ctx.maps, ctx.folds = maps, folds
+        ctx.maps, ctx.how = maps, how
         ctx.itself, ctx.same, ctx.base = itself, same, base is not None
-        ctx.mark_non_differentiable(moments)
         ctx.set_materialize_grads(False)
-        return h, moments
+        return h, sums, *(x for x in xs[1:] if x is not None)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, d: Tensor, _: Any) -> tuple[Tensor | None, ...]:
-        levels = [ctx.saved_tensors[n : n + 2] for n in (0, 2, 4)]
-        t_king, t_child, w_out, y, *saved = ctx.saved_tensors[6:]
+    def backward(
+        ctx: Any, d: Tensor | None, d_sums: Tensor | None, *handed: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        levels = [ctx.saved_tensors[n : n + 3] for n in (0, 3, 6)]
+        t_king, t_child, w_out, y, h, *saved = ctx.saved_tensors[9:]
         moves = [saved.pop(0) if moving else 0.0 for moving in ctx.moving]
-        d, xs = d.contiguous(), [x for x, _ in levels]
+        d = torch.zeros_like(h) if d is None else d.contiguous()
+        if ctx.base and d_sums is not None:
+            d, d_sums = settled(d, h, d_sums), None
+        shift, factor = (None, None) if d_sums is None else shares(d_sums, d.dtype)
+        xs, later = [x for x, *_ in levels], list(handed)
+        bases = [None, *(None if x is None else later.pop(0) for x in xs[1:])]
+        bases = [None if base is None else base.contiguous() for base in bases]
         update = Update(xs, ctx.maps, (t_king, t_child), moves, w_out.shape[1], ctx.itself)
         with label("typed update"):
-            found = update.backward(d, y, w_out, d if ctx.same else None)
+            found = update.backward(Arrived(d, h, factor, shift), y, w_out, ctx.same, bases)
         gradients: list[Tensor | None] = []
-        for (x, weight), fold, sums, d_x in zip(
-            levels, ctx.folds, found.sums, found.xs, strict=True
+        for (x, moments, weight), rest, sums, d_x in zip(
+            levels, ctx.how, found.sums, found.xs, strict=True
         ):
-            if x is None or sums is None or d_x is None:
-                gradients += [None, None, None]
+            if x is None or sums is None:
+                gradients += [None] * 4
                 continue
             g, r = sums[..., :-1], sums[..., -1]
             with label("norm"):
-                d_weight, back = unfolded(x, fold, weight, g, r)
-                if back.factor is not None and back.shift is not None:
-                    settled(d_x, x, back.factor, back.shift)
-            gradients += [d_x, d_weight.to(x.dtype), r.sum(0).to(x.dtype)]
+                d_weight, _, d_moments = unfolded(x, fold_of(moments, rest), weight, g, r)
+            gradients += [d_x, d_moments, d_weight.to(x.dtype), r.sum(0).to(x.dtype)]
         d_taps = [
             None if t is None else d_t[:, : t.shape[1]].to(t.dtype)
             for t, d_t in zip((t_king, t_child), found.taps, strict=True)
@@ -165,7 +176,12 @@ class TypedUpdate(torch.autograd.Function):
         return None, None, None, None, *gradients, *d_taps, *found.moves, *of_out
 
 
+def fold_of(moments: Tensor | None, rest: tuple[int, float] | None) -> Fold | None:
+    """A fold from its parts."""
+    return None if moments is None or rest is None else Fold(moments, *rest)
+
+
 def parts(tensors: tuple[Any, ...]) -> tuple[tuple[Any, ...], ...]:
-    """(h, W, b) of the level, of children and of parents; t; moves; W_out, b_out and base."""
-    ends = (0, 3, 6, 9, 11, 14, 17)
+    """(h, its moments, W, b) of king, child and parent; t; moves; W_out, b_out and base."""
+    ends = (0, 4, 8, 12, 14, 17, 20)
     return tuple(tensors[first:last] for first, last in pairwise(ends))

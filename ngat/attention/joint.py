@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ngat.attention.cpu_maps import products
 from ngat.attention.cpu_work import Work
 from ngat.graph import RELATIONS, Relation
 
@@ -83,10 +84,10 @@ class JointLayer(torch.autograd.Function):
         d_levels: list[Tensor | None] = []
         # The base, most of it all, last: then no other level's products are left beside it.
         for h, needed in reversed(list(zip(levels, ctx.needs_input_grad[5:], strict=True))):
-            d = d_products.pop().flatten(2)
-            d_weight += torch.bmm(d, h.flatten(2).transpose(1, 2)).sum(0)
+            d = d_products.pop()
+            d_weight += products(d, h.contiguous())[0].sum(0).to(weight.dtype)
             back = weight.T.expand(len(h), -1, -1)
-            d_levels.insert(0, torch.bmm(back, d).view(h.shape) if needed else None)
+            d_levels.insert(0, torch.bmm(back, d.flatten(2)).view(h.shape) if needed else None)
         return (
             None,
             d_weight,
