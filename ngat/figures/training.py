@@ -39,7 +39,8 @@ def losses_and_metrics(runs: Mapping[str, Curves]) -> Figure:
         left.set(title="(a)", ylabel="training loss / its first value")
         left.set_ylim(bottom=0)
         middle.set(title="(b)", ylabel="score of validation pixels", ylim=(None, 1))
-        right.set(title="(c)", ylabel="average F1 of nuclei", ylim=(0, None))
+        right.set(title="(c)", ylabel="average F1 of nuclei")
+        right.set_ylim(0, 1.08 * right.dataLim.y1)  # room for the highest marker
         for ax in (left, middle, right):
             ax.set_xlabel("step")
             ax.grid(color="#E4E4E4", linewidth=0.6)
