@@ -94,14 +94,12 @@ def choose(
         from ngat.data import load
         from ngat.distributed import find_device
         from ngat.validation import store_thresholds
-        from ngat.weights import load_weights
 
         samples = load(data, "val", root=root, seed=data_seed, limit=limit, progress=not quiet)
         if not samples:
             raise InputError(f"{data}: there is no validation picture to choose on.")
         where = find_device(device)
-        store_thresholds(weights, samples, where, again=True, progress=not quiet)
-        history = load_weights(weights).provenance
+        history = store_thresholds(weights, samples, where, again=True, progress=not quiet)
     for name in ("thresholds", "thresholds_tta"):
         typer.echo(f"{weights}: {name} {history[name]}")
 

@@ -105,8 +105,10 @@ def fates(
         with replacing(out) as beside:
             table.to_csv(beside, index=False, lineterminator="\n")
         minutes = (time.monotonic() - began) / 60
-        told = provenance(command_line(), None, fingerprint(samples), minutes, data=data)
-        write_json(out.with_suffix(".json"), told | {"split": split})
+        told = provenance(
+            command_line(), None, fingerprint(samples), minutes, data=data, split=split
+        )
+        write_json(out.with_suffix(".json"), told)
     typer.echo(study.by(table, "type").to_string(index=False))
     typer.echo(str(out))
 

@@ -158,13 +158,16 @@ def store_thresholds(
     *,
     again: bool = False,
     progress: bool = True,
-) -> None:
+) -> dict[str, Any]:
     """Choose a weights file's thresholds, for single views and for averages, and store them there.
 
     Args:
         path: the file, which is replaced.
         samples: validation pictures.
         again: choose anew what the file already has.
+
+    Returns:
+        the file's provenance, the thresholds with it.
 
     Raises:
         InputError: the file cannot be read.
@@ -175,5 +178,7 @@ def store_thresholds(
         if again or name not in history:
             chosen = choose_thresholds(model, samples, tta=tta, progress=progress)
             found[name] = thresholds_to_dict(chosen)
+    history = {**history, **found}
     if found:
-        save_weights(path, model, preset, {**history, **found})
+        save_weights(path, model, preset, history)
+    return history

@@ -165,7 +165,7 @@ class TypedUpdate(torch.autograd.Function):
                 continue
             g, r = sums[..., :-1], sums[..., -1]
             with label("norm"):
-                d_weight, _, d_moments = unfolded(x, fold_of(moments, rest), weight, g, r)
+                d_weight, d_moments = unfolded(x, fold_of(moments, rest), weight, g, r)
             gradients += [d_x, d_moments, d_weight.to(x.dtype), r.sum(0).to(x.dtype)]
         d_taps = [
             None if t is None else d_t[:, : t.shape[1]].to(t.dtype)

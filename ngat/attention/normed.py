@@ -87,14 +87,14 @@ class NormedMaps(torch.autograd.Function):
             if late is not None:
                 g, r = g + late.g, r + late.r
         with label("norm"):
-            d_weight, back, d_moments = unfolded(x, fold, weight, g, r)
+            d_weight, d_moments = unfolded(x, fold, weight, g, r)
         d_x = None
         if ctx.needs_input_grad[1]:
             with label("linear maps"):
                 d_x = torch.empty_like(x)
                 if late is not None:
                     linear(x, late.factor, d_x, shift=late.shift)
-                linear(d, back, d_x, base=None if late is None else d_x)
+                linear(d, scaled.mT, d_x, base=None if late is None else d_x)
         return None, d_x, d_moments, d_weight.to(x.dtype), r.sum(0).to(x.dtype)
 
 
@@ -150,17 +150,16 @@ def folded(x: Tensor, fold: Fold | None, weight: Tensor, bias: Tensor) -> tuple[
 
 def unfolded(
     x: Tensor, fold: Fold | None, weight: Tensor, g: Tensor, r: Tensor
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """From G and r: ∂L/∂W in float64; (W s)ᵀ, for every picture where s is; and ∂L/∂moments."""
+) -> tuple[Tensor, Tensor | None]:
+    """From G and r: ∂L/∂W in float64, and ∂L/∂moments."""
     if fold is None:
-        return g.sum(0), weight.T, None
-    back = weight.new_empty(len(x), *weight.T.shape)
+        return g.sum(0), None
     d_weight = torch.zeros(weight.shape, dtype=torch.float64)
     d_moments = torch.empty_like(fold.moments)
-    tensors = weight, g, r, fold.moments, d_weight, back, d_moments
+    tensors = weight, g, r, fold.moments, d_weight, d_moments
     nodes = x.shape[2] * x.shape[3]
     fold_back(*(a.detach().numpy() for a in tensors), fold.groups, nodes, fold.epsilon)
-    return d_weight, back, d_moments
+    return d_weight, d_moments
 
 
 @njit(nogil=True, error_model="numpy", inline="always")
@@ -192,8 +191,8 @@ def fold_in(weight, bias, moments, scaled, shifts, groups, nodes, epsilon):  # t
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def fold_back(weight, g, r, moments, d_weight, back, d_moments, groups, nodes, epsilon):  # type: ignore[no-untyped-def]
-    """∂L/∂W, (W s)ᵀ, and ∂L/∂Σx and ∂L/∂Σx²."""
+def fold_back(weight, g, r, moments, d_weight, d_moments, groups, nodes, epsilon):  # type: ignore[no-untyped-def]
+    """∂L/∂W, and ∂L/∂Σx and ∂L/∂Σx²."""
     batch, rows, depth = g.shape
     each = depth // groups
     for b in range(batch):
@@ -206,7 +205,6 @@ def fold_back(weight, g, r, moments, d_weight, back, d_moments, groups, nodes, e
                     along += weight[m, k] * r[b, m]
                     across += weight[m, k] * g[b, m, k]
                     d_weight[m, k] += scale * (g[b, m, k] - r[b, m] * mean)
-                    back[b, k, m] = weight[m, k] * scale
                 a += along / (each * nodes)
                 q += scale * (across - mean * along) / (each * nodes)
             for k in range(group * each, (group + 1) * each):
