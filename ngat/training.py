@@ -104,7 +104,8 @@ def train(
         out: the run's folder.
         minutes: end after this time even if steps remain; the rate reaches zero in time. The
             last validation and the choice of thresholds come on top.
-        resume: go on from the folder's checkpoint; start if there is none yet.
+        resume: go on from the folder's checkpoint; start if there is none yet. A run that was
+            finished goes on where ``minutes`` are more than it has had.
         device: see :func:`ngat.distributed.team`.
         progress: show a bar on a terminal, and a line per validation elsewhere.
         command, data: for the provenance.
@@ -150,6 +151,8 @@ def train(
             run.folder.begin()
         if minutes is not None:
             run.at.minutes = minutes
+            # A finished run that is given more time goes on, at the rate that is due there.
+            run.at.finished &= run.at.step >= preset.train.steps or run.at.seconds >= 60 * minutes
         try:
             if not run.at.finished:
                 run.fit(on_step)

@@ -207,15 +207,15 @@ def test_a_time_limit_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ticks = itertools.count(step=0.1)  # a clock that goes on a tenth of a second at every look
     monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
     monkeypatch.setattr(training, "LOG_EVERY", 2)
-    done = train(
-        tiny(steps=1_000_000, validate_every=7),
-        rings(),
-        rings("val", 1),
-        tmp_path,
-        minutes=0.2,
-        device="cpu",
-        progress=False,
-    )
+
+    def for_minutes(minutes: float) -> training.Trained:
+        preset = tiny(steps=1_000_000, validate_every=7)
+        data = rings(), rings("val", 1)
+        return train(
+            preset, *data, tmp_path, minutes=minutes, resume=True, device="cpu", progress=False
+        )
+
+    done = for_minutes(0.2)
     assert 5 < done.steps < 120
     assert 0.2 <= done.minutes < 0.25
     log = log_of(tmp_path)
@@ -223,6 +223,15 @@ def test_a_time_limit_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert max(rates) > 0.9 * tiny().train.learning_rate
     assert rates[-1] < 0.02 * tiny().train.learning_rate
     assert int(log[-1][0]) == int(log_of(tmp_path, "validation.csv")[-1][0]) == done.steps
+
+    # A finished run stays as it is, unless it is given more time: then it goes on from its middle.
+    assert for_minutes(0.2) == done
+    more = for_minutes(0.4)
+    assert more.steps > done.steps
+    assert 0.4 <= more.minutes < 0.45
+    again = [float(row[log[0].index("learning_rate")]) for row in log_of(tmp_path)[len(log) :]]
+    assert 0.4 < again[0] / tiny().train.learning_rate < 0.6
+    assert again[-1] < 0.02 * tiny().train.learning_rate
 
 
 @pytest.mark.parametrize("kind", ["balanced", "bce"])
