@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ngat.attention.cpu_lanes import ahead, pointer
-from ngat.attention.cpu_maps import share, threads_for
+from ngat.attention.cpu_threads import Job, share, threads_for
 from ngat.projection import MIN_VALID_PIXELS
 
 # As much as the reference asks for, and what its area may lack from rounding.
@@ -58,11 +58,11 @@ class Projection(torch.autograd.Function):
         mean = positions.new_empty(batch, integral.shape[-1], height, width)
         valid = torch.empty(batch, 1, height, width, dtype=torch.bool)
         arrays = [x.numpy() for x in (positions.detach(), mean, valid)]
-        share(
-            lambda _, *rows: look(entries(integral), *arrays, LEAST, *rows),
-            batch * height,
-            threads_for(mean),
-        )
+
+        def run(_: int, *rows: int) -> None:
+            look(entries(integral), *arrays, LEAST, *rows)
+
+        share(Job(run, batch * height, threads_for(mean.numel())))
         ctx.save_for_backward(integral, positions)
         ctx.mark_non_differentiable(valid)
         ctx.set_materialize_grads(False)
@@ -76,11 +76,11 @@ class Projection(torch.autograd.Function):
             return None, None
         found = torch.empty_like(positions)
         arrays = [x.numpy() for x in (positions.detach(), d.contiguous(), found)]
-        share(
-            lambda _, *rows: look_back(entries(integral), *arrays, LEAST, *rows),
-            len(d) * d.shape[2],
-            threads_for(d),
-        )
+
+        def run(_: int, *rows: int) -> None:
+            look_back(entries(integral), *arrays, LEAST, *rows)
+
+        share(Job(run, len(d) * d.shape[2], threads_for(d.numel())))
         return None, found
 
 

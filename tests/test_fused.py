@@ -13,7 +13,7 @@ from ngat.update import Update as Module
 
 pytest.importorskip("numba")
 
-from ngat.attention import cpu_maps, cpu_work
+from ngat.attention import cpu_threads
 from ngat.attention.cpu_update import Maps, Update
 
 CONFIG = ModelConfig(levels=3, channels=8, heads=2, depth=1, norm_groups=2)
@@ -108,8 +108,7 @@ def test_it_serves_the_companion_on_the_cpu_and_nothing_else():
 def test_blocks_of_rows_change_nothing(relations, size, rows, monkeypatch):
     """One row, more rows than a block, a last block that is cut short, and threads among them."""
     monkeypatch.setattr(Update, "block", lambda *_: rows)
-    monkeypatch.setattr(cpu_work, "GRAIN", 1)
-    monkeypatch.setattr(cpu_maps, "GRAIN", 1)
+    monkeypatch.setattr(cpu_threads, "GRAIN", 1)
     case = inputs(CONFIG, relations, size, 3, torch.float64)
     case[2]["king"] = case[2]["king"].transpose(2, 3).contiguous().transpose(2, 3)
     expected, expected_gradients = run(*case, at_once=False)
@@ -151,7 +150,7 @@ def test_threads_get_blocks_of_about_equal_height(batch, size):
 @pytest.mark.parametrize("size", [(46, 37), (13, 8)])
 def test_embeddings_heard_by_several_updates_get_one_gradient(threads, residual, size, monkeypatch):
     """All levels of a V-cycle: what reaches moments, and gradients added on the way."""
-    monkeypatch.setattr(cpu_maps, "GRAIN", 1)
+    monkeypatch.setattr(cpu_threads, "GRAIN", 1)
     found, before = [], torch.get_num_threads()
     try:
         torch.set_num_threads(threads)

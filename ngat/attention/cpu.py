@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ngat.attention.cpu_threads import share
 from ngat.attention.cpu_work import Work, computed_in
 from ngat.attention.taps import TapGroup
 from ngat.errors import InputError
@@ -140,15 +141,17 @@ class Attention(torch.autograd.Function):
         ctx.save_for_backward(*inputs)
         ctx.softmaxes = softmaxes
         ctx.set_materialize_grads(False)
-        outs = []
+        outs, jobs = [], []
         for relations, parts in softmaxes:
             *tensors, er = [part.of(inputs) for part in parts]
             work = Work(relations, er, tensors)
             shape = (er.shape[0], tensors[0].shape[1], *er.shape[2:])
             out = torch.empty(shape, dtype=work.dtype)
-            work.forward(out)
-            outs.append(out.to(tensors[0].dtype))
-        return tuple(outs)
+            jobs.append(work.forward(out))
+            outs.append(out)
+        share(*jobs)
+        dtypes = [inputs[parts[0].input].dtype for _, parts in softmaxes]
+        return tuple(out.to(dtype) for out, dtype in zip(outs, dtypes, strict=True))
 
     @staticmethod
     @once_differentiable

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,7 +18,7 @@ from ngat.attention.cpu_products import (
     scratch_of_maps,
     scratch_of_outer,
 )
-from ngat.attention.cpu_work import GRAIN, workers
+from ngat.attention.cpu_threads import Job, share, threads_for
 
 NOWHERE = Operand(0, 0, 0)
 
@@ -36,7 +34,26 @@ def linear(
     gate: Tensor | None = None,
     moments: bool = False,
 ) -> Tensor | None:
-    """``out`` ← weight · x + shift + base + k ∘ more, and 0 unless gate > 0, for every node.
+    """:func:`mapping`, done at once; returns its sums."""
+    job, sums = mapping(
+        x, weight, out, shift=shift, base=base, more=more, gate=gate, moments=moments
+    )
+    share(job)
+    return None if sums is None else sums.sum(0)
+
+
+def mapping(
+    x: Tensor,
+    weight: Tensor,
+    out: Tensor,
+    *,
+    shift: Tensor | None = None,
+    base: Tensor | None = None,
+    more: tuple[Tensor, Tensor] | None = None,
+    gate: Tensor | None = None,
+    moments: bool = False,
+) -> tuple[Job, Tensor | None]:
+    """``out`` ← weight · x + shift + base + k ∘ more, and 0 unless gate > 0, as a job to be done.
 
     Args:
         x: planes ``[B, K, h, w]``; slices of channels of a contiguous tensor will do.
@@ -44,7 +61,8 @@ def linear(
         out: planes ``[B, M, h, w]``, as are ``base``, ``more[1]`` and ``gate``.
         shift: ``[B, M]``, or ``[M]`` for all pictures.
         more: k, ``[B, M]``, and the planes that it scales, row by row.
-        moments: whether to return the sums of ``out`` and of its squares, ``[B, M, 2]`` in float64.
+        moments: whether the sums of ``out`` and of its squares are wanted: every thread's
+            ``[B, M, 2]`` in float64 come with the job.
     """
     batch, depth, nodes = x.shape[0], x.shape[1], x.shape[2] * x.shape[3]
     rows, dtype = weight.shape[-2], out.dtype
@@ -61,7 +79,7 @@ def linear(
         NOWHERE if gate is None else planes(gate),
         planes(out),
     )
-    threads = threads_for(out)
+    threads = threads_for(out.numel())
     sums = torch.zeros(threads, batch, rows, 2, dtype=torch.float64) if moments else None
 
     def run(n: int, first: int, last: int) -> None:
@@ -71,8 +89,8 @@ def linear(
         into = 0 if sums is None else sums[n].data_ptr()
         maps(shape, *operands, into, *kind(dtype))
 
-    share(run, batch * -(-nodes // STRIP), threads)
-    return None if sums is None else sums.sum(0)
+    kept = x, weight, out, shift, base, factor, more, gate
+    return Job(run, batch * -(-nodes // STRIP), threads, kept), sums
 
 
 def products(d: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,7 +100,7 @@ def products(d: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         d: planes ``[B, M, h, w]``. x: planes ``[B, K, h, w]``.
     """
     batch, depth, nodes = x.shape[0], x.shape[1], x.shape[2] * x.shape[3]
-    rows, threads = d.shape[1], threads_for(x)
+    rows, threads = d.shape[1], threads_for(x.numel())
     found = torch.zeros(threads, batch, rows, depth + 1, dtype=torch.float64)
     operands = planes(d), planes(x)
 
@@ -91,7 +109,7 @@ def products(d: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         shape = Shape(rows, depth, nodes, first, last, own.data_ptr(), 0)
         outer(shape, *operands, found[n].data_ptr(), *kind(x.dtype))
 
-    share(run, batch * -(-nodes // STRIP), threads)
+    share(Job(run, batch * -(-nodes // STRIP), threads))
     sums = found.sum(0)
     return sums[..., :-1], sums[..., -1]
 
@@ -110,18 +128,3 @@ def small(tensor: Tensor, dimensions: int) -> Operand:
 def kind(dtype: torch.dtype) -> tuple[Any, int]:
     """A number of the type, for the kernels, and its size in bytes."""
     return (np.float64(0), 8) if dtype == torch.float64 else (np.float32(0), 4)
-
-
-def threads_for(planes: Tensor) -> int:
-    """As many as torch uses, unless a level is too small to share."""
-    return torch.get_num_threads() if planes.numel() >= GRAIN else 1
-
-
-def share(run: Callable[[int, int, int], None], pieces: int, threads: int) -> None:
-    """``run(n, first, last)`` over all pieces of work, in equal parts, one for every thread."""
-    ends = [pieces * n // threads for n in range(threads + 1)]
-    pool = workers(threads, os.getpid()) if threads > 1 else None
-    others = [pool.submit(run, n, ends[n], ends[n + 1]) for n in range(1, threads)] if pool else []
-    run(0, ends[0], ends[1])
-    for other in others:
-        other.result()

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from ngat.attention.cpu_kernels import TAPS, scratch
 from ngat.attention.cpu_lanes import LANES
-from ngat.attention.cpu_maps import NOWHERE, kind, planes, share, small, threads_for
+from ngat.attention.cpu_maps import NOWHERE, kind, planes, small
 from ngat.attention.cpu_products import Operand, scratch_of_maps, scratch_of_outer
 from ngat.attention.cpu_sweep import Last, sweep
 from ngat.attention.cpu_sweep_back import Back, LastBack, sweep_back
+from ngat.attention.cpu_threads import Job, share, threads_for
 from ngat.attention.cpu_windows import HALO, Level, Plan
 from ngat.attention.cpu_work import NOT_HEARD
 from ngat.attention.taps import SLOPE
@@ -69,7 +70,7 @@ class Update:
         self.heads, self.channels, self.itself = len(t), channels, itself
         self.slope, self.size = kind(own.dtype)
         self.slope = type(self.slope)(SLOPE)
-        self.threads = threads_for(own)
+        self.threads = threads_for(own.numel())
 
     def forward(
         self, weight: Tensor, shift: Tensor, base: Tensor | None, keep: bool
@@ -102,7 +103,7 @@ class Update:
             )
             sweep(plan, *levels, self.moving(), out, sums[n].data_ptr(), self.slope, self.size)
 
-        share(run, batch * -(-height // block), self.threads)
+        share(Job(run, batch * -(-height // block), self.threads))
         return y, h, sums.sum(0)
 
     def backward(
@@ -178,7 +179,7 @@ class Update:
             moves, silent = self.moving(), NOT_HEARD
             sweep_back(plan, *levels, moves, out, *found, silent, self.slope, self.size)
 
-        share(run, batch * -(-height // block), self.threads)
+        share(Job(run, batch * -(-height // block), self.threads))
         return Gradients(
             d_xs,
             [None if s is None else s.sum(0) for s in sums],

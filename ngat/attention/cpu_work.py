@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ngat.attention.cpu_threads import Job, share, threads_for
 from ngat.attention.taps import SLOPE
 from ngat.errors import MissingDependency
 from ngat.graph import RELATIONS, TAP_COUNT, Relation
@@ -26,9 +24,6 @@ except ImportError as error:
         f"The cpu engine needs numba, which cannot be loaded here ({error}): pip install numba. "
         "The engine 'reference' does the same without it, only slower."
     ) from error
-
-# Below this many numbers in a level's update a second thread costs more than it saves.
-GRAIN = 1 << 15
 
 
 def computed_in(dtype: torch.dtype) -> torch.dtype:
@@ -58,18 +53,16 @@ class Work:
         self.own = len(self.kept)
         batch, heads, height, width = destination.shape
         channels = tensors[0].shape[1] // heads
-        self.threads = torch.get_num_threads()
-        if batch * heads * height * width * channels < GRAIN:
-            self.threads = 1
+        self.threads = threads_for(batch * heads * height * width * channels)
         blocks = 1
         if batch * heads % self.threads:
             blocks = min(self.threads, (height + 1) // 2)
         self.pieces = (batch, heads, blocks)
         self.size = (heads, channels, height, width, blocks, height * width, 0, height)
 
-    def forward(self, out: Tensor) -> None:
-        """Σ_j α_ij z_j into ``out``, ``[B, heads · D, H_m, W_m]``."""
-        self.share(forward, *self.planes(out))
+    def forward(self, out: Tensor) -> Job:
+        """Σ_j α_ij z_j into ``out``, ``[B, heads · D, H_m, W_m]``, as a job still to be done."""
+        return self.job(forward, *self.planes(out))
 
     def backward(
         self,
@@ -90,13 +83,15 @@ class Work:
         """
         add = add or [0] * (len(d_tensors) + 1)
         d_tap = torch.zeros(*self.pieces, TAPS, dtype=torch.float64)
-        self.share(
-            backward,
-            *self.planes(gradient),
-            *self.sources(d_tensors, add),
-            *self.planes(d_destination),
-            add[-1],
-            d_tap.data_ptr(),
+        share(
+            self.job(
+                backward,
+                *self.planes(gradient),
+                *self.sources(d_tensors, add),
+                *self.planes(d_destination),
+                add[-1],
+                d_tap.data_ptr(),
+            )
         )
         heard = [relation for relation in RELATIONS if relation in self.relations]
         counts = [TAP_COUNT[relation] for relation in heard]
@@ -104,23 +99,17 @@ class Work:
         found = dict(zip(heard, d_tap.split(counts, 1), strict=True))
         return [found[relation] for relation in self.relations]
 
-    def share(self, kernel: Callable[..., None], *arguments: Any) -> None:
-        """Run ``kernel`` over all pieces of work, in equal runs, one for every thread."""
-        pieces = math.prod(self.pieces)
+    def job(self, kernel: Callable[..., None], *arguments: Any) -> Job:
+        """``kernel`` over all pieces of work."""
         step, count = scratch(self.size[3])
+        self.kept, passing = self.kept[: self.own], self.kept[self.own :]
 
-        def run(n: int) -> None:
+        def run(n: int, first: int, last: int) -> None:
             own = torch.zeros(count, dtype=self.dtype)
-            ends = pieces * n // self.threads, pieces * (n + 1) // self.threads
-            task = Task(*self.size, *ends, own.data_ptr(), step)
+            task = Task(*self.size, first, last, own.data_ptr(), step)
             kernel(task, *self.inputs, *arguments, self.slope, own.element_size())
 
-        pool = workers(self.threads, os.getpid()) if self.threads > 1 else None
-        others = [pool.submit(run, n) for n in range(1, self.threads)] if pool else []
-        run(0)
-        for other in others:
-            other.result()
-        del self.kept[self.own :]  # what this pass alone needed
+        return Job(run, math.prod(self.pieces), self.threads, passing)
 
     def sources(self, tensors: Sequence[Tensor], add: Sequence[int] = ()) -> list[Sources]:
         """King, child and parent for the kernels.
@@ -165,13 +154,3 @@ class Work:
 
 
 NOT_HEARD = Sources(*[0] * len(Sources._fields))
-
-
-@lru_cache(maxsize=1)
-def workers(threads: int, process: int) -> ThreadPoolExecutor:
-    """Threads that live as long as the process; a forked child gets its own.
-
-    Plain threads and kernels without the GIL, because numba's own threading layers must not be
-    entered from several threads at once, and autograd may do so.
-    """
-    return ThreadPoolExecutor(threads, thread_name_prefix="ngat-attention")

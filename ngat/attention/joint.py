@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ngat.attention.cpu_maps import products
+from ngat.attention.cpu_maps import linear, mapping, products
+from ngat.attention.cpu_threads import share
 from ngat.attention.cpu_work import Work
 from ngat.graph import RELATIONS, Relation
 
@@ -49,8 +50,8 @@ class JointLayer(torch.autograd.Function):
         ctx.parts, ctx.works = parts, []
         for part in parts:
             works = part.works(weight, taps, levels)
-            for work, out in zip(works, outs, strict=True):
-                work.forward(out[:, part.rows[0]])
+            into = [out[:, part.rows[0]] for out in outs]
+            share(*(work.forward(out) for work, out in zip(works, into, strict=True)))
             ctx.works.append(works)
         ctx.save_for_backward(weight, *others)
         return outs
@@ -86,8 +87,10 @@ class JointLayer(torch.autograd.Function):
         for h, needed in reversed(list(zip(levels, ctx.needs_input_grad[5:], strict=True))):
             d = d_products.pop()
             d_weight += products(d, h.contiguous())[0].sum(0).to(weight.dtype)
-            back = weight.T.expand(len(h), -1, -1)
-            d_levels.insert(0, torch.bmm(back, d.flatten(2)).view(h.shape) if needed else None)
+            d_h = h.new_empty(h.shape)
+            if needed:
+                linear(d, weight.T, d_h)
+            d_levels.insert(0, d_h if needed else None)
         return (
             None,
             d_weight,
@@ -126,12 +129,9 @@ class Part:
         """Attention of every level, and the only hold on the products (z, el, er) it reads."""
         rows = [weight[rows] for rows in self.rows]
         own, sizes = torch.cat(rows), [len(part) for part in rows]
-        products = [
-            torch.bmm(own.expand(len(h), -1, -1), h.flatten(2))
-            .unflatten(2, h.shape[2:])
-            .split(sizes, 1)
-            for h in levels
-        ]
+        made = [h.new_empty(len(h), len(own), *h.shape[2:]) for h in levels]
+        share(*(mapping(h.contiguous(), own, z)[0] for h, z in zip(levels, made, strict=True)))
+        products = [z.split(sizes, 1) for z in made]
         t = {relation: t[self.heads] for relation, t in zip(RELATIONS, taps, strict=True)}
         found = []
         for m, (_, _, er) in enumerate(products):
