@@ -3,9 +3,11 @@
     (z, el, er) = [W; a_s W; a_d W] h,      h_i ← Σ_j α_ij z_j over king, children and parent
 
 It is what a product per level and :func:`ngat.attention.attend_levels` compose, with the same
-result. Here the product belongs to nobody else. For training it is made in two parts, each of half
-the heads, and the backward pass drops the first before it fills the other half of the gradient:
-that takes 30 bytes a node off the peak of memory. The gradient itself is dropped level by level.
+result. Here the product belongs to nobody else, and is made by the threads that read it, all levels
+at once (:func:`ngat.attention.cpu_threads.share`). For training it is made in two parts, each of
+half the heads, and the backward pass drops the first before it fills the other half of the
+gradient: that takes 30 bytes a node off the peak of memory. The gradient itself is dropped level by
+level.
 """
 
 from __future__ import annotations
