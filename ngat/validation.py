@@ -6,7 +6,7 @@ Measured by the challenge's protocol on whole pictures, as the test will be; nev
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache, partial
@@ -122,8 +122,7 @@ def choose_thresholds(
 ) -> dict[Method, Thresholds]:
     """The thresholds with the best average F1 on validation pictures, for each instance method.
 
-    One parameter is searched at a time (in the order of :data:`COARSE`), coarsely and then finely;
-    on a tie the value nearest to the default, or to the coarse one, stays.
+    On a tie the value nearest to the default, or to the coarse one, stays.
     """
     predictions = [
         predict(model, sample.image, tta=tta)
@@ -139,15 +138,31 @@ def choose_thresholds(
 
             return round(float(np.mean(list(pool.map(one, predictions, samples)))), 9)
 
-        best = {method: Thresholds() for method in METHODS}
-        searches = [(m, name, fine) for m in METHODS for fine in (False, True) for name in COARSE]
-        for method, name, fine in track(searches, "Choose thresholds", progress=progress):
-            if method == "components" and name in ("core", "prominence"):
-                continue  # components have no seeds
-            now = best[method]
-            values = around(name, getattr(now, name)) if fine else COARSE[name]
-            candidates = [replace(now, **{name: value}) for value in values]
-            best[method] = max(candidates, key=partial(average_f1, method))
+        return {
+            method: search(
+                partial(average_f1, method),
+                # Components have no seeds.
+                [n for n in COARSE if method == "split" or n not in ("core", "prominence")],
+            )
+            for method in track(METHODS, "Choose thresholds", progress=progress)
+        }
+
+
+def search(score: Callable[[Thresholds], float], names: Sequence[str]) -> Thresholds:
+    """The thresholds with the highest score, by one parameter at a time, coarsely and then finely.
+
+    Both times round after round, until a round changes nothing: what is best for one parameter
+    depends on the others, most of all between ``core`` and ``prominence``.
+    """
+    best = Thresholds()
+    for fine in (False, True):
+        before = None
+        while best != before:
+            before = best
+            for name in names:
+                now = best
+                values = around(name, getattr(now, name)) if fine else COARSE[name]
+                best = max((replace(now, **{name: value}) for value in values), key=score)
     return best
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import csv
+import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tiny import rings, tiny
 
-from ngat.inference import predict
+from ngat.inference import Thresholds, predict
 from ngat.training import train
-from ngat.validation import Scores, summary, validate
+from ngat.validation import COARSE, Scores, around, search, summary, validate
 from ngat.weights import load_weights
 
 
@@ -49,3 +51,21 @@ def test_types_are_averaged_apart() -> None:
     assert told.average_f1 == pytest.approx(0.3)
     assert told.per_type[samples[0].type] == pytest.approx(0.3)  # (0 + 0.6) / 2
     assert told.per_type[samples[1].type] == pytest.approx(0.2)
+
+
+def test_thresholds_are_searched_until_no_round_finds_better_ones() -> None:
+    # How far a summit must rise is decided before the core's threshold, and well only after it.
+    worth = {Thresholds(core=0.3): 1.0, Thresholds(core=0.3, prominence=0.1): 2.0}
+    assert search(lambda t: worth.get(t, 0.0), list(COARSE)) == Thresholds(core=0.3, prominence=0.1)
+    # What is not searched stays.
+    assert search(lambda t: worth.get(t, 0.0), ["probability"]) == Thresholds()
+    for seed in range(20):
+
+        def score(t: Thresholds, seed: int = seed) -> float:
+            return random.Random(f"{seed} {t}").random()
+
+        best = search(score, list(COARSE))
+        assert score(best) >= score(Thresholds())
+        for name in COARSE:
+            for value in around(name, getattr(best, name)):
+                assert score(replace(best, **{name: value})) <= score(best)
