@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from ngat.contrast import stretch
 from ngat.errors import InputError
-from ngat.instances import MIN_AREA, Labels, components, split
+from ngat.instances import MIN_AREA, Labels, Landscape, components, split
 from ngat.networks import Network
 
 Method = Literal["components", "split"]
@@ -48,12 +48,14 @@ class Thresholds:
         prominence: if not 0, only on a summit of the core map that rises so much above the pass
             to any higher one (``split`` only).
         min_area: smallest nucleus in pixels.
+        landscape: what the watershed floods from the seeds, see :func:`ngat.instances.split`.
     """
 
     probability: float = 0.5
     core: float = 0.5
     prominence: float = 0.0
     min_area: int = MIN_AREA
+    landscape: Landscape = "distance"
 
 
 class Prediction(NamedTuple):
@@ -125,12 +127,13 @@ def instances(
             t.probability,
             t.core,
             t.min_area,
+            landscape=t.landscape,
             prominence=t.prominence,
         )
     raise InputError(f"Unknown instance method {method!r}; known: {', '.join(METHODS)}.")
 
 
-def thresholds_to_dict(thresholds: Mapping[Method, Thresholds]) -> dict[str, dict[str, float]]:
+def thresholds_to_dict(thresholds: Mapping[Method, Thresholds]) -> dict[str, dict[str, Any]]:
     """Thresholds by method as plain values (for JSON)."""
     return {method: asdict(t) for method, t in thresholds.items()}
 

@@ -6,7 +6,7 @@ Measured by the challenge's protocol on whole pictures, as the test will be; nev
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache, partial
@@ -36,6 +36,7 @@ COARSE: dict[str, list[Any]] = {
     "probability": [0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8],
     "prominence": [0.0, 0.05, 0.1, 0.15, 0.2],
     "core": [0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8],
+    "landscape": ["distance", "core"],
     "min_area": [16, 8, 32, 64],
 }
 
@@ -44,6 +45,8 @@ def around(name: str, value: Any) -> list[Any]:
     """A value and its neighbours, half a step of the coarse search away."""
     if name == "min_area":
         return [value, value * 3 // 4, value * 3 // 2]
+    if name == "landscape":
+        return [value]
     if name == "prominence":
         return [value, max(0.0, round(value - 0.02, 2)), round(value + 0.02, 2)]
     return [value, round(value - 0.05, 2), round(value + 0.05, 2)]
@@ -141,14 +144,13 @@ def choose_thresholds(
         return {
             method: search(
                 partial(average_f1, method),
-                # Components have no seeds.
-                [n for n in COARSE if method == "split" or n not in ("core", "prominence")],
+                COARSE if method == "split" else ["probability", "min_area"],
             )
             for method in track(METHODS, "Choose thresholds", progress=progress)
         }
 
 
-def search(score: Callable[[Thresholds], float], names: Sequence[str]) -> Thresholds:
+def search(score: Callable[[Thresholds], float], names: Iterable[str]) -> Thresholds:
     """The thresholds with the highest score, by one parameter at a time, coarsely and then finely.
 
     Both times round after round, until a round changes nothing: what is best for one parameter

@@ -141,7 +141,7 @@ def test_summits_part_cores_that_no_threshold_parts() -> None:
     assert split(mask, flat, prominence=0.1).max() == 1
 
 
-@pytest.mark.parametrize("landscape", ["distance", "probability"])
+@pytest.mark.parametrize("landscape", ["distance", "core"])
 @settings(deadline=None, max_examples=150)
 @given(
     scores=maps(),
@@ -170,6 +170,20 @@ def test_split_loses_no_nucleus(landscape, scores, threshold, core_threshold, mi
         assert parts.max() == expected
     else:
         assert whole.max() <= parts.max() <= expected
+
+
+def test_borders_follow_the_passes_of_the_core_map():
+    """A bar has no waist that its edge could show, but the core map dips at column 13."""
+    core = np.abs(np.arange(41) - 13.0)[None].repeat(9, 0) / 30
+    bar = np.pad(np.ones((7, 39)), 1)
+    parts = split(bar, core, core_threshold=0.3, landscape="core")
+    assert parts.max() == 2
+    for row in parts[1:-1]:
+        assert abs((row == 1).sum() - 12) <= 1  # columns 1 to 12, and the pass to either side
+    # The core's shape counts, not its height; flooding by distance ends somewhere else.
+    lower = split(bar, core / 2, core_threshold=0.15, landscape="core")
+    np.testing.assert_array_equal(parts, lower)
+    assert ((split(bar, core, core_threshold=0.3)[1:-1] == 1).sum(axis=1) < 8).all()
 
 
 def test_a_seed_too_poor_to_live_gives_its_pixels_to_its_neighbour():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -109,7 +110,7 @@ def workbench(
     }
 
     def drawn() -> bytes:
-        chosen = Thresholds(**{name: slider.value for name, slider in sliders.items()})
+        chosen = replace(thresholds, **{name: slider.value for name, slider in sliders.items()})
         labels = instances(prediction, method, chosen)
         stream = io.BytesIO()
         with style():
