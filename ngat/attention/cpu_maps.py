@@ -99,6 +99,17 @@ def products(d: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     Args:
         d: planes ``[B, M, h, w]``. x: planes ``[B, K, h, w]``.
     """
+    job, found = producing(d, x)
+    share(job)
+    sums = found.sum(0)
+    return sums[..., :-1], sums[..., -1]
+
+
+def producing(d: Tensor, x: Tensor) -> tuple[Job, Tensor]:
+    """:func:`products` as a job to be done, and every thread's share of both, one beside the other.
+
+    That is ``[threads, B, M, K + 1]``.
+    """
     batch, depth, nodes = x.shape[0], x.shape[1], x.shape[2] * x.shape[3]
     rows, threads = d.shape[1], threads_for(x.numel())
     found = torch.zeros(threads, batch, rows, depth + 1, dtype=torch.float64)
@@ -109,9 +120,7 @@ def products(d: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         shape = Shape(rows, depth, nodes, first, last, own.data_ptr(), 0)
         outer(shape, *operands, found[n].data_ptr(), *kind(x.dtype))
 
-    share(Job(run, batch * -(-nodes // STRIP), threads))
-    sums = found.sum(0)
-    return sums[..., :-1], sums[..., -1]
+    return Job(run, batch * -(-nodes // STRIP), threads, (d, x)), found
 
 
 def planes(tensor: Tensor) -> Operand:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ngat.attention.cpu_maps import linear, mapping, products
+from ngat.attention.cpu_maps import mapping, producing
 from ngat.attention.cpu_threads import share
 from ngat.attention.cpu_work import Work
 from ngat.graph import RELATIONS, Relation
@@ -83,19 +83,31 @@ class JointLayer(torch.autograd.Function):
             del works, work  # and with them this part's products
         del into, d_tensors, z, el  # which hold on to all levels' gradients
 
-        d_weight = torch.zeros_like(weight)
-        d_levels: list[Tensor | None] = []
+        d_weight = torch.zeros(weight.shape, dtype=torch.float64)
+        d_levels: list[Tensor | None] = [None] * len(levels)
+
+        def through(some: range) -> None:
+            """Their products' gradients become those of W and h, and are dropped."""
+            jobs, sums = [], []
+            for m in some:
+                d, h = d_products[m], levels[m].contiguous()
+                job, found = producing(d, h)
+                jobs.append(job)
+                sums.append(found)
+                if ctx.needs_input_grad[5 + m]:
+                    d_levels[m] = d_h = torch.empty_like(h)
+                    jobs.append(mapping(d, weight.T, d_h)[0])
+            share(*jobs)
+            for found in sums:
+                d_weight.add_(found.sum((0, 1))[:, :-1])
+            del d_products[some.start :]
+
         # The base, most of it all, last: then no other level's products are left beside it.
-        for h, needed in reversed(list(zip(levels, ctx.needs_input_grad[5:], strict=True))):
-            d = d_products.pop()
-            d_weight += products(d, h.contiguous())[0].sum(0).to(weight.dtype)
-            d_h = h.new_empty(h.shape)
-            if needed:
-                linear(d, weight.T, d_h)
-            d_levels.insert(0, d_h if needed else None)
+        through(range(1, len(levels)))
+        through(range(1))
         return (
             None,
-            d_weight,
+            d_weight.to(weight.dtype),
             *(d.to(t.dtype) for d, t in zip(d_taps, taps, strict=True)),
             *d_levels,
         )
