@@ -112,7 +112,7 @@ stored: env
 # Every row and curve of the real data, which `ngat data prepare` has made ready: hours. Each network
 # trains for MINUTES, at most. Stopped, it goes on where it was; remove runs/real to start anew.
 REAL := data/results
-MINUTES ?= 72
+MINUTES ?= 130
 RIVALS ?= unet fpn
 FATES := dsb2018-test-companion-views-split,dsb2018-test-unet-views-split
 CURVE := --set steps=300 --set coarse=0 --set validate_every=50 --set validate_images=12
