@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import time
@@ -12,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from ngat import WAITING
 from ngat.benchmark import worker
 from ngat.benchmark.floor import PASSES
 from ngat.benchmark.hosts import check_device, threads_of
@@ -195,6 +197,7 @@ def _write_provenance(
         device=plan.device,
         plan=asdict(plan),
         allocators=ALLOCATORS,
+        waiting={name: os.environ.get(name, "") for name in WAITING},
         not_measured=notes,
     )
     write_json(out.with_suffix(".json"), record)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from ngat import WAITING
 from ngat.benchmark import worker
 from ngat.benchmark.hosts import check_device, threads_of
 from ngat.benchmark.measure import ALLOCATORS
@@ -120,6 +122,7 @@ def benchmark_network(
             device=plan.device,
             plan=asdict(plan),
             allocators=ALLOCATORS,
+            waiting={name: os.environ.get(name, "") for name in WAITING},
             not_measured=notes,
         )
         write_json(Path(out).with_suffix(".json"), record)
