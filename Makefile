@@ -114,7 +114,7 @@ stored: env
 REAL := data/results
 MINUTES ?= 130
 RIVALS ?= unet fpn
-FATES := dsb2018-test-companion-views-split,dsb2018-test-unet-views-split
+FATES := dsb2018-test-companion-split,dsb2018-test-unet-split
 CURVE := --set steps=300 --set coarse=0 --set validate_every=50 --set validate_images=12
 real: env
 	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[baselines,classical]'
