@@ -3,6 +3,7 @@ depends on how fast anything is."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from types import SimpleNamespace
@@ -157,10 +158,22 @@ def test_engines_take_turns() -> None:
     calls = {name: lambda name=name: order.append(name) for name in "abcd"}
     found = interleaved(calls, rounds=20, seconds=60)
     assert [found[name].rounds for name in "abcd"] == [20] * 4
-    turns = ["".join(order[n : n + 4]) for n in range(0, len(order), 4)]
+    turns = [order[:4], *(order[n : n + 8] for n in range(4, len(order), 8))]
     assert len(turns) == 21  # one round beforehand
-    assert {"".join(sorted(turn)) for turn in turns} == {"abcd"}
-    assert len(set(turns)) > 5, "the order must change"
+    assert all(turn[::2] == turn[1::2] for turn in turns[1:]), "a turn is two calls"
+    assert {"".join(sorted(set(turn))) for turn in turns} == {"abcd"}
+    assert len({"".join(turn) for turn in turns}) > 5, "the order must change"
+
+
+def test_the_second_call_of_a_turn_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    costs = itertools.chain([5.0], itertools.cycle([5.0, 1.0]))  # beforehand; cold, warm; …
+
+    def turn() -> None:
+        now[0] += next(costs)
+
+    monkeypatch.setattr(measure, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    assert interleaved({"a": turn}, rounds=4, seconds=60)["a"].high == 1000.0
 
 
 def test_time_limit_leaves_three_rounds() -> None:

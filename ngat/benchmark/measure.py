@@ -61,7 +61,9 @@ def interleaved(
 ) -> dict[Key, Times]:
     """Time calls in turns: every round runs each once, in an order drawn anew.
 
-    Each is run once beforehand. On a GPU a turn is ten calls in a row between two waits.
+    Each is run once beforehand. On the CPU a turn is two calls, of which the second counts: the
+    first finds the caches full of what another left there, and threads asleep, as it would not be
+    among layers of its own kind. On a GPU a turn is ten calls in a row between two waits.
 
     Args:
         rounds: at most so many; at least three, also when ``seconds`` are over.
@@ -84,6 +86,8 @@ def interleaved(
                 break
             for n in generator.permutation(len(keys)):
                 call = calls[keys[n]]
+                if not cuda:
+                    call()
                 wait(cuda)
                 start = time.perf_counter()
                 for _ in range(in_a_row):
