@@ -88,7 +88,7 @@ def network(
     dtype: Dtype = "float32",
     engines: Engines = "",
     repeats: Rounds = 15,
-    seconds: Seconds = 20.0,
+    seconds: Seconds = 60.0,
     out: Annotated[Path | None, typer.Option(help="CSV file; provenance beside it.")] = None,
     quiet: Quiet = False,
 ) -> None:
