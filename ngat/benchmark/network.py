@@ -51,7 +51,7 @@ class NetworkPlan:
     dtype: str = "float32"
     engines: tuple[str, ...] = ()
     rounds: int = 15
-    seconds: float = 20.0
+    seconds: float = 60.0
 
     def __post_init__(self) -> None:
         check_device(self.device, self.dtype, self.threads)
