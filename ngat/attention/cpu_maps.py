@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec
 
 import numpy as np
 import torch
@@ -20,26 +21,8 @@ from ngat.attention.cpu_products import (
 )
 from ngat.attention.cpu_threads import Job, share, threads_for
 
+P = ParamSpec("P")
 NOWHERE = Operand(0, 0, 0)
-
-
-def linear(
-    x: Tensor,
-    weight: Tensor,
-    out: Tensor,
-    *,
-    shift: Tensor | None = None,
-    base: Tensor | None = None,
-    more: tuple[Tensor, Tensor] | None = None,
-    gate: Tensor | None = None,
-    moments: bool = False,
-) -> Tensor | None:
-    """:func:`mapping`, done at once; returns its sums."""
-    job, sums = mapping(
-        x, weight, out, shift=shift, base=base, more=more, gate=gate, moments=moments
-    )
-    share(job)
-    return None if sums is None else sums.sum(0)
 
 
 def mapping(
@@ -91,6 +74,20 @@ def mapping(
 
     kept = x, weight, out, shift, base, factor, more, gate
     return Job(run, batch * -(-nodes // STRIP), threads, kept), sums
+
+
+def at_once(prepare: Callable[P, tuple[Job, Tensor | None]]) -> Callable[P, Tensor | None]:
+    """Do what ``prepare`` makes ready; returns what all threads together have found."""
+
+    def done(*args: P.args, **kwargs: P.kwargs) -> Tensor | None:
+        job, found = prepare(*args, **kwargs)
+        share(job)
+        return None if found is None else found.sum(0)
+
+    return done
+
+
+linear = at_once(mapping)
 
 
 def products(d: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 import time
@@ -13,11 +12,10 @@ from typing import Any
 
 import pandas as pd
 
-from ngat import WAITING
 from ngat.benchmark import worker
 from ngat.benchmark.floor import PASSES
 from ngat.benchmark.hosts import check_device, threads_of
-from ngat.benchmark.measure import ALLOCATORS
+from ngat.benchmark.measure import SURROUNDINGS
 from ngat.benchmark.rivals import LABELS, Case
 from ngat.benchmark.rows import write
 from ngat.errors import InputError
@@ -196,8 +194,7 @@ def _write_provenance(
         minutes,
         device=plan.device,
         plan=asdict(plan),
-        allocators=ALLOCATORS,
-        waiting={name: os.environ.get(name, "") for name in WAITING},
+        **SURROUNDINGS,
         not_measured=notes,
     )
     write_json(out.with_suffix(".json"), record)

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import os
 import time
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ngat import WAITING
 from ngat.benchmark.rivals import Case, Layer, PyramidLayer
 
 Key = TypeVar("Key", bound=Hashable)
@@ -42,6 +44,11 @@ ALLOCATORS: dict[str, dict[str, str]] = {
         "MALLOC_TOP_PAD_": "0",
         "MALLOC_TRIM_THRESHOLD_": "0",
     },
+}
+# For the provenance: what a process of the benchmark finds around it.
+SURROUNDINGS: dict[str, Any] = {
+    "allocators": ALLOCATORS,
+    "waiting": {name: os.environ.get(name, "") for name in WAITING},
 }
 MINIMUM_ROUNDS = 3
 MATRIX = 1024  # side of the matrices whose product gives the rate of multiply-adds

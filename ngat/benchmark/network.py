@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,10 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from ngat import WAITING
 from ngat.benchmark import worker
 from ngat.benchmark.hosts import check_device, threads_of
-from ngat.benchmark.measure import ALLOCATORS
+from ngat.benchmark.measure import SURROUNDINGS
 from ngat.benchmark.networks import NETWORK_LABELS, UNET
 from ngat.benchmark.rows import write
 from ngat.config import preset
@@ -121,8 +119,7 @@ def benchmark_network(
             (time.perf_counter() - began) / 60,
             device=plan.device,
             plan=asdict(plan),
-            allocators=ALLOCATORS,
-            waiting={name: os.environ.get(name, "") for name in WAITING},
+            **SURROUNDINGS,
             not_measured=notes,
         )
         write_json(Path(out).with_suffix(".json"), record)
