@@ -6,7 +6,7 @@ Measured by the challenge's protocol on whole pictures, as the test will be; nev
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache, partial
@@ -150,7 +150,7 @@ def choose_thresholds(
         }
 
 
-def search(score: Callable[[Thresholds], float], names: Iterable[str]) -> Thresholds:
+def search(score: Callable[[Thresholds], float], names: Collection[str]) -> Thresholds:
     """The thresholds with the highest score, by one parameter at a time, coarsely and then finely.
 
     Both times round after round, until a round changes nothing: what is best for one parameter
