@@ -7,20 +7,26 @@ is passed in.
 
 from __future__ import annotations
 
+import io
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 from scipy import ndimage
 from skimage.color import hed_from_rgb, rgb_from_hed
 
+from ngat.contrast import Contrast
 from ngat.errors import InputError
 
 Generator = np.random.Generator
 Picture = npt.NDArray[np.float32]  # [S, S, 3] in [0, 1]
 
-_CHANCES = ("flip", "turn", "affine", "intensity", "stain", "grey", "invert", "blur", "noise")
+_CHANCES = (
+    *("flip", "turn", "affine", "intensity", "stain", "grey", "merge", "invert", "blur", "noise"),
+    "jpeg",
+)
 
 
 @dataclass(frozen=True)
@@ -41,11 +47,14 @@ class AugmentConfig:
             dye: largest relative change of a dye's amount, and
             hue: largest share of one colour channel that goes over into another.
         grey: probability that a coloured picture loses its colour.
+        merge: probability that a grey picture becomes one channel of a colour picture, whose other
+            channels show what lies around the nuclei.
         invert: probability that light and dark change places.
         blur: probability of a Gaussian blur, with
             sigma: its largest standard deviation in pixels.
         noise: probability of normal noise, with
             grain: its largest standard deviation, as a share of the picture's own range.
+        jpeg: probability of compression as JPEG, at a quality of 40 to 95.
     """
 
     size: int = 128
@@ -62,11 +71,13 @@ class AugmentConfig:
     dye: float = 0.25
     hue: float = 0.1
     grey: float = 0.1
+    merge: float = 0.0
     invert: float = 0.1
     blur: float = 0.1
     sigma: float = 1.0
     noise: float = 0.2
     grain: float = 0.1
+    jpeg: float = 0.0
 
     def __post_init__(self) -> None:
         """Raise :class:`InputError` on a probability or a strength that makes no sense."""
@@ -108,6 +119,13 @@ class AugmentConfig:
         )
 
     @classmethod
+    def varied(cls, size: int, vigour: float) -> AugmentConfig:
+        """As :meth:`of`, for a network that meets any microscope, dye, camera and file."""
+        return replace(
+            cls.of(size, vigour), grey=0.25, merge=0.15, invert=0.3, blur=0.2, noise=0.3, jpeg=0.15
+        )
+
+    @classmethod
     def none(cls, size: int) -> AugmentConfig:
         """Plain random crops of ``size`` pixels."""
         return cls(
@@ -118,9 +136,11 @@ class AugmentConfig:
             intensity=0.0,
             stain=0.0,
             grey=0.0,
+            merge=0.0,
             invert=0.0,
             blur=0.0,
             noise=0.0,
+            jpeg=0.0,
         )
 
 
@@ -129,6 +149,9 @@ def augment(
     labels: npt.NDArray[np.int32],
     rng: Generator,
     config: AugmentConfig,
+    *,
+    zoom: float | None = None,
+    contrast: Contrast | None = None,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
     """Draw one augmented crop.
 
@@ -140,6 +163,8 @@ def augment(
         labels: ``int32 [H, W]``, 0 is background.
         rng: source of all chance.
         config: operations and strengths.
+        zoom: magnification of the crop; None draws it from the range of ``config``.
+        contrast: the range of the picture's values; None takes 0 to 255.
 
     Returns:
         Picture ``float32 [3, S, S]`` in [0, 1] and labels ``int32 [S, S]``; labels keep their
@@ -155,10 +180,14 @@ def augment(
         )
     if labels.size == 0:
         raise InputError(f"image {image.shape} has no pixels; leave it out of the data set.")
-    if _happens(rng, config.affine):
-        view, truth = _free_view(image, labels, rng, config)
+    free = _happens(rng, config.affine)
+    angle = math.radians(rng.uniform(-config.angle, config.angle)) if free else 0.0
+    if zoom is None and free:
+        zoom = math.exp(rng.uniform(math.log(config.scale[0]), math.log(config.scale[1])))
+    if zoom is None:
+        view, truth = _crop(image, labels, rng, config.size, contrast)
     else:
-        view, truth = _crop(image, labels, rng, config.size)
+        view, truth = _free_view(image, labels, rng, config.size, angle, zoom, contrast)
     if _happens(rng, config.flip):
         view, truth = view[::-1], truth[::-1]
     if _happens(rng, config.flip):
@@ -197,46 +226,54 @@ def _window(
     left: int,
     height: int,
     width: int,
+    contrast: Contrast | None,
 ) -> tuple[Picture, npt.NDArray[np.int32]]:
     """The window at (top, left), mirrored where it reaches beyond the picture, in [0, 1]."""
-    rows: slice | npt.NDArray[np.intp] = slice(top, top + height)
-    columns: slice | npt.NDArray[np.intp] = slice(left, left + width)
-    inside = top >= 0 and left >= 0
-    if not inside or top + height > labels.shape[0] or left + width > labels.shape[1]:
-        rows = _mirrored(top, height, labels.shape[0])[:, None]
-        columns = _mirrored(left, width, labels.shape[1])[None, :]
-    return image[rows, columns].astype(np.float32) / np.float32(255.0), labels[rows, columns]
+    rows = _mirrored(top, height, labels.shape[0])
+    columns = _mirrored(left, width, labels.shape[1])
+    picture, truth = image[rows[:, None], columns], labels[rows[:, None], columns]
+    if contrast is None:
+        return picture.astype(np.float32) / np.float32(255.0), truth
+    return contrast.apply(picture, rows, columns), truth
 
 
 def _crop(
-    image: npt.NDArray[np.uint8], labels: npt.NDArray[np.int32], rng: Generator, size: int
+    image: npt.NDArray[np.uint8],
+    labels: npt.NDArray[np.int32],
+    rng: Generator,
+    size: int,
+    contrast: Contrast | None,
 ) -> tuple[Picture, npt.NDArray[np.int32]]:
     height, width = labels.shape
     top, left = _corner(rng, height, size), _corner(rng, width, size)
-    return _window(image, labels, top, left, size, size)
+    return _window(image, labels, top, left, size, size, contrast)
 
 
 def _free_view(
     image: npt.NDArray[np.uint8],
     labels: npt.NDArray[np.int32],
     rng: Generator,
-    config: AugmentConfig,
+    size: int,
+    angle: float,
+    zoom: float,
+    contrast: Contrast | None,
 ) -> tuple[Picture, npt.NDArray[np.int32]]:
     """A rotated and scaled crop: bilinear for the picture, nearest for the labels."""
-    angle = math.radians(rng.uniform(-config.angle, config.angle))
-    zoom = math.exp(rng.uniform(math.log(config.scale[0]), math.log(config.scale[1])))
     c, s = math.cos(angle) / zoom, math.sin(angle) / zoom
     # Source pixel of an output pixel, both seen from the middle of their window.
     matrix = np.array([[c, -s], [s, c]])
-    side = math.ceil(config.size / zoom)
-    bound = math.ceil(config.size * (abs(c) + abs(s))) + 2
+    side = math.ceil(size / zoom)
+    bound = math.ceil(size * (abs(c) + abs(s))) + 2
     spare = (bound - side) // 2  # what a rotated square needs beyond the upright one
     top = _corner(rng, labels.shape[0], side) - spare
     left = _corner(rng, labels.shape[1], side) - spare
-    source, truth = _window(image, labels, top, left, bound, bound)
+    source, truth = _window(image, labels, top, left, bound, bound, contrast)
+    if zoom < 0.8:  # what a pixel of the crop covers is averaged, or fine texture would alias
+        blur = 0.5 * math.sqrt(1 / zoom**2 - 1)
+        source = ndimage.gaussian_filter(source, (blur, blur, 0.0), truncate=2.5)
     middle = np.full(2, (bound - 1) / 2)
-    shift = middle - matrix @ np.full(2, (config.size - 1) / 2)
-    shape = (config.size, config.size)
+    shift = middle - matrix @ np.full(2, (size - 1) / 2)
+    shape = (size, size)
     view = np.empty((*shape, 3), dtype=np.float32)
     for channel in range(3):
         plane = ndimage.affine_transform(
@@ -252,6 +289,8 @@ def _appearance(view: Picture, rng: Generator, config: AugmentConfig) -> Picture
         view = np.repeat(view.mean(axis=2, keepdims=True), 3, axis=2)
     elif coloured and _happens(rng, config.stain):
         view = _stain(view, rng, config)
+    elif not coloured and _happens(rng, config.merge):
+        view = _merged(view, rng)
     if _happens(rng, config.intensity):
         view = _intensity(view, rng, config)
     if _happens(rng, config.invert):
@@ -265,7 +304,38 @@ def _appearance(view: Picture, rng: Generator, config: AugmentConfig) -> Picture
         low, high = _range(view)
         strength = rng.uniform(0.0, config.grain) * (high - low)
         view = view + np.float32(strength) * rng.standard_normal(shape, dtype=np.float32)
+    if _happens(rng, config.jpeg):
+        view = _compressed(view, int(rng.integers(40, 96)))
     return view
+
+
+def _merged(view: Picture, rng: Generator) -> Picture:
+    """A grey picture as one channel of three; the others show its surroundings, or nothing.
+
+    Stained cell bodies reach beyond their nuclei and are brighter in some places than in others.
+    """
+    nuclei = view[:, :, 0]
+    planes = []
+    for _ in range(2):
+        if _happens(rng, 0.5):
+            planes.append(np.zeros_like(nuclei))
+            continue
+        body = ndimage.gaussian_filter(nuclei, rng.uniform(2.0, 8.0))
+        relief = ndimage.gaussian_filter(
+            rng.standard_normal(nuclei.shape, dtype=np.float32), rng.uniform(2.0, 12.0)
+        )
+        relief *= np.float32(rng.uniform(0.0, 0.4)) / max(float(relief.std()), 1e-6)
+        planes.append(np.clip(body * np.float32(rng.uniform(0.3, 1.5)) + relief, 0.0, 1.0))
+    planes.insert(int(rng.integers(0, 3)), nuclei)
+    return np.stack(planes, axis=2)
+
+
+def _compressed(view: Picture, quality: int) -> Picture:
+    """The picture after compression as JPEG."""
+    stream = io.BytesIO()
+    pixels = np.rint(255 * np.clip(view, 0.0, 1.0)).astype(np.uint8)
+    Image.fromarray(pixels).save(stream, "JPEG", quality=quality)
+    return np.asarray(Image.open(stream), dtype=np.float32) / np.float32(255.0)
 
 
 def _intensity(view: Picture, rng: Generator, config: AugmentConfig) -> Picture:

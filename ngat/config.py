@@ -41,12 +41,14 @@ class ModelConfig:
         plasticity_width: width of ξ's hidden layers.
         plasticity_squash: after ξ's hidden layers ``sigmoid``, as published, or ``centred``, the
             sigmoid moved to zero, 2σ(2x) − 1; see :class:`ngat.plasticity.Xi` for the difference.
-        outputs: channels of the node-wise logits: nucleus, and the core that seeds the split.
+        outputs: channels of the node-wise logits: nucleus, the core that seeds the split, and the
+            size of the nucleus that covers a node (:mod:`ngat.magnification`).
         reconstruction: weight of a level's prediction relative to the next finer level's.
         engine: attention engine.
         shrink: pictures are reduced by this factor first (:class:`ngat.networks.Shrunk`).
-        contrast: pictures enter as they are, ``plain``, or every channel ``stretched`` over the
-            picture's own range (:mod:`ngat.contrast`).
+        contrast: images enter as they are, ``plain``; every channel over the range of its
+            surroundings, ``local`` (:mod:`ngat.contrast`); or over that of the whole image,
+            ``stretched``.
     """
 
     levels: int = 5
@@ -70,7 +72,7 @@ class ModelConfig:
     reconstruction: float = 0.25
     engine: str = "auto"
     shrink: int = 1
-    contrast: Literal["plain", "stretched"] = "plain"
+    contrast: Literal["plain", "stretched", "local"] = "plain"
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class RivalConfig:
     dropout: float = 0.0
     outputs: int = 2
     shrink: int = 1
-    contrast: Literal["plain", "stretched"] = "plain"
+    contrast: Literal["plain", "stretched", "local"] = "plain"
 
     @property
     def levels(self) -> int:
@@ -111,6 +113,7 @@ class LossConfig:
             ``sum``, the norm over the ``patch``, or ``none`` (level weights alone).
         level_decay: weight of a level relative to the next finer level's.
         core_weight: weight of the core channel relative to the nucleus channel.
+        size_weight: weight of the size channel, relative to the same.
     """
 
     kind: Literal["bce", "focal", "balanced"] = "balanced"
@@ -119,6 +122,7 @@ class LossConfig:
     field: Literal["norm", "sum", "patch", "none"] = "norm"
     level_decay: float = 0.5
     core_weight: float = 1.0
+    size_weight: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -141,6 +145,10 @@ class TrainConfig:
         validate_images: validation pictures scored each time; 0 scores all.
         augment: random flips, turns, intensity, stain and inversion.
         vigour: factor on how far stains and magnification change (:meth:`AugmentConfig.of`).
+        sized: resize every patch so that the median nucleus of its image has nearly the size
+            :data:`ngat.magnification.SIZE`; else patches have the image's own magnification.
+        octaves: standard deviation of that size, in octaves.
+        tail: share of patches whose nuclei have any size from a fifth to eight times as large.
         masks: annotation to train on, ``published`` or ``corrected``.
         without: type whose pictures neither training nor validation sees; empty leaves none out.
         seed: seed of initialisation, sampling and augmentation.
@@ -159,6 +167,9 @@ class TrainConfig:
     validate_images: int = 0
     augment: bool = True
     vigour: float = 1.0
+    sized: bool = False
+    octaves: float = 0.45
+    tail: float = 0.15
     masks: Literal["published", "corrected"] = "corrected"
     without: str = ""
     seed: int = 0
@@ -174,8 +185,10 @@ class Preset:
     train: TrainConfig = field(default_factory=TrainConfig)
 
 
-# How all networks are trained on real pictures, so that their rows compare.
-_REAL = TrainConfig(steps=20_000, coarse=0.5, vigour=1.5)
+# How all networks are trained on real images, so that their rows compare.
+_REAL = TrainConfig(
+    steps=60_000, patch=112, sized=True, vigour=1.5, validate_every=1000, validate_images=40
+)
 
 PRESETS = {
     preset.name: preset
@@ -190,12 +203,18 @@ PRESETS = {
                 relations="joint",
                 position="linear",
                 dropout=0.1,
-                contrast="stretched",
+                norm="batch",
+                outputs=3,
+                contrast="local",
             ),
             train=_REAL,
         ),
         # The same graph and attention with typed relations and a V-cycle (ledger).
-        Preset("companion", model=ModelConfig(depth=3, contrast="stretched"), train=_REAL),
+        Preset(
+            "companion",
+            model=ModelConfig(depth=3, norm="batch", outputs=3, contrast="local"),
+            train=_REAL,
+        ),
         # Minutes on two cores: the default of the notebooks.
         Preset(
             "smoke",
@@ -205,13 +224,13 @@ PRESETS = {
         # Rivals. They predict pixels alone, for which the loss is cross-entropy (section 3.6).
         Preset(
             "unet",
-            model=RivalConfig("unet", contrast="stretched"),
+            model=RivalConfig("unet", norm="batch", outputs=3, contrast="local"),
             loss=LossConfig(kind="bce"),
             train=replace(_REAL, learning_rate=1e-3),
         ),
         Preset(
             "fpn",
-            model=RivalConfig("fpn", norm="batch", contrast="stretched"),
+            model=RivalConfig("fpn", norm="batch", outputs=3, contrast="local"),
             loss=LossConfig(kind="bce"),
             train=replace(_REAL, learning_rate=1e-3),
         ),
@@ -224,12 +243,12 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("levels", "channels", "heads", "depth", "norm_groups"), (1, math.inf)),
     **dict.fromkeys(("plasticity_steps", "plasticity_width", "width", "shrink"), (1, math.inf)),
     **dict.fromkeys(("steps", "batch", "patch", "validate_every"), (1, math.inf)),
-    **dict.fromkeys(("seed", "validate_images", "gamma", "core_weight"), (0, math.inf)),
+    **dict.fromkeys(("seed", "validate_images", "gamma", "core_weight", "size_weight", "octaves"), (0, math.inf)),
     "vigour": (0, math.inf),
     **dict.fromkeys(("learning_rate", "weight_decay", "clip"), (0, math.inf)),
     **dict.fromkeys(("dropout", "reconstruction", "alpha", "level_decay"), (0, 1)),
-    **dict.fromkeys(("warmup", "balance", "coarse"), (0, 1)),
-    "outputs": (1, 2),
+    **dict.fromkeys(("warmup", "balance", "coarse", "tail"), (0, 1)),
+    "outputs": (1, 3),
 }
 
 

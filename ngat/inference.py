@@ -8,6 +8,7 @@ picture agree only nearly.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple, get_args
@@ -18,6 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ngat.contrast import TILE as WINDOW
+from ngat.contrast import contrast as ranges
 from ngat.contrast import stretch
 from ngat.errors import InputError
 from ngat.instances import MIN_AREA, Labels, Landscape, components, split
@@ -31,6 +34,8 @@ Floats = npt.NDArray[np.float32]
 WHOLE = 3_000_000
 TILE = 1536
 OVERLAP = 256
+# Smaller images are mirrored up to this side, so that a nucleus has surroundings as in training.
+SMALLEST = 96
 
 # What test-time augmentation averages over, chosen on validation pictures.
 FLIPS: tuple[tuple[int, ...], ...] = ((), (3,), (2,), (2, 3))
@@ -65,16 +70,19 @@ class Prediction(NamedTuple):
         probability: of nucleus, the weighted reconstruction of all levels (fig. 6).
         core: of the eroded interior, which seeds the split. A network with one output has none of
             its own and repeats ``probability``.
+        magnification: how much the image was resized for the network.
     """
 
     probability: Floats
     core: Floats
+    magnification: float = 1.0
 
 
 def predict(
     model: Network,
     image: npt.NDArray[Any],
     *,
+    magnification: float | None = None,
     tta: bool = False,
     whole: int = WHOLE,
     tile: int = TILE,
@@ -84,8 +92,10 @@ def predict(
 
     Args:
         model: its mode (training or evaluation) is left as found.
-        image: ``[H, W, 3]`` or ``[H, W]``; uint8 or uint16 over their full range, or float in
-            [0, 1].
+        image: ``[H, W, 3]`` or ``[H, W]``, whole numbers or floats of any range for networks with
+            local contrast; for others uint8 or uint16 over their full range, or float in [0, 1].
+        magnification: how much the image is resized before the network sees it; None finds it, by
+            :func:`find_magnification`, where the network knows how.
         tta: average over views: the picture and its three flips, and the same at ``REDUCED``
             times the magnification (six times the work).
         whole: pictures of at most so many pixels go through at once.
@@ -98,15 +108,33 @@ def predict(
     """
     if not 0 <= overlap < tile:
         raise InputError(f"tiles of {tile} pixels cannot overlap by {overlap}; choose less.")
-    picture = as_tensor(image, model.config.contrast).to(next(model.parameters()).device)
-    height, width = picture.shape[-2:]
+    pixels = as_pixels(image, model.config.contrast)
+    if magnification is None:
+        magnification = find_magnification(model, pixels)
+    elif not (math.isfinite(magnification) and magnification > 0):
+        raise InputError(f"magnification must be a positive number; got {magnification}.")
+    height, width = pixels.shape[:2]
+    picture = seen_at(pixels, magnification, model.config.contrast)
     with evaluating(model):
-        if height * width <= whole:
-            result = _probabilities(model, picture, tta)
-        else:
-            result = _tiled(model, picture, tta, tile, overlap)
+        result = _probabilities_of(model, picture, tta, whole, tile, overlap)
+        if result.shape[-2:] != (height, width):
+            result = F.interpolate(result, (height, width), mode="bilinear", antialias=True)
     values = result[0].float().cpu().numpy()
-    return Prediction(values[0], values[-1])
+    return Prediction(values[0], values[min(1, len(values) - 1)], magnification)
+
+
+def look(model: Network, pixels: Floats, magnification: float) -> Floats:
+    """What the network says of an image at a magnification, ``float32 [K, H', W']``."""
+    with evaluating(model):
+        picture = seen_at(pixels, magnification, model.config.contrast)
+        result = _probabilities_of(model, picture, False, WHOLE, TILE, OVERLAP)
+    values: Floats = result[0].float().cpu().numpy()
+    return values
+
+
+def find_magnification(model: Network, pixels: Floats) -> float:
+    """The magnification at which the nuclei of an image have the size that the network knows."""
+    return 1.0
 
 
 def instances(
@@ -158,23 +186,27 @@ def thresholds_from(provenance: Mapping[str, Any], tta: bool = False) -> dict[Me
         ) from error
 
 
-def as_tensor(image: npt.NDArray[Any], contrast: str = "plain") -> Tensor:
-    """A picture as ``float32 [1, 3, H, W]`` in [0, 1]; arguments and errors as :func:`predict`.
+def as_pixels(image: npt.NDArray[Any], contrast: str = "plain") -> Floats:
+    """An image as ``float32 [H, W, 3]``; arguments and errors as :func:`predict`.
 
-    Args:
-        contrast: ``plain`` or ``stretched``, as :class:`ngat.config.ModelConfig` says.
+    With local contrast the values keep their own range, which normalisation finds; else they are
+    in [0, 1] afterwards.
     """
     pixels = np.asarray(image)
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[:, :, None], 3, axis=2)
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
         raise InputError(
-            f"A picture is [height, width] or [height, width, 3]; got {image.shape}. Save it as "
-            "RGB or with one channel."
+            f"A picture is [height, width] or [height, width, 3]; got {np.shape(image)}. Save it "
+            "as RGB or with one channel."
         )
+    if pixels.dtype.kind not in "uif":
+        raise InputError(f"Pictures hold numbers; got {pixels.dtype}.")
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        raise InputError("The picture holds NaN or infinite values; replace them first.")
+    if contrast == "local":
+        return pixels.astype(np.float32)
     if pixels.dtype.kind == "f":
-        if not np.isfinite(pixels).all():
-            raise InputError("The picture holds NaN or infinite values; replace them first.")
         if pixels.min() < 0 or pixels.max() > 1:
             raise InputError("Float pictures must lie in 0 to 1; scale the picture first.")
         scale = 1.0
@@ -182,11 +214,25 @@ def as_tensor(image: npt.NDArray[Any], contrast: str = "plain") -> Tensor:
         scale = float(np.iinfo(pixels.dtype).max)
     else:
         raise InputError(f"Pictures are uint8, uint16 or float in 0 to 1; got {pixels.dtype}.")
-    seen = pixels.astype(np.float32) / np.float32(scale)
-    if contrast == "stretched":
-        seen = stretch(seen)
-    planes = np.moveaxis(seen, 2, 0)
-    return torch.from_numpy(np.ascontiguousarray(planes))[None]
+    return pixels.astype(np.float32) / np.float32(scale)
+
+
+def as_tensor(image: npt.NDArray[Any], contrast: str = "plain") -> Tensor:
+    """A picture as the network is shown it at its own magnification, ``[1, 3, H, W]`` in [0, 1]."""
+    return seen_at(as_pixels(image, contrast), 1.0, contrast)
+
+
+def seen_at(pixels: Floats, magnification: float, contrast: str) -> Tensor:
+    """An image as the network is shown it, ``[1, 3, H', W']`` in [0, 1]."""
+    if contrast == "local":
+        pixels = ranges(pixels, WINDOW / magnification).apply(pixels)
+    elif contrast == "stretched":
+        pixels = stretch(pixels)
+    planes = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pixels, 2, 0)))[None]
+    if magnification == 1.0:
+        return planes
+    size = [max(1, round(side * magnification)) for side in planes.shape[-2:]]
+    return F.interpolate(planes, size, mode="bilinear", antialias=True)
 
 
 @contextlib.contextmanager
@@ -206,6 +252,29 @@ def autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
     if device.type == "cuda":
         return torch.autocast("cuda", dtype=torch.bfloat16)
     return contextlib.nullcontext()
+
+
+def _probabilities_of(
+    model: Network, picture: Tensor, tta: bool, whole: int, tile: int, overlap: int
+) -> Tensor:
+    """``[1, 3, H, W]`` → ``[1, K, H, W]`` on the CPU, whole or in tiles; small ones mirrored."""
+    height, width = picture.shape[-2:]
+    picture = _at_least(picture, SMALLEST).to(next(model.parameters()).device)
+    if height * width <= whole:
+        result = _probabilities(model, picture, tta)
+    else:
+        result = _tiled(model, picture, tta, tile, overlap)
+    return result[..., :height, :width].cpu()
+
+
+def _at_least(picture: Tensor, side: int) -> Tensor:
+    """The picture mirrored beyond its right and lower edge up to ``side`` pixels."""
+    for axis in (2, 3):
+        length = picture.shape[axis]
+        if length < side:
+            index = torch.arange(side) % (2 * length)
+            picture = picture.index_select(axis, torch.minimum(index, 2 * length - 1 - index))
+    return picture
 
 
 def _probabilities(model: Network, picture: Tensor, tta: bool) -> Tensor:

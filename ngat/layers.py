@@ -70,7 +70,7 @@ class Norm(nn.Module):
         self.kind = config.norm
         self.groups = config.norm_groups
         if self.kind == "batch":
-            self.batch = nn.BatchNorm2d(config.channels, affine=False)
+            self.batch = nn.BatchNorm2d(config.channels, affine=False, momentum=0.01)
 
     def forward(self, h: Tensor, moments: Tensor | None = None) -> Embedding:
         """``h`` ``[B, C, H_m, W_m]`` beside its normalised form."""

@@ -64,6 +64,24 @@ def field_of(output: Output, level: int, reading: str) -> Tensor:
     return field(0.5 + moves[:, :1], 0.5 + moves[:, 1:2], z, reading)
 
 
+def size_loss(logits: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    """Cross-entropy of the size output, where there are nuclei; a scalar.
+
+    Args:
+        logits: ``[B, 1, H, W]``.
+        y: targets ``[B, 3, H, W]``. The third channel is the encoded size times the first, so that
+            a coarse node's is the mean over the nuclei that it covers.
+        weight: of the nodes, ``[B, 1, H, W]``.
+    """
+    nucleus = y[:, :1]
+    size = (y[:, 2:] / nucleus.clamp(min=1e-3)).clamp(0, 1)
+    nodes = binary_cross_entropy(logits, size) - binary_cross_entropy(
+        torch.logit(size, eps=1e-4), size
+    )
+    weight = weight * nucleus
+    return (nodes * weight).sum() / weight.sum().clamp(min=1)
+
+
 def loss_of(output: Output, config: LossConfig) -> tuple[Tensor, list[Tensor]]:
     """The loss of a batch, and what each level contributes before its weight.
 
@@ -77,19 +95,27 @@ def loss_of(output: Output, config: LossConfig) -> tuple[Tensor, list[Tensor]]:
         a scalar, and the mean loss of every level.
     """
     assert output.targets is not None, "the loss needs targets: call the model with them"
+    kinds = [1.0, config.core_weight, config.size_weight]
     per_level = []
     for m, (logits, y) in enumerate(zip(output.logits, output.targets, strict=True)):
-        if config.kind == "bce":
-            nodes = binary_cross_entropy(logits, y)
-        else:
-            nodes = focal_loss(logits, y, config.gamma, config.alpha)
+        valid = output.valid[m].to(logits.dtype)
         if config.kind == "balanced":
-            nodes = nodes * field_of(output, m, config.field)
-        valid = output.valid[m].to(nodes.dtype)
-        channels = (nodes * valid).sum((0, 2, 3)) / valid.sum().clamp(min=1)
-        weights = torch.full_like(channels, config.core_weight)
-        weights[0] = 1.0
-        per_level.append((channels * weights).sum() / weights.sum())
+            weight = valid * field_of(output, m, config.field)
+        else:
+            weight = valid
+        scored, known = logits[:, :2], y[:, :2]
+        if config.kind == "bce":
+            nodes = binary_cross_entropy(scored, known)
+        else:
+            nodes = focal_loss(scored, known, config.gamma, config.alpha)
+        channels = list(((nodes * weight).sum((0, 2, 3)) / valid.sum().clamp(min=1)).unbind())
+        if logits.shape[1] > 2:
+            channels.append(size_loss(logits[:, 2:], y, weight))
+        weights = kinds[: len(channels)]
+        per_level.append(
+            sum((w * c for w, c in zip(weights, channels, strict=True)), logits.new_zeros(()))
+            / sum(weights)
+        )
         if config.kind != "balanced":
             break
     decay = [config.level_decay**m for m in range(len(per_level))]

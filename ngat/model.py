@@ -78,7 +78,7 @@ class NGAT(nn.Module):
         heads = 1 if config.schedule == "synchronous" else config.levels
         self.heads = nn.ModuleList([Maps(config.channels, [config.outputs]) for _ in range(heads)])
         for head in self.heads:
-            nn.init.constant_(cast(Tensor, head.bias), HEAD_BIAS)
+            nn.init.constant_(cast(Tensor, head.bias)[:2], HEAD_BIAS)
 
     def forward(self, image: Tensor, targets: Tensor | None = None) -> Output:
         """Node-wise logits of a batch of pictures of one size.

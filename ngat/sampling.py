@@ -20,10 +20,20 @@ from torch.nn import functional as F
 
 from ngat.augment import AugmentConfig, augment
 from ngat.config import TrainConfig
-from ngat.contrast import stretch_bytes
+from ngat import contrast as ranges_of
+from ngat.contrast import TILE as WINDOW
+from ngat.contrast import Contrast, stretch_bytes
 from ngat.data.sample import Sample
 from ngat.errors import InputError
 from ngat.instances import core_of
+from ngat.magnification import SIZE, areas_of, encode
+
+Patch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
+# Sizes of nuclei beyond the usual, in octaves round SIZE, and the limits of a patch's zoom.
+TAIL = (-2.3, 3.0)
+ZOOM = (0.1, 4.0)
+# A patch without a nucleus is drawn again, so many times in all: many images are mostly empty.
+DRAWS = 2
 
 
 class Batch(NamedTuple):
@@ -31,7 +41,8 @@ class Batch(NamedTuple):
 
     Attributes:
         image: ``float32 [B, 3, S, S]`` in [0, 1].
-        targets: ``float32 [B, 2, S, S]``, channel 0 nucleus, channel 1 core.
+        targets: ``float32 [B, 3, S, S]``: nucleus, core, and the encoded size of the nucleus
+            (:func:`ngat.magnification.encode`), zero on the background.
     """
 
     image: Tensor
@@ -82,25 +93,66 @@ class Patches:
         self.workers = workers
         self.places = range(rank, config.batch, world)
         self.shares = shares([sample.type for sample in samples], config.balance)
-        self.augmentation = (
-            AugmentConfig.of(config.patch, config.vigour)
-            if config.augment
-            else AugmentConfig.none(config.patch)
-        )
+        self.augmentation = AugmentConfig.none(config.patch)
+        if config.augment:
+            kind = AugmentConfig.varied if config.sized else AugmentConfig.of
+            self.augmentation = kind(config.patch, config.vigour)
         self.contrast = contrast
         self._seen: dict[int, npt.NDArray[np.uint8]] = {}
         self._marked: dict[int, npt.NDArray[np.int32]] = {}
+        self._sizes: dict[int, npt.NDArray[np.float64]] = {}
+        self._ranges: dict[tuple[int, int], Contrast] = {}
 
-    def draw(self, step: int, place: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-        """One patch: picture ``[3, S, S]`` in [0, 1] and targets ``[2, S, S]``."""
+    def draw(self, step: int, place: int) -> Patch:
+        """One patch: picture ``[3, S, S]`` in [0, 1] and targets ``[3, S, S]``."""
         rng = np.random.default_rng([self.config.seed, step, place])
         index = int(rng.choice(len(self.samples), p=self.shares))
-        picture, marked = augment(self.seen(index), self.marked(index), rng, self.augmentation)
-        return picture, np.stack([marked > 1, marked % 2 == 1])
+        sizes = self.sizes(index)
+        zoom = self.zoom(rng, float(np.median(sizes[1:]))) if self.config.sized else None
+        ranges = self.ranges(index, zoom or 1.0) if self.contrast == "local" else None
+        for _ in range(DRAWS if self.config.sized else 1):
+            picture, marked = augment(
+                self.seen(index),
+                self.marked(index),
+                rng,
+                self.augmentation,
+                zoom=zoom,
+                contrast=ranges,
+            )
+            if marked.any():
+                break
+        nucleus = marked > 1
+        size = encode(sizes[marked // 2] * (zoom or 1.0)) * nucleus
+        return picture, np.stack([nucleus, marked % 2 == 1, size]).astype(np.float32)
+
+    def zoom(self, rng: np.random.Generator, size: float) -> float:
+        """How much a patch of an image whose nuclei have this size in pixels is magnified."""
+        if rng.random() < self.config.tail:
+            wanted = SIZE * 2.0 ** rng.uniform(*TAIL)
+        else:
+            wanted = SIZE * 2.0 ** (self.config.octaves * rng.standard_normal())
+        return float(np.clip(wanted / size, *ZOOM))
+
+    def sizes(self, index: int) -> npt.NDArray[np.float64]:
+        """√area in pixels of each of a picture's nuclei, from the first label on."""
+        if index not in self._sizes:
+            areas = areas_of(self.samples[index].labels)
+            middle = np.median(areas[areas > 0]) if areas.any() else SIZE**2
+            self._sizes[index] = np.sqrt(np.append(np.where(areas > 0, areas, middle), middle))
+        return self._sizes[index]
+
+    def ranges(self, index: int, zoom: float) -> Contrast:
+        """A picture's contrast as it is found at nearly this magnification."""
+        octave = round(2 * np.log2(zoom))
+        key = index, octave
+        if key not in self._ranges:
+            tile = WINDOW / 2.0 ** (octave / 2)
+            self._ranges[key] = ranges_of.contrast(self.samples[index].image, tile)
+        return self._ranges[key]
 
     def seen(self, index: int) -> npt.NDArray[np.uint8]:
         """A picture as the network is shown it, ``[H, W, 3]``."""
-        if self.contrast == "plain":
+        if self.contrast != "stretched":
             return self.samples[index].image
         if index not in self._seen:
             self._seen[index] = stretch_bytes(self.samples[index].image)
@@ -124,7 +176,7 @@ class Patches:
     def batches(self, first: int, last: int) -> Generator[Batch, None, None]:
         """Batches of steps ``first`` … ``last`` − 1, in order, drawn ahead."""
         ahead = 2 + self.workers // max(len(self.places), 1)
-        waiting: deque[list[Future[tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]]]]
+        waiting: deque[list[Future[Patch]]]
         waiting = deque()
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="patches")
         try:
@@ -145,9 +197,7 @@ def shares(types: Sequence[str], balance: float) -> npt.NDArray[np.float64]:
     return (of_kind / of_kind.sum() / counts)[which]
 
 
-def _collate(
-    patches: Sequence[tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]],
-) -> Batch:
+def _collate(patches: Sequence[Patch]) -> Batch:
     image = torch.from_numpy(np.stack([picture for picture, _ in patches]))
-    targets = torch.from_numpy(np.stack([target for _, target in patches])).float()
+    targets = torch.from_numpy(np.stack([target for _, target in patches]))
     return Batch(image, targets)

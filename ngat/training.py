@@ -102,8 +102,9 @@ def train(
         samples_train, samples_val: annotated pictures; those of the type that ``preset`` trains
             without are left out of both.
         out: the run's folder.
-        minutes: end after this time even if steps remain; the rate reaches zero in time. The
-            last validation and the choice of thresholds come on top.
+        minutes: end after this time even if steps remain; the rate reaches zero in time. On the
+            CPU these are minutes of one core, summed over cores; on a GPU, of the clock. The last
+            validation and the choice of thresholds come on top.
         resume: go on from the folder's checkpoint; start if there is none yet. A run that was
             finished goes on where ``minutes`` are more than it has had.
         device: see :func:`ngat.distributed.team`.
@@ -207,7 +208,7 @@ class _Run:
         """Steps until the schedule ends."""
         at, config = self.at, self.config
         self.sums = torch.tensor(at.window, dtype=torch.float64, device=self.team.device)
-        self.began = time.monotonic() - at.seconds
+        self.began = self._now() - at.seconds
         saved = last = time.monotonic()
         with contextlib.ExitStack() as stack:
             if self.team.leads:
@@ -363,4 +364,12 @@ class _Run:
 
     def _clock(self) -> float:
         """Seconds of training, over all sessions."""
-        return time.monotonic() - self.began
+        return self._now() - self.began
+
+    def _now(self) -> float:
+        """The clock that budgets are measured by, in seconds.
+
+        On the CPU, the time of all cores that this process has used: a minute of one core is the
+        same work on a busy machine as on a quiet one.
+        """
+        return time.process_time() if self.team.device.type == "cpu" else time.monotonic()

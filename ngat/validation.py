@@ -26,10 +26,14 @@ from ngat.inference import (
     predict,
     thresholds_to_dict,
 )
+from ngat.magnification import SIZE, size_of
 from ngat.metrics import image_score, match, pixel_dice, pixel_iou
 from ngat.networks import Network
 from ngat.progress import track
 from ngat.weights import load_weights, save_weights
+
+# How far an image is reduced or enlarged in validation at the annotated size.
+FACTORS = (1 / 16, 3.0)
 
 # Where thresholds are searched first, and then around what was best.
 COARSE: dict[str, list[Any]] = {
@@ -84,7 +88,7 @@ class Scores(NamedTuple):
 
 def score_one(model: Network, sample: Sample) -> Scores:
     """Predict and score one picture."""
-    prediction = predict(model, sample.image)
+    prediction = predict(model, sample.image, magnification=known_magnification(model, sample))
     mask, truth = prediction.probability > Thresholds().probability, sample.labels > 0
     methods: tuple[Method, ...] = ("split", "components")
     by_split, by_components = (
@@ -98,6 +102,16 @@ def score_one(model: Network, sample: Sample) -> Scores:
         by_split,
         by_components,
     )
+
+
+def known_magnification(model: Network, sample: Sample) -> float | None:
+    """The magnification that the annotation asks for, of a network that was trained for one size.
+
+    Training validates with it, so that the network is judged apart from how it finds the size.
+    """
+    if model.config.outputs < 3:
+        return None
+    return float(np.clip(SIZE / size_of(sample.labels), *FACTORS))
 
 
 def summary(samples: Sequence[Sample], scores: Sequence[Sequence[float]]) -> Validated:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ngat import data
 from ngat.data import split
-from ngat.data.companion import load_dsb2018
+from ngat.data.bowl import load_dsb2018
 from ngat.data.dsb2018 import prepare
 from ngat.data.sample import TYPES
 from ngat.data.store import Store

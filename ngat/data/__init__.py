@@ -50,7 +50,7 @@ def load(
 
         return load_rings(split, seed=seed, limit=limit)
     if data == "dsb2018":
-        from ngat.data.companion import load_dsb2018
+        from ngat.data.bowl import load_dsb2018
 
         return load_dsb2018(split, Path(root), limit=limit, masks=masks, progress=progress)
     raise InputError(f"data {data!r} are unknown; choose one of {', '.join(DATA)}.")

@@ -1,8 +1,12 @@
-"""Image types, and the companion split that stands in for the challenge's stage 2.
+"""Image types, and the paper's split (section 4.3).
 
-``data/image_types.csv`` says, for each picture, its type and its group: crops of one parent share a
+``data/image_types.csv`` says, for each image, its type and its group: crops of one parent share a
 group, and a group never straddles a split. The challenge publishes neither; the table is a
 reconstruction (types as counted by Caicedo et al. 2019, Nature Methods 16:1247).
+
+*test* is stage 2, the images that the published rows were measured on. *val* is the 65 images of
+stage 1's test set, which come from other laboratories, and a tenth of stage 1's training images;
+what remains of those is *train*.
 """
 
 from __future__ import annotations
@@ -22,19 +26,16 @@ TYPES_COLUMNS = ["split", "image_id", "height", "width", "type", "group"]
 SPLIT_COLUMNS = ["split", "image_id", "source", "type", "group", "image_sha256", "published_sha256"]
 SPLITS = ("train", "val", "test")
 
-# Pictures per type, in the order of TYPES, counted in the published table of types.
+# Images per type, in the order of TYPES, counted in the published table of types.
 PUBLISHED = {
     "stage1_train": (455, 104, 4, 91, 16),
     "stage1_test": (53, 8, 4, 0, 0),
+    "stage2_test_final": (72, 16, 5, 12, 1),
 }
-# The challenge publishes no types for stage 2. Whoever knows them adds rows of this part.
-STAGE2 = "stage2_test_final"
+TRAIN, VAL, TEST = PUBLISHED
 
-# The test set: stage 2's composition, with the 4 pink-and-purple pictures there are instead of 5,
-# and 4 grayscale ones instead of 1, because one picture says nothing.
-TEST = dict(zip(TYPES, (72, 16, 4, 12, 4), strict=True))
 VAL_SHARE = 0.1
-# All 4 pink-and-purple training pictures come from one parent: they are needed for training.
+# All 4 pink-and-purple training images come from one parent: they are needed for training.
 ONLY_TRAIN = ("pink_and_purple_tissue",)
 
 
@@ -52,7 +53,7 @@ def read_types(path: Path | str) -> pd.DataFrame:
             line = int((~good).to_numpy().argmax()) + 2
             raise InputError(f"{path}: line {line}: {what}; get the file again.")
 
-    demand(table.split.isin([*PUBLISHED, STAGE2]), "unknown split")
+    demand(table.split.isin(PUBLISHED), "unknown split")
     demand(table.image_id.str.fullmatch("[0-9a-f]{64}"), "not an image id of 64 hex digits")
     demand(~table.image_id.duplicated(), "the picture is there twice")
     demand(table.type.isin(TYPES), f"the type is none of {', '.join(TYPES)}")
@@ -82,24 +83,17 @@ def write_types(source_csv: Path | str, out_csv: Path | str = Path("data/image_t
 
 
 def assign(types: pd.DataFrame, *, seed: int = 0) -> pd.Series:
-    """Deal the pictures of stage 1 to train, val and test; index and values by image id.
+    """Which split every image belongs to; index and values by image id.
 
-    Type by type, whole groups are drawn in an order shuffled by ``seed``: first for *test*, until
-    it holds exactly :data:`TEST` (with the 65 stage-1 test pictures), then a tenth of the rest for
-    *val*; what remains is *train*. The same seed gives the same split on every platform.
+    Of stage 1's training images a tenth of each type becomes *val*, in whole groups drawn in an
+    order shuffled by ``seed``. The same seed gives the same split on every platform.
     """
-    stage1 = types[types.split.isin(PUBLISHED)]
-    chosen = pd.Series("train", index=pd.Index(stage1.image_id), name="split")
-    given = stage1.split == "stage1_test"
-    chosen[stage1.image_id[given]] = "test"
+    names = types.split.map({TRAIN: "train", VAL: "val", TEST: "test"})
+    chosen = pd.Series(names.to_numpy(), index=pd.Index(types.image_id), name="split")
     for kind in TYPES:
-        pool = stage1[~given & (stage1.type == kind)]
-        sizes = pool.group.value_counts().to_dict()
-        test = draw(sizes, TEST[kind] - int((given & (stage1.type == kind)).sum()), seed)
-        rest = {group: size for group, size in sizes.items() if group not in test}
-        share = 0 if kind in ONLY_TRAIN else round(VAL_SHARE * sum(rest.values()))
-        val = draw(rest, share, seed)
-        chosen[pool.image_id[pool.group.isin(test)]] = "test"
+        pool = types[(types.split == TRAIN) & (types.type == kind)]
+        share = 0 if kind in ONLY_TRAIN else round(VAL_SHARE * len(pool))
+        val = draw(pool.group.value_counts().to_dict(), share, seed)
         chosen[pool.image_id[pool.group.isin(val)]] = "val"
     return chosen
 
@@ -138,14 +132,14 @@ def write_split(
     *,
     seed: int = 0,
 ) -> dict[str, int]:
-    """Write the companion split with content hashes; give back the number of pictures per split.
+    """Write the split with content hashes; give back the number of pictures per split.
 
     Raises:
         InputError: the types are invalid, the store is missing or holds other pictures.
     """
     types = read_types(types_csv)
     chosen = assign(types, seed=seed)
-    table = types[types.split.isin(PUBLISHED)].rename(columns={"split": "source"})
+    table = types.rename(columns={"split": "source"})
     table["split"] = chosen.loc[table.image_id].to_numpy()
     with Store(Path(store_folder)) as store:
         for row in table.itertuples():
@@ -163,7 +157,7 @@ def write_split(
 
 
 def read_split(path: Path | str) -> pd.DataFrame:
-    """Read the manifest of the companion split.
+    """Read the manifest of the split.
 
     Raises:
         InputError: missing, unreadable or with unknown values.
