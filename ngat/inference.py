@@ -1,8 +1,10 @@
-"""Inference: from a picture of any size to probabilities, and from those to nuclei.
+"""Inference: from an image of any size to probabilities, and from those to nuclei.
 
-A picture goes through the network whole where it fits. Larger ones go in overlapping tiles whose
-predictions are blended; with group norm a tile has statistics of its own, so tiles and the whole
-picture agree only nearly.
+The magnification is found first (:mod:`ngat.magnification`): an image is resized so that its nuclei
+have the size that the network was trained for, and the probabilities are resized back. What is
+too large to go through the network at once goes in tiles. A tile has a margin as wide as the
+network's receptive field, of which nothing is kept; so a network with fixed statistics (batch norm)
+says of every pixel what it says with the whole image in view.
 """
 
 from __future__ import annotations
@@ -20,20 +22,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ngat.baselines.networks import Network
-from ngat.data.contrast import TILE as WINDOW
-from ngat.data.contrast import contrast as ranges
-from ngat.data.contrast import stretch
+from ngat.config import ModelConfig, RivalConfig
+from ngat.data.normalize import as_tensor, mirrored
 from ngat.errors import InputError
-from ngat.instances import MIN_AREA, Labels, Landscape, components, split
+from ngat.instances import MIN_AREA, MIN_SEED, Labels, Landscape, components, split
+from ngat.magnification import Seen, find
 
 Method = Literal["components", "split"]
 METHODS: tuple[Method, ...] = get_args(Method)
 Floats = npt.NDArray[np.float32]
 
-# Pixels that go through the network at once, and the tiles for pictures with more.
+# Pixels that go through the network at once, and the side of the tiles for images with more.
 WHOLE = 3_000_000
 TILE = 1536
-OVERLAP = 256
 # Smaller images are mirrored up to this side, so that a nucleus has surroundings as in training.
 SMALLEST = 96
 
@@ -52,7 +53,7 @@ class Thresholds:
         core: a pixel seeds a nucleus above it (``split`` only).
         prominence: if not 0, only on a summit of the core map that rises so much above the pass
             to any higher one (``split`` only).
-        min_area: smallest nucleus in pixels.
+        min_area: smallest nucleus in pixels, as the network sees it.
         landscape: what the watershed floods from the seeds, see :func:`ngat.instances.split`.
     """
 
@@ -86,55 +87,91 @@ def predict(
     tta: bool = False,
     whole: int = WHOLE,
     tile: int = TILE,
-    overlap: int = OVERLAP,
+    margin: int | None = None,
 ) -> Prediction:
-    """Probabilities for a picture of any size, on the model's device.
+    """Probabilities for an image of any size, on the model's device.
 
     Args:
         model: its mode (training or evaluation) is left as found.
-        image: ``[H, W, 3]`` or ``[H, W]``, whole numbers or floats of any range for networks with
-            local contrast; for others uint8 or uint16 over their full range, or float in [0, 1].
-        magnification: how much the image is resized before the network sees it; None finds it, by
-            :func:`find_magnification`, where the network knows how.
-        tta: average over views: the picture and its three flips, and the same at ``REDUCED``
+        image: ``[H, W, 3]`` or ``[H, W]``, as :func:`ngat.data.normalize.as_pixels` takes it.
+        magnification: how much the image is resized before the network sees it; None finds it
+            (:func:`find_magnification`).
+        tta: average over views: the image and its three flips, and the same at ``REDUCED``
             times the magnification (six times the work).
-        whole: pictures of at most so many pixels go through at once.
+        whole: images of at most so many pixels, once resized, go through at once.
         tile: side of the square tiles for larger ones, in pixels.
-        overlap: pixels that neighbouring tiles share at least.
+        margin: pixels of a tile, on each side, of which nothing is kept; the receptive field.
 
     Raises:
-        InputError: the picture has another shape, is empty, or holds NaN or values out of range;
-            or ``overlap`` is not smaller than ``tile``.
+        InputError: what :func:`~ngat.data.normalize.as_pixels` refuses, a magnification that is not
+            positive, or a tile that is all margin (:func:`receptive_field`).
     """
-    if not 0 <= overlap < tile:
-        raise InputError(f"tiles of {tile} pixels cannot overlap by {overlap}; choose less.")
-    pixels = as_pixels(image, model.config.contrast)
     if magnification is None:
-        magnification = find_magnification(model, pixels)
+        magnification, _ = find_magnification(model, image)
     elif not (math.isfinite(magnification) and magnification > 0):
         raise InputError(f"magnification must be a positive number; got {magnification}.")
-    height, width = pixels.shape[:2]
-    picture = seen_at(pixels, magnification, model.config.contrast)
-    with evaluating(model):
-        result = _probabilities_of(model, picture, tta, whole, tile, overlap)
-        if result.shape[-2:] != (height, width):
-            result = F.interpolate(result, (height, width), mode="bilinear", antialias=True)
-    values = result[0].float().cpu().numpy()
+    result = look(model, image, magnification, tta=tta, whole=whole, tile=tile, margin=margin)
+    height, width = np.shape(image)[:2]
+    if result.shape[-2:] != (height, width):
+        result = F.interpolate(result, (height, width), mode="bilinear", antialias=True)
+    values = result[0].numpy()
     return Prediction(values[0], values[min(1, len(values) - 1)], magnification)
 
 
-def look(model: Network, pixels: Floats, magnification: float) -> Floats:
-    """What the network says of an image at a magnification, ``float32 [K, H', W']``."""
+def look(
+    model: Network,
+    image: npt.NDArray[Any],
+    magnification: float,
+    *,
+    tta: bool = False,
+    whole: int = WHOLE,
+    tile: int = TILE,
+    margin: int | None = None,
+) -> Tensor:
+    """What the network says of an image at a magnification, on the grid that it sees.
+
+    Arguments and errors as :func:`predict`.
+
+    Returns:
+        ``float32 [1, K, H', W']`` on the CPU: probability of nucleus, of core, and encoded size.
+    """
+    picture = as_tensor(image, model.config.contrast, magnification)
+    height, width = picture.shape[-2:]
+    picture = mirrored(picture, SMALLEST).to(next(model.parameters()).device)
     with evaluating(model):
-        picture = seen_at(pixels, magnification, model.config.contrast)
-        result = _probabilities_of(model, picture, False, WHOLE, TILE, OVERLAP)
-    values: Floats = result[0].float().cpu().numpy()
-    return values
+        if picture.shape[2] * picture.shape[3] <= whole:
+            result = _probabilities(model, picture, tta)
+        else:
+            result = _tiled(model, picture, tta, tile, margin)
+    return result[..., :height, :width].float().cpu()
 
 
-def find_magnification(model: Network, pixels: Floats) -> float:
-    """The magnification at which the nuclei of an image have the size that the network knows."""
-    return 1.0
+def find_magnification(model: Network, image: npt.NDArray[Any]) -> tuple[float, list[Seen]]:
+    """The magnification that suits an image's nuclei, and the looks that decided.
+
+    It is 1, without a look, for a network that has no size output.
+    """
+    if model.config.outputs < 3:
+        return 1.0, []
+    height, width = np.shape(image)[:2]
+    return find(lambda factor: look(model, image, factor)[0].numpy(), height, width)
+
+
+def receptive_field(config: ModelConfig | RivalConfig) -> int:
+    """Pixels from which a network with fixed statistics can hear of, in each direction.
+
+    A king update reaches one cell of its level further, and whatever crosses levels spreads over
+    the cell it arrives in. Positions add their neighbours' colours, and pyramids of up to twice a
+    cell's width. Convolutional networks halve their sides four times.
+    """
+    if isinstance(config, RivalConfig):
+        return 256 * config.shrink
+    sides = [2**m for m in range(config.levels)]
+    if config.schedule == "synchronous":
+        cells = config.depth * sides[-1]
+    else:
+        cells = 1 + config.depth * (2 * sum(sides) - sides[-1])
+    return config.shrink * (cells + 4 * sides[-1])
 
 
 def instances(
@@ -146,15 +183,16 @@ def instances(
         InputError: unknown method.
     """
     t = thresholds or Thresholds()
+    min_area = max(MIN_SEED, round(t.min_area / prediction.magnification**2))
     if method == "components":
-        return components(prediction.probability, t.probability, t.min_area)
+        return components(prediction.probability, t.probability, min_area)
     if method == "split":
         return split(
             prediction.probability,
             prediction.core,
             t.probability,
             t.core,
-            t.min_area,
+            min_area,
             landscape=t.landscape,
             prominence=t.prominence,
         )
@@ -186,55 +224,6 @@ def thresholds_from(provenance: Mapping[str, Any], tta: bool = False) -> dict[Me
         ) from error
 
 
-def as_pixels(image: npt.NDArray[Any], contrast: str = "plain") -> Floats:
-    """An image as ``float32 [H, W, 3]``; arguments and errors as :func:`predict`.
-
-    With local contrast the values keep their own range, which normalisation finds; else they are
-    in [0, 1] afterwards.
-    """
-    pixels = np.asarray(image)
-    if pixels.ndim == 2:
-        pixels = np.repeat(pixels[:, :, None], 3, axis=2)
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
-        raise InputError(
-            f"A picture is [height, width] or [height, width, 3]; got {np.shape(image)}. Save it "
-            "as RGB or with one channel."
-        )
-    if pixels.dtype.kind not in "uif":
-        raise InputError(f"Pictures hold numbers; got {pixels.dtype}.")
-    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-        raise InputError("The picture holds NaN or infinite values; replace them first.")
-    if contrast == "local":
-        return pixels.astype(np.float32)
-    if pixels.dtype.kind == "f":
-        if pixels.min() < 0 or pixels.max() > 1:
-            raise InputError("Float pictures must lie in 0 to 1; scale the picture first.")
-        scale = 1.0
-    elif pixels.dtype in (np.uint8, np.uint16):
-        scale = float(np.iinfo(pixels.dtype).max)
-    else:
-        raise InputError(f"Pictures are uint8, uint16 or float in 0 to 1; got {pixels.dtype}.")
-    return pixels.astype(np.float32) / np.float32(scale)
-
-
-def as_tensor(image: npt.NDArray[Any], contrast: str = "plain") -> Tensor:
-    """A picture as the network is shown it at its own magnification, ``[1, 3, H, W]`` in [0, 1]."""
-    return seen_at(as_pixels(image, contrast), 1.0, contrast)
-
-
-def seen_at(pixels: Floats, magnification: float, contrast: str) -> Tensor:
-    """An image as the network is shown it, ``[1, 3, H', W']`` in [0, 1]."""
-    if contrast == "local":
-        pixels = ranges(pixels, WINDOW / magnification).apply(pixels)
-    elif contrast == "stretched":
-        pixels = stretch(pixels)
-    planes = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pixels, 2, 0)))[None]
-    if magnification == 1.0:
-        return planes
-    size = [max(1, round(side * magnification)) for side in planes.shape[-2:]]
-    return F.interpolate(planes, size, mode="bilinear", antialias=True)
-
-
 @contextlib.contextmanager
 def evaluating(model: torch.nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; the mode before is restored."""
@@ -252,29 +241,6 @@ def autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
     if device.type == "cuda":
         return torch.autocast("cuda", dtype=torch.bfloat16)
     return contextlib.nullcontext()
-
-
-def _probabilities_of(
-    model: Network, picture: Tensor, tta: bool, whole: int, tile: int, overlap: int
-) -> Tensor:
-    """``[1, 3, H, W]`` → ``[1, K, H, W]`` on the CPU, whole or in tiles; small ones mirrored."""
-    height, width = picture.shape[-2:]
-    picture = _at_least(picture, SMALLEST).to(next(model.parameters()).device)
-    if height * width <= whole:
-        result = _probabilities(model, picture, tta)
-    else:
-        result = _tiled(model, picture, tta, tile, overlap)
-    return result[..., :height, :width].cpu()
-
-
-def _at_least(picture: Tensor, side: int) -> Tensor:
-    """The picture mirrored beyond its right and lower edge up to ``side`` pixels."""
-    for axis in (2, 3):
-        length = picture.shape[axis]
-        if length < side:
-            index = torch.arange(side) % (2 * length)
-            picture = picture.index_select(axis, torch.minimum(index, 2 * length - 1 - index))
-    return picture
 
 
 def _probabilities(model: Network, picture: Tensor, tta: bool) -> Tensor:
@@ -297,30 +263,35 @@ def _one_view(model: Network, picture: Tensor) -> Tensor:
     return model.reconstruct(model(picture)).float()[..., :height, :width]
 
 
-def _tiled(model: Network, picture: Tensor, tta: bool, tile: int, overlap: int) -> Tensor:
-    """As :func:`_probabilities`, tile by tile; weights fall linearly towards a tile's edge."""
+def _tiled(
+    model: Network, picture: Tensor, tta: bool, tile: int, margin: int | None
+) -> Tensor:
+    """As :func:`_probabilities`, tile by tile; of each its middle is kept."""
+    config = model.config
+    step = config.shrink * 2 ** (config.levels - 1 if isinstance(config, ModelConfig) else 4)
+    if margin is None:
+        margin = receptive_field(config)
+    margin = -(-margin // step) * step
+    middle = (tile - 2 * margin) // step * step
+    if middle < 1:
+        raise InputError(
+            f"tiles of {tile} pixels are all margin; choose more than {2 * margin + step}."
+        )
     height, width = picture.shape[-2:]
-    total = weight = torch.zeros(())
-    for top in _starts(height, tile, overlap):
-        for left in _starts(width, tile, overlap):
-            window = (..., slice(top, top + tile), slice(left, left + tile))
-            result = _probabilities(model, picture[window], tta)
-            ramps = [
-                torch.minimum(torch.arange(1, n + 1), torch.arange(n, 0, -1)).clamp(max=overlap + 1)
-                for n in result.shape[-2:]
+    total: Tensor | None = None
+    for top in range(0, height, middle):
+        for left in range(0, width, middle):
+            # Tiles begin on the grid of the coarsest level, so that cells are those of the whole.
+            above, before = max(0, top - margin), max(0, left - margin)
+            window = picture[
+                ..., above : top + middle + margin, before : left + middle + margin
             ]
-            share = (ramps[0][:, None] * ramps[1][None]).to(result)
-            if total.ndim == 0:
-                total = result.new_zeros(1, result.shape[1], height, width)
-                weight = result.new_zeros(1, 1, height, width)
-            total[window] += result * share
-            weight[window] += share
-    return total / weight
-
-
-def _starts(length: int, tile: int, overlap: int) -> list[int]:
-    """First pixels of the fewest tiles that cover ``length`` with at least ``overlap`` shared."""
-    if length <= tile:
-        return [0]
-    count = -(-(length - overlap) // (tile - overlap))
-    return [round(i * (length - tile) / (count - 1)) for i in range(count)]
+            result = _probabilities(model, window, tta)
+            kept = result[
+                ..., top - above : top - above + middle, left - before : left - before + middle
+            ]
+            if total is None:
+                total = kept.new_empty(1, kept.shape[1], height, width)
+            total[..., top : top + middle, left : left + middle] = kept
+    assert total is not None
+    return total

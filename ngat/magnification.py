@@ -5,24 +5,36 @@ pixels; of an image, the median over its nuclei. Training resizes every patch so
 falls near :data:`SIZE`. A third output of the network tells, at every node, the size of the nucleus
 that covers it, on a logarithmic scale: the paper's z, "the relevant magnification" (section 3.2),
 as something that is learnt and can be read off.
+
+An image is looked at from afar first, reduced sixteen times, then at twice that and so on. Each
+look says how large nuclei are and how sure it is of them; the look that is surest of nuclei near
+:data:`SIZE` decides.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
+
+Floats = npt.NDArray[np.floating]
 
 # √area, in pixels, at which a nucleus is seen best.
 SIZE = 20.0
 # What the size output spans, in octaves round SIZE: 1.8 to 226 pixels.
 OCTAVES = 7.0
-
-
-def size_of(labels: npt.NDArray[np.integer]) -> float:
-    """Median √area of the nuclei in pixels; :data:`SIZE` where there are none."""
-    areas = areas_of(labels)
-    present = areas[areas > 0]
-    return float(np.sqrt(np.median(present))) if len(present) else SIZE
+# Magnifications of the looks; the last two only where the others saw small nuclei, or none.
+FAR = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
+NEAR = (2.0, 4.0)
+# An image is not looked at with fewer pixels than this along its longer side.
+SHORTEST = 24
+# How far an image is reduced or enlarged.
+LIMITS = (1 / 20, 4.0)
+# Nuclei this many octaves from SIZE are seen half as well as those of that size.
+WIDTH = 1.0
 
 
 def areas_of(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
@@ -32,12 +44,98 @@ def areas_of(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
     return areas
 
 
-def encode(size: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+def size_of(labels: npt.NDArray[np.integer]) -> float:
+    """Median √area of the nuclei in pixels; :data:`SIZE` where there are none."""
+    areas = areas_of(labels)
+    present = areas[areas > 0]
+    return float(np.sqrt(np.median(present))) if len(present) else SIZE
+
+
+def encode(size: Floats) -> npt.NDArray[np.float32]:
     """Sizes in pixels as targets in [0, 1]; one half is :data:`SIZE`."""
     octaves = np.log2(np.maximum(size, 1e-3) / SIZE)
     return np.clip(0.5 + octaves / OCTAVES, 0.0, 1.0).astype(np.float32)
 
 
-def decode(target: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+def decode(target: Floats) -> Floats:
     """The inverse of :func:`encode`."""
     return SIZE * np.exp2(OCTAVES * (target - 0.5))
+
+
+class Seen(NamedTuple):
+    """The nuclei that a look at an image found, one entry per nucleus.
+
+    Attributes:
+        magnification: of the look.
+        sizes: √area in pixels at that magnification, as the size output tells it.
+        sureness: mean of 2p − 1 over a nucleus, 0 to 1.
+        shares: areas as shares of the image.
+    """
+
+    magnification: float
+    sizes: Floats
+    sureness: Floats
+    shares: Floats
+
+    @property
+    def evidence(self) -> float:
+        """Share of the image that is covered by nuclei of the right size, each by its sureness."""
+        return float((self.shares * self.sureness * self.fit).sum())
+
+    @property
+    def fit(self) -> Floats:
+        """How well a nucleus of this size is seen, 0 to 1."""
+        return np.exp2(-((np.log2(self.sizes / SIZE) / WIDTH) ** 2))
+
+    @property
+    def wanted(self) -> float:
+        """The magnification at which the median nucleus has the size :data:`SIZE`."""
+        order = np.argsort(self.sizes)
+        weight = np.cumsum((self.sureness * self.fit)[order])
+        median = self.sizes[order][np.searchsorted(weight, weight[-1] / 2)]
+        return float(self.magnification * SIZE / median)
+
+
+def seen(values: Floats, magnification: float, probability: float = 0.5) -> Seen:
+    """The nuclei in a look.
+
+    Args:
+        values: ``[3, h, w]``: probability of nucleus, of core, and encoded size.
+        magnification: of the look.
+        probability: a pixel is nucleus above it.
+    """
+    mask = values[0] > probability
+    labels, count = ndimage.label(mask)
+    index = np.arange(1, count + 1)
+    area = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    kept = area >= 6
+    # A component may hold several touching nuclei: the mean of what its nodes say, not its area.
+    sizes = decode(np.asarray(ndimage.mean(values[2], labels, index)).reshape(-1)[kept])
+    sureness = np.asarray(ndimage.mean(2 * values[0] - 1, labels, index)).reshape(-1)[kept]
+    return Seen(magnification, sizes, sureness, area[kept] / mask.size)
+
+
+def find(look: Callable[[float], Floats], height: int, width: int) -> tuple[float, list[Seen]]:
+    """The magnification that suits the nuclei of an image, and the looks that decided.
+
+    Args:
+        look: what the network says of the image at a magnification, ``[3, h, w]``.
+        height, width: of the image in pixels.
+    """
+    looks: list[Seen] = []
+
+    def take(factors: Iterable[float]) -> None:
+        for factor in factors:
+            if factor >= 1 or factor * max(height, width) >= SHORTEST:
+                looks.append(seen(look(factor), factor))
+
+    take(FAR)
+    best = max(looks, key=lambda s: s.evidence)
+    for factor in NEAR:
+        if best.evidence > 0 and best.wanted < 0.75 * factor:
+            break
+        take([factor])
+        best = max(looks, key=lambda s: s.evidence)
+    if best.evidence == 0:
+        return 1.0, looks
+    return float(np.clip(best.wanted, *LIMITS)), looks

@@ -1,6 +1,5 @@
 """Inference: any size, tiles, flips, and what a picture may look like."""
 
-import itertools
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +7,15 @@ import pytest
 import torch
 from tiny import rings, tiny
 
+from ngat.config import preset
+from ngat.data.normalize import as_tensor
 from ngat.errors import InputError
 from ngat.inference import (
     Prediction,
     Thresholds,
-    _starts,
-    as_tensor,
     instances,
     predict,
+    receptive_field,
     thresholds_from,
     thresholds_to_dict,
 )
@@ -43,15 +43,16 @@ def picture(height: int, width: int) -> np.ndarray:
 @pytest.mark.parametrize("size", [(1, 1), (1, 17), (5, 3), (31, 32), (40, 27)])
 def test_pictures_of_any_size(model: NGAT, size: tuple[int, int]) -> None:
     prediction = predict(model, picture(*size))
-    for values in prediction:
+    for values in (prediction.probability, prediction.core):
         assert values.shape == size
         assert values.dtype == np.float32
         assert ((values > 0) & (values < 1)).all()
-    assert not np.array_equal(*prediction)
+    assert not np.array_equal(prediction.probability, prediction.core)
+    assert prediction.magnification == 1
 
 
 def test_prediction_is_the_reconstruction(model: NGAT) -> None:
-    image = picture(24, 20)
+    image = picture(100, 96)  # smaller ones are mirrored
     with torch.no_grad():
         expected = model.reconstruct(
             model(torch.from_numpy(image / 255.0).float().movedim(-1, 0)[None])
@@ -76,13 +77,13 @@ def test_the_mode_and_the_weights_are_left_as_found() -> None:
 
 
 def test_flips_make_a_mirrored_picture_s_prediction_the_mirrored_one(model: NGAT) -> None:
-    image = picture(32, 24)
+    image = picture(96, 128)
     for axis in (0, 1):
         plain = predict(model, image, tta=True).probability
         mirrored = predict(model, np.flip(image, axis), tta=True).probability
         np.testing.assert_allclose(np.flip(mirrored, axis), plain, atol=1e-5)
         one = predict(model, np.flip(image, axis)).probability
-        assert np.abs(np.flip(one, axis) - predict(model, image).probability).max() > 1e-3
+        assert np.abs(np.flip(one, axis) - predict(model, image).probability).max() > 1e-4
 
 
 def test_views_are_weighed_as_stated() -> None:
@@ -96,12 +97,12 @@ def test_views_are_weighed_as_stated() -> None:
             return image
 
         def reconstruct(self, output):
-            return output[:, :1].repeat(1, 2, 1, 1) / (2 if output.shape[-1] == 30 else 1)
+            return output[:, :1].repeat(1, 2, 1, 1) / (2 if output.shape[-1] == 300 else 1)
 
     sizes: list[tuple[int, ...]] = []
-    flat = np.full((20, 30, 3), 102, np.uint8)
+    flat = np.full((200, 300, 3), 102, np.uint8)
     found = predict(Red(tiny().model), flat, tta=True).probability
-    assert sizes == [(20, 30)] * 4 + [(14, 21)] * 4
+    assert sizes == [(200, 300)] * 4 + [(140, 210)] * 4
     np.testing.assert_allclose(found, 0.4 * (2 / 3 / 2 + 1 / 3), atol=1e-6)
 
 
@@ -114,29 +115,42 @@ def test_averages_over_views_have_thresholds_of_their_own() -> None:
     assert thresholds_from(stored)["split"] == single
 
 
-def test_tiles_agree_with_the_whole_where_nodes_hear_no_further(model: NGAT) -> None:
-    """Tiles start on the grid of the coarsest level here, and overlap by the reach and more."""
-    image = picture(96, 64)
-    whole = predict(model, image).probability
-    tiled = predict(model, image, whole=0, tile=64, overlap=32).probability
-    assert np.abs(tiled - whole).max() < 0.02
-    assert np.abs(tiled - whole)[:24].max() < 1e-6
-    alone = predict(model, image[:64]).probability
-    assert np.abs(alone - whole[:64]).max() > np.abs(tiled - whole).max()
+def varied(**overrides: object) -> NGAT:
+    """A network with fixed statistics whose outputs vary, in float64: only geometry can differ."""
+    torch.manual_seed(0)
+    model = NGAT(preset("companion", engine="reference", channels=8, **overrides).model).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.2 * torch.randn_like(parameter)
+    return model.double()
 
 
-@pytest.mark.parametrize(
-    ("length", "tile", "overlap"),
-    [(10, 16, 4), (16, 16, 4), (17, 16, 4), (100, 16, 5), (28, 16, 0)],
-)
-def test_tiles_cover_and_overlap(length: int, tile: int, overlap: int) -> None:
-    starts = _starts(length, tile, overlap)
-    covered = np.zeros(length, dtype=int)
-    for start in starts:
-        assert start + tile <= max(length, tile)
-        covered[start : start + tile] += 1
-    assert covered.min() >= 1
-    assert all(a + tile - b >= overlap for a, b in itertools.pairwise(starts))
+def test_nothing_is_heard_from_beyond_the_receptive_field() -> None:
+    """The gradient of a pixel's logits with respect to the image ends where it is said to end."""
+    for overrides in ({"levels": 2, "depth": 1}, {"levels": 3, "depth": 2}):
+        model = varied(**overrides)
+        reach = receptive_field(model.config)
+        side = 2 * reach + 64
+        image = torch.rand(1, 3, side, side, dtype=torch.float64, requires_grad=True)
+        middle = side // 2
+        model.reconstruct(model(image))[0, :, middle, middle].sum().backward()
+        assert image.grad is not None
+        gradient = image.grad.abs().sum((0, 1))
+        touched = (gradient > 1e-12 * gradient.max()).nonzero()
+        furthest = int((touched - middle).abs().max())
+        assert reach / 4 < furthest <= reach
+
+
+def test_tiles_equal_the_whole() -> None:
+    model = varied(levels=3, depth=1).float()
+    image = picture(300, 210)
+    options = {"magnification": 1.0}
+    whole = predict(model, image, **options)
+    tiled = predict(model, image, whole=0, tile=2 * receptive_field(model.config) + 16, **options)
+    np.testing.assert_allclose(tiled.probability, whole.probability, atol=1e-5)
+    np.testing.assert_allclose(tiled.core, whole.core, atol=1e-5)
+    blind = predict(model, image, whole=0, tile=48, margin=4, **options)
+    assert np.abs(blind.probability - whole.probability).max() > 1e-4
 
 
 def test_what_a_picture_may_be() -> None:
@@ -165,9 +179,22 @@ def test_what_a_picture_may_not_be(model: NGAT, image: np.ndarray, sentence: str
         predict(model, image)
 
 
-def test_overlap_must_leave_something(model: NGAT) -> None:
-    with pytest.raises(InputError, match="cannot overlap"):
-        predict(model, picture(8, 8), tile=64, overlap=64)
+def test_a_tile_must_have_a_middle(model: NGAT) -> None:
+    with pytest.raises(InputError, match="all margin; choose more than"):
+        predict(model, picture(128, 128), whole=0, tile=16)
+
+
+@pytest.mark.parametrize("magnification", [0.0, -1.0, np.nan, np.inf])
+def test_a_magnification_is_a_positive_number(model: NGAT, magnification: float) -> None:
+    with pytest.raises(InputError, match="positive number"):
+        predict(model, picture(8, 8), magnification=magnification)
+
+
+def test_a_magnified_prediction_has_the_size_of_the_image(model: NGAT) -> None:
+    for magnification in (0.3, 2.5):
+        found = predict(model, picture(37, 50), magnification=magnification)
+        assert found.probability.shape == found.core.shape == (37, 50)
+        assert found.magnification == magnification
 
 
 def two_touching() -> Prediction:

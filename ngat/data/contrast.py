@@ -31,8 +31,6 @@ BLOCK = 4
 # A range is at least so many standard deviations of the pixel noise, or an empty window would show
 # its noise at full contrast.
 NOISE = 10.0
-# A channel is stretched at most to 1/SHARE of what the widest channel is.
-SHARE = 0.25
 # A channel whose range is less than this share of the widest one's is empty. It takes the mean of
 # the others: a fluorescent image is the same image in grey, in blue or in any tint.
 EMPTY = 0.06
@@ -78,11 +76,8 @@ class Contrast:
         high = _bilinear(self.high, *places)
         spread = high - low
         widest = spread.max(axis=2, keepdims=True)
-        taken = np.maximum(spread, SHARE * widest)
-        # Where a channel is narrower than it is taken to be, its middle stays in the middle.
-        start = (low + high - taken) / 2
-        safe = np.where(taken > 0, taken, 1)
-        seen = np.clip((region.astype(np.float32) - start) / safe, 0.0, 1.0)
+        safe = np.where(spread > 0, spread, 1)
+        seen = np.clip((region.astype(np.float32) - low) / safe, 0.0, 1.0)
         full = spread > EMPTY * widest
         if not full.all():
             count = np.maximum(full.sum(axis=2, keepdims=True), 1)

@@ -16,7 +16,8 @@ from ngat.baselines.convolutional import Rival, mirrored
 from ngat.baselines.networks import Shrunk, build
 from ngat.config import PRESETS, LossConfig, ModelConfig, RivalConfig, preset
 from ngat.errors import InputError, MissingDependency
-from ngat.inference import as_tensor, predict
+from ngat.data.normalize import as_tensor
+from ngat.inference import predict
 from ngat.loss import loss_of
 from ngat.model import NGAT
 from ngat.training.trainer import train

@@ -12,7 +12,8 @@ from ngat.baselines.networks import Shrunk, build
 from ngat.config import preset
 from ngat.data.sample import fingerprint, leave_out
 from ngat.errors import InputError
-from ngat.inference import as_tensor, predict
+from ngat.data.normalize import as_tensor
+from ngat.inference import predict
 from ngat.training.trainer import train
 from ngat.training.weights import load_weights
 

@@ -1,13 +1,14 @@
-"""Contrast: every channel over its own range, within bounds that leave emptiness empty."""
+"""Contrast: of the surroundings, and of the whole image."""
 
 import numpy as np
 import pytest
 import torch
 from tiny import rings, tiny
 
-from ngat.data.contrast import LEAST, SHARE, stretch, stretch_bytes
+from ngat.data.contrast import Contrast, contrast, stretch, stretch_bytes
 from ngat.data.sample import Sample
-from ngat.inference import as_tensor, predict
+from ngat.data.normalize import as_tensor
+from ngat.inference import predict
 from ngat.model import NGAT
 from ngat.training.patches import Patches
 
@@ -46,16 +47,6 @@ def test_one_hot_pixel_does_not_matter() -> None:
     )
 
 
-def test_what_hardly_varies_stays_flat() -> None:
-    noise = np.random.default_rng(0).uniform(0.5, 0.51, (64, 64))
-    image = np.stack([ramp(0.0, 0.8), noise, np.full((64, 64), 0.2)], axis=2)
-    got = stretch(image)
-    assert np.ptp(got[:, :, 1]) <= 0.011 / (SHARE * 0.79)
-    np.testing.assert_allclose(got[:, :, 2], 0.5, atol=1e-6)
-    empty = stretch(np.random.default_rng(1).uniform(0.5, 0.5 + LEAST / 8, (64, 64, 3)))
-    assert np.ptp(empty) <= 0.126
-
-
 def test_bytes_are_the_same_rounded() -> None:
     image = np.random.default_rng(0).integers(10, 60, (30, 20, 3), dtype=np.uint8)
     np.testing.assert_allclose(
@@ -91,5 +82,84 @@ def test_tiles_share_the_contrast_of_the_whole_picture() -> None:
     image = np.random.default_rng(0).uniform(0.0, 0.2, (64, 200, 3)).astype(np.float32)
     image[:, 100:] *= 4
     whole = predict(model, image).probability
-    tiled = predict(model, image, whole=1, tile=128, overlap=64).probability
+    tiled = predict(model, image, whole=1, tile=128, margin=32).probability
     np.testing.assert_allclose(tiled[:, :24], whole[:, :24], atol=1e-4)
+
+
+# ------------------------------------------------------------------ of the surroundings
+
+
+def nuclei(height: int = 128, width: int = 160, seed: int = 0) -> np.ndarray:
+    """Bright discs on a dim, noisy ground, ``uint8 [H, W, 3]``."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    image = 20 + 2 * rng.standard_normal((height, width))
+    for _ in range(12):
+        row, column = rng.uniform(0, height), rng.uniform(0, width)
+        image += 60 * (np.hypot(y - row, x - column) < 9)
+    return np.repeat(np.clip(image, 0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
+
+
+def seen(image: np.ndarray, tile: float = 64) -> np.ndarray:
+    return contrast(image, tile).apply(image)
+
+
+def test_a_bilinear_grid_by_hand() -> None:
+    """Two tiles of four pixels: the range at a pixel lies between those of the tile's middles."""
+    grid = np.array([0.0, 8.0])[None, :, None]
+    found = Contrast(grid, grid + 10, (1, 8)).apply(np.full((1, 8, 1), 9.0))
+    low = np.array([0, 0, 1, 3, 5, 7, 8, 8.0])  # middles at 1.5 and 5.5
+    np.testing.assert_allclose(found[0, :, 0], (9 - low) / 10, atol=1e-6)
+
+
+@pytest.mark.parametrize(("gain", "offset", "kind"), [(3.5, 100, np.uint16), (257, 0, np.uint16),
+                                                      (1e-3, -7.0, np.float32)])
+def test_any_part_of_any_range(gain: float, offset: float, kind: type) -> None:
+    image = nuclei()
+    other = (gain * image.astype(np.float64) + offset).astype(kind)
+    np.testing.assert_allclose(seen(other), seen(image), atol=0.01)
+
+
+@pytest.mark.parametrize("channel", [0, 1, 2])
+def test_one_channel_is_the_grey_image(channel: int) -> None:
+    image = nuclei()
+    single = np.zeros_like(image)
+    single[:, :, channel] = image[:, :, channel]
+    np.testing.assert_allclose(seen(single), seen(image), atol=1e-5)
+
+
+def test_a_tint_is_the_grey_image() -> None:
+    image = nuclei().astype(np.float32)
+    np.testing.assert_allclose(
+        seen(image * np.float32([0.125, 1 / 3, 1.0])), seen(image), atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("fill", [0, 255])
+def test_a_margin_does_not_count(fill: int) -> None:
+    image = nuclei(128, 128)
+    beside = np.concatenate([image, np.full_like(image, fill)], axis=1)
+    np.testing.assert_allclose(seen(beside)[:, :128], seen(image), atol=0.01)
+
+
+def test_what_lies_far_away_does_not_count() -> None:
+    image = nuclei(128, 128)
+    bright = np.concatenate([image, image, image, 3 * nuclei(128, 256, seed=1)], axis=1)
+    alone = np.concatenate([image, image, image], axis=1)
+    # Statistics reach two tiles, and the grid's smoothing and interpolation one more each.
+    np.testing.assert_allclose(seen(bright)[:, :128], seen(alone)[:, :128], atol=1e-5)
+
+
+def test_noise_is_not_shown_at_full_contrast() -> None:
+    noise = 100 + 3 * np.random.default_rng(0).standard_normal((200, 200, 3))
+    assert np.std(seen(noise)) < 0.13
+    assert (seen(np.full((50, 60, 3), 7, np.uint8)) == seen(np.full((50, 60, 3), 90, np.uint8))).all()
+
+
+def test_a_region_is_normalised_as_in_the_whole() -> None:
+    image = nuclei()
+    found = contrast(image, 64)
+    rows, columns = np.arange(30, 90), np.arange(100, 160)
+    np.testing.assert_array_equal(
+        found.apply(image[30:90, 100:160], rows, columns), found.apply(image)[30:90, 100:160]
+    )

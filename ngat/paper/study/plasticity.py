@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ngat.config import ModelConfig, Preset, preset
 from ngat.data import Sample
 from ngat.graph import PyramidGraph
-from ngat.inference import as_tensor
+from ngat.data.normalize import as_tensor
 from ngat.loss import loss_of
 from ngat.model import NGAT, Output
 from ngat.paper.study.network import graph_network

@@ -17,7 +17,8 @@ from ngat.data.sample import TYPES, Sample
 from ngat.evaluation.error_types import FATES, fates
 from ngat.evaluation.evaluator import Method, evaluate
 from ngat.evaluation.results import read_instances, read_run
-from ngat.inference import as_tensor, evaluating
+from ngat.data.normalize import as_tensor
+from ngat.inference import evaluating
 from ngat.model import NGAT
 from ngat.paper import artifacts as at_hand
 from ngat.paper.session import Session

@@ -1,0 +1,80 @@
+"""From an image of any type to what a network is shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ngat.data import contrast as ranges
+from ngat.errors import InputError
+
+Floats = npt.NDArray[np.float32]
+
+
+def as_pixels(image: npt.NDArray[Any], contrast: str = "plain") -> Floats:
+    """An image as ``float32 [H, W, 3]``.
+
+    Args:
+        image: ``[H, W, 3]`` or ``[H, W]``.
+        contrast: see :class:`ngat.config.ModelConfig`. With ``local`` contrast the values may be
+            whole numbers or floats of any range, and keep it; else uint8 or uint16 over their full
+            range, or float in [0, 1], and are in [0, 1] afterwards.
+
+    Raises:
+        InputError: the image has another shape, is empty, or holds NaN or values out of range.
+    """
+    pixels = np.asarray(image)
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[:, :, None], 3, axis=2)
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
+        raise InputError(
+            f"A picture is [height, width] or [height, width, 3]; got {np.shape(image)}. Save it "
+            "as RGB or with one channel."
+        )
+    kind, depth = pixels.dtype.kind, pixels.dtype
+    if kind == "f" and not np.isfinite(pixels).all():
+        raise InputError("The picture holds NaN or infinite values; replace them first.")
+    if kind == "f" and contrast != "local" and (pixels.min() < 0 or pixels.max() > 1):
+        raise InputError("Float pictures must lie in 0 to 1; scale the picture first.")
+    if kind == "f" or (kind in "ui" and contrast == "local"):
+        return pixels.astype(np.float32)
+    if depth not in (np.uint8, np.uint16):
+        raise InputError(f"Pictures are uint8, uint16 or float in 0 to 1; got {depth}.")
+    return pixels.astype(np.float32) / np.float32(np.iinfo(depth).max)
+
+
+def as_tensor(
+    image: npt.NDArray[Any], contrast: str = "plain", magnification: float = 1.0
+) -> Tensor:
+    """An image as a network is shown it, ``float32 [1, 3, H', W']`` in [0, 1].
+
+    Args:
+        image, contrast: as in :func:`as_pixels`, whose errors it raises.
+        magnification: H' and W' are so many times H and W. Contrast is taken from surroundings
+            that have one size at this magnification.
+    """
+    pixels = as_pixels(image, contrast)
+    if contrast == "local":
+        pixels = ranges.contrast(pixels, ranges.TILE / magnification).apply(pixels)
+    elif contrast == "stretched":
+        pixels = ranges.stretch(pixels)
+    planes = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pixels, 2, 0)))[None]
+    size = [max(1, round(side * magnification)) for side in planes.shape[-2:]]
+    if magnification == 1.0:
+        return planes
+    return F.interpolate(planes, size, mode="bilinear", antialias=True)
+
+
+def mirrored(picture: Tensor, side: int) -> Tensor:
+    """The picture mirrored beyond its right and lower edge, up to ``side`` pixels at least."""
+    for axis in (2, 3):
+        length = picture.shape[axis]
+        if length < side:
+            index = torch.arange(side, device=picture.device) % (2 * length)
+            picture = picture.index_select(axis, torch.minimum(index, 2 * length - 1 - index))
+    return picture
