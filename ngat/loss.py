@@ -21,15 +21,27 @@ from ngat.model import Output
 
 def binary_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     """−(y log ŷ + (1 − y) log(1 − ŷ)) per node (eq. 22)."""
-    return F.binary_cross_entropy_with_logits(logits, y, reduction="none")
+    logits = at_least_single(logits)
+    return F.binary_cross_entropy_with_logits(logits, y.to(logits), reduction="none")
 
 
 def focal_loss(logits: Tensor, y: Tensor, gamma: float, alpha: float) -> Tensor:
-    """−α_t (1 − p_t)^γ log(p_t) per node (eq. 23); α_t is α for nuclei, 1 − α for background."""
-    p = torch.sigmoid(logits)
-    nucleus = alpha * (1 - p) ** gamma * F.softplus(-logits)  # softplus(−x) = −log σ(x)
-    background = (1 - alpha) * p**gamma * F.softplus(logits)
+    """−α_t (1 − p_t)^γ log(p_t) per node (eq. 23); α_t is α for nuclei, 1 − α for background.
+
+    With s(x) = softplus(x) = −log σ(−x), a nucleus has (1 − p)^γ = exp(−γ s(x)) and −log p = s(−x).
+    As a power of 1 − p it would have an infinite slope at p = 1, which float32 reaches at x = 17.
+    """
+    logits = at_least_single(logits)
+    y = y.to(logits)
+    nucleus_missed, nucleus_found = F.softplus(-logits), F.softplus(logits)
+    nucleus = alpha * torch.exp(-gamma * nucleus_found) * nucleus_missed
+    background = (1 - alpha) * torch.exp(-gamma * nucleus_missed) * nucleus_found
     return y * nucleus + (1 - y) * background
+
+
+def at_least_single(logits: Tensor) -> Tensor:
+    """In float32 what autocast left in half precision, whose eight bits are too few for a loss."""
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
 def field(x: Tensor, y: Tensor, z: Tensor, reading: str = "norm") -> Tensor:

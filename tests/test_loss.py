@@ -129,3 +129,47 @@ def test_core_channel_weight():
     total, _ = loss_of(output, LossConfig(kind="bce", core_weight=0.5))
     expected = (math.log(2) + 0.5 * math.log1p(math.exp(-2.0))) / 1.5
     assert total.item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("alpha", [0.0, 0.25, 1.0])
+@pytest.mark.parametrize("gamma", [0.0, 0.1, 0.5, 0.9, 1.0, 2.0, 5.0])
+def test_losses_and_their_slopes_at_saturation(gamma, alpha, dtype):
+    """Against the formula with many digits, for logits up to ±100 and soft targets."""
+    mpmath = pytest.importorskip("mpmath")
+    grid = [-100.0, -88.0, -30.0, -17.5, -1.0, 0.0, 1.0, 17.5, 30.0, 88.0, 100.0]
+    for y in (0.0, 0.25, 1.0):
+
+        def exact(x, y=y):
+            p = 1 / (1 + mpmath.exp(-x))
+            q = 1 / (1 + mpmath.exp(x))
+            return -alpha * y * q**gamma * mpmath.log(p) - (1 - alpha) * (
+                1 - y
+            ) * p**gamma * mpmath.log(q)
+
+        x = torch.tensor(grid, dtype=dtype, requires_grad=True)
+        loss = focal_loss(x, torch.full((len(grid),), y), gamma, alpha)
+        (slope,) = torch.autograd.grad(loss.sum(), [x])
+        with mpmath.workdps(60):
+            values = [float(exact(mpmath.mpf(v))) for v in x.tolist()]
+            slopes = [float(mpmath.diff(exact, mpmath.mpf(v))) for v in x.tolist()]
+        # Values of float32 below 1e-38 may be zero.
+        tolerance = {"rtol": 2e-2 if dtype == torch.bfloat16 else 2e-5, "atol": 1e-30}
+        torch.testing.assert_close(loss.detach().double(), f64(*values), rtol=2e-5, atol=1e-30)
+        torch.testing.assert_close(slope.double(), f64(*slopes), **tolerance)
+
+
+@pytest.mark.parametrize("kind", ["bce", "focal", "balanced"])
+@pytest.mark.parametrize("gamma", [0.0, 0.3, 1.0, 4.0])
+def test_every_kind_of_loss_has_finite_gradients_at_saturation(kind, gamma):
+    logits = torch.tensor([-100.0, -20.0, 0.0, 20.0, 100.0]).view(1, 1, 1, -1)
+    for y in (0.0, 0.5, 1.0):
+        leaves = [logits.clone().requires_grad_() for _ in range(2)]
+        home = torch.zeros(1, 3, 1, 5)
+        valid = torch.ones(1, 1, 1, 5, dtype=torch.bool)
+        output = Output(leaves, [home + 0.5] * 2, [home] * 2, [valid] * 2, [logits * 0 + y] * 2)
+        loss, _ = loss_of(output, LossConfig(kind, gamma=gamma))
+        used = leaves if kind == "balanced" else leaves[:1]
+        assert loss.isfinite()
+        for gradient in torch.autograd.grad(loss, used):
+            assert gradient.isfinite().all()

@@ -39,7 +39,6 @@ __all__ = [
     "SLOPE",
     "TapGroup",
     "attend",
-    "attend_levels",
     "attention_weights",
     "fuses",
     "resolve",
@@ -60,13 +59,18 @@ def resolve(engine: str, like: Tensor) -> str:
     """Name of the engine that serves ``like``: ``auto`` picks by device and what is installed.
 
     Raises:
-        InputError: no engine has this name.
+        InputError: no engine has this name, or it serves another device than that of ``like``.
     """
+    device = like.device.type  # the fast engines bear the names of their devices
     if engine == "auto":
-        fast = like.device.type  # the fast engines bear the names of their devices
-        return fast if fast in ENGINES and installed(fast) else "reference"
+        return device if device in ENGINES and installed(device) else "reference"
     if engine not in ENGINES:
         raise InputError(f"Unknown attention engine {engine!r}; known: auto, {', '.join(ENGINES)}.")
+    if engine == "cpu" and device != "cpu":
+        raise InputError(
+            f"The engine 'cpu' computes on the CPU, but the tensors are on {device!r}: move them "
+            "there, or choose the engine 'auto'."
+        )
     return engine
 
 
@@ -104,29 +108,6 @@ def attend(groups: Sequence[TapGroup], destination: Tensor, engine: str = "auto"
     name = resolve(engine, destination)
     function: Engine = import_module(ENGINES[name]).attend
     return function(groups, destination)
-
-
-def attend_levels(
-    softmaxes: Sequence[tuple[Sequence[TapGroup], Tensor]], engine: str = "auto"
-) -> list[Tensor]:
-    """:func:`attend` for several (groups, er) that hear the same sources, as levels do.
-
-    The result is that of one call for each. An engine may add up what reaches a source from
-    several levels while it is at it, which saves passes over memory.
-
-    Raises:
-        InputError: as :func:`attend`.
-        MissingDependency: as :func:`attend`.
-    """
-    if not softmaxes:
-        return []
-    for groups, destination in softmaxes:
-        check(groups, destination)
-    module = import_module(ENGINES[resolve(engine, softmaxes[0][1])])
-    if hasattr(module, "attend_levels"):
-        found: list[Tensor] = module.attend_levels(softmaxes)
-        return found
-    return [module.attend(groups, destination) for groups, destination in softmaxes]
 
 
 def attention_weights(groups: Sequence[TapGroup], destination: Tensor) -> Tensor:

@@ -7,9 +7,10 @@ import torch
 from attention_cases import GROUPINGS, SHAPES, draw, value_and_gradients
 
 import ngat.engines.cpu
-from ngat.attention import TapGroup, attend, attend_levels, installed, resolve
+from ngat.attention import TapGroup, attend, installed, resolve
+from ngat.config import preset
 from ngat.errors import InputError, MissingDependency
-from ngat.graph import PyramidGraph
+from ngat.model import NGAT
 
 # Agreement with the reference in float64, relative to the largest entry of a tensor. A sum of 14
 # products rounds to about 4 ulp; sums over nodes (∂t) to a few dozen. bfloat16 has 8 bits.
@@ -163,67 +164,6 @@ def test_results_do_not_depend_on_the_number_of_threads(shape, relations, monkey
         assert_agree(one, other.double(), 1e-6)
 
 
-def pyramid(size, moved, seed=0):
-    """Joint attention on three levels: leaves, and (groups, er) made of slices of their products.
-
-    With ``moved``, el is another tensor for every level that hears it, as where nodes have moved.
-    """
-    heads, channels, batch = 2, 6, 2
-    sizes = PyramidGraph(*size, 3).sizes
-    generator = torch.Generator().manual_seed(seed)
-
-    def leaf(*shape):
-        return torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
-
-    weight, taps = leaf(channels + 2 * heads, 4), leaf(heads, 14)
-    inputs = [leaf(batch, 4, h * w) for h, w in sizes]
-    parts = [
-        torch.bmm(weight.expand(batch, -1, -1), x)
-        .unflatten(2, s)
-        .split([channels, heads, heads], 1)
-        for x, s in zip(inputs, sizes, strict=True)
-    ]
-    softmaxes = []
-    for m in range(3):
-        heard = [("king", m, taps[:, :9]), ("child", m - 1, taps[:, 9:13])]
-        heard.append(("parent", m + 1, taps[:, 13:]))
-        groups = [
-            TapGroup(relation, parts[n][0], parts[n][1] * (1 + m) if moved else parts[n][1], t)
-            for relation, n, t in heard
-            if 0 <= n < 3
-        ]
-        softmaxes.append((groups, parts[m][2]))
-    return softmaxes, [*inputs, weight, taps]
-
-
-@pytest.mark.usefixtures("compiled")
-@pytest.mark.parametrize("size", [(1, 1), (6, 8), (9, 5), (18, 35)])
-@pytest.mark.parametrize("moved", [False, True])
-@pytest.mark.parametrize("unused", [None, 0, 2])
-def test_levels_together_are_the_levels_one_by_one(size, moved, unused):
-    found = []
-    for engine in ("cpu", "reference"):
-        softmaxes, leaves = pyramid(size, moved)
-        outs = attend_levels(softmaxes, engine)
-        loss = sum(out.square().sum() * (m + 1) for m, out in enumerate(outs) if m != unused)
-        found.append([*(out.detach() for out in outs), *torch.autograd.grad(loss, leaves)])
-    for one, other in zip(*found, strict=True):
-        assert_agree(one, other, 1e-12)
-
-
-@pytest.mark.usefixtures("compiled")
-def test_the_gradient_of_a_product_is_written_in_place():
-    """z, el and er make up the whole product: autograd has nothing to split or join."""
-    softmaxes, _ = pyramid((6, 8), moved=False)
-    outs = attend_levels(softmaxes, "cpu")
-    names = {type(node).__name__ for node, _ in outs[0].grad_fn.next_functions if node}
-    assert not any("Split" in name for name in names)
-    softmaxes, _ = pyramid((6, 8), moved=True)
-    outs = attend_levels(softmaxes, "cpu")
-    names = {type(node).__name__ for node, _ in outs[0].grad_fn.next_functions if node}
-    assert any("Split" in name for name in names)
-
-
 @pytest.mark.usefixtures("compiled")
 def test_one_tensor_in_two_roles_gets_both_gradients():
     z, el = (torch.randn(1, n, 4, 5, dtype=torch.float64, requires_grad=True) for n in (6, 2))
@@ -283,5 +223,60 @@ def test_without_numba_auto_falls_back_and_the_name_says_how_to_get_it():
 @pytest.mark.usefixtures("compiled")
 def test_tensors_of_another_device_are_refused():
     groups, er = draw((1, 2, 3, 4, 4), ("king",))
-    with pytest.raises(InputError, match="CPU"):
+    with pytest.raises(InputError, match="on 'meta': move them there, or choose the engine 'auto'"):
         cpu([TapGroup(g[0], *(t.to("meta") for t in g[1:])) for g in groups], er.to("meta"))
+    with torch.device("meta"):
+        model = NGAT(preset("smoke", engine="cpu").model)
+    with pytest.raises(InputError, match="The engine 'cpu' computes on the CPU"):
+        model(torch.zeros(1, 3, 8, 8, device="meta"))
+
+
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize("relations", GROUPINGS)
+def test_slices_of_one_tensor_have_gradients_of_their_own(relations):
+    """In the slices, not only in what they are slices of, although together they are all of it."""
+    found = []
+    for engine in (cpu, reference):
+        groups, er = draw((2, 2, 3, 5, 6), relations)
+        views, leaves = [], []
+        for relation, z, el, tap in groups:
+            product = torch.cat([z, el], dim=1).requires_grad_() * 1.0
+            slices = product.split([z.shape[1], el.shape[1]], 1)
+            views.append(TapGroup(relation, *slices, tap))
+            leaves += [*slices, product]
+        found.append(torch.autograd.grad(engine(views, er).sin().sum(), leaves))
+    for one, other in zip(*found, strict=True):
+        assert_agree(one, other, 1e-12)
+
+
+BAD = [float("nan"), float("inf"), -float("inf")]
+
+
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("relations", GROUPINGS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_is_not_finite_stays_so_wherever_the_reference_says(relations, bad, dtype):
+    """One number of every input in turn, forward and backward; NaN stays NaN."""
+    count = 3 * len(relations) + 1
+    for spoilt in range(count):
+        groups, er = draw((1, 2, 3, 9, 21), relations, dtype=dtype)
+        tensors = [tensor for group in groups for tensor in group[1:]] + [er]
+        tensors[spoilt].view(-1)[tensors[spoilt].numel() // 2 - 1] = bad
+        expected, expected_gradients = value_and_gradients(reference, groups, er)
+        found, gradients = value_and_gradients(cpu, groups, er)
+        for one, other in ((found, expected), *zip(gradients, expected_gradients, strict=True)):
+            assert torch.equal(one.isfinite(), other.isfinite()), spoilt
+            if bad != bad:
+                assert torch.equal(one.isnan(), other.isnan()), spoilt
+
+
+@pytest.mark.usefixtures("compiled")
+def test_a_node_that_nothing_reaches_has_no_weights():
+    """All scores −∞: NaN, as a softmax has it."""
+    groups, er = draw((1, 2, 3, 9, 21), ("king", "child"))
+    er[0, 1, 4, 20] = -torch.inf
+    for engine in (cpu, reference):
+        out = engine(groups, er)
+        assert out[0, 3:, 4, 20].isnan().all()
+        assert out.isnan().sum() == 3

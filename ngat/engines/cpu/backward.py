@@ -74,43 +74,35 @@ def softmax_back(ds, a, step, q, e, d_t, own, taps, numbers):  # type: ignore[no
 
 
 @jit
-def hand_over(d, at, mask, old, value, zero):  # type: ignore[no-untyped-def]
-    """``d = value``, or ``d += value`` in the lanes of ``old``."""
-    store(d, at, mask, load(d, at, old, zero) + value)
-
-
-@jit
 def child_back(d, a, ds, step, g, nodes, y, x, channels, mask, zero):  # type: ignore[no-untyped-def]
     """∂L/∂el and ∂L/∂z of the children of nodes (y, x …), which have no other parent."""
     u = 2 * x
     low, high = two_halves(u, d.width)
     for cy in range(min(2, d.height - 2 * y)):
         at = (2 * y + cy) * d.width + u
-        old, further = two_halves(u, d.el_old)
         even, odd = get(ds, 2 * cy * step), get(ds, (2 * cy + 1) * step)
-        hand_over(d.el, at, low, old, zip_low(even, odd), zero)
-        hand_over(d.el, at + LANES, high, further, zip_high(even, odd), zero)
-        old, further = two_halves(u, d.z_old)
+        store(d.el, at, low, zip_low(even, odd))
+        store(d.el, at + LANES, high, zip_high(even, odd))
         even, odd = get(a, 2 * cy * step), get(a, (2 * cy + 1) * step)
         for c in range(channels):
             g_i = load(g, c * nodes, mask, zero)
             z = ahead(d.z, c * d.plane)
-            hand_over(z, at, low, old, zip_low(even * g_i, odd * g_i), zero)
-            hand_over(z, at + LANES, high, further, zip_high(even * g_i, odd * g_i), zero)
+            store(z, at, low, zip_low(even * g_i, odd * g_i))
+            store(z, at + LANES, high, zip_high(even * g_i, odd * g_i))
 
 
 @jit
 def parent_back(d, a, ds, step, g, nodes, width, y, channels, zero):  # type: ignore[no-untyped-def]
     """∂L/∂el and ∂L/∂z of a row of parents, whose children stand in rows up to y."""
     for x in range(0, d.width, LANES):
-        mask, old = inside(x, d.width), inside(x, d.z_old)
+        mask = inside(x, d.width)
         low, high = two_halves(2 * x, width)
         at = (y >> 1) * d.width + x
         d_el = zero
         for v in range(y - y % 2, y + 1):
             s = ahead(ds, v % 3 * TAPS * step + 2 * x)
             d_el = d_el + evens(get(s, 0), get(s, LANES)) + odds(get(s, 0), get(s, LANES))
-        hand_over(d.el, at, mask, inside(x, d.el_old), d_el, zero)
+        store(d.el, at, mask, d_el)
         for c in range(channels):
             d_z = zero
             for v in range(y - y % 2, y + 1):
@@ -119,7 +111,7 @@ def parent_back(d, a, ds, step, g, nodes, width, y, channels, zero):  # type: ig
                 first = get(w, 0) * load(g_i, 0, low, zero)
                 second = get(w, LANES) * load(g_i, LANES, high, zero)
                 d_z = d_z + evens(first, second) + odds(first, second)
-            hand_over(d.z, c * d.plane + at, mask, old, d_z, zero)
+            store(d.z, c * d.plane + at, mask, d_z)
 
 
 @jit
@@ -127,7 +119,7 @@ def king_back(d, a, ds, step, g, y, channels, zero):  # type: ignore[no-untyped-
     """∂L/∂el and ∂L/∂z of row y, which rows y − 1 to y + 1 hear."""
     rows = three_rows(y, d.height, d.width)
     for x in range(0, d.width, LANES):
-        masks, old = three_columns(x, d.width), inside(x, d.z_old)
+        masks = three_columns(x, d.width)
         at = rows[1] + x
         ring = (
             (y - 1) % 3 * TAPS * step + x,
@@ -135,12 +127,12 @@ def king_back(d, a, ds, step, g, y, channels, zero):  # type: ignore[no-untyped-
             (y + 1) % 3 * TAPS * step + x,
         )
         d_el = sum_nine(get_opposite(ds, ring, step))
-        hand_over(d.el, at, masks[1], inside(x, d.el_old), d_el, zero)
+        store(d.el, at, masks[1], d_el)
         w = get_opposite(a, ring, step)
         for c in range(channels):
             plane = c * d.plane
             d_z = dot_nine(w, nine(ahead(g, plane + x), rows, masks, zero))
-            hand_over(d.z, plane + at, masks[1], old, d_z, zero)
+            store(d.z, plane + at, masks[1], d_z)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -158,7 +150,6 @@ def backward(  # type: ignore[no-untyped-def]
     d_parent_,
     d_er_,
     d_er_step,
-    d_er_add,
     d_t_,
     slope,
     size,
@@ -208,7 +199,7 @@ def backward(  # type: ignore[no-untyped-def]
                 here = y * width + x
                 er_i = load(er, here, masks[1], zero)
                 a_i, ds_i = ahead(a, ring + x), ahead(ds, ring + x)
-                weights(a_i, step, e, king, child, parent, er_i, y, x, numbers)
+                weights(a_i, step, e, king, child, parent, er_i, y, x, masks[1], numbers)
 
                 rows9, rows4 = (
                     three_rows(y, height, width),
@@ -240,7 +231,7 @@ def backward(  # type: ignore[no-untyped-def]
                     put(q, parents * LANES, q1)
                 d_er_i = softmax_back(ds_i, a_i, step, q, e, d_t_row, own, taps, numbers)
                 if own:
-                    hand_over(d_er, here, masks[1], inside(x, width * d_er_add), d_er_i, zero)
+                    store(d_er, here, masks[1], d_er_i)
                     if child.height:
                         at = children * step
                         child_back(

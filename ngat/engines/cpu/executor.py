@@ -60,38 +60,29 @@ class Work:
         self.pieces = (batch, heads, blocks)
         self.size = (heads, channels, height, width, blocks, height * width, 0, height)
 
-    def forward(self, out: Tensor) -> Job:
-        """Σ_j α_ij z_j into ``out``, ``[B, heads · D, H_m, W_m]``, as a job still to be done."""
-        return self.job(forward, *self.planes(out))
+    def forward(self, out: Tensor) -> None:
+        """Σ_j α_ij z_j into ``out``, ``[B, heads · D, H_m, W_m]``."""
+        self.share(forward, *self.planes(out))
 
     def backward(
-        self,
-        gradient: Tensor,
-        d_tensors: Sequence[Tensor],
-        d_destination: Tensor,
-        add: Sequence[int] = (),
+        self, gradient: Tensor, d_tensors: Sequence[Tensor], d_destination: Tensor
     ) -> list[Tensor]:
         """∂L/∂z, ∂L/∂el and ∂L/∂er for ``gradient``, ∂L/∂h.
 
         Args:
             d_tensors: where those of ``tensors`` go (what stands for t is left alone).
             d_destination: where that of er goes.
-            add: whether each of ``d_tensors``, and ``d_destination``, holds something to add to.
 
         Returns:
             ∂L/∂t of every relation, ``[heads, taps]`` in float64.
         """
-        add = add or [0] * (len(d_tensors) + 1)
         d_tap = torch.zeros(*self.pieces, TAPS, dtype=torch.float64)
-        share(
-            self.job(
-                backward,
-                *self.planes(gradient),
-                *self.sources(d_tensors, add),
-                *self.planes(d_destination),
-                add[-1],
-                d_tap.data_ptr(),
-            )
+        self.share(
+            backward,
+            *self.planes(gradient),
+            *self.sources(d_tensors),
+            *self.planes(d_destination),
+            d_tap.data_ptr(),
         )
         heard = [relation for relation in RELATIONS if relation in self.relations]
         counts = [TAP_COUNT[relation] for relation in heard]
@@ -99,28 +90,23 @@ class Work:
         found = dict(zip(heard, d_tap.split(counts, 1), strict=True))
         return [found[relation] for relation in self.relations]
 
-    def job(self, kernel: Callable[..., None], *arguments: Any) -> Job:
+    def share(self, kernel: Callable[..., None], *arguments: Any) -> None:
         """``kernel`` over all pieces of work."""
         step, count = scratch(self.size[3])
-        self.kept, passing = self.kept[: self.own], self.kept[self.own :]
 
         def run(n: int, first: int, last: int) -> None:
             own = torch.zeros(count, dtype=self.dtype)
             task = Task(*self.size, first, last, own.data_ptr(), step)
             kernel(task, *self.inputs, *arguments, self.slope, own.element_size())
 
-        return Job(run, math.prod(self.pieces), self.threads, passing)
+        share(Job(run, math.prod(self.pieces), self.threads))
+        del self.kept[self.own :]
 
-    def sources(self, tensors: Sequence[Tensor], add: Sequence[int] = ()) -> list[Sources]:
-        """King, child and parent for the kernels.
-
-        Args:
-            add: of gradients, whether each of ``tensors`` holds something to add to.
-        """
+    def sources(self, tensors: Sequence[Tensor]) -> list[Sources]:
+        """King, child and parent for the kernels."""
         found = {}
         for n, relation in enumerate(self.relations):
             z, el, t = tensors[3 * n : 3 * n + 3]
-            z_add, el_add = add[3 * n : 3 * n + 2] if add else (0, 0)
             t = t.to(self.dtype).contiguous()
             self.kept.append(t)
             height, width = z.shape[2:]
@@ -130,8 +116,6 @@ class Work:
                 t.data_ptr(),
                 height,
                 width,
-                z_add,
-                el_add,
                 height * width,
             )
         return [found.get(relation, NOT_HEARD) for relation in RELATIONS]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ParamSpec
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,11 +20,10 @@ from ngat.engines.cpu.products import (
 from ngat.engines.cpu.simd import LANES
 from ngat.engines.cpu.threads import Job, share, threads_for
 
-P = ParamSpec("P")
 NOWHERE = Operand(0, 0, 0)
 
 
-def mapping(
+def linear(
     x: Tensor,
     weight: Tensor,
     out: Tensor,
@@ -35,8 +33,8 @@ def mapping(
     more: tuple[Tensor, Tensor] | None = None,
     gate: Tensor | None = None,
     moments: bool = False,
-) -> tuple[Job, Tensor | None]:
-    """``out`` ← weight · x + shift + base + k ∘ more, and 0 unless gate > 0, as a job to be done.
+) -> Tensor | None:
+    """``out`` ← weight · x + shift + base + k ∘ more, and 0 where gate ≤ 0.
 
     Args:
         x: planes ``[B, K, h, w]``; slices of channels of a contiguous tensor will do.
@@ -44,8 +42,9 @@ def mapping(
         out: planes ``[B, M, h, w]``, as are ``base``, ``more[1]`` and ``gate``.
         shift: ``[B, M]``, or ``[M]`` for all pictures.
         more: k, ``[B, M]``, and the planes that it scales, row by row.
-        moments: whether the sums of ``out`` and of its squares are wanted: every thread's
-            ``[B, M, 2]`` in float64 come with the job.
+
+    Returns:
+        with ``moments``, the sums of ``out`` and of its squares, ``[B, M, 2]`` in float64.
     """
     batch, depth, nodes = x.shape[0], x.shape[1], x.shape[2] * x.shape[3]
     rows, dtype = weight.shape[-2], out.dtype
@@ -72,22 +71,8 @@ def mapping(
         into = 0 if sums is None else sums[n].data_ptr()
         maps(shape, *operands, into, *kind(dtype))
 
-    kept = x, weight, out, shift, base, factor, more, gate
-    return Job(run, batch * -(-nodes // STRIP), threads, kept), sums
-
-
-def at_once(prepare: Callable[P, tuple[Job, Tensor | None]]) -> Callable[P, Tensor | None]:
-    """Do what ``prepare`` makes ready; returns what all threads together have found."""
-
-    def done(*args: P.args, **kwargs: P.kwargs) -> Tensor | None:
-        job, found = prepare(*args, **kwargs)
-        share(job)
-        return None if found is None else found.sum(0)
-
-    return done
-
-
-linear = at_once(mapping)
+    share(Job(run, batch * -(-nodes // STRIP), threads))
+    return None if sums is None else sums.sum(0)
 
 
 def products(d: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,17 +80,6 @@ def products(d: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         d: planes ``[B, M, h, w]``. x: planes ``[B, K, h, w]``.
-    """
-    job, found = producing(d, x)
-    share(job)
-    sums = found.sum(0)
-    return sums[..., :-1], sums[..., -1]
-
-
-def producing(d: Tensor, x: Tensor) -> tuple[Job, Tensor]:
-    """:func:`products` as a job to be done, and every thread's share of both, one beside the other.
-
-    That is ``[threads, B, M, K + 1]``.
     """
     batch, depth, nodes = x.shape[0], x.shape[1], x.shape[2] * x.shape[3]
     rows, threads = d.shape[1], threads_for(x.numel())
@@ -117,7 +91,9 @@ def producing(d: Tensor, x: Tensor) -> tuple[Job, Tensor]:
         shape = Shape(rows, depth, nodes, first, last, own.data_ptr(), 0)
         outer(shape, *operands, found[n].data_ptr(), *kind(x.dtype))
 
-    return Job(run, batch * -(-nodes // STRIP), threads, (d, x)), found
+    share(Job(run, batch * -(-nodes // STRIP), threads))
+    sums = found.sum(0)
+    return sums[..., :-1], sums[..., -1]
 
 
 def planes(tensor: Tensor) -> Operand:

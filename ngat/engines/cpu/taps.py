@@ -37,7 +37,6 @@ class Sources(NamedTuple):
         z_step, el_step: elements from one picture of the batch to the next.
         height, width: of the level, or of what is left of it below where the addresses begin.
         plane: elements from one plane to the next.
-        z_add, el_add: of gradients: 1 if there is something to add to, else 0.
     """
 
     z: int
@@ -47,24 +46,17 @@ class Sources(NamedTuple):
     t: int
     height: int
     width: int
-    z_add: int
-    el_add: int
     plane: int
 
 
 class Planes(NamedTuple):
-    """One head of one picture: z ``[D, height, width]``, el ``[height, width]``, t ``[taps]``.
-
-    Of gradients, ``z_old`` and ``el_old`` count the columns with something to add to: all or none.
-    """
+    """One head of one picture: z ``[D, height, width]``, el ``[height, width]``, t ``[taps]``."""
 
     z: Any
     el: Any
     t: Any
     height: int
     width: int
-    z_old: int
-    el_old: int
     plane: int
 
 
@@ -88,8 +80,6 @@ def planes_of(sources, taps, b, head, channels, like, size):  # type: ignore[no-
         pointer(sources.t + size * head * taps, like),
         sources.height,
         sources.width,
-        sources.width * sources.z_add,
-        sources.width * sources.el_add,
         nodes,
     )
 

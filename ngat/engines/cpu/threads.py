@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -21,13 +21,11 @@ class Job(NamedTuple):
         run: called with a thread's number and its pieces, from … to before ….
         pieces: how many there are.
         threads: how many share them.
-        kept: what the addresses that ``run`` holds point to.
     """
 
     run: Callable[[int, int, int], None]
     pieces: int
     threads: int
-    kept: Any = None
 
 
 def threads_for(numbers: int) -> int:
@@ -35,18 +33,16 @@ def threads_for(numbers: int) -> int:
     return torch.get_num_threads() if numbers >= GRAIN else 1
 
 
-def share(*jobs: Job) -> None:
-    """Do all jobs, of which none waits for another: every thread its equal part of each, in order.
+def share(job: Job) -> None:
+    """Do a job, every thread its equal part.
 
     Torch's own threads, once a product of torch's has woken them, look out for the next one for
     milliseconds and keep a core busy. Hence nothing between two jobs should be left to them.
     """
-    threads = max((job.threads for job in jobs), default=1)
+    run, pieces, threads = job
 
     def part(n: int) -> None:
-        for run, pieces, among, _ in jobs:
-            if n < among:
-                run(n, pieces * n // among, pieces * (n + 1) // among)
+        run(n, pieces * n // threads, pieces * (n + 1) // threads)
 
     pool = workers(threads, os.getpid()) if threads > 1 else None
     others = [pool.submit(part, n) for n in range(1, threads)] if pool else []

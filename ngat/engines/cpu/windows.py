@@ -230,4 +230,4 @@ def sources(plan, level, window, itself, row, height, size):  # type: ignore[no-
     z = window + size * (itself * plan.channels * level.plane - row * level.width)
     el = z + size * plan.channels * level.plane
     no = 0 * row
-    return Sources(z, no, el, no, level.t, height, level.width, no, no, level.plane)
+    return Sources(z, no, el, no, level.t, height, level.width, level.plane)
