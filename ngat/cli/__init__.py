@@ -36,6 +36,7 @@ app.command()(cli_network.predict)
 app.command()(cli_study.ablate)
 app.command()(cli_study.leave_out)
 app.command()(cli_study.fates)
+app.command()(cli_study.robustness)
 app.command()(cli_classical.tune_classical)
 
 

@@ -107,7 +107,7 @@ def choose(
 def evaluate(
     out: Annotated[Path, typer.Option(help="Folder of the result files.")],
     data: Data = "synthetic",
-    split: Annotated[str, typer.Option(help="train, val, test; of dsb2018 also stage2.")] = "test",
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     weights: Annotated[Path | None, typer.Option(help="A file that ngat train wrote.")] = None,
     method: Annotated[
         str,

@@ -86,7 +86,7 @@ def fates(
         "data/results"
     ),
     data: Data = "synthetic",
-    split: Annotated[str, typer.Option(help="train, val, test; of dsb2018 also stage2.")] = "test",
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     root: Root = Path("data"),
     data_seed: DataSeed = 0,
     quiet: Quiet = False,
@@ -110,6 +110,40 @@ def fates(
         )
         write_json(out.with_suffix(".json"), told)
     typer.echo(study.by(table, "type").to_string(index=False))
+    typer.echo(str(out))
+
+
+def robustness(
+    weights: Annotated[Path, typer.Option(help="A file that ngat train wrote.")],
+    out: Annotated[Path, typer.Option(help="The CSV file.")],
+    data: Data = "dsb2018",
+    root: Root = Path("data"),
+    device: Device = "auto",
+    data_seed: DataSeed = 0,
+    limit: Limit = None,
+    quiet: Quiet = False,
+) -> None:
+    """Score a network on validation images changed as other laboratories would change them."""
+    with interruptible("Stopped; nothing was written."):
+        from ngat.data import fingerprint, load
+        from ngat.evaluation.robustness import robustness as study
+        from ngat.system.files import replacing, write_json
+        from ngat.system.provenance import provenance
+        from ngat.training.distributed import find_device
+        from ngat.training.weights import load_weights
+
+        began = time.monotonic()
+        loaded = load_weights(weights, find_device(device))
+        samples = load(data, "val", root=root, seed=data_seed, limit=limit, progress=not quiet)
+        table = study(loaded, samples, progress=not quiet)
+        with replacing(out) as beside:
+            table.to_csv(beside, index=False, lineterminator="\n")
+        minutes = (time.monotonic() - began) / 60
+        told = provenance(
+            command_line(), None, fingerprint(samples), minutes, data=data, split="val"
+        )
+        write_json(out.with_suffix(".json"), {**told, "training": loaded.provenance})
+    typer.echo(table.to_string(index=False))
     typer.echo(str(out))
 
 

@@ -1,0 +1,201 @@
+"""Robustness: what a network makes of the same images, changed as other laboratories would.
+
+Every change is made to validation images and scored against their own annotation, changed alike:
+other magnifications, fluorescence in other colours, inversion, surroundings that have nothing to do
+with the image, other cameras and files. The difference to the unchanged images is what the change
+costs. Nothing is chosen by it, and the test is never looked at.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from PIL import Image
+from skimage.transform import resize
+
+from ngat.data.sample import Sample
+from ngat.inference import Method, Thresholds, instances, predict, thresholds_from
+from ngat.magnification import size_of
+from ngat.metrics import image_score, match
+from ngat.system.progress import track
+from ngat.training.weights import Weights
+
+Pixels = npt.NDArray[Any]
+Labels = npt.NDArray[np.int32]
+
+COLUMNS = ["change", "images", "unchanged", "changed", "difference", "magnification"]
+FLUORESCENT = ("small_fluorescent", "large_fluorescent")
+# Smaller nuclei than this are no longer nuclei, larger images take too long for what they tell.
+LEAST_SIZE = 6.0
+MOST_PIXELS = 6_000_000
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A changed image, its annotation, and the part of both that counts."""
+
+    image: Pixels
+    labels: Labels
+    part: tuple[slice, slice] = (slice(None), slice(None))
+
+
+# From a sample and another of its type to a changed image; None where the change makes no sense.
+Change = Callable[[Sample, Sample], Changed | None]
+
+
+def resized(factor: float) -> Change:
+    """The image at another magnification."""
+
+    def change(sample: Sample, other: Sample) -> Changed | None:
+        height, width = (max(1, round(side * factor)) for side in sample.labels.shape)
+        if size_of(sample.labels) * factor < LEAST_SIZE or height * width > MOST_PIXELS:
+            return None
+        image = resize(
+            sample.image.astype(np.float64), (height, width), order=1, anti_aliasing=factor < 1
+        )
+        labels = resize(sample.labels, (height, width), order=0, anti_aliasing=False,
+                        preserve_range=True)  # fmt: skip
+        return Changed(np.rint(image).astype(np.uint8), labels.astype(np.int32))
+
+    return change
+
+
+def tinted(*colour: float) -> Change:
+    """A fluorescent image in one colour."""
+
+    def change(sample: Sample, other: Sample) -> Changed | None:
+        if sample.type not in FLUORESCENT:
+            return None
+        grey = sample.image.max(axis=2, keepdims=True)
+        return Changed(np.rint(grey * np.array(colour)).astype(np.uint8), sample.labels)
+
+    return change
+
+
+def inverted(sample: Sample, other: Sample) -> Changed:
+    """Light and dark exchanged."""
+    return Changed(255 - sample.image, sample.labels)
+
+
+def beside(fill: int | None) -> Change:
+    """As much again to the right: one value, or another image of the same type."""
+
+    def change(sample: Sample, other: Sample) -> Changed:
+        height, width = sample.labels.shape
+        neighbour = np.full_like(sample.image, fill or 0)
+        if fill is None:
+            rows, columns = np.arange(height), np.arange(width)
+            neighbour = other.image[
+                rows[:, None] % other.labels.shape[0], columns % other.labels.shape[1]
+            ]
+        image = np.concatenate([sample.image, neighbour], axis=1)
+        labels = np.concatenate([sample.labels, np.zeros_like(sample.labels)], axis=1)
+        return Changed(image, labels, (slice(None), slice(0, width)))
+
+    return change
+
+
+def camera(gain: float, offset: float) -> Change:
+    """The values of another camera in a 16-bit file."""
+
+    def change(sample: Sample, other: Sample) -> Changed:
+        values = gain * sample.image.astype(np.float64) + offset
+        return Changed(np.rint(values).astype(np.uint16), sample.labels)
+
+    return change
+
+
+def jpeg(quality: int) -> Change:
+    """The image after compression as JPEG."""
+
+    def change(sample: Sample, other: Sample) -> Changed:
+        stream = io.BytesIO()
+        Image.fromarray(sample.image).save(stream, "JPEG", quality=quality)
+        return Changed(np.asarray(Image.open(stream)), sample.labels)
+
+    return change
+
+
+CHANGES: dict[str, Change] = {
+    "magnification x 1/4": resized(1 / 4),
+    "magnification x 1/2": resized(1 / 2),
+    "magnification x 2": resized(2.0),
+    "magnification x 4": resized(4.0),
+    "fluorescence in blue": tinted(0, 0, 1),
+    "fluorescence in green": tinted(0, 1, 0),
+    "fluorescence in red": tinted(1, 0, 0),
+    "fluorescence in cyan (1/8, 1/3, 1)": tinted(1 / 8, 1 / 3, 1),
+    "inverted": inverted,
+    "white beside it": beside(255),
+    "black beside it": beside(0),
+    "another image beside it": beside(None),
+    "12-bit camera, values 100 to 1000": camera(900 / 255, 100),
+    "16-bit camera, full range": camera(257, 0),
+    "JPEG, quality 50": jpeg(50),
+}
+
+
+def robustness(
+    weights: Weights,
+    samples: Sequence[Sample],
+    *,
+    changes: Sequence[str] = tuple(CHANGES),
+    method: Method = "split",
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Average F1 of changed and unchanged images, one line per change, :data:`COLUMNS`.
+
+    Args:
+        weights: a network with its thresholds.
+        samples: annotated images; each is compared with itself.
+        changes: keys of :data:`CHANGES`.
+        method: how probabilities become nuclei.
+    """
+    thresholds = thresholds_from(weights.provenance)[method]
+    found = {sample.image_id: _score(weights, _same(sample), method, thresholds)
+             for sample in track(samples, "Unchanged", progress=progress)}  # fmt: skip
+    partner = _partners(samples)
+    lines = []
+    for name in changes:
+        pairs = []
+        for sample in track(samples, name, progress=progress):
+            changed = CHANGES[name](sample, partner[sample.image_id])
+            if changed is not None:
+                before, was = found[sample.image_id]
+                after, magnification = _score(weights, changed, method, thresholds)
+                pairs.append((before, after, np.log2(magnification / was)))
+        if not pairs:
+            continue
+        before, after, octaves = np.mean(pairs, axis=0)
+        lines.append([name, len(pairs), before, after, after - before, 2.0**octaves])
+    return pd.DataFrame(lines, columns=COLUMNS).round(4)
+
+
+def _same(sample: Sample) -> Changed:
+    return Changed(sample.image, sample.labels)
+
+
+def _score(
+    weights: Weights, changed: Changed, method: Method, thresholds: Thresholds
+) -> tuple[float, float]:
+    """Average F1 of one image, and the magnification that was found for it."""
+    prediction = predict(weights.model, changed.image)
+    labels = instances(prediction, method, thresholds)[changed.part]
+    score = image_score(match(labels, changed.labels[changed.part]))
+    return score.average_f1, prediction.magnification
+
+
+def _partners(samples: Sequence[Sample]) -> dict[str, Sample]:
+    """Another image of the same type for each, the next one in the list; itself if there is none."""
+    partner = {}
+    for kind in {sample.type for sample in samples}:
+        same = [sample for sample in samples if sample.type == kind]
+        for i, sample in enumerate(same):
+            partner[sample.image_id] = same[(i + 1) % len(same)]
+    return partner

@@ -1,0 +1,87 @@
+"""Changed images: what each change does, by hand, and that it is scored against what it changed."""
+
+import numpy as np
+import pytest
+from tiny import tiny
+
+from ngat.data.sample import Sample
+from ngat.evaluation import robustness as study
+from ngat.evaluation.robustness import CHANGES
+from ngat.inference import Prediction
+from ngat.model import NGAT
+from ngat.training.weights import Weights
+
+
+def sample(name: str = "a", kind: str = "small_fluorescent", grey: int = 200) -> Sample:
+    """Two square nuclei of 24 pixels a side on a dark ground."""
+    labels = np.zeros((64, 96), np.int32)
+    labels[8:32, 8:32], labels[30:54, 60:84] = 1, 2
+    image = np.full((64, 96, 3), 10, np.uint8)
+    image[labels > 0] = grey
+    return Sample(name, image, labels, kind, name, "val")
+
+
+def change(name: str, one: Sample | None = None, other: Sample | None = None) -> study.Changed:
+    found = CHANGES[name](one or sample(), other or sample("b", grey=90))
+    assert found is not None
+    return found
+
+
+def test_what_the_changes_do() -> None:
+    plain = sample()
+    blue = change("fluorescence in blue").image
+    assert (blue[..., :2] == 0).all()
+    assert (blue[..., 2] == plain.image[..., 0]).all()
+    assert change("fluorescence in cyan (1/8, 1/3, 1)").image[10, 10].tolist() == [25, 67, 200]
+    assert (change("inverted").image == 255 - plain.image).all()
+    cold = change("12-bit camera, values 100 to 1000").image
+    assert cold.dtype == np.uint16
+    assert cold[0, 0].tolist() == [135] * 3  # 100 + 10 · 900 / 255
+    assert (change("16-bit camera, full range").image == plain.image.astype(int) * 257).all()
+
+
+@pytest.mark.parametrize(("name", "value"), [("white beside it", 255), ("black beside it", 0),
+                                             ("another image beside it", 10)])  # fmt: skip
+def test_only_the_image_s_own_half_counts(name: str, value: int) -> None:
+    found = change(name)
+    assert found.image.shape == (64, 192, 3)
+    assert found.image[0, 100].tolist() == [value] * 3
+    assert (found.image[found.part] == sample().image).all()
+    assert (found.labels[found.part] == sample().labels).all()
+    if name.startswith("another"):
+        assert found.image[10, 106].tolist() == [90] * 3
+
+
+def test_magnified_annotations_keep_their_nuclei() -> None:
+    for name, factor in (("magnification x 1/2", 0.5), ("magnification x 2", 2.0)):
+        found = change(name)
+        areas = np.bincount(found.labels.ravel())[1:]
+        assert areas.tolist() == [576 * factor**2] * 2
+    tiny_nuclei = sample()
+    assert CHANGES["magnification x 1/4"](tiny_nuclei, tiny_nuclei) is not None  # 6 pixels
+    small = Sample(**{**vars(tiny_nuclei), "labels": np.eye(64, 96, dtype=np.int32)})
+    assert CHANGES["magnification x 1/4"](small, small) is None
+
+
+def test_colours_are_for_fluorescence() -> None:
+    assert CHANGES["fluorescence in red"](sample(kind="purple_tissue"), sample()) is None
+
+
+def test_the_table_compares_each_image_with_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A predictor by brightness finds all nuclei, and none of an inverted image."""
+
+    def predict(model: object, image: np.ndarray) -> Prediction:
+        bright = (image.max(axis=2) > 0.3 * np.iinfo(image.dtype).max).astype(np.float32)
+        return Prediction(bright, bright, 1.0)
+
+    monkeypatch.setattr(study, "predict", predict)
+    weights = Weights(NGAT(tiny().model), tiny(), {})
+    names = ["inverted", "black beside it", "fluorescence in green"]
+    samples = [sample("a"), sample("b"), sample("c", kind="purple_tissue")]
+    table = study.robustness(weights, samples, changes=names, method="components", progress=False)
+    assert table.columns.tolist() == study.COLUMNS
+    assert table.images.tolist() == [3, 3, 2]
+    assert table.unchanged.tolist() == [1.0, 1.0, 1.0]
+    assert table.changed.tolist() == [0.0, 1.0, 1.0]
+    assert table.difference.tolist() == [-1.0, 0.0, 0.0]
+    assert table.magnification.tolist() == [1.0, 1.0, 1.0]
