@@ -28,7 +28,7 @@ def load(
 
     Args:
         data: ``synthetic`` or ``rings``, drawn by ``seed``, or ``dsb2018``, read from ``root``.
-        split: ``train``, ``val`` or ``test``; of dsb2018 also ``stage2``, if the store holds it.
+        split: ``train``, ``val`` or ``test``.
         root: folder with ``split.csv``, ``image_types.csv`` and ``dsb2018/store.zip``.
         limit: only the first so many pictures; small limits show every type.
         masks: ``corrected`` takes the community's corrections where dsb2018 has them.

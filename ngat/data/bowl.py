@@ -28,10 +28,10 @@ def load_dsb2018(
     if split not in SPLITS:
         raise InputError(f"split {split!r} is unknown; choose one of {', '.join(SPLITS)}.")
     path = root / "split.csv"
-    table = read_split(path)
-    table = table[table.split == split].sort_values("image_id")
-    table = table.iloc[dealt(table.type)[:limit]]
     with Store(root / "dsb2018") as store:
+        table = read_split(path)
+        table = table[table.split == split].sort_values("image_id")
+        table = table.iloc[dealt(table.type)[:limit]]
         for line in table.itertuples():
             row = store.rows.get(str(line.image_id))
             held = row and (row.image_sha256, row.published_sha256)

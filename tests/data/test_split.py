@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from ngat import data
 from ngat.data import split
-from ngat.data.bowl import load_dsb2018
 from ngat.data.dsb2018 import prepare
 from ngat.data.sample import TYPES
 from ngat.data.store import Store
@@ -38,7 +37,7 @@ def test_the_manifest_is_what_the_types_give(types, manifest):
     chosen = split.assign(types)
     assert manifest.set_index("image_id").split.to_dict() == chosen.to_dict()
     merged = manifest.merge(types, on="image_id", suffixes=("", "_of_types"))
-    assert len(merged) == len(manifest) == 735
+    assert len(merged) == len(manifest) == 841
     assert (merged.source == merged.split_of_types).all()
     assert (merged.type == merged.type_of_types).all()
     assert (merged.group == merged.group_of_types).all()
@@ -48,7 +47,7 @@ def test_no_group_straddles_the_split(manifest):
     splits = {}
     for row in manifest.itertuples():
         splits.setdefault(row.group, set()).add(row.split)
-    assert len(splits) == 477
+    assert len(splits) == 583
     assert all(len(found) == 1 for found in splits.values())
 
 
@@ -56,30 +55,32 @@ def test_no_picture_is_in_two_splits_under_two_names(manifest):
     assert manifest.image_sha256.is_unique
 
 
-def test_the_test_set_stands_as_stage_2(manifest):
+def test_the_split_is_the_paper_s(manifest):
+    """Section 4.3: stage 2 is the test, stage 1's test images are among those for validation."""
+    of = {source: set(rows.split) for source, rows in manifest.groupby("source")}
+    assert of == {
+        "stage1_train": {"train", "val"},
+        "stage1_test": {"val"},
+        "stage2_test_final": {"test"},
+    }
     counts = {s: manifest[manifest.split == s].type.value_counts().to_dict() for s in split.SPLITS}
     assert counts["test"] == {
         "small_fluorescent": 72,
         "purple_tissue": 16,
         "large_fluorescent": 12,
-        "pink_and_purple_tissue": 4,
-        "grayscale_tissue": 4,
-    }
-    # A tenth of what the test set leaves of each type: 436, 96, 79 and 12.
-    assert counts["val"] == {
-        "small_fluorescent": 44,
-        "purple_tissue": 10,
-        "large_fluorescent": 8,
+        "pink_and_purple_tissue": 5,
         "grayscale_tissue": 1,
     }
+    # Stage 1's test, and a tenth of 455, 104, 91 and 16.
+    assert counts["val"] == {
+        "small_fluorescent": 53 + 46,
+        "purple_tissue": 8 + 10,
+        "pink_and_purple_tissue": 4,
+        "large_fluorescent": 9,
+        "grayscale_tissue": 2,
+    }
     assert counts["train"]["pink_and_purple_tissue"] == 4
-    assert sum(counts["train"].values()) == 735 - 108 - 63
-
-
-def test_all_of_stage1_test_is_in_the_test_set(manifest):
-    given_test = manifest[manifest.source == "stage1_test"]
-    assert len(given_test) == 65
-    assert set(given_test.split) == {"test"}
+    assert sum(counts["train"].values()) == 670 - 67
 
 
 def test_rows_may_come_in_any_order(types):
@@ -124,7 +125,7 @@ def test_dealing_round_the_types():
 
 
 def test_writing_types_gives_the_committed_table(dsb2018_source, tmp_path):
-    assert split.write_types(dsb2018_source / "image_types.csv", tmp_path / "types.csv") == 735
+    assert split.write_types(dsb2018_source / "image_types.csv", tmp_path / "types.csv") == 841
     assert (tmp_path / "types.csv").read_bytes() == (DATA / "image_types.csv").read_bytes()
 
 
@@ -186,7 +187,8 @@ def root(tmp_path):
         for image_id, part, kind in [
             ("aa", "train", "purple_tissue"),
             ("bb", "train", "small_fluorescent"),
-            ("cc", "test", "small_fluorescent"),
+            ("cc", "val", "small_fluorescent"),
+            ("dd", "test", "purple_tissue"),
         ]:
             row = store.rows[image_id]
             hashes = f"{row.image_sha256},{row.published_sha256}"
@@ -210,24 +212,15 @@ def test_the_door_gives_the_pictures_of_a_split(root):
     assert data.fingerprint(corrected) != data.fingerprint(train)
 
 
-def test_stage_2_is_a_split_where_the_store_holds_it(root):
-    (sample,) = data.load("dsb2018", "stage2", root=root)
-    assert (sample.image_id, sample.type, sample.group) == ("dd", "unknown", "dd")
+def test_stage_2_is_asked_for_where_the_store_lacks_it(root):
+    """Training needs stage 1 alone; the test says which files are wanted."""
+    (sample,) = data.load("dsb2018", "test", root=root)
     assert sample.labels.sum() == 3
-
-
-def test_types_of_stage_2_may_be_added_to_the_table(root):
-    image_id = "d" * 64
-    source = bowl.make(root / "source")
-    files = {f"{image_id}/images/x.png": bowl.png(bowl.picture(4))}
-    bowl.pack(source / "stage2_test_final.zip", files)
-    rows = [(image_id, "1 3", *bowl.SIZE, "Private")]
-    (source / "stage2_solution_final.csv").write_text(bowl.solution(*rows))
-    prepare(source, root / "dsb2018", expected={})
-    with (root / "image_types.csv").open("a") as file:
-        file.write(f"stage2_test_final,{image_id},9,12,purple_tissue,parent-7\n")
-    (sample,) = load_dsb2018("stage2", root)
-    assert (sample.type, sample.group) == ("purple_tissue", "parent-7")
+    bowl_of_stage_1 = bowl.make(root / "source", fixes=bowl.fix_files())
+    prepare(bowl_of_stage_1, root / "dsb2018", expected={})
+    assert len(data.load("dsb2018", "train", root=root)) == 2
+    with pytest.raises(InputError, match="dd of stage2_test_final is missing or not the image of"):
+        data.load("dsb2018", "test", root=root)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +230,7 @@ def test_types_of_stage_2_may_be_added_to_the_table(root):
         ({"split": "validation"}, "split 'validation' is unknown"),
         ({"masks": "best"}, "masks 'best' are unknown"),
         ({"limit": 0}, "limit 0 is too small"),
-        ({"split": "stage2"}, "holds no stage 2"),
+        ({"split": "stage2"}, "split 'stage2' is unknown"),
         ({"root": "elsewhere"}, "ngat data prepare --source DIR"),
     ],
 )
@@ -255,7 +248,7 @@ def test_a_store_of_other_pictures_is_noticed(root):
     lines = path.read_text().splitlines()
     lines[1] = lines[1][:-1] + ("0" if lines[1][-1] != "0" else "1")
     path.write_text("\n".join(lines) + "\n")
-    with pytest.raises(InputError, match="aa is missing or not the picture of"):
+    with pytest.raises(InputError, match="aa of stage1_train is missing or not the image of"):
         data.load("dsb2018", "train", root=root)
 
 
@@ -269,7 +262,7 @@ def test_a_store_without_the_pictures_gives_no_split(root, tmp_path):
 @pytest.mark.timeout(1200)  # includes preparing the whole set
 def test_the_manifest_holds_the_hashes_of_the_published_pictures(dsb2018_store, tmp_path):
     counts = split.write_split(DATA / "image_types.csv", dsb2018_store, tmp_path / "split.csv")
-    assert counts == {"train": 564, "val": 63, "test": 108}
+    assert counts == {"train": 603, "val": 132, "test": 106}
     assert (tmp_path / "split.csv").read_bytes() == (DATA / "split.csv").read_bytes()
 
 
