@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import pandas as pd
+
 from ngat.data.sample import TYPES
 
 MEASURED_ON = "published, stage 2"
@@ -74,6 +76,23 @@ STAGE_2: dict[str, Stratum] = {
     "large_fluorescent": Stratum(12, 36),
     "grayscale_tissue": Stratum(1, 108),
 }
+
+
+def same_images(counts: pd.DataFrame) -> bool:
+    """Whether a run was measured on stage 2, the images of the published numbers.
+
+    Told by what no other set has: so many images of each type, and as many annotated nuclei but
+    for one in a hundred (two readings of one annotation differ by a handful).
+
+    Args:
+        counts: lines of a result file, :data:`ngat.evaluation.results.COUNT_COLUMNS`.
+    """
+    images = counts.drop_duplicates("image_id")
+    found = {kind: len(rows) for kind, rows in images.groupby("type")}
+    objects = sum(stratum.objects for stratum in STAGE_2.values())
+    same = abs(int(images["n_true"].sum()) - objects) <= objects / 100
+    return same and found == {kind: stratum.images for kind, stratum in STAGE_2.items()}
+
 
 # Pooled counts at IoU > 0.7 (C). The paper publishes none.
 COUNTS_AT_07: dict[str, Pool] = {

@@ -19,7 +19,7 @@ from ngat.evaluation.evaluator import Method, evaluate
 from ngat.evaluation.results import read_instances, read_run
 from ngat.inference import as_tensor, evaluating
 from ngat.model import NGAT
-from ngat.paper import artifacts as at_hand
+from ngat.paper import artifacts
 from ngat.paper.session import Session
 from ngat.training.weights import load_weights
 
@@ -122,7 +122,7 @@ def read_found(folder: Path, data: str, samples: Sequence[Sample]) -> dict[str, 
         labels = read_instances(stem.with_name(stem.name + ".rle.csv.gz"))
         method = str(run.counts["method"].iloc[0])
         tta = bool(run.provenance.get("tta"))
-        found.append(Found(method, at_hand.family(run), run.counts, labels, tta))
+        found.append(Found(method, artifacts.family(run), run.counts, labels, tta))
     return _ranked(found)
 
 
