@@ -35,7 +35,7 @@ app.command()(cli_network.evaluate)
 app.command()(cli_network.predict)
 app.command()(cli_study.ablate)
 app.command()(cli_study.leave_out)
-app.command()(cli_study.fates)
+app.command()(cli_study.error_types)
 app.command()(cli_classical.tune_classical)
 
 

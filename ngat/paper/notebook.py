@@ -64,7 +64,7 @@ class ThisInterpreter(AsyncKernelManager):
 
     @default("transport_encryption")
     def _encrypt_where_possible(self) -> str:
-        """Other users of the machine cannot listen, and the kernel has nothing to warn of."""
+        """The connection is private to this user, so the kernel need not warn of it."""
         return "auto" if zmq.has("curve") else "disabled"
 
 

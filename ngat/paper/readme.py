@@ -1,4 +1,4 @@
-"""What the README tells of results, made from committed files, so that they cannot drift apart."""
+"""The README's tables of results, generated from committed files."""
 
 from __future__ import annotations
 
@@ -88,11 +88,11 @@ def replace(text: str, name: str, content: str) -> str:
 
 
 def refresh(root: Path = Path("."), *, check: bool = False) -> bool:
-    """Rewrite the README's generated sections; tell whether they were out of date.
+    """Rewrite the README's generated sections; return whether they were out of date.
 
     Args:
         root: the top of the repository.
-        check: only tell, write nothing.
+        check: compare only, write nothing.
 
     Raises:
         InputError: there is no README, its marks are wrong, or result files are damaged.

@@ -61,7 +61,7 @@ def test_mosaic_has_a_block_per_group_as_wide_as_its_pictures() -> None:
 
 def test_leakage_marks_the_companion_split() -> None:
     fig = dataset_figures.leakage(pd.Series([0.4, 0.5, 0.6]), 0.0)
-    assert "dealt singly: 50 %" in texts(fig)
+    assert "sampled singly: 50 %" in texts(fig)
     assert fig.axes[0].lines[0].get_xdata()[0] == 0
 
 

@@ -198,13 +198,13 @@ def error_bars(table: pd.DataFrame) -> Figure:
     Args:
         table: from :func:`ngat.paper.study.segmentation.error_table`.
     """
-    fates = [name for name in Errors._fields if name != "extra"]
+    outcomes = [name for name in Errors._fields if name != "extra"]
     with style():
         fig = Figure(figsize=(7.4, 0.36 * len(table) + 1.2))
         ax = fig.subplots()
-        total = table[fates].sum(axis=1)
+        total = table[outcomes].sum(axis=1)
         left = np.zeros(len(table))
-        for name in fates:
+        for name in outcomes:
             share = 100 * table[name] / total
             ax.barh(table["method"], share, left=left, color=ERROR_COLOURS[name], label=name)
             left += share.to_numpy()

@@ -14,7 +14,7 @@ import torch
 
 from ngat import metrics
 from ngat.data.sample import TYPES, Sample
-from ngat.evaluation.error_types import FATES, fates
+from ngat.evaluation.error_types import OUTCOMES, outcomes
 from ngat.evaluation.evaluator import Method, evaluate
 from ngat.evaluation.results import read_instances, read_run
 from ngat.inference import as_tensor, evaluating
@@ -37,7 +37,7 @@ class Found(NamedTuple):
         family: see :func:`ngat.paper.artifacts.family`.
         counts: lines of its result file.
         labels: nuclei by image id.
-        tta: whether they come from averages over views (:func:`ngat.inference.predict`).
+        tta: whether test-time augmentation was used (:func:`ngat.inference.predict`).
     """
 
     method: str
@@ -189,9 +189,9 @@ class Errors(NamedTuple):
 
 def errors(pred: Labels, true: Labels) -> Errors:
     """Count the annotated nuclei of a picture by what a prediction made of them."""
-    found = fates(pred, true)
-    counts = np.bincount(found.of_each, minlength=len(FATES)).tolist()
-    return Errors(**dict(zip(FATES, counts, strict=True)), extra=found.extra)
+    found = outcomes(pred, true)
+    counts = np.bincount(found.of_each, minlength=len(OUTCOMES)).tolist()
+    return Errors(**dict(zip(OUTCOMES, counts, strict=True)), extra=found.extra)
 
 
 def error_table(found: Mapping[str, Found], samples: Sequence[Sample]) -> pd.DataFrame:
