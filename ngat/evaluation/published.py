@@ -16,7 +16,7 @@ from ngat.data.sample import TYPES
 MEASURED_ON = "published, stage 2"
 
 
-class Row(NamedTuple):
+class PublishedRow(NamedTuple):
     """One row of table 1; recall, missed and extra are pooled over objects at IoU > 0.7."""
 
     system: str
@@ -47,12 +47,14 @@ class Stratum(NamedTuple):
 PAPER = "NGAT (the paper)"
 
 # Table 1 (P; the first four also C).
-TABLE_1: tuple[Row, ...] = (
-    Row("topcoders", "U-Net/FPN, 32 networks", 0.6316, 0.7120, 0.7762, 0.2238, 0.1455, "C, P"),
-    Row("Jacobkie", "FC-FPN", 0.6147, 0.6987, 0.6914, 0.3086, 0.1504, "C, P"),
-    Row("Deep Retina", "Mask R-CNN", 0.6141, 0.7008, 0.6807, 0.3193, 0.1090, "C, P"),
-    Row("CellProfiler", "classical", 0.5281, 0.6280, 0.5935, 0.4065, 0.3955, "C, P"),
-    Row(PAPER, "GAT", 0.6762, 0.7384, 0.7931, 0.2069, 0.1425, "P"),
+TABLE_1: tuple[PublishedRow, ...] = (
+    PublishedRow(
+        "topcoders", "U-Net/FPN, 32 networks", 0.6316, 0.7120, 0.7762, 0.2238, 0.1455, "C, P"
+    ),
+    PublishedRow("Jacobkie", "FC-FPN", 0.6147, 0.6987, 0.6914, 0.3086, 0.1504, "C, P"),
+    PublishedRow("Deep Retina", "Mask R-CNN", 0.6141, 0.7008, 0.6807, 0.3193, 0.1090, "C, P"),
+    PublishedRow("CellProfiler", "classical", 0.5281, 0.6280, 0.5935, 0.4065, 0.3955, "C, P"),
+    PublishedRow(PAPER, "GAT", 0.6762, 0.7384, 0.7931, 0.2069, 0.1425, "P"),
 )
 
 # Table 2 (P): F1 at IoU > 0.7, mean over a type's images, in the order of TYPES. Weighted by images

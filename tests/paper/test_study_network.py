@@ -166,22 +166,22 @@ def test_means_leave_out_nodes_that_lack_taps() -> None:
     alpha = np.zeros((1, 9, 3, 3))
     alpha[0, 4] = 1.0  # border nodes attend only to themselves
     alpha[0, :, 1, 1] = 1 / 9
-    softmax = attention.Softmax(0, 0, ("king",), alpha)
+    softmax = attention.Coefficients(0, 0, ("king",), alpha)
     np.testing.assert_allclose(attention.mean_by_tap(softmax)["king"], 1 / 9)
     alpha = np.zeros((1, 9, 1, 1))
     alpha[0, 4] = 1.0
-    lone = attention.mean_by_tap(attention.Softmax(0, 0, ("king",), alpha))["king"]
+    lone = attention.mean_by_tap(attention.Coefficients(0, 0, ("king",), alpha))["king"]
     assert lone[0, 4] == 1
 
 
 def test_direction_of_a_node_that_attends_to_its_right_neighbour() -> None:
     alpha = np.zeros((1, 9, 1, 1))
     alpha[0, 5] = 1.0
-    mean = attention.direction(attention.Softmax(0, 0, ("king",), alpha))
+    mean = attention.direction(attention.Coefficients(0, 0, ("king",), alpha))
     assert mean[0, :, 0, 0].tolist() == [1, 0, 0]
     both = np.zeros((2, 14, 1, 1))
     both[0, 1] = both[1, 13] = 1.0
-    softmax = attention.Softmax(0, 0, ("king", "child", "parent"), both)
+    softmax = attention.Coefficients(0, 0, ("king", "child", "parent"), both)
     assert attention.main_directions(softmax) == ["up", "to the parent"]
 
 

@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 
 from ngat.data import Sample
 from ngat.graph import SELF_TAP
-from ngat.paper.study.attention import Softmax, deviation, mean_by_tap
+from ngat.paper.study.attention import Coefficients, deviation, mean_by_tap
 from ngat.paper.study.reach import Reach
 from ngat.paper.style import BLACK, BLUE, GREEN, GREY, VERMILION, style
 
 
-def tap_maps(softmaxes: Sequence[Softmax]) -> Figure:
+def tap_maps(softmaxes: Sequence[Coefficients]) -> Figure:
     """Mean coefficients as little maps: a row per head, a column per level and relation.
 
     Args:
@@ -49,7 +49,7 @@ def tap_maps(softmaxes: Sequence[Softmax]) -> Figure:
     return fig
 
 
-def shares(softmaxes: Sequence[Softmax]) -> Figure:
+def shares(softmaxes: Sequence[Coefficients]) -> Figure:
     """Where a joint softmax over all 14 taps goes: bars per level, a panel per head.
 
     Args:
@@ -75,7 +75,7 @@ def shares(softmaxes: Sequence[Softmax]) -> Figure:
     return fig
 
 
-def _shares(found: Softmax, head: int) -> dict[str, float]:
+def _shares(found: Coefficients, head: int) -> dict[str, float]:
     means = {relation: values[head] for relation, values in mean_by_tap(found).items()}
     return {
         "itself": float(means["king"][SELF_TAP]),
@@ -85,7 +85,7 @@ def _shares(found: Softmax, head: int) -> dict[str, float]:
     }
 
 
-def overruled(sample: Sample, found: Softmax) -> Figure:
+def overruled(sample: Sample, found: Coefficients) -> Figure:
     """Where content overrules position: distance of a node's mean displacement from its head's.
 
     Args:

@@ -39,7 +39,7 @@ SIDE = 256
 DARK = 128
 
 
-class Case(NamedTuple):
+class Example(NamedTuple):
     """A picture, what the network says of it, and the nuclei made of that."""
 
     heading: str
@@ -90,7 +90,7 @@ def _picture(ax: Axes, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return shown
 
 
-def from_score_to_nuclei(cases: Sequence[Case]) -> Figure:
+def from_score_to_nuclei(cases: Sequence[Example]) -> Figure:
     """Figure 6, a row per case; thresholded nuclei are coloured one by one."""
     columns = ("picture", "annotation", "raw prediction", "thresholded", "overlay", "difference")
     with style():

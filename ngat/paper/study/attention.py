@@ -22,7 +22,7 @@ from ngat.update import Update
 Array = npt.NDArray[np.float64]
 
 
-class Softmax(NamedTuple):
+class Coefficients(NamedTuple):
     """One softmax of one update of one level.
 
     Attributes:
@@ -38,12 +38,12 @@ class Softmax(NamedTuple):
     alpha: Array
 
 
-def coefficients(model: NGAT, image: Tensor) -> list[Softmax]:
+def coefficients(model: NGAT, image: Tensor) -> list[Coefficients]:
     """Every attention coefficient of a forward pass over one picture ``[1, 3, H, W]``.
 
     A copy of the network runs on the reference engine; fused engines never store them.
     """
-    found: list[Softmax] = []
+    found: list[Coefficients] = []
     plain = NGAT(dataclasses.replace(model.config, engine="reference")).to(image.dtype).eval()
     plain.load_state_dict(model.state_dict())
 
@@ -53,7 +53,7 @@ def coefficients(model: NGAT, image: Tensor) -> list[Softmax]:
             for groups, er in cast(Update, update).softmaxes(maps, level, moves):
                 relations = tuple(group.relation for group in groups)
                 alpha = attention_weights(groups, er)[0].double().numpy()
-                found.append(Softmax(number, level, relations, alpha))
+                found.append(Coefficients(number, level, relations, alpha))
 
         return note
 
@@ -70,7 +70,7 @@ def coefficients(model: NGAT, image: Tensor) -> list[Softmax]:
     return found
 
 
-def mean_by_tap(softmax: Softmax) -> dict[Relation, Array]:
+def mean_by_tap(softmax: Coefficients) -> dict[Relation, Array]:
     """Mean coefficients of the nodes that have all taps, ``[heads, taps of the relation]``.
 
     Nodes at the border have fewer taps to share their attention among; they are left out where
@@ -85,14 +85,14 @@ def mean_by_tap(softmax: Softmax) -> dict[Relation, Array]:
     return found
 
 
-def direction(softmax: Softmax) -> Array:
+def direction(softmax: Coefficients) -> Array:
     """Mean displacement of a node's sources, Σ α Δ in cells of its level, ``[heads, 3, H, W]``."""
     displacement = np.concatenate([HOME_DISPLACEMENT[relation] for relation in softmax.relations])
     mean: Array = np.einsum("ktyx,td->kdyx", softmax.alpha, displacement)
     return mean
 
 
-def deviation(softmax: Softmax) -> Array:
+def deviation(softmax: Coefficients) -> Array:
     """Distance of each node's mean displacement from its head's, in cells, ``[heads, H, W]``."""
     displaced = direction(softmax)
     apart: Array = np.linalg.norm(displaced - displaced.mean((2, 3), keepdims=True), axis=1)
@@ -109,7 +109,7 @@ SIDES = {
 }
 
 
-def main_directions(softmax: Softmax) -> list[str]:
+def main_directions(softmax: Coefficients) -> list[str]:
     """The side of :data:`SIDES` that each head attends to most, over all nodes."""
     mean = direction(softmax).mean((2, 3))
     nearest = (mean @ np.array(list(SIDES.values())).T).argmax(1)
