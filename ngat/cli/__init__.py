@@ -19,6 +19,7 @@ from ngat.cli import network as cli_network
 from ngat.cli import study as cli_study
 from ngat.cli.options import Set, assignments
 from ngat.errors import InputError
+from ngat.system.threads import sleep_while_waiting
 
 app = typer.Typer(
     name="ngat",
@@ -145,6 +146,7 @@ def readme(
 
 def main() -> None:
     """Entry point: bad input ends with its sentence on stderr and exit code 2."""
+    sleep_while_waiting()
     try:
         app(prog_name="ngat")
     except InputError as error:

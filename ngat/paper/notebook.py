@@ -52,13 +52,13 @@ class ThisInterpreter(AsyncKernelManager):
 
     @property
     def kernel_spec(self) -> KernelSpec:
-        """The specification of ipykernel in this interpreter; nobody will move a slider."""
+        """The specification of ipykernel in this interpreter, without interactive widgets."""
         return KernelSpec(**get_kernel_dict(), env={HEADLESS: "1"})
 
     async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
-        """Without the kernel's own words: told to stop, it may say so in the middle of ours.
+        """Start it without its stderr, on which it may write at shutdown.
 
-        What cells write to stderr comes through messages, and is kept.
+        What cells write to stderr arrives as messages, and is kept.
         """
         await super().start_kernel(**{"stderr": subprocess.DEVNULL, **options})
 
