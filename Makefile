@@ -78,6 +78,7 @@ test-browser: env
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 
 format: env
@@ -114,7 +115,7 @@ stored: env
 REAL := data/results
 MINUTES ?= 130
 RIVALS ?= unet fpn
-FATES := dsb2018-test-companion-split,dsb2018-test-unet-split
+ERRORS_OF := dsb2018-test-companion-split,dsb2018-test-unet-split
 CURVE := --set steps=300 --set coarse=0 --set validate_every=50 --set validate_images=12
 real: env
 	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[baselines,classical]'
@@ -127,7 +128,7 @@ real: env
 	    --weights runs/real/$$preset/best.safetensors \
 	    --name dsb2018-test-$$preset-views --label "$$preset + views"; \
 	done
-	$(BIN)/ngat fates --data dsb2018 --out $(REAL)/fates.csv --runs $(FATES)
+	$(BIN)/ngat error-types --data dsb2018 --out $(REAL)/error_types.csv --runs $(ERRORS_OF)
 	cp runs/real/companion/best.safetensors data/weights/companion.safetensors
 	cp runs/real/paper/best.safetensors data/weights/paper.safetensors
 	$(BIN)/ngat evaluate --data dsb2018 --out $(REAL) --masks corrected \
@@ -163,4 +164,4 @@ lock:
 	.ci/lock $(PYTHON)
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

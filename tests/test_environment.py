@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -91,23 +88,3 @@ def test_version_is_cited() -> None:
     paper = citation["preferred-citation"]
     assert "2201.03669" in paper["identifiers"][0]["value"]
     assert [author["family-names"] for author in paper["authors"]] == ["Alon", "Zhou"]
-
-
-@pytest.mark.parametrize(
-    ("found", "left"),
-    [({}, "PASSIVE 2000"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE None")],
-)
-def test_waiting_threads_sleep_unless_somebody_wants_them_otherwise(
-    found: dict[str, str], left: str
-) -> None:
-    names = "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"
-    code = f"import os, ngat; print(*(os.environ.get(name) for name in {names}))"
-    environment = {name: value for name, value in os.environ.items() if name not in names}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=environment | found,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.strip() == left

@@ -1,6 +1,6 @@
 """The floor: what a threshold alone finds, with nothing learned.
 
-Every method that claims to have learned something stands above this.
+Every method that claims to have learned something must score above this.
 """
 
 from __future__ import annotations

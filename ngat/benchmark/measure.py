@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ngat import WAITING
 from ngat.benchmark.layers import Case, Layer, PyramidLayer
+from ngat.system.threads import WAITING
 
 Key = TypeVar("Key", bound=Hashable)
 Call = Callable[[], object]

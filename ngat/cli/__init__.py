@@ -19,6 +19,7 @@ from ngat.cli import network as cli_network
 from ngat.cli import study as cli_study
 from ngat.cli.options import Set, assignments
 from ngat.errors import InputError
+from ngat.system.threads import sleep_while_waiting
 
 app = typer.Typer(
     name="ngat",
@@ -35,7 +36,7 @@ app.command()(cli_network.evaluate)
 app.command()(cli_network.predict)
 app.command()(cli_study.ablate)
 app.command()(cli_study.leave_out)
-app.command()(cli_study.fates)
+app.command()(cli_study.error_types)
 app.command()(cli_study.robustness)
 app.command()(cli_classical.tune_classical)
 
@@ -146,6 +147,7 @@ def readme(
 
 def main() -> None:
     """Entry point: bad input ends with its sentence on stderr and exit code 2."""
+    sleep_while_waiting()
     try:
         app(prog_name="ngat")
     except InputError as error:

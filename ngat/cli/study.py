@@ -1,4 +1,4 @@
-"""``ngat ablate``, ``ngat leave-out`` and ``ngat fates``."""
+"""``ngat ablate``, ``ngat leave-out`` and ``ngat error-types``."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def leave_out(
         _tell(out, added, study.RUN, test, data, "test", steps)
 
 
-def fates(
+def error_types(
     out: Annotated[Path, typer.Option(help="The CSV file.")],
     runs: Annotated[str, typer.Option(help="Result files' common beginnings, by commas.")],
     results: Annotated[Path, typer.Option(help="Folder of the result files.")] = Path(

@@ -66,7 +66,7 @@ class Law:
 
 
 @dataclass(frozen=True)
-class Shape:
+class Outline:
     """A bent ellipse with a rippled outline, centred at (row, column) in pixels."""
 
     row: float
@@ -112,7 +112,7 @@ class Nucleus:
     """One placed nucleus: its shape and its depth over a window of the picture."""
 
     label: int
-    shape: Shape
+    shape: Outline
     window: tuple[slice, slice]
     depth: Float
 
@@ -126,7 +126,7 @@ class Nucleus:
         return np.clip(self.depth / softness + 0.5, 0.0, 1.0)
 
 
-def draw_shape(rng: Generator, law: Law, row: float, column: float) -> Shape:
+def draw_shape(rng: Generator, law: Law, row: float, column: float) -> Outline:
     """A shape of ``law`` at the given centre."""
     radius = between(rng, *law.radius)
     root = float(np.sqrt(between(rng, *law.elongation)))
@@ -136,10 +136,10 @@ def draw_shape(rng: Generator, law: Law, row: float, column: float) -> Shape:
     ripples = tuple(
         between(rng, -law.ripple, law.ripple) * 2.0 / order for order in (2, 2, 3, 3, 4, 4, 5, 5)
     )
-    return Shape(row, column, radius * root, radius / root, cosine, sine, bend, ripples)
+    return Outline(row, column, radius * root, radius / root, cosine, sine, bend, ripples)
 
 
-def place(shape: Shape, height: int, width: int, label: int = 0, margin: float = 6.0) -> Nucleus:
+def place(shape: Outline, height: int, width: int, label: int = 0, margin: float = 6.0) -> Nucleus:
     """Measure ``shape`` over the window of the picture that it and a margin take up."""
     reach = shape.long * 1.4 + margin
     top, bottom = max(0, int(shape.row - reach)), min(height, int(shape.row + reach) + 1)
@@ -150,7 +150,7 @@ def place(shape: Shape, height: int, width: int, label: int = 0, margin: float =
     return Nucleus(label, shape, window, shape.depth(rows, columns))
 
 
-def _in_one_piece(mask: npt.NDArray[np.bool_]) -> bool:
+def _connected(mask: npt.NDArray[np.bool_]) -> bool:
     return ndimage.label(mask)[1] == 1
 
 
@@ -185,7 +185,7 @@ def pack(
         area, shown = int(np.count_nonzero(mask)), int(np.count_nonzero(free))
         if not touching and bool(np.any(mask & near[nucleus.window])):
             continue
-        if shown < law.min_area or 10 * shown < 7 * area or not _in_one_piece(free):
+        if shown < law.min_area or 10 * shown < 7 * area or not _connected(free):
             continue
         labels[nucleus.window][free] = nucleus.label
         near[nucleus.window] |= nucleus.depth > -law.gap

@@ -1,4 +1,4 @@
-"""The ring test bed: nuclei whose inside looks like the outside, so that colour decides nothing.
+"""The ring test bed: nuclei of the same colour as the background, told by their outline alone.
 
 Each nucleus shows only a thin outline, in one of three stains of differing polarity; the truth is
 the filled nucleus. Whoever fills it must have carried the outline inwards: a network without

@@ -262,7 +262,7 @@ def grayscale_tissue(rng: Generator, height: int, width: int) -> Picture:
         grey[body.window] *= 1.0 - body.coverage(1.2) * shade
     for _ in range(_count(rng, height, width, 4, 30)):  # granules, far too small for nuclei
         row, column = between(rng, 0.0, height), between(rng, 0.0, width)
-        speck = draw.Shape(row, column, 0.9, 0.8, 1.0, 0.0, 0.0, (0.0,) * 8)
+        speck = draw.Outline(row, column, 0.9, 0.8, 1.0, 0.0, 0.0, (0.0,) * 8)
         granule = draw.place(speck, height, width, margin=2.0)
         grey[granule.window] *= 1.0 - 0.5 * between(rng, 0.3, 1.0) * granule.coverage()
     for nucleus in reversed(placed):

@@ -47,7 +47,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Row:
+class StoredImage:
     """One line of the manifest. Hashes are of content (:func:`content_hash`), not of files."""
 
     image_id: str
@@ -95,10 +95,10 @@ def write(folder: Path, entries: Iterable[Entry], about: dict[str, Any]) -> Path
     return path
 
 
-def _encoded(entries: Iterable[Entry]) -> Iterator[tuple[Row, dict[str, bytes]]]:
+def _encoded(entries: Iterable[Entry]) -> Iterator[tuple[StoredImage, dict[str, bytes]]]:
     """Encode in threads, in order and a few ahead: the codecs let go of the interpreter."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        ahead: deque[Future[tuple[Row, dict[str, bytes]]]] = deque()
+        ahead: deque[Future[tuple[StoredImage, dict[str, bytes]]]] = deque()
         for entry in entries:
             ahead.append(pool.submit(_encode, entry))
             if len(ahead) > AHEAD:
@@ -107,7 +107,7 @@ def _encoded(entries: Iterable[Entry]) -> Iterator[tuple[Row, dict[str, bytes]]]
             yield ahead.popleft().result()
 
 
-def _encode(entry: Entry) -> tuple[Row, dict[str, bytes]]:
+def _encode(entry: Entry) -> tuple[StoredImage, dict[str, bytes]]:
     name, published, corrected = entry.image_id, entry.published, entry.corrected
     files = {
         f"images/{name}.webp": _encode_image(entry.image),
@@ -116,7 +116,7 @@ def _encode(entry: Entry) -> tuple[Row, dict[str, bytes]]:
     if corrected is not None:
         files[f"corrected/{name}.png"] = _encode_labels(corrected)
     height, width = published.shape
-    row = Row(
+    row = StoredImage(
         name,
         entry.source,
         height,
@@ -146,10 +146,10 @@ def _encode_labels(labels: npt.NDArray[np.int32]) -> bytes:
     return stream.getvalue()
 
 
-def _manifest(rows: list[Row]) -> bytes:
+def _manifest(rows: list[StoredImage]) -> bytes:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([f.name for f in fields(Row)])
+    writer.writerow([f.name for f in fields(StoredImage)])
     writer.writerows(asdict(row).values() for row in rows)
     return stream.getvalue().encode()
 
@@ -189,11 +189,11 @@ class Store:
         if self.about.get("format") != FORMAT:
             raise InputError(f"{self.path}: the store is of another version; {_REMEDY}")
 
-    def _rows(self) -> Iterator[Row]:
+    def _rows(self) -> Iterator[StoredImage]:
         text = self._file.read("manifest.csv").decode()
         numbers = {"height", "width", "nuclei", "nuclei_corrected"}
         for line in csv.DictReader(io.StringIO(text)):
-            yield Row(**{k: int(v) if k in numbers else v for k, v in line.items()})  # type: ignore[arg-type]
+            yield StoredImage(**{k: int(v) if k in numbers else v for k, v in line.items()})  # type: ignore[arg-type]
 
     def __enter__(self) -> Store:
         return self

@@ -1,4 +1,4 @@
-"""What becomes of every annotated nucleus, and of which kind are those that are lost.
+"""Found, merged, split, missed: every annotated nucleus by outcome, and errors by kind of nucleus.
 
 Each is *found* (IoU > 0.5), or *merged* (one object covers more than half of it and of another), or
 *split* (several objects lie mostly in it), or *missed*. Counted by type, by size and by whether
@@ -24,18 +24,19 @@ from ngat.system.progress import track
 
 Labels = npt.NDArray[np.integer]
 
-FATES = ("found", "merged", "split", "missed")
+OUTCOMES = ("found", "merged", "split", "missed")
 SIZES = ("< 100 px", "100–300 px", "300–1000 px", "≥ 1000 px")
 _ENDS = (100, 300, 1000)
 GAP = 1  # pixels of background between two nuclei that still touch
-COLUMNS = ("method", "type", "size", "touching", *FATES)
+COLUMNS = ("method", "type", "size", "touching", *OUTCOMES)
 
 
-class Fates(NamedTuple):
+class Outcomes(NamedTuple):
     """Of one picture.
 
     Attributes:
-        of_each: for every annotated nucleus, in the order of its labels, a place in :data:`FATES`.
+        of_each: for every annotated nucleus, in the order of its labels, an index into
+            :data:`OUTCOMES`.
         extra: predicted objects that lie mostly on background.
     """
 
@@ -43,7 +44,7 @@ class Fates(NamedTuple):
     extra: int
 
 
-def fates(pred: Labels, true: Labels) -> Fates:
+def outcomes(pred: Labels, true: Labels) -> Outcomes:
     """What a prediction made of the annotated nuclei of a picture.
 
     Raises:
@@ -61,7 +62,7 @@ def fates(pred: Labels, true: Labels) -> Fates:
     inside = 2 * meet.intersection > area_pred[meet.pred]
     pieces = np.bincount(meet.true[inside], minlength=meet.n_true)
     on_nuclei = np.bincount(meet.pred, meet.intersection, minlength=meet.n_pred)
-    return Fates(
+    return Outcomes(
         np.select([matched, merged, pieces > 1], [0, 1, 2], 3).astype(np.intp),
         int((2 * on_nuclei < area_pred).sum()),
     )
@@ -92,7 +93,7 @@ def count(
     samples: Sequence[Sample],
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Annotated nuclei by method, type, size, touching and fate: :data:`COLUMNS`.
+    """Annotated nuclei by method, type, size, touching and outcome: :data:`COLUMNS`.
 
     Args:
         nuclei: predicted label images by image id, by method.
@@ -112,15 +113,15 @@ def count(
         sizes = np.searchsorted(_ENDS, areas(sample.labels), side="right")
         beside = touching(sample.labels)
         for method, labels in nuclei.items():
-            of_each = fates(labels[sample.image_id], sample.labels).of_each
+            of_each = outcomes(labels[sample.image_id], sample.labels).of_each
             kinds, numbers = np.unique([sizes, beside, of_each], axis=1, return_counts=True)
-            for (size, touches, fate), n in zip(kinds.T, numbers, strict=True):
-                kind = method, sample.type, SIZES[size], bool(touches), FATES[fate], n
+            for (size, touches, outcome), n in zip(kinds.T, numbers, strict=True):
+                kind = method, sample.type, SIZES[size], bool(touches), OUTCOMES[outcome], n
                 lines.append(kind)
     key = list(COLUMNS[:4])
-    table = pd.DataFrame(lines, columns=[*key, "fate", "n"])
-    wide = table.pivot_table("n", key, "fate", "sum", fill_value=0).astype(int)
-    return wide.reindex(columns=FATES, fill_value=0).reset_index()[list(COLUMNS)]
+    table = pd.DataFrame(lines, columns=[*key, "outcome", "n"])
+    wide = table.pivot_table("n", key, "outcome", "sum", fill_value=0).astype(int)
+    return wide.reindex(columns=OUTCOMES, fill_value=0).reset_index()[list(COLUMNS)]
 
 
 def committed(folder: Path, stems: Sequence[str]) -> dict[str, dict[str, Labels]]:
@@ -147,11 +148,11 @@ def read(path: Path) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as CSV ({error}).") from error
     if tuple(table.columns) != COLUMNS:
-        raise InputError(f"{path}: is no table of fates; make it with `ngat fates`.")
+        raise InputError(f"{path}: is no table of error types; make it with `ngat error-types`.")
     return table
 
 
 def by(table: pd.DataFrame, column: str) -> pd.DataFrame:
     """Sums over everything but the method and one column, with ``nuclei`` in all."""
-    sums = table.groupby(["method", column], sort=False)[list(FATES)].sum().reset_index()
-    return sums.assign(nuclei=sums[list(FATES)].sum(axis=1))
+    sums = table.groupby(["method", column], sort=False)[list(OUTCOMES)].sum().reset_index()
+    return sums.assign(nuclei=sums[list(OUTCOMES)].sum(axis=1))

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import pandas as pd
+
 from ngat.data.sample import TYPES
 
 MEASURED_ON = "published, stage 2"
 
 
-class Row(NamedTuple):
+class PublishedRow(NamedTuple):
     """One row of table 1; recall, missed and extra are pooled over objects at IoU > 0.7."""
 
     system: str
@@ -45,12 +47,14 @@ class Stratum(NamedTuple):
 PAPER = "NGAT (the paper)"
 
 # Table 1 (P; the first four also C).
-TABLE_1: tuple[Row, ...] = (
-    Row("topcoders", "U-Net/FPN, 32 networks", 0.6316, 0.7120, 0.7762, 0.2238, 0.1455, "C, P"),
-    Row("Jacobkie", "FC-FPN", 0.6147, 0.6987, 0.6914, 0.3086, 0.1504, "C, P"),
-    Row("Deep Retina", "Mask R-CNN", 0.6141, 0.7008, 0.6807, 0.3193, 0.1090, "C, P"),
-    Row("CellProfiler", "classical", 0.5281, 0.6280, 0.5935, 0.4065, 0.3955, "C, P"),
-    Row(PAPER, "GAT", 0.6762, 0.7384, 0.7931, 0.2069, 0.1425, "P"),
+TABLE_1: tuple[PublishedRow, ...] = (
+    PublishedRow(
+        "topcoders", "U-Net/FPN, 32 networks", 0.6316, 0.7120, 0.7762, 0.2238, 0.1455, "C, P"
+    ),
+    PublishedRow("Jacobkie", "FC-FPN", 0.6147, 0.6987, 0.6914, 0.3086, 0.1504, "C, P"),
+    PublishedRow("Deep Retina", "Mask R-CNN", 0.6141, 0.7008, 0.6807, 0.3193, 0.1090, "C, P"),
+    PublishedRow("CellProfiler", "classical", 0.5281, 0.6280, 0.5935, 0.4065, 0.3955, "C, P"),
+    PublishedRow(PAPER, "GAT", 0.6762, 0.7384, 0.7931, 0.2069, 0.1425, "P"),
 )
 
 # Table 2 (P): F1 at IoU > 0.7, mean over a type's images, in the order of TYPES. Weighted by images
@@ -74,6 +78,23 @@ STAGE_2: dict[str, Stratum] = {
     "large_fluorescent": Stratum(12, 36),
     "grayscale_tissue": Stratum(1, 108),
 }
+
+
+def same_images(counts: pd.DataFrame) -> bool:
+    """Whether a run was measured on stage 2, the images of the published numbers.
+
+    Told by what no other set has: so many images of each type, and as many annotated nuclei but
+    for one in a hundred (two readings of one annotation differ by a handful).
+
+    Args:
+        counts: lines of a result file, :data:`ngat.evaluation.results.COUNT_COLUMNS`.
+    """
+    images = counts.drop_duplicates("image_id")
+    found = {kind: len(rows) for kind, rows in images.groupby("type")}
+    objects = sum(stratum.objects for stratum in STAGE_2.values())
+    same = abs(int(images["n_true"].sum()) - objects) <= objects / 100
+    return same and found == {kind: stratum.images for kind, stratum in STAGE_2.items()}
+
 
 # Pooled counts at IoU > 0.7 (C). The paper publishes none.
 COUNTS_AT_07: dict[str, Pool] = {

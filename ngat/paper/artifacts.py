@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from ngat import metrics
 from ngat.config import PRESETS, ModelConfig
 from ngat.errors import InputError
 from ngat.evaluation.results import Run, runs_in
@@ -127,22 +126,31 @@ def family(run: Run) -> str:
 
 
 def headline(runs: list[Run]) -> list[str]:
-    """Methods for a figure that cannot show them all: the best of each sort by average F1.
+    """Methods for a figure that cannot show them all: one of each sort, chosen by validation.
 
-    Sorts are ours, which comes first, other networks, and what learns nothing. Real pictures come
-    before generated ones: where there are any, methods are compared on them alone. The untrained
-    network is left out.
+    Sorts are ours, which comes first, other networks, and what learns nothing. A run's validation
+    score is the average F1 that its weights file stores; where there is none, the first run of its
+    sort is taken: test results never decide. Real pictures come before generated ones: where there
+    are any, methods are compared on them alone. The untrained network is left out.
     """
     there = [run for run in runs if family(run) != "untrained"]
     real = [run for run in there if run.counts["data"].iloc[0] == "dsb2018"]
     best: dict[int, tuple[float, str]] = {}
     for run in real or there:
-        counts = run.counts
-        f1 = float(metrics.f1(counts["tp"], counts["fp"], counts["fn"]).mean())
         learnt = str(run.provenance.get("preset")) in PRESETS
         sort = 0 if family(run) == "ngat" else 1 if learnt else 2
-        best[sort] = max(best.get(sort, (-1.0, "")), (f1, str(counts["method"].iloc[0])))
+        name = str(run.counts["method"].iloc[0])
+        score = _validation_f1(run, name)
+        if sort not in best or score > best[sort][0]:
+            best[sort] = (score, name)
     return [best[sort][1] for sort in sorted(best)]
+
+
+def _validation_f1(run: Run, method: str) -> float:
+    """Average F1 on validation pictures with this run's instance method; -1 if unknown."""
+    scores = (run.provenance.get("training") or {}).get("validation") or {}
+    key = "components_f1" if method.endswith("(components)") else "average_f1"
+    return float(scores.get(key, -1.0))
 
 
 def _any(folder: Path) -> bool:

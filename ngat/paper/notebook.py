@@ -52,19 +52,19 @@ class ThisInterpreter(AsyncKernelManager):
 
     @property
     def kernel_spec(self) -> KernelSpec:
-        """The specification of ipykernel in this interpreter; nobody will move a slider."""
+        """The specification of ipykernel in this interpreter, without interactive widgets."""
         return KernelSpec(**get_kernel_dict(), env={HEADLESS: "1"})
 
     async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
-        """Without the kernel's own words: told to stop, it may say so in the middle of ours.
+        """Start it without its stderr, on which it may write at shutdown.
 
-        What cells write to stderr comes through messages, and is kept.
+        What cells write to stderr arrives as messages, and is kept.
         """
         await super().start_kernel(**{"stderr": subprocess.DEVNULL, **options})
 
     @default("transport_encryption")
     def _encrypt_where_possible(self) -> str:
-        """Other users of the machine cannot listen, and the kernel has nothing to warn of."""
+        """The connection is private to this user, so the kernel need not warn of it."""
         return "auto" if zmq.has("curve") else "disabled"
 
 

@@ -1,4 +1,4 @@
-"""What the README tells of results, made from committed files, so that they cannot drift apart."""
+"""The README's tables of results, generated from committed files."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pandas as pd
 from ngat.errors import InputError
 from ngat.evaluation import tables
 from ngat.evaluation.results import Run, runs_in
-from ngat.paper.index import COUNTERPARTS
-from ngat.paper.status import RESULTS, RULES, standing
+from ngat.paper.index import PAPER_ITEMS
+from ngat.paper.status import RESULTS, RULES, status_of
 from ngat.system.files import replacing
 
 
@@ -25,16 +25,16 @@ def committed(root: Path) -> list[Run]:
 def paper(root: Path, runs: Sequence[Run]) -> str:
     """A line for every figure and table of the paper: where it is, how it is made, how far."""
     rows = []
-    for here in COUNTERPARTS:
-        found = standing(root, here.of, runs)
-        notebook = next((root / "notebooks").glob(f"{here.notebook}_*.ipynb"), None)
+    for item in PAPER_ITEMS:
+        found = status_of(root, item.of, runs)
+        notebook = next((root / "notebooks").glob(f"{item.notebook}_*.ipynb"), None)
         result = found.result.as_posix() if found.result else ""
         data = "DATA=../shared/dsb2018 " if found.real else ""
         rows.append(
             {
-                "in the paper": f"{here.of}: {here.shows}",
-                "notebook": f"[{here.notebook}](notebooks/{notebook.name})" if notebook else "",
-                "command": f"`make reproduce {data}ONLY={here.notebook}`",
+                "in the paper": f"{item.of}: {item.shows}",
+                "notebook": f"[{item.notebook}](notebooks/{notebook.name})" if notebook else "",
+                "command": f"`make reproduce {data}ONLY={item.notebook}`",
                 "result file": f"[{Path(result).name}]({result})" if result else "–",
                 "hardware": found.hardware or "–",
                 "minutes": "–" if found.minutes is None else f"{found.minutes:.1f}",
@@ -88,11 +88,11 @@ def replace(text: str, name: str, content: str) -> str:
 
 
 def refresh(root: Path = Path("."), *, check: bool = False) -> bool:
-    """Rewrite the README's generated sections; tell whether they were out of date.
+    """Rewrite the README's generated sections; return whether they were out of date.
 
     Args:
         root: the top of the repository.
-        check: only tell, write nothing.
+        check: compare only, write nothing.
 
     Raises:
         InputError: there is no README, its marks are wrong, or result files are damaged.

@@ -21,10 +21,13 @@ from ngat.data import DATA, Sample, load
 from ngat.errors import InputError
 from ngat.paper.style import GREY, save
 from ngat.system.files import replacing
+from ngat.system.threads import sleep_while_waiting
 
 if TYPE_CHECKING:
     import pandas as pd
     from IPython.display import Image
+
+sleep_while_waiting()  # here, because notebooks import this before torch
 
 PROFILES = ("smoke", "full")
 FIGURES = "NGAT_FIGURES"
@@ -64,14 +67,14 @@ class Session:
 
     @property
     def interactive(self) -> bool:
-        """Whether somebody may be there to move a slider; else a picture has to say it all."""
+        """False under papermill, nbval and CI, where nobody moves a slider."""
         return not os.environ.get(HEADLESS)
 
     @property
     def source(self) -> str:
         """What the pictures are, for a figure's margin and for a sentence."""
         if self.data == "dsb2018":
-            return "2018 Data Science Bowl, stage 1"
+            return "2018 Data Science Bowl (BBBC038)"
         return f"generated pictures ({self.data}, seed {self.seed})"
 
     def samples(self, split: str, limit: int | None = None) -> list[Sample]:

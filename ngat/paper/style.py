@@ -1,4 +1,4 @@
-"""One look for every figure: colours that colour-blind readers tell apart, sizes for print."""
+"""The style of every figure: colours that colour-blind readers can distinguish, sizes for print."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ _RC: dict[Any, Any] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """``with style(): ...`` draws in the project's look and leaves other figures alone."""
+    """``with style(): ...`` draws in the project's style and leaves other figures alone."""
     with mpl.rc_context(_RC):
         yield
 

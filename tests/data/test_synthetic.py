@@ -13,7 +13,7 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from ngat.data import nuclei, rings, stains, synthetic, texture
-from ngat.data.nuclei import Law, Shape, generator, pack, place
+from ngat.data.nuclei import Law, Outline, generator, pack, place
 from ngat.data.sample import TYPES, Sample, fingerprint
 from ngat.data.synthetic import load_synthetic
 from ngat.errors import InputError
@@ -183,7 +183,7 @@ def test_no_single_threshold_serves(test_split: list[Sample]) -> None:
 
 
 def test_depth_of_a_circle_is_the_distance_to_its_edge() -> None:
-    circle = Shape(20.0, 22.0, 7.5, 7.5, 0.6, 0.8, 0.0, (0.0,) * 8)
+    circle = Outline(20.0, 22.0, 7.5, 7.5, 0.6, 0.8, 0.0, (0.0,) * 8)
     nucleus = place(circle, 64, 64)
     rows, columns = np.mgrid[nucleus.window]
     distance = np.hypot(rows - 20.0, columns - 22.0)
@@ -195,7 +195,7 @@ def test_depth_of_a_circle_is_the_distance_to_its_edge() -> None:
 def test_ripples_are_harmonics_two_to_five_of_the_turned_ellipse() -> None:
     ripples = (0.05, -0.03, 0.04, 0.02, -0.02, 0.03, 0.01, 0.02)
     angle = 0.7
-    shape = Shape(30.0, 31.0, 12.0, 8.0, float(np.cos(angle)), float(np.sin(angle)), 0.0, ripples)
+    shape = Outline(30.0, 31.0, 12.0, 8.0, float(np.cos(angle)), float(np.sin(angle)), 0.0, ripples)
     nucleus = place(shape, 64, 64)
     rows, columns = np.mgrid[nucleus.window]
     turned = np.exp(-1j * angle) * ((columns - 31.0) + 1j * (rows - 30.0))

@@ -1,4 +1,4 @@
-"""Fates of annotated nuclei, counted by what they are, against cases counted by hand."""
+"""Error types of nuclei by their properties, against cases counted by hand."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ngat.cli.study import fates as command
+from ngat.cli.study import error_types as command
 from ngat.data import load
 from ngat.data.sample import Sample
 from ngat.errors import InputError
 from ngat.evaluation import error_types as study
-from ngat.evaluation.error_types import FATES, GAP, areas, committed, count, fates, touching
+from ngat.evaluation.error_types import GAP, OUTCOMES, areas, committed, count, outcomes, touching
 from ngat.evaluation.evaluator import evaluate
 from ngat.evaluation.results import read_counts
 from ngat.paper.figures.error_types import lost
@@ -32,12 +32,12 @@ TRUE = strip((5, 0, 10), (2, 10, 20), (9, 40, 60))
 
 def test_every_nucleus_has_its_fate_in_the_order_of_labels() -> None:
     # One object over 2 and 5, and two halves of 9.
-    found = fates(strip((1, 0, 20), (8, 40, 50), (3, 50, 60)), TRUE)
-    assert [FATES[k] for k in found.of_each] == ["merged", "merged", "split"]
+    found = outcomes(strip((1, 0, 20), (8, 40, 50), (3, 50, 60)), TRUE)
+    assert [OUTCOMES[k] for k in found.of_each] == ["merged", "merged", "split"]
     assert found.extra == 0
     assert areas(TRUE).tolist() == [40, 40, 80]
-    other = fates(strip((4, 0, 10), (1, 22, 38)), TRUE)
-    assert [FATES[k] for k in other.of_each] == ["missed", "found", "missed"]
+    other = outcomes(strip((4, 0, 10), (1, 22, 38)), TRUE)
+    assert [OUTCOMES[k] for k in other.of_each] == ["missed", "found", "missed"]
     assert other.extra == 1
 
 
@@ -61,7 +61,7 @@ def samples() -> list[Sample]:
 def test_counts_add_up_by_what_nuclei_are() -> None:
     nuclei = {"all": {"a": TRUE, "b": TRUE}, "half": {"a": TRUE, "b": 0 * TRUE}}
     table = count(nuclei, samples(), progress=False)
-    assert table[list(FATES)].to_numpy().sum() == 2 * 2 * 3
+    assert table[list(OUTCOMES)].to_numpy().sum() == 2 * 2 * 3
     touch = study.by(table, "touching").set_index(["method", "touching"])
     assert touch.loc[("all", True), "found"] == 4
     assert touch.loc[("half", True)].tolist() == [2, 0, 0, 2, 4]
@@ -87,7 +87,7 @@ def test_the_command_agrees_with_the_counts_of_its_runs(tmp_path: Path) -> None:
     assert set(table["method"]) == {"Otsu"}
     assert table["found"].sum() == at_half["tp"].sum()
     assert table[["merged", "split", "missed"]].to_numpy().sum() == at_half["fn"].sum()
-    out = tmp_path / "fates.csv"
+    out = tmp_path / "error_types.csv"
     command(out=out, runs="rings-test-otsu", results=tmp_path, data="rings", quiet=True)
     assert study.read(out).equals(table)
     assert out.with_suffix(".json").exists()
@@ -97,7 +97,7 @@ def test_the_command_agrees_with_the_counts_of_its_runs(tmp_path: Path) -> None:
 
 def test_bars_are_shares_of_what_was_annotated(tmp_path: Path) -> None:
     nuclei = {"half": {"a": TRUE, "b": 0 * TRUE}}
-    path = tmp_path / "fates.csv"
+    path = tmp_path / "error_types.csv"
     count(nuclei, samples(), progress=False).to_csv(path, index=False)
     axes = lost(study.read(path)).axes
     assert [len(ax.get_yticks()) for ax in axes] == [2, 1, 1]
@@ -106,5 +106,5 @@ def test_bars_are_shares_of_what_was_annotated(tmp_path: Path) -> None:
         assert sum(widths) == pytest.approx(100 * len(ax.get_yticks()))
     assert axes[0].patches[0].get_width() == pytest.approx(50)
     path.write_text("a,b\n1,2\n")
-    with pytest.raises(InputError, match="no table of fates"):
+    with pytest.raises(InputError, match="no table of error types"):
         study.read(path)

@@ -121,4 +121,4 @@ def test_nuclei_follow_the_thresholds(open_notebook: Callable[[str], Any]) -> No
     assert page.locator(".jp-RenderedImage img").count() >= 3
     bench = Workbench(page, "11")
     moves_there_and_back(bench, "nucleus", 0.05, 4)
-    moves_there_and_back(bench, "summit", 0.01, 10)
+    moves_there_and_back(bench, "prominence", 0.01, 10)

@@ -54,7 +54,7 @@ def test_committed_figure_is_what_is_drawn(name: str, tmp_path: Path) -> None:
 
 def test_comparison_sees_a_line_that_moved(tmp_path: Path) -> None:
     curves = loss_study.curves([0, 0.5, 1, 2])
-    curves["pull"] *= 1.1
+    curves["gradient"] *= 1.1
     png, _ = save(loss_figures.curves(curves), "loss_curves", tmp_path)
     assert compare_images(str(COMMITTED / "loss_curves.png"), str(png), TOLERANCE) is not None
 

@@ -61,7 +61,7 @@ def test_mosaic_has_a_block_per_group_as_wide_as_its_pictures() -> None:
 
 def test_leakage_marks_the_companion_split() -> None:
     fig = dataset_figures.leakage(pd.Series([0.4, 0.5, 0.6]), 0.0)
-    assert "dealt singly: 50 %" in texts(fig)
+    assert "sampled singly: 50 %" in texts(fig)
     assert fig.axes[0].lines[0].get_xdata()[0] == 0
 
 
@@ -158,7 +158,7 @@ def test_figures_5_and_6_show_what_was_found() -> None:
     sample = rings(limit=1)[0]
     nothing = np.zeros_like(sample.labels)
     plane = (sample.labels > 0).astype(np.float32)
-    case = segmentation_figures.Case("perfect", sample, Prediction(plane, plane), sample.labels)
+    case = segmentation_figures.Example("perfect", sample, Prediction(plane, plane), sample.labels)
     fig = segmentation_figures.from_score_to_nuclei([case])
     difference = fig.axes[5].images[0].get_array()
     np.testing.assert_array_equal(np.asarray(difference == 1).all(axis=2), sample.labels == 0)

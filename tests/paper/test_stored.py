@@ -12,7 +12,7 @@ from ngat.data import fingerprint, load
 from ngat.evaluation.results import Run, read_instances, runs_in
 from ngat.inference import instances, predict, thresholds_from
 from ngat.metrics import match, pixel_dice
-from ngat.paper import artifacts as at_hand
+from ngat.paper import artifacts
 from ngat.paper.study.training import KINDS, read
 from ngat.training.weights import load_weights
 
@@ -28,8 +28,12 @@ def runs() -> list[Run]:
 
 def test_the_network_has_learned_more_than_any_floor(runs: list[Run]) -> None:
     dice = {run.counts["method"].iloc[0]: run.pixels["pixel_dice"].mean() for run in runs}
-    ours = [v for run, v in zip(runs, dice.values(), strict=True) if at_hand.family(run) == "ngat"]
-    floor = [v for run, v in zip(runs, dice.values(), strict=True) if at_hand.family(run) != "ngat"]
+    ours = [
+        v for run, v in zip(runs, dice.values(), strict=True) if artifacts.family(run) == "ngat"
+    ]
+    floor = [
+        v for run, v in zip(runs, dice.values(), strict=True) if artifacts.family(run) != "ngat"
+    ]
     assert len(ours) == 2
     assert len(floor) == 4
     assert min(ours) > 0.85

@@ -71,35 +71,39 @@ def test_table_of_pictures_is_read_back(tmp_path: Path) -> None:
         description.read_pictures(tmp_path / "absent.csv")
 
 
-def dealt(*rows: tuple[str, str, str]) -> pd.DataFrame:
+def split_of(*rows: tuple[str, str, str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["type", "group", "split"])
 
 
 def test_groups_are_counted_and_a_straddling_one_is_refused() -> None:
-    table = dealt(("a", "g", "train"), ("a", "g", "train"), ("a", "h", "test"))
+    table = split_of(("a", "g", "train"), ("a", "g", "train"), ("a", "h", "test"))
     assert description.groups(table)["pictures"].tolist() == [2, 1]
     with pytest.raises(InputError, match="group g"):
-        description.groups(dealt(("a", "g", "train"), ("a", "g", "test")))
+        description.groups(split_of(("a", "g", "train"), ("a", "g", "test")))
 
 
 def test_leaking_of_a_deal_that_looks_at_no_groups() -> None:
-    # One group of four, three in train, one in test: whichever is dealt to test has siblings.
-    one = dealt(*[("a", "g", "train")] * 3, ("a", "g", "test"))
-    assert description.leaking(one, deals=5).tolist() == [1.0] * 5
+    # One group of four, three in train, one in test: whichever is drawn for test has siblings.
+    one = split_of(*[("a", "g", "train")] * 3, ("a", "g", "test"))
+    assert description.leaking(one, draws=5).tolist() == [1.0] * 5
     # No siblings at all.
-    alone = dealt(*[("a", f"g{k}", "train" if k else "test") for k in range(6)])
-    assert description.leaking(alone, deals=5).tolist() == [0.0] * 5
+    alone = split_of(*[("a", f"g{k}", "train" if k else "test") for k in range(6)])
+    assert description.leaking(alone, draws=5).tolist() == [0.0] * 5
     # Two pairs, one picture in test: its sibling is always left behind in train.
-    pairs = dealt(("a", "g", "train"), ("a", "g", "test"), ("a", "h", "train"), ("a", "h", "train"))
-    assert description.leaking(pairs, deals=20).eq(1.0).all()
-    # Two pairs, two in test: the pair stays together in one of three deals.
-    halves = dealt(("a", "g", "train"), ("a", "g", "test"), ("a", "h", "train"), ("a", "h", "test"))
-    share = description.leaking(halves, deals=3000, seed=1)
+    pairs = split_of(
+        ("a", "g", "train"), ("a", "g", "test"), ("a", "h", "train"), ("a", "h", "train")
+    )
+    assert description.leaking(pairs, draws=20).eq(1.0).all()
+    # Two pairs, two in test: the pair stays together in one of three draws.
+    halves = split_of(
+        ("a", "g", "train"), ("a", "g", "test"), ("a", "h", "train"), ("a", "h", "test")
+    )
+    share = description.leaking(halves, draws=3000, seed=1)
     assert set(share) == {0.0, 1.0}
     assert share.mean() == pytest.approx(2 / 3, abs=0.03)
-    # Types are dealt apart.
-    mixed = dealt(("a", "g", "train"), ("b", "h", "test"))
-    assert description.leaking(mixed, deals=3).tolist() == [0.0] * 3
+    # Types are drawn apart.
+    mixed = split_of(("a", "g", "train"), ("b", "h", "test"))
+    assert description.leaking(mixed, draws=3).tolist() == [0.0] * 3
 
 
 def test_committed_facts_agree_with_the_split_and_the_published_totals() -> None:

@@ -40,22 +40,22 @@ def test_degrees_of_a_graph_counted_by_hand() -> None:
 
 def test_taps_of_a_node() -> None:
     graph = PyramidGraph(16, 16, 4)
-    heard = study.neighbourhood(graph, 2, 1, 2)
-    assert sorted(heard["king"])[:2] == [(0, 2, 0, 1), (1, 2, 0, 2)]
-    assert sorted(heard["king"])[4] == (4, 2, 1, 2), "tap 4 is the node itself"
-    assert sorted(heard["child"]) == [
+    sources = study.neighbourhood(graph, 2, 1, 2)
+    assert sorted(sources["king"])[:2] == [(0, 2, 0, 1), (1, 2, 0, 2)]
+    assert sorted(sources["king"])[4] == (4, 2, 1, 2), "tap 4 is the node itself"
+    assert sorted(sources["child"]) == [
         (9, 1, 2, 4), (10, 1, 2, 5), (11, 1, 3, 4), (12, 1, 3, 5),
     ]  # fmt: skip
-    assert heard["parent"] == [(13, 3, 0, 1)]
+    assert sources["parent"] == [(13, 3, 0, 1)]
     assert len(study.neighbourhood(graph, 0, 0, 0)["king"]) == 4
 
 
 def test_reach_grows_by_one_edge_per_layer() -> None:
     graph = PyramidGraph(8, 8, 4)
     middle = int(graph.nodes(0)[4, 4])
-    heard = study.reach(graph, middle, 3)
-    assert [int(mask[: graph.offsets[1]].sum()) for mask in heard[:3]] == [1, 9, 25]
-    assert [len(np.unique(graph.level_of_nodes[mask])) for mask in heard] == [1, 2, 3, 4]
+    reached = study.reach(graph, middle, 3)
+    assert [int(mask[: graph.offsets[1]].sum()) for mask in reached[:3]] == [1, 9, 25]
+    assert [len(np.unique(graph.level_of_nodes[mask])) for mask in reached] == [1, 2, 3, 4]
 
 
 def picture(height: int = 11, width: int = 17) -> np.ndarray:

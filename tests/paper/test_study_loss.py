@@ -23,12 +23,12 @@ def test_curves_and_their_slopes() -> None:
     by = {name: rows.set_index(rows["p"].round(9)) for name, rows in table.groupby("curve")}
     p = 0.3
     assert by["cross-entropy"].loc[p, "loss"] == pytest.approx(-np.log(p))
-    assert by["cross-entropy"].loc[p, "pull"] == pytest.approx(1 - p)
+    assert by["cross-entropy"].loc[p, "gradient"] == pytest.approx(1 - p)
     np.testing.assert_allclose(by["focal, γ = 0"]["loss"], by["cross-entropy"]["loss"])
     assert by["focal, γ = 2"].loc[p, "loss"] == pytest.approx(-((1 - p) ** 2) * np.log(p))
     # d/dx of −(1 − p)^γ log p with p = σ(x): (1 − p)^γ (γ p log p − (1 − p)), here its negative.
-    pull = (1 - p) * ((1 - p) - 1 * p * np.log(p))
-    assert by["focal, γ = 1"].loc[p, "pull"] == pytest.approx(pull)
+    gradient = (1 - p) * ((1 - p) - 1 * p * np.log(p))
+    assert by["focal, γ = 1"].loc[p, "gradient"] == pytest.approx(gradient)
 
 
 def test_field_maps() -> None:

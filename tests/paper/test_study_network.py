@@ -149,14 +149,14 @@ def test_sizes_count_updates() -> None:
 
 
 @pytest.mark.parametrize(("config", "softmaxes"), [(SMALL, 7), (JOINT, 6)])
-def test_listening_gives_every_softmax(config, softmaxes, sample) -> None:
+def test_coefficients_of_every_softmax(config, softmaxes, sample) -> None:
     torch.manual_seed(0)
     model = NGAT(config).eval()
     image = as_tensor(sample.image)[:, :, :16, :24]
     before = model(image).logits[0]
-    heard = attention.listen(model, image)
-    assert len(heard) == softmaxes
-    for found in heard:
+    found_all = attention.coefficients(model, image)
+    assert len(found_all) == softmaxes
+    for found in found_all:
         assert found.alpha.shape[1] == sum(TAP_COUNT[r] for r in found.relations)
         np.testing.assert_allclose(found.alpha.sum(1), 1, atol=1e-5)
     torch.testing.assert_close(model(image).logits[0], before)  # no hook stays behind
@@ -164,25 +164,25 @@ def test_listening_gives_every_softmax(config, softmaxes, sample) -> None:
 
 def test_means_leave_out_nodes_that_lack_taps() -> None:
     alpha = np.zeros((1, 9, 3, 3))
-    alpha[0, 4] = 1.0  # border nodes hear only themselves
+    alpha[0, 4] = 1.0  # border nodes attend only to themselves
     alpha[0, :, 1, 1] = 1 / 9
-    heard = attention.Heard(0, 0, ("king",), alpha)
-    np.testing.assert_allclose(attention.mean_by_tap(heard)["king"], 1 / 9)
+    softmax = attention.Coefficients(0, 0, ("king",), alpha)
+    np.testing.assert_allclose(attention.mean_by_tap(softmax)["king"], 1 / 9)
     alpha = np.zeros((1, 9, 1, 1))
     alpha[0, 4] = 1.0
-    lone = attention.mean_by_tap(attention.Heard(0, 0, ("king",), alpha))["king"]
+    lone = attention.mean_by_tap(attention.Coefficients(0, 0, ("king",), alpha))["king"]
     assert lone[0, 4] == 1
 
 
-def test_direction_of_a_node_that_hears_its_right_neighbour() -> None:
+def test_direction_of_a_node_that_attends_to_its_right_neighbour() -> None:
     alpha = np.zeros((1, 9, 1, 1))
     alpha[0, 5] = 1.0
-    looked = attention.direction(attention.Heard(0, 0, ("king",), alpha))
-    assert looked[0, :, 0, 0].tolist() == [1, 0, 0]
+    mean = attention.direction(attention.Coefficients(0, 0, ("king",), alpha))
+    assert mean[0, :, 0, 0].tolist() == [1, 0, 0]
     both = np.zeros((2, 14, 1, 1))
     both[0, 1] = both[1, 13] = 1.0
-    heard = attention.Heard(0, 0, ("king", "child", "parent"), both)
-    assert attention.looks(heard) == ["up", "to the parent"]
+    softmax = attention.Coefficients(0, 0, ("king", "child", "parent"), both)
+    assert attention.main_directions(softmax) == ["up", "to the parent"]
 
 
 @pytest.mark.parametrize("config", [SMALL, JOINT])
@@ -217,10 +217,10 @@ def test_one_synchronous_layer_reaches_the_king_neighbourhood_and_the_parents_ce
 def test_figures_of_attention(sample) -> None:
     torch.manual_seed(0)
     image = as_tensor(sample.image[:16, :16])
-    typed = [h for h in attention.listen(NGAT(SMALL), image) if h.update in (1, 2)]
+    typed = [h for h in attention.coefficients(NGAT(SMALL), image) if h.update in (1, 2)]
     panels = attention_figures.tap_maps(typed).axes
     assert len(panels) == 4 * len(typed)
-    joint = [h for h in attention.listen(NGAT(JOINT), image) if h.update == 0]
+    joint = [h for h in attention.coefficients(NGAT(JOINT), image) if h.update == 0]
     bars = attention_figures.shares(joint).axes[0].patches
     heights = np.array([bar.get_height() for bar in bars]).reshape(4, 3)
     np.testing.assert_allclose(heights.sum(0), 1, atol=1e-5)
@@ -234,7 +234,9 @@ def test_figures_of_attention(sample) -> None:
 
 def test_figures_of_the_network(sample) -> None:
     panels = network_figures.updates({"V": SMALL, "layers": JOINT}).axes
-    assert len(panels[0].texts) == 5 + 2 + 2  # arrows: five updates hear themselves, four others
+    assert (
+        len(panels[0].texts) == 5 + 2 + 2
+    )  # arrows: five updates of a level from itself, four others
     assert len(panels[1].texts) == 2 * (3 + 4)
     (axes,) = network_figures.dice_by_step({"a": {50: 0.5, 100: 0.7}}).axes
     assert axes.lines[0].get_ydata() == pytest.approx([0.5, 0.7])

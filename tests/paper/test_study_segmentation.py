@@ -17,7 +17,7 @@ from ngat.model import NGAT
 from ngat.paper.figures.segmentation import visible, window
 from ngat.paper.session import open_session
 from ngat.paper.study import segmentation as study
-from ngat.paper.study.segmentation import Errors, Found, errors
+from ngat.paper.study.segmentation import Errors, MethodNuclei, errors
 from ngat.training.schedule import seeded
 from ngat.training.weights import save_weights
 
@@ -127,7 +127,7 @@ def test_typical_pictures() -> None:
 def test_average_over_thresholds_of_a_picture() -> None:
     rows = [["a", "purple_tissue", t, tp, 2 - tp, 2 - tp] for t, tp in ((0.5, 2), (0.7, 1))]
     counts = pd.DataFrame(rows, columns=["image_id", "type", "threshold", "tp", "fp", "fn"])
-    (line,) = study.per_picture(Found("m", "m", counts, {})).itertuples()
+    (line,) = study.per_picture(MethodNuclei("m", "m", counts, {})).itertuples()
     assert line.average_f1 == pytest.approx(0.75)
     assert line.f1 == pytest.approx(0.5)
 
@@ -185,7 +185,9 @@ def test_side_by_side_shows_every_sort_before_variants() -> None:
     )  # fmt: skip
     ours = ("companion", "paper")
     found = {
-        name: Found(name, "ngat" if study.sort_of(name) in ours else name, pd.DataFrame(), {})
+        name: MethodNuclei(
+            name, "ngat" if study.sort_of(name) in ours else name, pd.DataFrame(), {}
+        )
         for name in order
     }
     assert study.side_by_side(found) == [

@@ -12,7 +12,7 @@ from tiny import SMALL, rings
 from ngat.config import preset
 from ngat.data.sample import Sample
 from ngat.errors import InputError
-from ngat.paper import artifacts as at_hand
+from ngat.paper import artifacts
 from ngat.paper.session import Session, open_session
 from ngat.paper.study import training as study
 from ngat.training.weights import load_weights
@@ -81,7 +81,7 @@ def test_training_keeps_weights_only_when_asked_and_starts_afresh(
         session, dataclasses.replace(given, keep=False), on_step=seen.append
     )
     assert seen == list(range(1, 13))
-    assert not at_hand.trained(session).exists()
+    assert not artifacts.trained(session).exists()
 
     curves = study.of_folder(folder)
     assert curves.log["step"].tolist() == [10, 12]
@@ -93,11 +93,11 @@ def test_training_keeps_weights_only_when_asked_and_starts_afresh(
     again, _ = study.train_here(session, given, on_step=seen.append)
     assert seen == 2 * list(range(1, 13))
     assert again.average_f1 == trained.average_f1
-    assert load_weights(at_hand.weights(session)).preset == given.preset
+    assert load_weights(artifacts.weights(session)).preset == given.preset
 
     # What is not meant to be used leaves nothing of an earlier training either.
     study.train_here(session, dataclasses.replace(given, keep=False))
-    assert not at_hand.trained(session).exists()
+    assert not artifacts.trained(session).exists()
 
 
 def test_stored_logs_lie_by_data(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Figures of attention: what heads hear by tap, by level and by direction, and how far."""
+"""Figures of attention: coefficients by tap, level and direction, and their reach."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from matplotlib.figure import Figure
 
 from ngat.data import Sample
 from ngat.graph import SELF_TAP
-from ngat.paper.study.attention import Heard, deviation, mean_by_tap
+from ngat.paper.study.attention import Coefficients, deviation, mean_by_tap
 from ngat.paper.study.reach import Reach
 from ngat.paper.style import BLACK, BLUE, GREEN, GREY, VERMILION, style
 
 
-def tap_maps(heard: Sequence[Heard]) -> Figure:
+def tap_maps(softmaxes: Sequence[Coefficients]) -> Figure:
     """Mean coefficients as little maps: a row per head, a column per level and relation.
 
     Args:
-        heard: softmaxes over one relation each; king maps are drawn 3 × 3, children 2 × 2.
+        softmaxes: softmaxes over one relation each; king maps are drawn 3 × 3, children 2 × 2.
     """
-    columns = sorted(heard, key=lambda h: (h.relations[0] != "king", h.level))
+    columns = sorted(softmaxes, key=lambda s: (s.relations[0] != "king", s.level))
     heads = len(columns[0].alpha)
     with style():
         fig = Figure(figsize=(7.2, 0.35 + 0.82 * heads))
@@ -49,23 +49,23 @@ def tap_maps(heard: Sequence[Heard]) -> Figure:
     return fig
 
 
-def shares(heard: Sequence[Heard]) -> Figure:
+def shares(softmaxes: Sequence[Coefficients]) -> Figure:
     """Where a joint softmax over all 14 taps goes: bars per level, a panel per head.
 
     Args:
-        heard: one joint softmax per level.
+        softmaxes: one joint softmax per level.
     """
     parts = ("itself", "king neighbours", "children", "parent")
     colours = (GREY, BLUE, GREEN, VERMILION)
-    heads = len(heard[0].alpha)
+    heads = len(softmaxes[0].alpha)
     with style():
         fig = Figure(figsize=(7.2, 2.5))
         panels = fig.subplots(1, heads, sharey=True, squeeze=False)[0]
         for head, axes in enumerate(panels):
-            bottom = np.zeros(len(heard))
+            bottom = np.zeros(len(softmaxes))
             for part, colour in zip(parts, colours, strict=True):
-                heights = np.array([_shares(found, head)[part] for found in heard])
-                levels = [found.level for found in heard]
+                heights = np.array([_shares(found, head)[part] for found in softmaxes])
+                levels = [found.level for found in softmaxes]
                 axes.bar(levels, heights, bottom=bottom, color=colour, label=part, width=0.75)
                 bottom += heights
             axes.set(title=f"head {head + 1}", xlabel="level", xticks=levels, ylim=(0, 1))
@@ -75,7 +75,7 @@ def shares(heard: Sequence[Heard]) -> Figure:
     return fig
 
 
-def _shares(found: Heard, head: int) -> dict[str, float]:
+def _shares(found: Coefficients, head: int) -> dict[str, float]:
     means = {relation: values[head] for relation, values in mean_by_tap(found).items()}
     return {
         "itself": float(means["king"][SELF_TAP]),
@@ -85,8 +85,8 @@ def _shares(found: Heard, head: int) -> dict[str, float]:
     }
 
 
-def overruled(sample: Sample, found: Heard) -> Figure:
-    """Where content overrules position: how far a node's mean look is from its head's mean look.
+def overruled(sample: Sample, found: Coefficients) -> Figure:
+    """Where content overrules position: distance of a node's mean displacement from its head's.
 
     Args:
         found: a softmax of the base level over ``sample``.
@@ -109,7 +109,7 @@ def overruled(sample: Sample, found: Heard) -> Figure:
 
 
 def growth(rows: Mapping[str, Sequence[Reach]]) -> Figure:
-    """How far the middle pixel hears: influence on a logarithmic scale, a row per schedule.
+    """Pixels that reach the middle one: influence on a logarithmic scale, a row per schedule.
 
     Args:
         rows: by the schedule's name, from :func:`ngat.paper.study.reach.growth`.

@@ -1,4 +1,4 @@
-"""Figure 2 and what stands behind it: the five types, their make-up, and the split."""
+"""Figure 2 and its data: the five types, their make-up, and the split."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def leakage(shares: pd.Series, ours: float) -> Figure:
         ax.set_xlim(-2, 100)
         middle, top = 100 * float(shares.mean()), ax.get_ylim()[1]
         ax.text(100 * ours + 1.5, top, "companion split", color=BLUE, size=8, va="top")
-        ax.text(middle, 1.03 * top, f"dealt singly: {middle:.0f} %", ha="center", size=8)
+        ax.text(middle, 1.03 * top, f"sampled singly: {middle:.0f} %", ha="center", size=8)
         ax.set_xlabel("test pictures with a crop of the same parent in training / %")
-        ax.set_ylabel("random deals")
+        ax.set_ylabel("random splits")
     return fig

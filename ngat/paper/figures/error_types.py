@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ngat.data.sample import TYPES
-from ngat.evaluation.error_types import FATES, SIZES, by
+from ngat.evaluation.error_types import OUTCOMES, SIZES, by
 from ngat.paper.figures.segmentation import ERROR_COLOURS
 from ngat.paper.style import TYPE_NAMES, style
 
@@ -38,7 +38,9 @@ def lost(table: pd.DataFrame) -> Figure:
             ax.set_title(title, loc="left")
         axes[-1].set_xlabel("share of annotated nuclei / %")
         handles, _ = axes[0].get_legend_handles_labels()
-        fig.legend(handles[: len(FATES)], FATES, loc="outside upper center", ncols=len(FATES))
+        fig.legend(
+            handles[: len(OUTCOMES)], OUTCOMES, loc="outside upper center", ncols=len(OUTCOMES)
+        )
     return fig
 
 
@@ -54,10 +56,10 @@ def _panel(
             if row.empty:
                 continue
             at, left = k + height * (n - (len(methods) - 1) / 2), 0.0
-            shares = 100 * row[list(FATES)].to_numpy()[0] / row["nuclei"].item()
-            for fate, share in zip(FATES, shares, strict=True):
-                colour = ERROR_COLOURS[fate]
-                ax.barh(at, share, 0.9 * height, left=left, color=colour, label=fate)
+            shares = 100 * row[list(OUTCOMES)].to_numpy()[0] / row["nuclei"].item()
+            for outcome, share in zip(OUTCOMES, shares, strict=True):
+                colour = ERROR_COLOURS[outcome]
+                ax.barh(at, share, 0.9 * height, left=left, color=colour, label=outcome)
                 left += share
             places.append(at)
             names.append(method)

@@ -69,8 +69,8 @@ def pyramid(seen: Sequence[Picture], graph: PyramidGraph, node: Place) -> Figure
             )
         # A tile hides what lies below it; the children's edges shine through.
         order = {"king": 0.4, "child": -0.4, "parent": 0.6}
-        for relation, heard in neighbourhood(graph, *node).items():
-            ends = [(at(*node), at(*source)) for _, *source in heard]
+        for relation, sources in neighbourhood(graph, *node).items():
+            ends = [(at(*node), at(*source)) for _, *source in sources]
             colour = RELATION_COLOURS[relation]
             _lines(axes, ends, colour, 2.0, node[0] + order[relation])
             if relation == "child":
@@ -88,7 +88,7 @@ def pyramid(seen: Sequence[Picture], graph: PyramidGraph, node: Place) -> Figure
 
 def taps(graph: PyramidGraph, node: Place) -> Figure:
     """The taps of one node with their numbers, level by level."""
-    heard = neighbourhood(graph, *node)
+    sources = neighbourhood(graph, *node)
     panels: list[tuple[str, int, Iterable[Relation]]] = [
         ("children, one level below", node[0] - 1, ("child",)),
         ("its own level", node[0], ("king",)),
@@ -105,7 +105,7 @@ def taps(graph: PyramidGraph, node: Place) -> Figure:
                     corner = (place * cell, row * cell)
                     axes.add_patch(Rectangle(corner, cell, cell, fill=False, ec="#CCCCCC", lw=0.7))
             for relation in relations:
-                for tap, _, row, place in heard[relation]:
+                for tap, _, row, place in sources[relation]:
                     corner = (place * cell, row * cell)
                     colour = RELATION_COLOURS[relation]
                     axes.add_patch(Rectangle(corner, cell, cell, fc=colour, alpha=0.3, ec=colour))

@@ -24,10 +24,10 @@ def curves(table: pd.DataFrame) -> Figure:
         fig = Figure(figsize=(7.2, 2.8))
         left, right = fig.subplots(1, 2)
         for name, rows in table.groupby("curve", sort=False):
-            for axes, column in ((left, "loss"), (right, "pull")):
+            for axes, column in ((left, "loss"), (right, "gradient")):
                 axes.plot(rows["p"], rows[column], label=name, **looks[str(name)])
         left.set(ylabel="loss of a node", ylim=(0, 4))
-        right.set(ylabel="pull on its logit", ylim=(0, 1.3))
+        right.set(ylabel="gradient at its logit", ylim=(0, 1.3))
         for axes in (left, right):
             axes.set(xlabel="p of the true class", xlim=(0, 1))
         left.legend()

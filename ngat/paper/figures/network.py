@@ -23,9 +23,9 @@ Floats = npt.NDArray[np.floating[Any]]
 
 
 def updates(configs: Mapping[str, ModelConfig]) -> Figure:
-    """Figure 4: which levels are updated in which order, and what they hear.
+    """Figure 4: which levels are updated in which order, and from which sources.
 
-    A dot is an update of a level; an arrow runs from what it hears.
+    A dot is an update of a level; an arrow comes from each source.
 
     Args:
         configs: by title, one panel each.
@@ -40,8 +40,8 @@ def updates(configs: Mapping[str, ModelConfig]) -> Figure:
             for step, (level, relations) in enumerate(schedule(config), start=1):
                 before = dict(last)
                 for m in range(config.levels) if level is None else (level,):
-                    heard = [r for r, _ in heard_by(m, config.levels)]
-                    for relation in relations if level is not None else heard:
+                    present = [r for r, _ in heard_by(m, config.levels)]
+                    for relation in relations if level is not None else present:
                         source = m + STEP[relation]
                         colour = RELATION_COLOURS[relation]
                         axes.annotate(

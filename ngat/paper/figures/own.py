@@ -102,7 +102,7 @@ def workbench(
             thresholds.core, min=0.05, max=0.95, step=0.05, description="core"
         ),
         "prominence": ipywidgets.FloatSlider(
-            thresholds.prominence, min=0.0, max=0.5, step=0.01, description="summit"
+            thresholds.prominence, min=0.0, max=0.5, step=0.01, description="prominence"
         ),
         "min_area": ipywidgets.IntSlider(
             thresholds.min_area, min=1, max=200, description="least px"

@@ -39,7 +39,7 @@ SIDE = 256
 DARK = 128
 
 
-class Case(NamedTuple):
+class Example(NamedTuple):
     """A picture, what the network says of it, and the nuclei made of that."""
 
     heading: str
@@ -90,7 +90,7 @@ def _picture(ax: Axes, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return shown
 
 
-def from_score_to_nuclei(cases: Sequence[Case]) -> Figure:
+def from_score_to_nuclei(cases: Sequence[Example]) -> Figure:
     """Figure 6, a row per case; thresholded nuclei are coloured one by one."""
     columns = ("picture", "annotation", "raw prediction", "thresholded", "overlay", "difference")
     with style():
@@ -198,13 +198,13 @@ def error_bars(table: pd.DataFrame) -> Figure:
     Args:
         table: from :func:`ngat.paper.study.segmentation.error_table`.
     """
-    fates = [name for name in Errors._fields if name != "extra"]
+    outcomes = [name for name in Errors._fields if name != "extra"]
     with style():
         fig = Figure(figsize=(7.4, 0.36 * len(table) + 1.2))
         ax = fig.subplots()
-        total = table[fates].sum(axis=1)
+        total = table[outcomes].sum(axis=1)
         left = np.zeros(len(table))
-        for name in fates:
+        for name in outcomes:
             share = 100 * table[name] / total
             ax.barh(table["method"], share, left=left, color=ERROR_COLOURS[name], label=name)
             left += share.to_numpy()

@@ -1,4 +1,4 @@
-"""Whom the nodes listen to: coefficients by tap, symmetries, and agreement of the engines."""
+"""Attention coefficients by tap, symmetries, and agreement of the engines."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from ngat.update import Update
 Array = npt.NDArray[np.float64]
 
 
-class Heard(NamedTuple):
+class Coefficients(NamedTuple):
     """One softmax of one update of one level.
 
     Attributes:
         update: which update of the network, counted from 0.
-        level: whose nodes listen.
-        relations: what they listen to, in the order of the taps.
+        level: of the destination nodes.
+        relations: of the source nodes, in the order of the taps.
         alpha: coefficients (eq. 17), ``[heads, taps, H_m, W_m]``; zero where no tap exists.
     """
 
@@ -38,12 +38,12 @@ class Heard(NamedTuple):
     alpha: Array
 
 
-def listen(model: NGAT, image: Tensor) -> list[Heard]:
+def coefficients(model: NGAT, image: Tensor) -> list[Coefficients]:
     """Every attention coefficient of a forward pass over one picture ``[1, 3, H, W]``.
 
-    A copy of the network runs on the reference engine; fused engines never write them down.
+    A copy of the network runs on the reference engine; fused engines never store them.
     """
-    found: list[Heard] = []
+    found: list[Coefficients] = []
     plain = NGAT(dataclasses.replace(model.config, engine="reference")).to(image.dtype).eval()
     plain.load_state_dict(model.state_dict())
 
@@ -53,7 +53,7 @@ def listen(model: NGAT, image: Tensor) -> list[Heard]:
             for groups, er in cast(Update, update).softmaxes(maps, level, moves):
                 relations = tuple(group.relation for group in groups)
                 alpha = attention_weights(groups, er)[0].double().numpy()
-                found.append(Heard(number, level, relations, alpha))
+                found.append(Coefficients(number, level, relations, alpha))
 
         return note
 
@@ -70,32 +70,32 @@ def listen(model: NGAT, image: Tensor) -> list[Heard]:
     return found
 
 
-def mean_by_tap(heard: Heard) -> dict[Relation, Array]:
+def mean_by_tap(softmax: Coefficients) -> dict[Relation, Array]:
     """Mean coefficients of the nodes that have all taps, ``[heads, taps of the relation]``.
 
     Nodes at the border have fewer taps to share their attention among; they are left out where
     any other is there.
     """
-    whole = np.all(heard.alpha > 0, axis=(0, 1))
-    means = heard.alpha[:, :, whole if whole.any() else ~whole].mean(-1)
+    whole = np.all(softmax.alpha > 0, axis=(0, 1))
+    means = softmax.alpha[:, :, whole if whole.any() else ~whole].mean(-1)
     found, first = {}, 0
-    for relation in heard.relations:
+    for relation in softmax.relations:
         found[relation] = means[:, first : first + TAP_COUNT[relation]]
         first += TAP_COUNT[relation]
     return found
 
 
-def direction(heard: Heard) -> Array:
-    """Where each node looks on average, Σ α Δ in cells of its level, ``[heads, 3, H_m, W_m]``."""
-    displacement = np.concatenate([HOME_DISPLACEMENT[relation] for relation in heard.relations])
-    looked: Array = np.einsum("ktyx,td->kdyx", heard.alpha, displacement)
-    return looked
+def direction(softmax: Coefficients) -> Array:
+    """Mean displacement of a node's sources, Σ α Δ in cells of its level, ``[heads, 3, H, W]``."""
+    displacement = np.concatenate([HOME_DISPLACEMENT[relation] for relation in softmax.relations])
+    mean: Array = np.einsum("ktyx,td->kdyx", softmax.alpha, displacement)
+    return mean
 
 
-def deviation(heard: Heard) -> Array:
-    """How far each node's mean look is from its head's, in cells, ``[heads, H_m, W_m]``."""
-    looked = direction(heard)
-    apart: Array = np.linalg.norm(looked - looked.mean((2, 3), keepdims=True), axis=1)
+def deviation(softmax: Coefficients) -> Array:
+    """Distance of each node's mean displacement from its head's, in cells, ``[heads, H, W]``."""
+    displaced = direction(softmax)
+    apart: Array = np.linalg.norm(displaced - displaced.mean((2, 3), keepdims=True), axis=1)
     return apart
 
 
@@ -109,9 +109,9 @@ SIDES = {
 }
 
 
-def looks(heard: Heard) -> list[str]:
-    """The side of :data:`SIDES` that each head looks to most, over all nodes."""
-    mean = direction(heard).mean((2, 3))
+def main_directions(softmax: Coefficients) -> list[str]:
+    """The side of :data:`SIDES` that each head attends to most, over all nodes."""
+    mean = direction(softmax).mean((2, 3))
     nearest = (mean @ np.array(list(SIDES.values())).T).argmax(1)
     return [list(SIDES)[k] for k in nearest]
 
@@ -155,7 +155,7 @@ def engines(names: Sequence[str] = ("cpu", "dgl"), side: int = 24, seed: int = 0
 
     Args:
         names: engines; those that are not installed are left out.
-        side: rows and columns of the listening level.
+        side: rows and columns of the destination level.
 
     Returns:
         one row per engine, dtype and softmax (``joint`` over all 14 taps, or one relation).

@@ -152,19 +152,19 @@ def groups(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def leaking(table: pd.DataFrame, *, deals: int = 200, seed: int = 0) -> pd.Series:
-    """What share of test pictures would have a sibling in training, were pictures dealt alone?
+def leaking(table: pd.DataFrame, *, draws: int = 200, seed: int = 0) -> pd.Series:
+    """Share of test pictures that would have a sibling in training, were each sampled alone.
 
-    Pictures of a type are dealt at random into parts as large as they are now, without looking at
+    Pictures of a type are assigned at random to parts as large as they are now, without looking at
     groups: what most splits of this data set do.
 
     Args:
         table: columns type, group and split, one line per picture.
-        deals: how many random deals.
-        seed: of the deals.
+        draws: how many random splits.
+        seed: of the draws.
 
     Returns:
-        the share of test pictures with a sibling in train, one value per deal.
+        the share of test pictures with a sibling in train, one value per draw.
     """
     rng = np.random.default_rng(seed)
     table = table[table["split"].isin(SPLITS)].reset_index(drop=True)
@@ -172,12 +172,12 @@ def leaking(table: pd.DataFrame, *, deals: int = 200, seed: int = 0) -> pd.Serie
     split = table["split"].to_numpy()
     of_type = [np.flatnonzero(table["type"] == kind) for kind in table["type"].unique()]
     shares = []
-    for _ in range(deals):
-        dealt = split.copy()
+    for _ in range(draws):
+        drawn = split.copy()
         for places in of_type:
-            dealt[places] = split[rng.permutation(places)]
-        trained = np.unique(group[dealt == "train"])
-        shares.append(float(np.isin(group[dealt == "test"], trained).mean()))
+            drawn[places] = split[rng.permutation(places)]
+        trained = np.unique(group[drawn == "train"])
+        shares.append(float(np.isin(group[drawn == "test"], trained).mean()))
     return pd.Series(shares, name="leaking")
 
 

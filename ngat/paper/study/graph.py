@@ -79,22 +79,22 @@ def degree_table(graph: PyramidGraph) -> pd.DataFrame:
 def neighbourhood(
     graph: PyramidGraph, level: int, row: int, column: int
 ) -> dict[Relation, list[tuple[int, int, int, int]]]:
-    """What one node hears: (tap, level, row, column) of every source, by relation.
+    """Sources of one node: (tap, level, row, column) of each, by relation.
 
     Taps are numbered as in :meth:`~ngat.graph.PyramidGraph.to_dgl`: king 0–8, child 9–12, parent
     13.
     """
     node = graph.nodes(level)[row, column]
     first = {"king": 0, "child": len(KING_TAPS), "parent": len(KING_TAPS) + len(CHILD_TAPS)}
-    heard: dict[Relation, list[tuple[int, int, int, int]]] = {}
+    found: dict[Relation, list[tuple[int, int, int, int]]] = {}
     for relation in RELATIONS:
         sources, destinations, taps = graph.edges(relation, level)
         mine = destinations == node
-        heard[relation] = [
+        found[relation] = [
             (first[relation] + int(tap), *place_of(graph, int(source)))
             for source, tap in zip(sources[mine], taps[mine], strict=True)
         ]
-    return heard
+    return found
 
 
 def place_of(graph: PyramidGraph, node: int) -> tuple[int, int, int]:
@@ -105,21 +105,21 @@ def place_of(graph: PyramidGraph, node: int) -> tuple[int, int, int]:
 
 
 def reach(graph: PyramidGraph, node: int, steps: int) -> list[npt.NDArray[np.bool_]]:
-    """Which nodes a node has heard after 0, 1, … ``steps`` synchronous layers, each ``[N]``.
+    """Which nodes reach a node after 0, 1, … ``steps`` synchronous layers, each ``[N]``.
 
     A walk over the edge lists against their direction, one edge per layer.
     """
     lists = [graph.edges(relation)[:2] for relation in RELATIONS]
     sources = np.concatenate([source for source, _ in lists])
     destinations = np.concatenate([destination for _, destination in lists])
-    heard = np.zeros(graph.num_nodes, dtype=bool)
-    heard[node] = True
-    found = [heard]
+    reached = np.zeros(graph.num_nodes, dtype=bool)
+    reached[node] = True
+    found = [reached]
     for _ in range(steps):
-        further = heard.copy()
-        further[sources[heard[destinations]]] = True
+        further = reached.copy()
+        further[sources[reached[destinations]]] = True
         found.append(further)
-        heard = further
+        reached = further
     return found
 
 
@@ -137,5 +137,5 @@ def crossing(length: int, levels: int) -> int:
     graph = PyramidGraph(side, side, levels)
     row = graph.nodes(0)[side // 2]
     # King moves alone take as many steps as there are pixels.
-    heard = reach(graph, int(row[length]), length)
-    return next(k for k, mask in enumerate(heard) if mask[row[2 * length]])
+    reached = reach(graph, int(row[length]), length)
+    return next(k for k, mask in enumerate(reached) if mask[row[2 * length]])

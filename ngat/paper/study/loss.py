@@ -1,4 +1,4 @@
-"""What the loss does to a node, by how wrong it is, by where it stands, and by its level."""
+"""Loss and gradient of a node by its error, its place in the picture and its level."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ Array = npt.NDArray[np.float64]
 
 
 def curves(gammas: Sequence[float], points: int = 199) -> pd.DataFrame:
-    """Loss of a node over p_t, and how hard it pulls on the node's logit (α = 1).
+    """Loss of a node over p_t, and its gradient at the node's logit (α = 1).
 
     Returns:
         one row per curve and point: ``curve`` (``cross-entropy``, eq. 22, or focal with its γ,
-        eq. 23), ``p``, ``loss`` and ``pull``, the derivative −∂L/∂logit.
+        eq. 23), ``p``, ``loss`` and ``gradient``, the derivative −∂L/∂logit.
     """
     p = torch.linspace(0, 1, points + 2, dtype=torch.float64)[1:-1]
     found = []
@@ -40,7 +40,7 @@ def curves(gammas: Sequence[float], points: int = 199) -> pd.DataFrame:
             loss = focal_loss(logits, y, gamma, 1.0)
         (slope,) = torch.autograd.grad(loss.sum(), logits)
         name = "cross-entropy" if gamma is None else f"focal, γ = {gamma:g}"
-        values = {"p": p.numpy(), "loss": loss.detach().numpy(), "pull": -slope.numpy()}
+        values = {"p": p.numpy(), "loss": loss.detach().numpy(), "gradient": -slope.numpy()}
         found.append(pd.DataFrame({"curve": name, **values}))
     return pd.concat(found, ignore_index=True)
 

@@ -1,4 +1,4 @@
-"""How far a node hears: by the network's own gradient, and by a walk over the edges."""
+"""Receptive field of a node: by the network's own gradient, and by a walk over the edges."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ ROUNDING = 1e-12
 
 
 class Reach(NamedTuple):
-    """What one pixel's node has heard after some updates.
+    """What one pixel's node depends on after some updates.
 
     Attributes:
         title: after what.
         influence: size of the gradient of its logits with respect to every pixel, ``[H, W]``.
-        walked: pixels that a walk over the edges says it can have heard, ``[H, W]``.
+        walked: pixels from which a walk over the edges leads to it, ``[H, W]``.
     """
 
     title: str
@@ -72,13 +72,13 @@ def walk(config: ModelConfig, side: int, pixel: tuple[int, int]) -> Mask:
     """Pixels that can reach a pixel's node along the edges, update by update, ``[side, side]``.
 
     Walked backwards: before an update of a level, those of its nodes that matter later matter, and
-    so does all that they hear. At the beginning a node knows the pixels of its cell.
+    so do all their sources. At the beginning a node knows the pixels of its cell.
     """
     graph = PyramidGraph(side, side, config.levels)
     matters = np.zeros(graph.num_nodes, dtype=bool)
     matters[graph.nodes(0)[pixel]] = True
     for level, relations in reversed(schedule(config)):
-        matters |= _heard(graph, matters, level, relations)
+        matters |= _sources_of(graph, matters, level, relations)
     pixels = np.zeros((side, side), dtype=bool)
     for m, (height, width) in enumerate(graph.sizes):
         cells = matters[graph.offsets[m] : graph.offsets[m + 1]].reshape(height, width)
@@ -86,12 +86,12 @@ def walk(config: ModelConfig, side: int, pixel: tuple[int, int]) -> Mask:
     return pixels
 
 
-def _heard(
+def _sources_of(
     graph: PyramidGraph, matters: Mask, level: int | None, relations: tuple[Relation, ...]
 ) -> Mask:
-    heard = np.zeros_like(matters)
+    needed = np.zeros_like(matters)
     for relation in RELATIONS:
         if relation in relations:
             sources, destinations, _ = graph.edges(relation, level)
-            heard[sources[matters[destinations]]] = True
-    return heard
+            needed[sources[matters[destinations]]] = True
+    return needed

@@ -14,13 +14,13 @@ import torch
 
 from ngat import metrics
 from ngat.data.sample import TYPES, Sample
-from ngat.evaluation.error_types import FATES, fates
+from ngat.evaluation.error_types import OUTCOMES, outcomes
 from ngat.evaluation.evaluator import Method, evaluate
 from ngat.evaluation.results import read_instances, read_run
 from ngat.data.normalize import as_tensor
 from ngat.inference import evaluating
 from ngat.model import NGAT
-from ngat.paper import artifacts as at_hand
+from ngat.paper import artifacts
 from ngat.paper.session import Session
 from ngat.training.weights import load_weights
 
@@ -30,7 +30,7 @@ Labels = npt.NDArray[np.integer]
 COLUMNS = 5
 
 
-class Found(NamedTuple):
+class MethodNuclei(NamedTuple):
     """One method's nuclei in all pictures.
 
     Attributes:
@@ -38,7 +38,7 @@ class Found(NamedTuple):
         family: see :func:`ngat.paper.artifacts.family`.
         counts: lines of its result file.
         labels: nuclei by image id.
-        tta: whether they come from averages over views (:func:`ngat.inference.predict`).
+        tta: whether test-time augmentation was used (:func:`ngat.inference.predict`).
     """
 
     method: str
@@ -50,7 +50,7 @@ class Found(NamedTuple):
 
 def everything(
     session: Session, samples: Sequence[Sample], weights: Path, *, in_run: bool
-) -> dict[str, Found]:
+) -> dict[str, MethodNuclei]:
     """What all methods found in these pictures, best average F1 first.
 
     By hand, from the committed result files where they have these pictures. In a run, or where
@@ -73,7 +73,7 @@ def everything(
     return _ranked([*(others | read_found(where, session.data, samples)).values()])
 
 
-def side_by_side(found: Mapping[str, Found]) -> list[str]:
+def side_by_side(found: Mapping[str, MethodNuclei]) -> list[str]:
     """:data:`COLUMNS` methods for a figure that cannot show them all, in their order.
 
     The best of each sort (:func:`sort_of`) comes in first, then whatever is best of the rest.
@@ -107,7 +107,7 @@ def evaluate_all(
     return written
 
 
-def read_found(folder: Path, data: str, samples: Sequence[Sample]) -> dict[str, Found]:
+def read_found(folder: Path, data: str, samples: Sequence[Sample]) -> dict[str, MethodNuclei]:
     """Methods of the result files in a folder that were measured on these pictures of ``data``.
 
     What was counted against another annotation is of other data. By name, best average F1 first,
@@ -123,11 +123,11 @@ def read_found(folder: Path, data: str, samples: Sequence[Sample]) -> dict[str, 
         labels = read_instances(stem.with_name(stem.name + ".rle.csv.gz"))
         method = str(run.counts["method"].iloc[0])
         tta = bool(run.provenance.get("tta"))
-        found.append(Found(method, at_hand.family(run), run.counts, labels, tta))
+        found.append(MethodNuclei(method, artifacts.family(run), run.counts, labels, tta))
     return _ranked(found)
 
 
-def _ranked(found: Sequence[Found]) -> dict[str, Found]:
+def _ranked(found: Sequence[MethodNuclei]) -> dict[str, MethodNuclei]:
     """By name, best average F1 first; the untrained network comes last."""
     order = {f.method: -per_picture(f)["average_f1"].mean() for f in found}
     ranked = sorted(found, key=lambda f: (f.family == "untrained", order[f.method]))
@@ -139,7 +139,7 @@ def sort_of(method: str) -> str:
     return re.split(r" \(|, | \+ ", method)[0]
 
 
-def headline(found: Mapping[str, Found], preset: str = "") -> Found:
+def headline(found: Mapping[str, MethodNuclei], preset: str = "") -> MethodNuclei:
     """The best of ours, of the ``preset`` alone if given; of any method, where none is ours."""
     ours = [f for f in found.values() if f.family == "ngat"]
     if preset:
@@ -147,7 +147,7 @@ def headline(found: Mapping[str, Found], preset: str = "") -> Found:
     return (ours or list(found.values()))[0]
 
 
-def per_picture(found: Found) -> pd.DataFrame:
+def per_picture(found: MethodNuclei) -> pd.DataFrame:
     """A line per picture: image_id, type, average_f1, and f1 and counts at IoU > 0.7."""
     counts = found.counts.assign(
         f1=metrics.f1(found.counts["tp"], found.counts["fp"], found.counts["fn"])
@@ -190,12 +190,12 @@ class Errors(NamedTuple):
 
 def errors(pred: Labels, true: Labels) -> Errors:
     """Count the annotated nuclei of a picture by what a prediction made of them."""
-    found = fates(pred, true)
-    counts = np.bincount(found.of_each, minlength=len(FATES)).tolist()
-    return Errors(**dict(zip(FATES, counts, strict=True)), extra=found.extra)
+    found = outcomes(pred, true)
+    counts = np.bincount(found.of_each, minlength=len(OUTCOMES)).tolist()
+    return Errors(**dict(zip(OUTCOMES, counts, strict=True)), extra=found.extra)
 
 
-def error_table(found: Mapping[str, Found], samples: Sequence[Sample]) -> pd.DataFrame:
+def error_table(found: Mapping[str, MethodNuclei], samples: Sequence[Sample]) -> pd.DataFrame:
     """Sums of :func:`errors` over pictures, a line per method."""
     rows = []
     for method, run in found.items():

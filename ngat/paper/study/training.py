@@ -15,7 +15,7 @@ import torch
 
 from ngat.config import Preset, preset
 from ngat.errors import InputError
-from ngat.paper import artifacts as at_hand
+from ngat.paper import artifacts
 from ngat.paper.session import Session
 from ngat.system.files import replacing
 from ngat.training.trainer import Trained, train
@@ -62,7 +62,7 @@ def budget(
     chosen = preset("companion" if session.full else "smoke", kind=kind, seed=session.seed)
     real = session.data == "dsb2018"
     short = not (in_run or steps or minutes)
-    keep = bool(steps or minutes) or (in_run and (session.full or not at_hand.committed(session)))
+    keep = bool(steps or minutes) or (in_run and (session.full or not artifacts.committed(session)))
     if short:
         steps = FEW
     elif not (steps or minutes or session.full):
@@ -113,10 +113,10 @@ def train_here(
         on_step=on_step,
     )
     if given.keep:
-        with replacing(at_hand.trained(session)) as beside:
+        with replacing(artifacts.trained(session)) as beside:
             shutil.copyfile(trained.best, beside)
     else:
-        at_hand.trained(session).unlink(missing_ok=True)
+        artifacts.trained(session).unlink(missing_ok=True)
     return trained, out
 
 
