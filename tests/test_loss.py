@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ngat.config import LossConfig
-from ngat.loss import binary_cross_entropy, field, focal_loss, loss_of
+from ngat.loss import binary_cross_entropy, field, focal_loss, loss_of, size_loss
 from ngat.model import Output
 
 
@@ -173,3 +173,23 @@ def test_every_kind_of_loss_has_finite_gradients_at_saturation(kind, gamma):
         assert loss.isfinite()
         for gradient in torch.autograd.grad(loss, used):
             assert gradient.isfinite().all()
+
+
+# ------------------------------------------------------------------ the size output
+
+
+def test_the_size_loss_counts_nuclei_alone_and_ends_at_zero() -> None:
+    y = torch.zeros(1, 3, 2, 2)
+    y[0, :, 0, 0] = torch.tensor([1.0, 0.0, 0.7])  # a whole nucleus
+    y[0, :, 0, 1] = torch.tensor([0.5, 0.0, 0.2])  # half a nucleus of size 0.4
+    weight = torch.ones(1, 1, 2, 2)
+    right = torch.logit(torch.tensor([[[[0.7, 0.4], [0.9, 0.1]]]]))
+    assert float(size_loss(right, y, weight)) == pytest.approx(0, abs=1e-6)
+    off = right.clone()
+    off[0, 0, 0, 1] = 0.0  # says 0.5 where 0.4 is right, on half a nucleus of one and a half
+    expected = 0.4 * math.log(0.4 / 0.5) + 0.6 * math.log(0.6 / 0.5)
+    assert float(size_loss(off, y, weight)) == pytest.approx(expected * 0.5 / 1.5, rel=1e-4)
+    elsewhere = right.clone()
+    elsewhere[0, 0, 1] = 50.0
+    assert float(size_loss(elsewhere, y, weight)) == pytest.approx(0, abs=1e-6)
+    assert float(size_loss(right, torch.zeros_like(y), weight)) == 0

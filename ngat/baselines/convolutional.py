@@ -109,7 +109,7 @@ class FeaturePyramid(nn.Module):
         )
         self.dropout = nn.Dropout2d(config.dropout)
         self.head = nn.Conv2d(w, config.outputs, 1)
-        nn.init.constant_(self.head.bias, HEAD_BIAS)  # type: ignore[arg-type]  # it has a bias
+        nn.init.constant_(self.head.bias[:2], HEAD_BIAS)  # type: ignore[index]  # it has a bias
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits at full resolution."""
@@ -152,7 +152,7 @@ def unet(config: RivalConfig) -> nn.Module:
         norm=_norm(config),
         dropout=config.dropout,
     )
-    nn.init.constant_(model.get_submodule("final_conv").bias, HEAD_BIAS)  # type: ignore[arg-type]
+    nn.init.constant_(model.get_submodule("final_conv").bias[:2], HEAD_BIAS)  # type: ignore[index]
     return model
 
 

@@ -72,36 +72,37 @@ def test_a_type_that_cannot_be_left_out_is_said(tmp_path: Path) -> None:
 def test_half_resolution_is_the_network_on_a_smaller_picture(name: str) -> None:
     """The other way to half the resolution: the mean of every 2 × 2 pixels by numpy."""
     torch.manual_seed(0)
-    shrunk = build(preset(name, shrink=2, contrast="plain").model).eval()
+    shrunk = build(preset(name, shrink=2, contrast="plain", outputs=2).model).eval()
     assert isinstance(shrunk, Shrunk)
-    image = np.random.default_rng(0).random((48, 64, 3), dtype=np.float32)
-    small = image.reshape(24, 2, 32, 2, 3).mean((1, 3))
+    image = np.random.default_rng(0).random((192, 256, 3), dtype=np.float32)
+    small = image.reshape(96, 2, 128, 2, 3).mean((1, 3))
     halves = predict(shrunk.network, small)
     full = predict(shrunk, image)
-    assert full.probability.shape == (48, 64)
+    assert full.probability.shape == (192, 256)
     # Bilinear, with centres aligned: inside, a pixel lies a quarter of a cell from its own centre.
     p = halves.probability
     row = 0.75 * p[5] + 0.25 * p[4]
     assert full.probability[10, 20] == pytest.approx(0.75 * row[10] + 0.25 * row[9], rel=1e-4)
 
-    targets = (torch.rand(1, 2, 48, 64) > 0.5).float()
+    targets = (torch.rand(1, 2, 192, 256) > 0.5).float()
     output = shrunk(as_tensor(image), targets)
-    expected = targets.numpy().reshape(1, 2, 24, 2, 32, 2).mean((3, 5))
+    expected = targets.numpy().reshape(1, 2, 96, 2, 128, 2).mean((3, 5))
     np.testing.assert_allclose(output.targets[0].numpy(), expected, rtol=1e-6)
-    assert output.logits[0].shape == (1, 2, 24, 32)
+    assert output.logits[0].shape == (1, 2, 96, 128)
 
 
 def test_half_resolution_of_odd_sizes(tmp_path: Path) -> None:
     """What overhangs is averaged over the pixels there are, and cut off again."""
-    shrunk = build(preset("unet", width=8, shrink=2, contrast="plain").model).eval()
+    chosen = preset("unet", width=8, shrink=2, contrast="plain", outputs=2)
+    shrunk = build(chosen.model).eval()
     seen = []
     shrunk.network.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    image = np.random.default_rng(0).random((5, 7, 3), dtype=np.float32)
+    image = np.random.default_rng(0).random((101, 97, 3), dtype=np.float32)
     for tta in (False, True):
-        assert predict(shrunk, image, tta=tta).core.shape == (5, 7)
-    assert predict(shrunk, image, whole=1, tile=4, overlap=1).core.shape == (5, 7)
-    assert seen[0].shape == (1, 3, 3, 4)
-    np.testing.assert_allclose(seen[0][0, :, 2, 3], image[4, 6], rtol=1e-6)
-    np.testing.assert_allclose(seen[0][0, :, 1, 3], image[2:4, 6].mean(0), rtol=1e-6)
+        assert predict(shrunk, image, tta=tta).core.shape == (101, 97)
+    assert predict(shrunk, image, whole=1, tile=128, margin=16).core.shape == (101, 97)
+    assert seen[0].shape == (1, 3, 51, 49)
+    np.testing.assert_allclose(seen[0][0, :, 50, 48], image[100, 96], rtol=1e-6)
+    np.testing.assert_allclose(seen[0][0, :, 1, 48], image[2:4, 96].mean(0), rtol=1e-6)
     best = small_run(tmp_path, shrink=2, patch=41)
     assert isinstance(load_weights(best).model, Shrunk)

@@ -9,9 +9,11 @@ from scipy import ndimage
 from tiny import rings, tiny
 
 from ngat.config import TrainConfig
+from ngat.data.normalize import as_tensor
 from ngat.data.sample import Sample
 from ngat.errors import InputError
 from ngat.instances import core_of
+from ngat.magnification import SIZE, size_of
 from ngat.training.patches import Patches, shares
 
 
@@ -20,7 +22,7 @@ def test_threads_and_processes_draw_the_same_patches() -> None:
     alone = Patches(samples, config)
     batch = alone.batch(7)
     assert batch.image.shape == (4, 3, 16, 16)
-    assert batch.targets.shape == (4, 2, 16, 16)
+    assert batch.targets.shape == (4, 3, 16, 16)
     ahead = list(Patches(samples, config, workers=3).batches(6, 9))
     assert torch.equal(ahead[1].image, batch.image)
     assert torch.equal(ahead[1].targets, batch.targets)
@@ -56,7 +58,7 @@ def test_targets_are_nuclei_and_their_cores_in_the_whole_picture() -> None:
 
 def test_augmented_targets_keep_core_inside_nucleus() -> None:
     batch = Patches(rings(), tiny(batch=16, patch=32).train).batch(0)
-    nucleus, core = batch.targets.bool().unbind(1)
+    nucleus, core, size = batch.targets.bool().unbind(1)
     assert core.any()
     assert not (core & ~nucleus).any()
     edge = ndimage.binary_erosion(nucleus[0].numpy()) != nucleus[0].numpy()
@@ -105,3 +107,64 @@ def test_a_halved_batch_is_the_mean_of_four_pixels() -> None:
             torch.testing.assert_close(reduced[:, :, row, column], block.mean((2, 3)))
     assert half.targets.min() >= 0
     assert half.targets.max() <= 1
+
+
+# ------------------------------------------------------------------ patches of one size
+
+
+def discs(size: float, count: int = 6, seed: int = 0) -> Sample:
+    """Bright discs whose √area is ``size``, on a dark noisy ground."""
+    rng = np.random.default_rng(seed)
+    side = int(8 * size)
+    y, x = np.mgrid[:side, :side]
+    labels = np.zeros((side, side), np.int32)
+    for i in range(count):
+        row, column = (i // 3 + 0.5) * side / 2, (i % 3 + 0.5) * side / 3
+        labels[np.hypot(y - row, x - column) < size / np.sqrt(np.pi)] = i + 1
+    grey = 20 + 3 * rng.standard_normal(labels.shape) + 100 * (labels > 0)
+    image = np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
+    return Sample(f"discs-{size}", image, labels, "small_fluorescent", "g", "train")
+
+
+def sized(**overrides: object) -> TrainConfig:
+    config = tiny(patch=96, batch=6, **overrides).train
+    return dataclasses.replace(config, sized=True)
+
+
+@pytest.mark.parametrize("size", [8.0, 20.0, 60.0])
+def test_nuclei_of_any_size_are_seen_at_one(size: float) -> None:
+    """Measured on the patches themselves: whole discs have the area that was asked for."""
+    config = dataclasses.replace(sized(augment=False), octaves=0.0, tail=0.0)
+    targets = Patches([discs(size)], config, contrast="local").batch(0).targets
+    found = []
+    for nucleus, _, code in targets:
+        labels, count = ndimage.label(nucleus.numpy())
+        inside = np.setdiff1d(labels[1:-1, 1:-1], np.concatenate(
+            [labels[0], labels[-1], labels[:, 0], labels[:, -1]]))  # fmt: skip
+        found += [np.sqrt((labels == i).sum()) for i in inside if i]
+        np.testing.assert_allclose(code[nucleus > 0], 0.5, atol=0.02)
+        assert (code[nucleus == 0] == 0).all()
+        assert count
+    assert np.median(found) == pytest.approx(SIZE, rel=0.08)
+
+
+def test_the_tail_reaches_further_than_the_usual_sizes() -> None:
+    config = sized()
+    patches = Patches([discs(20.0)], config, contrast="local")
+    rng = np.random.default_rng(0)
+    octaves = np.log2([patches.zoom(rng, 20.0) for _ in range(4000)])
+    assert np.percentile(octaves, [2, 98]) == pytest.approx([-1.4, 1.7], abs=0.4)
+    far = np.mean(np.abs(octaves) > 2 * config.octaves)
+    # Of the tail's 5.3 octaves 3.5 lie beyond; of a normal distribution one in twenty.
+    assert far == pytest.approx(config.tail * 3.5 / 5.3 + (1 - config.tail) * 0.0455, abs=0.03)
+
+
+def test_training_and_inference_see_the_same_surroundings() -> None:
+    """Without augmentation, a patch is a piece of what inference makes of the whole image."""
+    sample = discs(20.0)
+    config = dataclasses.replace(sized(augment=False), octaves=0.0, tail=0.0, batch=1)
+    (patch,) = Patches([sample], config, contrast="local").batch(0).image
+    (whole,) = as_tensor(sample.image, "local", SIZE / size_of(sample.labels))
+    windows = whole[0].unfold(0, 96, 1).unfold(1, 96, 1)
+    nearest = (windows - patch[0]).abs().mean((2, 3)).min()
+    assert nearest < 0.01

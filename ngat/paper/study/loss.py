@@ -70,7 +70,8 @@ def forward(samples: Sequence[Sample], seed: int = 0) -> Output:
     chosen = preset("smoke", augment=False, seed=seed)
     with seeded(torch.device("cpu"), seed), torch.no_grad():
         patches = Patches(samples, chosen.train, contrast=chosen.model.contrast)
-        output: Output = build(chosen.model)(*patches.batch(0))
+        image, targets = patches.batch(0)
+        output: Output = build(chosen.model)(image, targets[:, : chosen.model.outputs])
     return output
 
 
