@@ -83,6 +83,7 @@ def train(
 def choose(
     weights: Annotated[Path, typer.Option(help="A file that ngat train wrote; it is replaced.")],
     data: Data = "synthetic",
+    tta: Tta = False,
     device: Device = "auto",
     root: Root = Path("data"),
     data_seed: DataSeed = 0,
@@ -99,8 +100,10 @@ def choose(
         if not samples:
             raise InputError(f"{data}: there is no validation picture to choose on.")
         where = find_device(device)
-        history = store_thresholds(weights, samples, where, again=True, progress=not quiet)
-    for name in ("thresholds", "thresholds_tta"):
+        history = store_thresholds(
+            weights, samples, where, tta=tta, again=True, progress=not quiet
+        )
+    for name in ("thresholds", "thresholds_tta")[: 1 + tta]:
         typer.echo(f"{weights}: {name} {history[name]}")
 
 
