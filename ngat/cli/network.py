@@ -23,7 +23,10 @@ from ngat.cli.options import (
 )
 from ngat.errors import InputError
 
+app = typer.Typer()
 
+
+@app.command()
 def train(
     out: Annotated[Path, typer.Option(help="The run's folder.")],
     data: Data = "synthetic",
@@ -80,6 +83,7 @@ def train(
     )
 
 
+@app.command()
 def choose(
     weights: Annotated[Path, typer.Option(help="A file that ngat train wrote; it is replaced.")],
     data: Data = "synthetic",
@@ -107,6 +111,7 @@ def choose(
         typer.echo(f"{weights}: {name} {history[name]}")
 
 
+@app.command()
 def evaluate(
     out: Annotated[Path, typer.Option(help="Folder of the result files.")],
     data: Data = "synthetic",
@@ -182,6 +187,7 @@ def evaluate(
         typer.echo(str(path))
 
 
+@app.command()
 def predict(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="PNG, TIFF or JPEG.")],
     weights: Annotated[Path, typer.Option(help="A file that ngat train wrote.")],

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_cli import inside
+from command import inside
 from tiny import log_of, rings
 from torch.nn import functional as F
 
