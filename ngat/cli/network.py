@@ -104,9 +104,7 @@ def choose(
         if not samples:
             raise InputError(f"{data}: there is no validation picture to choose on.")
         where = find_device(device)
-        history = store_thresholds(
-            weights, samples, where, tta=tta, again=True, progress=not quiet
-        )
+        history = store_thresholds(weights, samples, where, tta=tta, again=True, progress=not quiet)
     for name in ("thresholds", "thresholds_tta")[: 1 + tta]:
         typer.echo(f"{weights}: {name} {history[name]}")
 
