@@ -124,16 +124,12 @@ real: env
 	    --out runs/real/$$preset --resume; \
 	  $(BIN)/ngat evaluate --data dsb2018 --out $(REAL) \
 	    --weights runs/real/$$preset/best.safetensors; \
-	  $(BIN)/ngat evaluate --data dsb2018 --out $(REAL) --tta \
-	    --weights runs/real/$$preset/best.safetensors \
-	    --name dsb2018-test-$$preset-views --label "$$preset + views"; \
 	done
 	$(BIN)/ngat error-types --data dsb2018 --out $(REAL)/error_types.csv --runs $(ERRORS_OF)
 	cp runs/real/companion/best.safetensors data/weights/companion.safetensors
 	cp runs/real/paper/best.safetensors data/weights/paper.safetensors
-	$(BIN)/ngat evaluate --data dsb2018 --out $(REAL) --masks corrected \
-	  --weights data/weights/companion.safetensors --name dsb2018-test-companion-corrected \
-	  --label 'companion, corrected masks'
+	$(BIN)/ngat robustness --data dsb2018 --weights data/weights/companion.safetensors \
+	  --out $(REAL)/robustness.csv
 	$(BIN)/ngat tune-classical --data dsb2018 --trials 120 --pictures 24 \
 	  --out $(REAL)/classical.json
 	for method in otsu otsu_watershed classical_one classical_per_type; do \

@@ -7,9 +7,9 @@ no padding. Two kinds of edges join the nodes, both ways:
 * *king* edges to the up to eight neighbours on the same level (eq. 4), and
 * edges between adjacent levels (eq. 3): a node's *parent* and its up to four *children*.
 
-Every node also hears itself, as graph attention needs. That makes at most 9 + 4 + 1 = 14 incoming
-edges; each has a fixed *tap*, its place in the neighbourhood. Edges never change; only positions
-do (section 3.3). This room knows no network: it is plain arrays.
+Every node also has an edge to itself, as graph attention needs. That makes at most
+9 + 4 + 1 = 14 incoming edges; each has a fixed *tap*, its place in the neighbourhood. Edges never
+change; only positions do (section 3.3). This module knows no network: it is plain arrays.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ SELF_TAP = 4
 
 RELATIONS: tuple[Relation, ...] = ("king", "child", "parent")
 TAP_COUNT: dict[Relation, int] = {"king": 9, "child": 4, "parent": 1}
+# From a node's level to that of its neighbours.
+SOURCE_STEP: dict[Relation, int] = {"king": 0, "child": -1, "parent": 1}
 
 # Home part of the displacement Δζ of eq. 19–21 for every tap: (x, y) in cells of the destination's
 # level, z in levels. A child's centre lies a quarter cell off; a parent's lies half a cell off in
@@ -48,6 +50,12 @@ HOME_DISPLACEMENT: dict[Relation, npt.NDArray[np.float64]] = {
     "child": np.array([((cx - 0.5) / 2, (cy - 0.5) / 2, -1.0) for cy, cx in CHILD_TAPS]),
     "parent": np.array([(0.0, 0.0, 1.0)]),
 }
+
+
+def sources_of(level: int, levels: int) -> list[tuple[Relation, int]]:
+    """(relation, level of the neighbours) of all relations that a level has in a pyramid."""
+    found = [(relation, level + SOURCE_STEP[relation]) for relation in RELATIONS]
+    return [(relation, source) for relation, source in found if 0 <= source < levels]
 
 
 @dataclass(frozen=True)

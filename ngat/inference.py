@@ -263,9 +263,7 @@ def _one_view(model: Network, picture: Tensor) -> Tensor:
     return model.reconstruct(model(picture)).float()[..., :height, :width]
 
 
-def _tiled(
-    model: Network, picture: Tensor, tta: bool, tile: int, margin: int | None
-) -> Tensor:
+def _tiled(model: Network, picture: Tensor, tta: bool, tile: int, margin: int | None) -> Tensor:
     """As :func:`_probabilities`, tile by tile; of each its middle is kept."""
     config = model.config
     step = config.shrink * 2 ** (config.levels - 1 if isinstance(config, ModelConfig) else 4)
@@ -283,9 +281,7 @@ def _tiled(
         for left in range(0, width, middle):
             # Tiles begin on the grid of the coarsest level, so that cells are those of the whole.
             above, before = max(0, top - margin), max(0, left - margin)
-            window = picture[
-                ..., above : top + middle + margin, before : left + middle + margin
-            ]
+            window = picture[..., above : top + middle + margin, before : left + middle + margin]
             result = _probabilities(model, window, tta)
             kept = result[
                 ..., top - above : top - above + middle, left - before : left - before + middle

@@ -1,4 +1,4 @@
-"""Plasticity: nodes learn where they look (section 3.3, equations 8–12).
+"""Plasticity: nodes learn where to project from (section 3.3, equations 8–12).
 
 Positions pass through a constant number of iterations ζ_{k+1} = ξ(ζ_k) (eq. 8, 9); edges never
 change and base nodes never move (eq. 12). ξ has three dense layers, and a sigmoid bounds the move:
@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from ngat.config import ModelConfig
 from ngat.graph import PyramidGraph
 from ngat.projection import Projector, home_positions, project_home, projector
+from ngat.system.profiling import label
 
 REACH = 0.45  # largest sideways move in cells of the node's level
 COLOURS = 3
@@ -149,6 +150,14 @@ class Plasticity(nn.Module):
             placement.features.append(feature)
             placement.valid.append(valid)
         return placement
+
+    def project_targets(self, targets: Tensor, positions: list[Tensor]) -> list[Tensor]:
+        """Ground truth ``[B, K, H, W]`` under the nodes of every level, constant in ζ."""
+        projection = projector(self.engine, targets)
+        with label("projection and plasticity"):
+            integral = projection.integral_image(targets)
+            coarse = [projection.project(integral, zeta.detach())[0] for zeta in positions[1:]]
+        return [targets, *(mean.to(targets) for mean in coarse)]
 
     def _place(
         self,

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ngat.attention import fuses
+from ngat.attention import find_engine
 from ngat.graph import PyramidGraph
 
 # A projection needs at least this many pixels inside the picture (section 3.2).
@@ -106,7 +106,7 @@ def project_home(integral: Tensor, level: int) -> Tensor:
 class Projector(NamedTuple):
     """:func:`integral_image` and :func:`project`, as an engine does them.
 
-    The mean may be of the positions' type. Fused, no gradient reaches the picture.
+    The mean may be of the positions' type. By a fast engine, no gradient reaches the picture.
     """
 
     integral_image: Callable[[Tensor], Tensor]
@@ -115,8 +115,5 @@ class Projector(NamedTuple):
 
 def projector(engine: str, like: Tensor) -> Projector:
     """How the picture ``like`` is projected with this engine."""
-    if not fuses(engine, like) or like.requires_grad:
-        return Projector(integral_image, project)
-    from ngat.engines.cpu import projection as projection_cpu
-
-    return Projector(projection_cpu.integral_image, projection_cpu.project)
+    fast: Projector | None = find_engine(engine, like).projection
+    return Projector(integral_image, project) if fast is None or like.requires_grad else fast

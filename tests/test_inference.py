@@ -249,13 +249,13 @@ def test_thresholds_are_stored_with_the_weights(tmp_path: Path) -> None:
     old = {"split": {"probability": 0.5, "core": 0.9, "prominence": 0.0, "min_area": 16}}
     model = NGAT(tiny().model)
     save_weights(path, model, tiny(), {"seed": 3, "thresholds": old})
-    store_thresholds(path, [sample], progress=False)
+    store_thresholds(path, [sample], tta=True, progress=False)
     back = load_weights(path)
     assert back.provenance["thresholds"] == old
     assert back.provenance["seed"] == 3
     assert back.provenance["thresholds_tta"] == thresholds_to_dict(
         choose_thresholds(back.model, [sample], tta=True, progress=False)
     )
-    store_thresholds(path, [sample], again=True, progress=False)
+    store_thresholds(path, [sample], tta=True, again=True, progress=False)
     chosen = thresholds_to_dict(choose_thresholds(back.model, [sample], progress=False))
     assert load_weights(path).provenance["thresholds"] == chosen

@@ -17,7 +17,9 @@ def test_sizes_by_hand() -> None:
 
 def test_encoding_is_logarithmic_and_its_own_inverse() -> None:
     sizes = np.array([m.SIZE / 2, m.SIZE, 2 * m.SIZE, 8 * m.SIZE])
-    np.testing.assert_allclose(m.encode(sizes), 0.5 + np.array([-1, 0, 1, 3]) / m.OCTAVES, atol=1e-6)
+    np.testing.assert_allclose(
+        m.encode(sizes), 0.5 + np.array([-1, 0, 1, 3]) / m.OCTAVES, atol=1e-6
+    )
     np.testing.assert_allclose(m.decode(m.encode(sizes)), sizes, rtol=1e-5)
     assert m.encode(np.array([0.0, 1e9])).tolist() == [0, 1]
 

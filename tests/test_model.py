@@ -5,12 +5,13 @@ import dataclasses
 import pytest
 import torch
 
+from ngat.attention import attend
+from ngat.attention.position import PositionTerm, directions
 from ngat.config import PRESETS, ModelConfig
 from ngat.errors import InputError
 from ngat.graph import RELATIONS, PyramidGraph
-from ngat.layers import Maps, Norm, PositionTerm, directions
 from ngat.loss import loss_of
-from ngat.model import NGAT, schedule
+from ngat.model import NGAT, Maps, Norm, PyramidGATConv, schedule
 from ngat.plasticity import Placement
 
 SMALL = ModelConfig(levels=3, channels=8, heads=2, depth=2, norm_groups=2)
@@ -31,6 +32,20 @@ def network(config, seed=0, spread=0.0):
 def picture(*size, batch=2, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(batch, 3, *size, generator=generator, dtype=torch.float64)
+
+
+def embeddings(model, placement):
+    """What the heads read, the normalised embeddings of all levels."""
+    found = []
+    handles = [
+        head.register_forward_pre_hook(lambda _, x: found.append(x[0])) for head in model.heads
+    ]
+    if len(model.heads) == 1:
+        assert model.config.schedule == "synchronous"
+    model.message_passing(placement, attend)
+    for handle in handles:
+        handle.remove()
+    return found
 
 
 def rows(pyramid):
@@ -96,7 +111,7 @@ def test_a_literal_layer_is_message_passing_on_the_dgl_graph_with_residual():
     z, t = (h @ w.T).unflatten(1, (2, 4)), torch.zeros(2, 14, dtype=torch.float64)
     expected = message_passing(graph.to_dgl(), z, h @ a_s.T, h @ a_d.T, t)
     expected = h + torch.relu(expected.flatten(1) + update.bias)
-    found = rows([e.h for e in model.message_passing(placement, graph)])
+    found = rows(embeddings(model, placement))
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
 
 
@@ -117,25 +132,25 @@ def test_gcn_is_dgl_graphconv(size):
     (update,) = model.updates
     conv = dgl.nn.GraphConv(8, 8, norm="both", activation=torch.relu).double()
     conv.weight.data, conv.bias.data = update.own.weight.data.T.clone(), update.bias.data
-    found = rows([e.h for e in model.message_passing(placement, graph)])
+    found = rows(embeddings(model, placement))
     torch.testing.assert_close(found, conv(graph.to_dgl(), h), rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("aggregator", ["gat", "gcn", "mlp"])
 @pytest.mark.parametrize("base", [SMALL, PAPER])
-def test_every_node_hears_every_level(base, aggregator):
+def test_messages_of_every_level_reach_every_level(base, aggregator):
     """Disturb one node's colour; within the network's layers every level notices."""
     config = dataclasses.replace(base, aggregator=aggregator, norm="none", plasticity="fixed")
     model = network(config, spread=0.1)
     graph = PyramidGraph(8, 8, 3)
     placement = model.plasticity(picture(8, 8, batch=1), graph)
-    before = model.message_passing(placement, graph)
+    before = embeddings(model, placement)
     for m in range(3):
         features = [f.clone() for f in placement.features]
         features[m][0, :, 0, 0] += 1.0
-        after = model.message_passing(placement._replace(features=features), graph)
+        after = embeddings(model, placement._replace(features=features))
         for n in range(3):
-            assert (after[n].h - before[n].h).abs().max() > 1e-9, f"level {n} never hears {m}"
+            assert (after[n] - before[n]).abs().max() > 1e-9, f"{m} never reaches level {n}"
 
 
 @pytest.mark.parametrize("name", ["paper", "companion", "smoke"])
@@ -166,7 +181,7 @@ def test_gradient_reaches_plasticity_through_features_and_through_attention(base
             placement = placement._replace(moves=[m.detach() for m in placement.moves])
         if way == "attention":
             placement = placement._replace(features=[f.detach() for f in placement.features])
-        return sum((e.h**2).mean() for e in model.message_passing(placement, graph))
+        return sum((x**2).mean() for x in embeddings(model, placement))
 
     gradients = {
         way: torch.autograd.grad(objective(way), weight)[0]
@@ -212,12 +227,11 @@ def test_norm_runs_over_nodes_never_over_one_node(norm):
     """Every channel group has mean 0 and variance 1 over the nodes; a node keeps its contrast."""
     h = torch.randn(3, 8, 6, 5, dtype=torch.float64) * 3 + 1
     found = Norm(dataclasses.replace(SMALL, norm=norm)).double().train()(h)
-    assert found.h is h
     if norm == "none":
-        assert found.normalised is h
+        assert found is h
         return
     axes = (2, 3, 4) if norm == "group" else (0, 2, 3)
-    seen = found.normalised.unflatten(1, (2, 4)) if norm == "group" else found.normalised
+    seen = found.unflatten(1, (2, 4)) if norm == "group" else found
     torch.testing.assert_close(seen.mean(axes), torch.zeros_like(seen.mean(axes)))
     variance = seen.var(axes, correction=0)
     torch.testing.assert_close(variance, torch.ones_like(variance), rtol=1e-4, atol=0)
@@ -331,3 +345,31 @@ def test_placement_is_what_the_network_reads():
     placement = model.plasticity(picture(8, 8), graph)
     assert isinstance(placement, Placement)
     torch.testing.assert_close(placement.features[0], picture(8, 8))
+
+
+@pytest.mark.parametrize("relations", ["joint", "typed"])
+def test_the_layer_stands_alone(relations):
+    """On levels of one's own: no moves, no normalisation, all levels at once."""
+    layer = PyramidGATConv(ModelConfig(channels=8, heads=2, relations=relations))
+    levels = [torch.rand(1, 8, 6, 5), torch.rand(1, 8, 3, 3)]
+    out = layer(levels)
+    assert [x.shape for x in out.values()] == [x.shape for x in levels]
+    moved = layer(levels, moves=[torch.zeros(1, 3, 6, 5), torch.zeros(1, 3, 3, 3)])
+    for one, other in zip(out.values(), moved.values(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_the_network_in_bfloat16_is_the_network():
+    """Norms, probabilities and reconstruction in float32, whatever autocast makes of the maps."""
+    model = NGAT(dataclasses.replace(SMALL, engine="reference")).eval()
+    image = picture(16, 16).float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = model(image)
+        probability = model.reconstruct(output)
+    assert output.logits[0].dtype == torch.bfloat16
+    assert probability.dtype == torch.float32
+    assert model.norms[0](torch.rand(1, 8, 4, 4).bfloat16()).dtype == torch.float32
+    torch.testing.assert_close(probability, model.reconstruct(model(image)), rtol=0, atol=0.02)
+    sure = output._replace(logits=[torch.full_like(x, 7.0) for x in output.logits])
+    expected = torch.sigmoid(torch.tensor(7.0))  # 0.99909, between two numbers of bfloat16
+    torch.testing.assert_close(model.reconstruct(sure), expected.expand(2, 2, 16, 16))

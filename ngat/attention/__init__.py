@@ -1,13 +1,13 @@
 """Graph attention over the pyramid: one operator, several engines (equations 15–21).
 
-A node i hears groups of *taps*: its king neighbourhood (9, itself included), its children (4),
+A node i attends to groups of *taps*: its king neighbourhood (9, itself included), its children (4),
 its parent (1). With values z_j, the score and the update are
 
     e_ij = LeakyReLU(el_j + er_i + t_k)                     eq. 16 and 19
     α_ij = exp(e_ij) / Σ_k exp(e_ik)                        eq. 17
     h_i  = Σ_j α_ij z_j                                     eq. 18, 20 (σ is the model's)
 
-where k is the tap through which i hears j. Splitting the paper's a·(z_i ‖ z_j) into
+where k is the tap through which i attends to j. Splitting the paper's a·(z_i ‖ z_j) into
 er_i = a_d·z_i and el_j = a_s·z_j is exact, since a·(z_i ‖ z_j) = a_d·z_i + a_s·z_j for
 a = (a_d ‖ a_s). The position term b·Δζ_ij of eq. 19–21 has a home part, which takes one value
 per tap (the table t), and what plasticity adds, which is separable and therefore joins el and er.
@@ -23,77 +23,37 @@ passing with DGL's own functions on explicit edges), ``cpu`` (fused kernels in n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Sequence
 from importlib import import_module
 
 import torch
 from torch import Tensor
 
+from ngat.attention.engines import ENGINES, Attend, Engine, find_engine, installed, resolve
 from ngat.attention.taps import SLOPE, TapGroup
-from ngat.errors import InputError, MissingDependency
+from ngat.errors import InputError
 from ngat.graph import TAP_COUNT
+from ngat.system.profiling import label
 
 __all__ = [
     "ENGINES",
     "SLOPE",
+    "Attend",
+    "Engine",
     "TapGroup",
     "attend",
     "attention_weights",
-    "fuses",
+    "find_engine",
+    "installed",
     "resolve",
 ]
-
-Engine = Callable[[Sequence[TapGroup], Tensor], Tensor]
-
-# Modules that define attend(groups, destination); loaded when first asked for.
-ENGINES = {
-    "reference": "ngat.attention.reference",
-    "dgl": "ngat.engines.dgl",
-    "cpu": "ngat.engines.cpu.attend",
-    "cuda": "ngat.engines.cuda.attend",
-}
-
-
-def resolve(engine: str, like: Tensor) -> str:
-    """Name of the engine that serves ``like``: ``auto`` picks by device and what is installed.
-
-    Raises:
-        InputError: no engine has this name, or it serves another device than that of ``like``.
-    """
-    device = like.device.type  # the fast engines bear the names of their devices
-    if engine == "auto":
-        return device if device in ENGINES and installed(device) else "reference"
-    if engine not in ENGINES:
-        raise InputError(f"Unknown attention engine {engine!r}; known: auto, {', '.join(ENGINES)}.")
-    if engine == "cpu" and device != "cpu":
-        raise InputError(
-            f"The engine 'cpu' computes on the CPU, but the tensors are on {device!r}: move them "
-            "there, or choose the engine 'auto'."
-        )
-    return engine
-
-
-def fuses(engine: str, like: Tensor) -> bool:
-    """Whether what stands around attention has kernels of its own for this engine and tensor."""
-    return like.dtype in (torch.float32, torch.float64) and resolve(engine, like) == "cpu"
-
-
-@cache
-def installed(engine: str) -> bool:
-    """Whether what an engine needs can be loaded here."""
-    try:
-        import_module(ENGINES[engine])
-    except MissingDependency:
-        return False
-    return True
 
 
 def attend(groups: Sequence[TapGroup], destination: Tensor, engine: str = "auto") -> Tensor:
     """Attention of one level's nodes over groups of taps, with one softmax over all of them.
 
     Args:
-        groups: what the nodes hear, at most one group per relation.
+        groups: what the nodes attend to, at most one group per relation.
         destination: er, ``[B, heads, H_m, W_m]``.
         engine: ``auto`` or a name in :data:`ENGINES`.
 
@@ -106,8 +66,9 @@ def attend(groups: Sequence[TapGroup], destination: Tensor, engine: str = "auto"
     """
     check(groups, destination)
     name = resolve(engine, destination)
-    function: Engine = import_module(ENGINES[name]).attend
-    return function(groups, destination)
+    function: Attend = import_module(ENGINES[name]).attend
+    with label("attention"):
+        return function(groups, destination)
 
 
 def attention_weights(groups: Sequence[TapGroup], destination: Tensor) -> Tensor:

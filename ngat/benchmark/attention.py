@@ -36,6 +36,7 @@ class Plan:
         sides, batches: base sides of the pictures, and pictures at once: every combination
         most_pixels: that has no more pixels than this (PyG takes 7 kB a node and seconds a call).
         levels, heads, channels: of the layer; heads share the channels.
+        layers: ``typed`` (as in the companion) and ``joint`` (as published).
         threads: one process each; empty for 1 and, where there are two cores, 2.
         device: ``cpu`` or ``cuda``.
         dtype: ``float32`` or ``bfloat16``.
@@ -55,6 +56,7 @@ class Plan:
     levels: int = 4
     heads: int = 4
     channels: int = 32
+    layers: tuple[str, ...] = ("typed", "joint")
     threads: tuple[int, ...] = ()
     device: str = "cpu"
     dtype: str = "float32"
@@ -78,13 +80,13 @@ class Plan:
     def cases(self) -> list[Case]:
         """All sizes, the small ones first."""
         sizes = [(side, batch) for side in self.sides for batch in self.batches]
-        return [
-            self.at(side, batch) for side, batch in sizes if side**2 * batch <= self.most_pixels
-        ]
+        sizes = [(side, batch) for side, batch in sizes if side**2 * batch <= self.most_pixels]
+        return [case for side, batch in sizes for case in self.at(side, batch)]
 
-    def at(self, side: int, batch: int = 1) -> Case:
-        """Pictures of this side."""
-        return Case(side, batch, self.levels, self.heads, self.channels, self.dtype)
+    def at(self, side: int, batch: int = 1) -> list[Case]:
+        """Pictures of this side, for every layer."""
+        shape = self.levels, self.heads, self.channels, self.dtype
+        return [Case(side, batch, *shape, relations) for relations in self.layers]
 
     @property
     def of_engines(self) -> tuple[str, ...]:
@@ -137,7 +139,7 @@ def benchmark_attention(
         for threads in threads_of(plan.threads, plan.device):
             _times(plan, plan.cases, threads, "kept", do)
         if plan.device == "cpu" and plan.default_side:
-            _times(plan, [plan.at(plan.default_side)], 1, "default", do)
+            _times(plan, plan.at(plan.default_side), 1, "default", do)
         _memory(plan, do, say)
     frame = write(out, rows)
     if out is not None:
@@ -151,7 +153,7 @@ def _first_calls(plan: Plan, do: Callable[..., None], say: Callable[[str], None]
         if plan.first_side and engine in ("cpu", "cuda"):
             for quantity in ("first_call_cold_s", "first_call_warm_s"):
                 say(f"{LABELS[engine]}: {quantity} …")
-                case = asdict(plan.at(plan.first_side))
+                case = asdict(plan.at(plan.first_side)[0])
                 do("first_call", case=case, engine=engine, quantity=quantity)
 
 
@@ -176,12 +178,13 @@ def _memory(plan: Plan, do: Callable[..., None], say: Callable[[str], None]) -> 
         if engine != "compile" or plan.memory_side in plan.compiled:
             say(f"{LABELS[engine]}: peak memory …")
             for which in PASSES:
-                case = asdict(plan.at(plan.memory_side))
-                do("memory", allocator="returned", case=case, engine=engine, which=which)
+                for case in plan.at(plan.memory_side):
+                    where = {"case": asdict(case), "engine": engine, "which": which}
+                    do("memory", allocator="returned", **where)
     if "compile" in plan.of_engines and plan.first_side in plan.compiled:
         say("torch.compile: first_call_warm_s …")
-        case = asdict(plan.at(plan.first_side))
-        do("first_call", case=case, engine="compile", quantity="first_call_warm_s")
+        first = asdict(plan.at(plan.first_side)[0])
+        do("first_call", case=first, engine="compile", quantity="first_call_warm_s")
 
 
 def _write_provenance(

@@ -9,13 +9,12 @@ from typing import Any
 
 from ngat.attention import ENGINES
 from ngat.benchmark.floor import PASSES, cost, floor_ms
-from ngat.benchmark.hosts import in_words
+from ngat.benchmark.hosts import in_words, processor
 from ngat.benchmark.layers import Case, build
 from ngat.benchmark.measure import Call, Times, interleaved, machine, passes_of, peak_bytes, wait
 from ngat.benchmark.rows import row, version_of
 from ngat.benchmark.worker import Found, Setting
 from ngat.errors import MissingDependency
-from ngat.system.provenance import hardware
 
 Key = tuple[str, str, str]  # scope, pass, engine
 
@@ -50,8 +49,9 @@ def time_layers(
             case, {n: 1e3 * rates[n][1] / times["", "", n].median for n in rates}, where, found
         )
         print(
-            f"{case.side} × {case.side}, batch {case.batch}, {in_words(setting.threads)}: "
-            f"{next(iter(times.values())).rounds} rounds in {time.perf_counter() - began:.0f} s",
+            f"{case.scope}, {case.side} × {case.side}, batch {case.batch}, "
+            f"{in_words(setting.threads)}: {next(iter(times.values())).rounds} rounds "
+            f"in {time.perf_counter() - began:.0f} s",
             file=sys.stderr,
             flush=True,
         )
@@ -77,13 +77,14 @@ def _calls(
                 # Kernels alone are compared on a GPU; on the CPU only ours is shown alone, too.
                 if scope == "attention" and not (layer.apart and (cuda or engine == "cpu")):
                     continue
+                named = case.scope if scope == "layer" else scope
                 for which, call in passes_of(layer, scope, device).items():
                     call()
                     wait(cuda)
-                    calls[scope, which, engine] = call
+                    calls[named, which, engine] = call
                 if engine == "compile":
                     spent = time.perf_counter() - began
-                    what = {"scope": scope, "engine": engine, "version": version_of(engine)}
+                    what = {"scope": named, "engine": engine, "version": version_of(engine)}
                     found.rows.append(row("compile_s", spent, **where, **what))
         except MissingDependency as error:
             found.notes[engine] = str(error)
@@ -101,8 +102,9 @@ def _add_floor(case: Case, rates: dict[str, float], where: dict[str, Any], found
     """Rates of the machine, and the floors that follow from them."""
     for name, rate in rates.items():
         quantity = {"copy": "copy_gb_per_s", "product": "gfma_per_s"}[name]
-        found.rows.append(row(quantity, rate, engine="machine", **where))
-    for scope in ("layer", "attention"):
+        of_case = {} if case.relations == "joint" else {"scope": case.scope}
+        found.rows.append(row(quantity, rate, engine="machine", **of_case, **where))
+    for scope in (case.scope, "attention") if case.relations == "joint" else (case.scope,):
         for which in PASSES:
             price = cost(case, scope, which)
             what = {"scope": scope, "pass": which, "engine": "floor"}
@@ -126,7 +128,7 @@ def memory(setting: Setting, case: dict[str, Any], engine: str, which: str) -> F
         return found._replace(notes={engine: str(error)})
     if peak is None:
         return found._replace(notes={"memory": "peak memory needs Linux and glibc, or a GPU"})
-    what = {"scope": "layer", "pass": which, "engine": engine, "version": version_of(engine)}
+    what = {"scope": at.scope, "pass": which, "engine": engine, "version": version_of(engine)}
     found.rows.append(row("peak_bytes_per_node", peak / at.nodes, **_where(at, setting), **what))
     return found
 
@@ -147,7 +149,7 @@ def first_call(setting: Setting, case: dict[str, Any], engine: str, quantity: st
             return found._replace(notes={engine: str(error)})
         wait(setting.device.startswith("cuda"))
         spent = time.perf_counter() - began
-        what = {"scope": "layer", "engine": engine, "version": version_of(engine)}
+        what = {"scope": at.scope, "engine": engine, "version": version_of(engine)}
         found.rows.append(row(name, spent, **_where(at, setting), **what))
         if engine == "compile":
             break
@@ -162,7 +164,7 @@ def _where(case: Case, setting: Setting) -> dict[str, Any]:
         "threads": setting.threads,
         "allocator": setting.allocator,
         "dtype": case.dtype,
-        "hardware": hardware(setting.device),
+        "hardware": processor(setting.device),
     }
 
 

@@ -6,13 +6,16 @@ What it reads and writes once, whatever happens in between:
     forward    x in, h out                                        2 C   numbers a node
     backward   x and ∂L/∂h in, ∂L/∂x out                          3 C
 
-Weights are few and edges need no list. The multiply-adds of its formulas:
+Weights are few and edges need no list. The multiply-adds of its formulas, with joint relations:
 
     forward    z, el, er = [W; a_s W; a_d W] x        (eq. 15)    N C (C + 2h)
                h_i = Σ_j α_ij z_j                     (eq. 18)    E C
     backward   q_ij = ∂L/∂h_i · z_j                               E C
                ∂L/∂z_j = Σ_i α_ij ∂L/∂h_i                         E C
                ∂L/∂x, and ∂L/∂[W; a_s W; a_d W]                 2 N C (C + 2h)
+
+With typed relations the products are wider: self, z, el and two er of every node, z and el of its
+children, z of its parent and the last map; edges to parents need no product with α.
 
 Scores, exponentials and divisions are left out: 14 exponentials a node and head are far from
 nothing, so the floor is optimistic. Bytes and multiply-adds can overlap, hence
@@ -48,15 +51,22 @@ def cost(case: Case, scope: str, which: str) -> Cost:
     """What one call costs at least.
 
     Args:
-        scope: ``layer``, or ``attention`` alone.
+        scope: ``layer`` (joint), ``typed layer``, or ``attention`` alone.
         which: ``forward`` or ``forward+backward``.
     """
     n, e, c, h = case.nodes, case.edges, case.channels, case.heads
-    product = n * c * (c + 2 * h) if scope == "layer" else 0
-    numbers = 2 * c if scope == "layer" else 2 * c + 2 * h
+    product = 0
+    if scope == "layer":
+        product = n * c * (c + 2 * h)
+    elif scope == "typed layer":
+        sizes = [case.batch * height * width for height, width in case.graph.sizes]
+        of_children, of_parents = sum(sizes[:-1]), sum(sizes[1:])
+        product = n * c * (3 * c + 3 * h) + of_children * c * (c + h) + of_parents * c * c
+        e -= case.batch * case.graph.count_edges("parent")
+    numbers = 2 * c + 2 * h if scope == "attention" else 2 * c
     multiply_adds = product + e * c
     if which == "forward+backward":
-        numbers += 3 * c if scope == "layer" else 3 * c + 4 * h
+        numbers += 3 * c + 4 * h if scope == "attention" else 3 * c
         multiply_adds += 2 * product + 2 * e * c
     return Cost(numbers * n * case.torch_dtype.itemsize, multiply_adds)
 

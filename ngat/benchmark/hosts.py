@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from ngat.attention import installed
 from ngat.errors import InputError
+from ngat.system.provenance import hardware
 
 
 def cores() -> int:
@@ -46,3 +48,24 @@ def check_device(device: str, dtype: str, threads: Sequence[int]) -> None:
 def in_words(threads: int) -> str:
     """1 thread, 2 threads."""
     return f"{threads} thread{'' if threads == 1 else 's'}"
+
+
+def processor(device: str) -> str:
+    """The processor's name, its cores and the instruction set that kernels use; or the GPU's."""
+    named = hardware(device)
+    if device != "cpu" or not installed("cpu"):
+        return named
+    from ngat.engines.cpu.instructions import instruction_set
+
+    return f"{named}, {instruction_set()}"
+
+
+def restrictions() -> dict[str, str]:
+    """Variables that keep torch's own libraries, too, to the instructions that ours may use."""
+    if os.environ.get("NGAT_SIMD") != "avx2":
+        return {}
+    return {
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+    }

@@ -1,11 +1,15 @@
-"""The layers that are compared: all compute the same graph attention (eq. 15–18) on one pyramid.
+"""The layers that are compared: the same residual update of all nodes of one pyramid.
 
-Each takes a picture's embeddings in the layout that it likes best and holds the same weights W,
-a_s and a_d, so that all give the same values and gradients
-(tests/benchmark/test_benchmark.py). Settings are those that favour the rival: the graph is built,
-sorted and indexed beforehand, it has its
-self-loops, and checks that a layer could repeat at every call are off. NGAT's own layers carry the
-position term's table of taps, at zero, and compute its gradient; the rivals have nothing like it.
+It is :class:`ngat.model.PyramidGATConv` without normalisation and moves, as the presets run it:
+*joint* relations (``paper``) are one GATConv over all edges; *typed* relations (``companion``) are
+a HeteroGraphConv of one GATConv per relation with more than one edge a node, a sum over the
+parents, the node's own map, and a last map. NGAT's layers run by the same calls as in the network.
+
+Each takes a picture's embeddings in the layout that it likes best and holds the same weights, so
+that all give the same values and gradients (tests/benchmark/test_benchmark.py). Settings are those that
+favour the other: the graph is built, sorted and indexed beforehand, it has its self-loops, and
+checks that a layer could repeat at every call are off. NGAT's own layers carry the position term's
+table of taps, at zero, and compute its gradient; the others have nothing like it.
 """
 
 from __future__ import annotations
@@ -13,17 +17,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from ngat import aggregate
-from ngat.attention import ENGINES, TapGroup, attend, fuses
+from ngat.attention import ENGINES, Attend, find_engine
 from ngat.attention import reference as reference_engine
+from ngat.config import ModelConfig
 from ngat.errors import InputError, MissingDependency
-from ngat.graph import RELATIONS, TAP_COUNT, PyramidGraph, batch_dgl
-from ngat.layers import Maps
+from ngat.graph import RELATIONS, PyramidGraph, batch_dgl, import_dgl, sources_of
+from ngat.model import PyramidGATConv
 
 # Engines of ours are named as in ngat.attention.ENGINES.
 LABELS = {
@@ -52,12 +57,20 @@ class Case:
     heads: int = 4
     channels: int = 32
     dtype: str = "float32"
+    relations: str = "joint"
 
     def __post_init__(self) -> None:
         if min(self.side, self.batch, self.levels, self.heads, self.channels) < 1:
             raise InputError(f"A benchmark needs sizes of at least 1; got {self}.")
         if self.channels % self.heads:
             raise InputError(f"{self.heads} heads do not share {self.channels} channels equally.")
+        if self.relations not in ("joint", "typed"):
+            raise InputError(f"Unknown layer {self.relations!r}; known: joint, typed.")
+
+    @property
+    def scope(self) -> str:
+        """The layer's name in result files: ``layer`` (joint) or ``typed layer``."""
+        return "layer" if self.relations == "joint" else "typed layer"
 
     @cached_property
     def graph(self) -> PyramidGraph:
@@ -89,23 +102,47 @@ class Case:
         ]
 
 
-class Weights(NamedTuple):
+class Softmax(NamedTuple):
     """W ``[C, C]`` (eq. 15); a_s and a_d ``[heads, D]``, the halves of a in eq. 16."""
 
     projection: Tensor
     source: Tensor
     destination: Tensor
 
+    def rows(self, name: str) -> Tensor:
+        """a_s·z_j of every head as a map of h_j: (a_s W), ``[heads, C]``; or a_d·z_i."""
+        by_head = self.projection.unflatten(0, (len(self.source), -1))
+        return torch.einsum("hd,hdc->hc", getattr(self, name), by_head)
+
+
+class Weights(NamedTuple):
+    """Weights of all layers; joint relations need ``king`` alone.
+
+    Attributes:
+        king, child: their softmaxes.
+        parent, own, out: maps ``[C, C]`` of the parent, of the node itself, and of the result.
+    """
+
+    king: Softmax
+    child: Softmax
+    parent: Tensor
+    own: Tensor
+    out: Tensor
+
 
 def draw(case: Case, seed: int = 0) -> Weights:
     """Weights of ordinary size, the same for all layers."""
     generator = torch.Generator().manual_seed(seed)
-    shape = (case.heads, case.channels // case.heads)
+    heads = (case.heads, case.channels // case.heads)
 
     def normal(*size: int) -> Tensor:
         return torch.randn(size, generator=generator) / size[-1] ** 0.5
 
-    return Weights(normal(case.channels, case.channels), normal(*shape), normal(*shape))
+    def square() -> Tensor:
+        return normal(case.channels, case.channels)
+
+    king, child = (Softmax(square(), normal(*heads), normal(*heads)) for _ in range(2))
+    return Weights(king, child, square(), square(), square())
 
 
 class Layer(nn.Module):
@@ -139,9 +176,7 @@ class Layer(nn.Module):
 
 
 class PyramidLayer(Layer):
-    """One product [W; a_s W; a_d W] and joint attention on all levels.
-
-    On the CPU both are one operation (:mod:`ngat.engines.cpu.joint`); else as the network does it.
+    """:class:`ngat.model.PyramidGATConv` on all levels, by the calls of the network.
 
     Args:
         engine: a name in :data:`ngat.attention.ENGINES`; ``compile`` leaves out the door of the
@@ -151,41 +186,62 @@ class PyramidLayer(Layer):
     def __init__(self, case: Case, weights: Weights, engine: str) -> None:
         super().__init__(case)
         self.engine = engine
-        self.maps = Maps(case.channels, [case.channels, case.heads, case.heads], bias=False)
-        # a_s·z_j of every head is a row of (a_s W): a sum over the rows of W that are the head's.
-        by_head = weights.projection.unflatten(0, (case.heads, -1))
-        rows = [torch.einsum("hd,hdc->hc", a, by_head) for a in weights[1:]]
-        self.maps.weight.data.copy_(torch.cat([weights.projection, *rows]))
-        self.t = nn.ParameterDict(
-            {r: nn.Parameter(torch.zeros(case.heads, TAP_COUNT[r])) for r in RELATIONS}
+        self.apart = case.relations == "joint"
+        config = ModelConfig(
+            levels=case.levels,
+            channels=case.channels,
+            heads=case.heads,
+            relations=cast(Any, case.relations),
+            norm="none",
+            plasticity="fixed",
         )
+        self.conv = PyramidGATConv(config)
+        w_king, _, _ = king = weights.king
+        with torch.no_grad():
+            if case.relations == "joint":
+                rows = [w_king, king.rows("source"), king.rows("destination")]
+                self.conv.own.weight.copy_(torch.cat(rows))
+            else:
+                child, other = weights.child, self.conv.other
+                ers = [king.rows("destination"), child.rows("destination")]
+                self.conv.own.weight.copy_(
+                    torch.cat([weights.own, w_king, king.rows("source"), *ers])
+                )
+                of_child = torch.cat([child.projection, child.rows("source")])
+                other["child"].get_parameter("weight").copy_(of_child)
+                other["parent"].get_parameter("weight").copy_(weights.parent)
+                self.conv.out.weight.copy_(weights.out)
+            for name, taps in self.conv.terms.named_parameters():
+                if ".t." in name:
+                    taps.zero_()
 
     def forward(self, planes: list[Tensor]) -> list[Tensor]:
         """``[B, C, H_m, W_m]`` per level → the same."""
-        if self.engine in ENGINES and fuses(self.engine, planes[0]):
-            from ngat.engines.cpu.joint import joint_layer
+        if self.engine == "compile":
+            return list(self.conv(planes, attend=reference_engine.attend).values())
+        engine = find_engine(self.engine, planes[0])
+        if engine.message_passing is None:
+            return list(self.conv(planes, attend=engine.attend).values())
+        from ngat.engines.cpu.network import Nodes, layer
 
-            return joint_layer(planes, self.maps.weight, {r: self.t[r] for r in RELATIONS})
-        return self.attention(self.project(planes))
+        nodes = [Nodes(h, self.conv.norm, m) for m, h in enumerate(planes)]
+        return [new.h for new in layer(self.conv, nodes, None, engine.attend).values()]
 
     def project(self, planes: list[Tensor]) -> list[Tensor]:
         """(z, el, er) of all levels, one after the other."""
-        return [part for h in planes for part in self.maps(h)]
+        return [part for h in planes for part in self.conv.own(h)]
 
     def attention(self, maps: list[Tensor]) -> list[Tensor]:
         """From (z, el, er) of all levels, one after the other."""
         levels = self.case.levels
+        attend: Attend = reference_engine.attend
+        if self.engine != "compile":
+            attend = find_engine(self.engine, maps[0]).attend
         updates = []
         for m in range(levels):
-            groups = [
-                TapGroup(r, maps[3 * n], maps[3 * n + 1], self.t[r].to(maps[0].dtype))
-                for r, n in aggregate.heard_by(m, levels)
-            ]
-            er = maps[3 * m + 2]
-            if self.engine == "compile":
-                updates.append(reference_engine.attend(groups, er))
-            else:
-                updates.append(attend(groups, er, self.engine))
+            of_sources = {r: tuple(maps[3 * n : 3 * n + 3]) for r, n in sources_of(m, levels)}
+            ((groups, er),) = self.conv.softmaxes(of_sources, m, None)
+            updates.append(attend(groups, er))
         return updates
 
 
@@ -204,7 +260,7 @@ class Rows(Layer):
 
 
 class DGLLayer(Rows):
-    """``dgl.nn.GATConv`` on ``PyramidGraph.to_dgl()``, pictures joined by ``dgl.batch``.
+    """``dgl.nn.GATConv`` on ``PyramidGraph.to_dgl()``, or a ``HeteroGraphConv``; pictures joined.
 
     Raises:
         MissingDependency: DGL is not installed, or its build does not serve this device.
@@ -214,32 +270,71 @@ class DGLLayer(Rows):
 
     def __init__(self, case: Case, weights: Weights, device: torch.device) -> None:
         super().__init__(case)
-        one = case.graph.to_dgl()  # raises before the next line can
-        from dgl.nn import GATConv
+        dgl, _ = import_dgl()  # raises before the next line can
+        from dgl.nn import GATConv, GraphConv, HeteroGraphConv
 
+        def gat(softmax: Softmax, bias: bool) -> nn.Module:
+            conv = GATConv(
+                case.channels,
+                case.channels // case.heads,
+                case.heads,
+                bias=bias,
+                allow_zero_in_degree=True,  # spares the check; the base has no children
+            )
+            conv.fc.weight.data.copy_(softmax.projection)
+            conv.attn_l.data.copy_(softmax.source[None])
+            conv.attn_r.data.copy_(softmax.destination[None])
+            found: nn.Module = conv
+            return found
+
+        if case.relations == "joint":
+            one = case.graph.to_dgl()
+            for data in (one.ndata, one.edata):
+                for name in list(data):
+                    data.pop(name)
+            self.conv = gat(weights.king, bias=True)
+        else:
+            edges = {
+                ("node", r, "node"): tuple(torch.from_numpy(e) for e in case.graph.edges(r)[:2])
+                for r in RELATIONS
+            }
+            one = dgl.heterograph(edges, num_nodes_dict={"node": case.graph.num_nodes})
+            parent = GraphConv(
+                case.channels, case.channels, norm="none", bias=False, allow_zero_in_degree=True
+            )
+            parent.weight.data.copy_(weights.parent.T)
+            convs = {"king": gat(weights.king, False), "child": gat(weights.child, False)}
+            self.conv = HeteroGraphConv({**convs, "parent": parent}, aggregate=_summed)
+            self.own, self.out = _linear(weights.own), _linear(weights.out)
         graph = batch_dgl([one] * case.batch)
-        for data in (graph.ndata, graph.edata):
-            for name in list(data):
-                data.pop(name)
         try:
             self.graph = graph.to(device)
         except Exception as error:  # DGL's own, which derives from nothing more telling
             raise MissingDependency(f"This build of DGL does not serve {device}.") from error
         self.graph.create_formats_()
-        self.conv = GATConv(
-            case.channels,
-            case.channels // case.heads,
-            case.heads,
-            bias=False,
-            allow_zero_in_degree=True,  # there are none; this spares the check
-        )
-        self.conv.fc.weight.data.copy_(weights.projection)
-        self.conv.attn_l.data.copy_(weights.source[None])
-        self.conv.attn_r.data.copy_(weights.destination[None])
 
     def forward(self, inputs: list[Tensor]) -> list[Tensor]:
-        """``[N, C]`` → ``[N, heads, D]``."""
-        return [self.conv(self.graph, inputs[0])]
+        """``[N, C]`` → ``[N, C]``."""
+        (h,) = inputs
+        if self.case.relations == "joint":
+            return [h + F.relu(self.conv(self.graph, h).flatten(1))]
+        gathered = self.conv(self.graph, {"node": h})["node"]
+        return [h + self.out(F.relu(self.own(h) + gathered))]
+
+
+def _summed(parts: list[Tensor], _: str) -> Tensor:
+    """Of all relations, ``[N, heads, D]`` or ``[N, C]``."""
+    first, *others = (part.flatten(1) for part in parts)
+    for other in others:
+        first = first + other
+    return first
+
+
+def _linear(weight: Tensor) -> nn.Linear:
+    linear = nn.Linear(*weight.T.shape)
+    linear.weight.data.copy_(weight)
+    nn.init.zeros_(linear.bias)
+    return linear
 
 
 class PyGLayer(Rows):
@@ -249,34 +344,62 @@ class PyGLayer(Rows):
         MissingDependency: PyTorch Geometric is not installed.
     """
 
+    conv: Any
+
     def __init__(self, case: Case, weights: Weights, device: torch.device) -> None:
         super().__init__(case)
+        self.apart = case.relations == "joint"
         try:
-            from torch_geometric.nn import GATConv
+            from torch_geometric.nn import GATConv, SimpleConv
         except ImportError as error:
             raise MissingDependency(
                 f"PyTorch Geometric cannot be loaded ({error}): pip install 'ngat[benchmark]'."
             ) from error
-        ends = [case.graph.edges(relation)[:2] for relation in RELATIONS]
+
+        def gat(softmax: Softmax, bias: bool) -> nn.Module:
+            conv = GATConv(
+                case.channels,
+                case.channels // case.heads,
+                heads=case.heads,
+                bias=bias,
+                add_self_loops=False,  # they are among the edges
+            )
+            conv.lin.weight.data.copy_(softmax.projection)
+            conv.att_src.data.copy_(softmax.source[None])
+            conv.att_dst.data.copy_(softmax.destination[None])
+            found: nn.Module = conv
+            return found
+
+        if case.relations == "joint":
+            self.register_buffer("edges", self._edges(*RELATIONS).to(device))
+            self.conv = gat(weights.king, bias=True)
+            return
+        for relation in RELATIONS:
+            self.register_buffer(f"edges_{relation}", self._edges(relation).to(device))
+        softmaxes = {"king": gat(weights.king, False), "child": gat(weights.child, False)}
+        self.convs = nn.ModuleDict({**softmaxes, "parent": SimpleConv(aggr="sum")})
+        linear = {"parent": weights.parent, "own": weights.own, "out": weights.out}
+        self.linear = nn.ModuleDict({name: _linear(weight) for name, weight in linear.items()})
+
+    def _edges(self, *relations: str) -> Tensor:
+        """Edges of these relations in all pictures, ``[2, E]``, sorted by destination."""
+        graph = self.case.graph
+        ends = [graph.edges(relation)[:2] for relation in RELATIONS if relation in relations]
         one = torch.cat([torch.stack([torch.from_numpy(e) for e in pair]) for pair in ends], dim=1)
         one = one[:, one[1].argsort(stable=True)]
-        shift = torch.arange(case.batch)[:, None] * case.graph.num_nodes
-        edges = (one[:, None] + shift).flatten(1).contiguous()
-        self.register_buffer("edges", edges.to(device))
-        self.conv = GATConv(
-            case.channels,
-            case.channels // case.heads,
-            heads=case.heads,
-            bias=False,
-            add_self_loops=False,  # they are among the edges
-        )
-        self.conv.lin.weight.data.copy_(weights.projection)
-        self.conv.att_src.data.copy_(weights.source[None])
-        self.conv.att_dst.data.copy_(weights.destination[None])
+        shift = torch.arange(self.case.batch)[:, None] * graph.num_nodes
+        return (one[:, None] + shift).flatten(1).contiguous()
 
     def forward(self, inputs: list[Tensor]) -> list[Tensor]:
         """``[N, C]`` → ``[N, C]``."""
-        return [self.conv(inputs[0], self.edges)]
+        (h,) = inputs
+        if self.case.relations == "joint":
+            return [h + F.relu(self.conv(h, self.edges))]
+        gathered: Tensor = self.linear["own"](h)
+        for relation, conv in self.convs.items():
+            x = self.linear["parent"](h) if relation == "parent" else h
+            gathered = gathered + conv(x, getattr(self, f"edges_{relation}"))
+        return [h + self.linear["out"](F.relu(gathered))]
 
     def project(self, inputs: list[Tensor]) -> list[Tensor]:
         """z ``[N, heads, D]``, el and er ``[N, heads]``."""

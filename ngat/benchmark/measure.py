@@ -133,7 +133,7 @@ def passes_of(layer: Layer, scope: str, device: str = "cpu") -> dict[str, Call]:
         with torch.no_grad():
             inputs = [part.contiguous() for part in layer.project(inputs)]
         function = layer.attention
-        leaves = list(layer.t.parameters()) if isinstance(layer, PyramidLayer) else []
+        leaves = list(layer.conv.terms.parameters()) if isinstance(layer, PyramidLayer) else []
     if isinstance(layer, PyramidLayer) and layer.engine == "compile":
         function = torch.compile(function, dynamic=False)
     tracked = [x.detach().clone().requires_grad_() for x in inputs]

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ngat.benchmark.hosts import in_words
+from ngat.benchmark.hosts import in_words, processor
 from ngat.benchmark.measure import Call, interleaved, wait
 from ngat.benchmark.networks import INFERENCE, STEP, UNET, Contender, contender, multiply_adds
 from ngat.benchmark.parts import split_by_part
@@ -15,7 +15,6 @@ from ngat.benchmark.rows import row, version_of
 from ngat.benchmark.worker import Found, Setting
 from ngat.errors import MissingDependency
 from ngat.model import NGAT
-from ngat.system.provenance import hardware
 
 
 def time_networks(
@@ -51,7 +50,7 @@ def time_networks(
         "threads": setting.threads,
         "allocator": setting.allocator,
         "dtype": shape["dtype"],
-        "hardware": hardware(setting.device),
+        "hardware": processor(setting.device),
     }
     for which in (STEP, INFERENCE):
         began = time.perf_counter()

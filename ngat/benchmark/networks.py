@@ -10,18 +10,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
-from unittest import mock
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from ngat import update as update_room
 from ngat.attention import TapGroup, attend
 from ngat.baselines.convolutional import unet
 from ngat.baselines.networks import build
 from ngat.config import Preset, RivalConfig, preset
+from ngat.graph import PyramidGraph
 from ngat.loss import loss_of
 from ngat.model import NGAT, Output
 from ngat.training.schedule import parameter_groups
@@ -129,17 +128,19 @@ def multiply_adds(name: str, preset_name: str, side: int) -> float:
     in_place = {torch.ops.aten.baddbmm_: _flops}  # torch counts the other kind alone
     sums = 0
 
-    def counted(groups: Sequence[TapGroup], destination: Tensor, engine: str = "auto") -> Tensor:
+    def counted(groups: Sequence[TapGroup], destination: Tensor) -> Tensor:
         nonlocal sums
         taps = sum(group.tap.shape[1] for group in groups)
         sums += taps * groups[0].values.shape[1] * destination[:, 0].numel()
-        return attend(groups, destination, engine)
+        return attend(groups, destination, "reference")
 
-    with (
-        mock.patch.object(update_room, "attend", counted),
-        FlopCounterMode(display=False, custom_mapping=in_place) as counter,
-    ):
-        network.inference()
+    with FlopCounterMode(display=False, custom_mapping=in_place) as counter, torch.no_grad():
+        if isinstance(network.model, NGAT):
+            picture, model = torch.rand(1, 3, side, side), network.model.eval()
+            graph = PyramidGraph(side, side, model.config.levels)
+            model.message_passing(model.plasticity(picture, graph), counted)
+        else:
+            network.inference()
     return (counter.get_total_flops() / 2 + sums) / side**2
 
 

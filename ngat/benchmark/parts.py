@@ -1,6 +1,6 @@
 """Where a training step's time goes, from torch's profiler.
 
-Modules are labelled from outside while they run, so that the network's code stays as it is. An
+Modules are labelled from outside while they run, fused operations label their parts themselves. An
 operation of the forward pass belongs to the innermost label around it, or is known by its name;
 one of the backward pass belongs to the part whose forward operation made it (they share a sequence
 number). Residuals, activations and what lies between operations, Python for the most part, are
@@ -13,20 +13,15 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
-from unittest import mock
 
 import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from ngat import model as model_room
-from ngat import update as update_room
-from ngat.attention import attend
-from ngat.layers import Maps, Norm
-from ngat.model import NGAT
+from ngat.model import NGAT, Maps, Norm
 from ngat.plasticity import Plasticity
+from ngat.system.profiling import LABEL
 
-LABEL = "ngat: "
 PARTS: dict[type[nn.Module], str] = {
     Norm: "norm",
     Maps: "linear maps",
@@ -52,13 +47,6 @@ def labelled(model: NGAT) -> Iterator[None]:
     def leave(module: nn.Module, _: object, __: object) -> None:
         open_labels.pop().__exit__(None, None, None)
 
-    def announced(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **named: Any) -> Any:
-            with record_function(LABEL + name):
-                return function(*arguments, **named)
-
-        return call
-
     handles = []
     for module in model.modules():
         if type(module) in PARTS:
@@ -67,18 +55,7 @@ def labelled(model: NGAT) -> Iterator[None]:
                 module.register_forward_hook(leave),
             ]
     try:
-        with (
-            mock.patch.object(update_room, "attend", announced("attention", attend)),
-            # Where embeddings are normalised, outside of the module's own call.
-            mock.patch.object(Norm, "normalise", announced("norm", Norm.normalise)),
-            mock.patch.object(Norm, "fold", announced("norm", Norm.fold)),
-            mock.patch.object(
-                model_room,
-                "_project_targets",
-                announced("projection and plasticity", model_room._project_targets),
-            ),
-        ):
-            yield
+        yield
     finally:
         for handle in handles:
             handle.remove()

@@ -12,18 +12,24 @@ from ngat.benchmark.layers import BASELINE, LABELS
 from ngat.benchmark.networks import NETWORK_LABELS
 from ngat.benchmark.rows import select
 
+# Scopes of whole layers.
+LAYERS = {"typed layer": "layer with typed relations", "layer": "layer with joint relations"}
+
 
 def attention_report(frame: pd.DataFrame) -> Iterator[str]:
     """Tables in milliseconds with ratios to DGL; then memory, compilation, first calls."""
-    times = select(frame, quantity="time_ms", scope="layer")
-    keys = ["allocator", "dtype", "threads"]
-    for (allocator, dtype, threads), part in times.groupby(keys, sort=False):
+    for where in sorted(set(frame["hardware"].dropna())):
+        yield f"on {where}"
+    times = select(frame, quantity="time_ms")
+    times = times[times["scope"].isin(LAYERS)]
+    keys = ["scope", "allocator", "dtype", "threads"]
+    for (scope, allocator, dtype, threads), part in times.groupby(keys, sort=False):
         for which in PASSES:
             yield (
-                f"\n{which}, whole layer, {dtype}, {in_words(threads)}, "
+                f"\n{which}, {LAYERS[scope]}, {dtype}, {in_words(threads)}, "
                 f"allocator {allocator}: median ms (times faster than DGL)"
             )
-            floors = select(frame, quantity="floor_ms", scope="layer", pass_=which)
+            floors = select(frame, quantity="floor_ms", scope=scope, pass_=which)
             floors = select(floors, allocator=allocator, dtype=dtype, threads=threads)
             yield time_table(select(part, pass_=which), floors).to_string()
     alone = select(frame, quantity="time_ms", scope="attention")
@@ -31,10 +37,10 @@ def attention_report(frame: pd.DataFrame) -> Iterator[str]:
         yield "\nattention alone: median ms, and the share of a copy's bandwidth"
         yield alone_table(frame).to_string(index=False)
     peaks = select(frame, quantity="peak_bytes_per_node")
-    if len(peaks):
-        side = peaks["side"].iloc[0]
-        yield f"\npeak memory, bytes a node, {side} × {side} (× DGL)"
-        yield memory_table(peaks).to_string()
+    for scope, part in peaks.groupby("scope", sort=False):
+        side = part["side"].iloc[0]
+        yield f"\npeak memory, {LAYERS[scope]}, bytes a node, {side} × {side} (× DGL)"
+        yield memory_table(part).to_string()
     for quantity, what in (
         ("compile_s", "compilation, seconds"),
         ("first_call", "first call in a fresh process, forward and backward, seconds"),
@@ -125,7 +131,8 @@ def alone_table(frame: pd.DataFrame) -> pd.DataFrame:
     The backward pass is the difference of both passes and the forward pass.
     """
     where = ["side", "batch", "threads", "allocator", "dtype"]
-    copy = select(frame, quantity="copy_gb_per_s").set_index(where)["value"]
+    copy = select(frame, quantity="copy_gb_per_s")
+    copy = copy[copy["scope"].isna()].set_index(where)["value"]
     alone = select(frame, scope="attention")
     bytes_of = select(alone, quantity="floor_bytes_per_node").set_index([*where, "pass"])["value"]
     found = []

@@ -15,7 +15,7 @@ from ngat.errors import InputError
 from ngat.system.files import replacing
 
 # quantity   what was measured and its unit: time_ms, peak_bytes_per_node, floor_ms, ...
-# scope      layer (projection and attention), attention alone, or network
+# scope      layer (joint relations), typed layer, attention alone, or network
 # pass       forward, forward+backward; of a network inference, training step
 # part       of a training step
 # engine     a key of rivals.LABELS, or what of the machine was measured

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ngat.benchmark.hosts import restrictions
 from ngat.benchmark.measure import ALLOCATORS
 
 
@@ -67,6 +68,7 @@ def run(
             env=inherited
             | ALLOCATORS[setting.allocator]
             | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "KINETO_LOG_LEVEL": "9"}
+            | restrictions()
             | dict(environment or {}),
             stdout=subprocess.DEVNULL,  # libraries say hello there
             stderr=subprocess.PIPE if quiet else None,

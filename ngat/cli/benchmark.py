@@ -32,6 +32,9 @@ def attention(
     levels: Annotated[int, typer.Option(help="Levels of the pyramid.")] = 4,
     heads: Annotated[int, typer.Option(help="Attention heads, which share the channels.")] = 4,
     channels: Annotated[int, typer.Option(help="Width of a node's embedding.")] = 32,
+    layers: Annotated[
+        str, typer.Option(help="typed (as in the companion) and joint (as published).")
+    ] = "typed,joint",
     threads: Threads = "",
     device: Where = "cpu",
     dtype: Dtype = "float32",
@@ -50,7 +53,10 @@ def attention(
     out: Annotated[Path | None, typer.Option(help="CSV file; provenance beside it.")] = None,
     quiet: Quiet = False,
 ) -> None:
-    """One layer (projection and attention) on all engines, DGL, PyG and torch.compile."""
+    """One layer, as the presets run it, on all engines, DGL, PyG and torch.compile.
+
+    NGAT_SIMD=avx2 keeps everything to the instructions of a processor without AVX-512.
+    """
     with _measuring():
         from ngat.benchmark.attention import Plan, benchmark_attention
         from ngat.benchmark.report import attention_report
@@ -62,6 +68,7 @@ def attention(
             levels=levels,
             heads=heads,
             channels=channels,
+            layers=_names(layers),
             threads=_numbers(threads, "threads"),
             device=device,
             dtype=dtype,

@@ -9,7 +9,10 @@ import typer
 
 from ngat.cli.options import Data, DataSeed, Quiet, Root, command_line, interruptible
 
+app = typer.Typer()
 
+
+@app.command()
 def tune_classical(
     out: Annotated[Path, typer.Option(help="The JSON file; gone on with.")],
     data: Data = "synthetic",

@@ -23,7 +23,10 @@ from ngat.cli.options import (
 )
 from ngat.errors import InputError
 
+app = typer.Typer()
 
+
+@app.command()
 def train(
     out: Annotated[Path, typer.Option(help="The run's folder.")],
     data: Data = "synthetic",
@@ -80,9 +83,11 @@ def train(
     )
 
 
+@app.command()
 def choose(
     weights: Annotated[Path, typer.Option(help="A file that ngat train wrote; it is replaced.")],
     data: Data = "synthetic",
+    tta: Tta = False,
     device: Device = "auto",
     root: Root = Path("data"),
     data_seed: DataSeed = 0,
@@ -99,11 +104,12 @@ def choose(
         if not samples:
             raise InputError(f"{data}: there is no validation picture to choose on.")
         where = find_device(device)
-        history = store_thresholds(weights, samples, where, again=True, progress=not quiet)
-    for name in ("thresholds", "thresholds_tta"):
+        history = store_thresholds(weights, samples, where, tta=tta, again=True, progress=not quiet)
+    for name in ("thresholds", "thresholds_tta")[: 1 + tta]:
         typer.echo(f"{weights}: {name} {history[name]}")
 
 
+@app.command()
 def evaluate(
     out: Annotated[Path, typer.Option(help="Folder of the result files.")],
     data: Data = "synthetic",
@@ -179,6 +185,7 @@ def evaluate(
         typer.echo(str(path))
 
 
+@app.command()
 def predict(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="PNG, TIFF or JPEG.")],
     weights: Annotated[Path, typer.Option(help="A file that ngat train wrote.")],

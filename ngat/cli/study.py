@@ -1,4 +1,4 @@
-"""``ngat ablate``, ``ngat leave-out`` and ``ngat error-types``."""
+"""``ngat ablate``, ``ngat leave-out``, ``ngat error-types`` and ``ngat robustness``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from ngat.cli.options import Data, DataSeed, Device, Limit, Quiet, Root, command
 if TYPE_CHECKING:
     from ngat.data.sample import Sample
 
+app = typer.Typer()
 
+
+@app.command()
 def ablate(
     out: Annotated[Path, typer.Option(help="The CSV file, a line per run; gone on with.")],
     data: Data = "synthetic",
@@ -49,6 +52,7 @@ def ablate(
         _tell(out, added, ("factor", "variant", "seed"), held, data, part, steps)
 
 
+@app.command()
 def leave_out(
     out: Annotated[Path, typer.Option(help="The CSV file, a line per run and type; gone on with.")],
     data: Data = "synthetic",
@@ -79,6 +83,7 @@ def leave_out(
         _tell(out, added, study.RUN, test, data, "test", steps)
 
 
+@app.command()
 def error_types(
     out: Annotated[Path, typer.Option(help="The CSV file.")],
     runs: Annotated[str, typer.Option(help="Result files' common beginnings, by commas.")],
@@ -113,6 +118,7 @@ def error_types(
     typer.echo(str(out))
 
 
+@app.command()
 def robustness(
     weights: Annotated[Path, typer.Option(help="A file that ngat train wrote.")],
     out: Annotated[Path, typer.Option(help="The CSV file.")],

@@ -192,7 +192,7 @@ def _score(
 
 
 def _partners(samples: Sequence[Sample]) -> dict[str, Sample]:
-    """Another image of the same type for each, the next one in the list; itself if there is none."""
+    """The next image of the same type for each; itself where there is no other."""
     partner = {}
     for kind in {sample.type for sample in samples}:
         same = [sample for sample in samples if sample.type == kind]

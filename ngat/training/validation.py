@@ -187,14 +187,16 @@ def store_thresholds(
     samples: Sequence[Sample],
     device: torch.device | str = "cpu",
     *,
+    tta: bool = False,
     again: bool = False,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Choose a weights file's thresholds, for single views and for averages, and store them there.
+    """Choose a weights file's thresholds and store them there.
 
     Args:
         path: the file, which is replaced.
         samples: validation pictures.
+        tta: choose those of averages over views too, which takes six times as long.
         again: choose anew what the file already has.
 
     Returns:
@@ -205,9 +207,10 @@ def store_thresholds(
     """
     model, preset, history = load_weights(path, device)
     found = {}
-    for name, tta in (("thresholds", False), ("thresholds_tta", True)):
+    for name in ("thresholds", "thresholds_tta")[: 1 + tta]:
         if again or name not in history:
-            chosen = choose_thresholds(model, samples, tta=tta, progress=progress)
+            averaged = name == "thresholds_tta"
+            chosen = choose_thresholds(model, samples, tta=averaged, progress=progress)
             found[name] = thresholds_to_dict(chosen)
     history = {**history, **found}
     if found:

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_cli import inside
+from command import inside
 from tiny import log_of, rings
 from torch.nn import functional as F
 
 from ngat.baselines.convolutional import Rival, mirrored
 from ngat.baselines.networks import Shrunk, build
 from ngat.config import PRESETS, LossConfig, ModelConfig, RivalConfig, preset
-from ngat.errors import InputError, MissingDependency
 from ngat.data.normalize import as_tensor
+from ngat.errors import InputError, MissingDependency
 from ngat.inference import predict
 from ngat.loss import loss_of
 from ngat.model import NGAT
@@ -136,7 +136,9 @@ def test_a_mirrored_picture_is_seen_as_if_it_were_given_so() -> None:
 
 def test_the_losses_of_one_level_are_torch_s() -> None:
     """Cross-entropy is torch's; at home the field of eq. 24 is one, and balanced is focal."""
-    output = rival("unet", outputs=2)(torch.rand(1, 3, 32, 32), (torch.rand(1, 2, 32, 32) > 0.5).float())
+    output = rival("unet", outputs=2)(
+        torch.rand(1, 3, 32, 32), (torch.rand(1, 2, 32, 32) > 0.5).float()
+    )
     loss, levels = loss_of(output, LossConfig(kind="bce"))
     expected = F.binary_cross_entropy_with_logits(output.logits[0], output.targets[0])
     torch.testing.assert_close(loss, expected)

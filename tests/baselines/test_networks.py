@@ -10,9 +10,9 @@ from tiny import rings
 
 from ngat.baselines.networks import Shrunk, build
 from ngat.config import preset
+from ngat.data.normalize import as_tensor
 from ngat.data.sample import fingerprint, leave_out
 from ngat.errors import InputError
-from ngat.data.normalize import as_tensor
 from ngat.inference import predict
 from ngat.training.trainer import train
 from ngat.training.weights import load_weights

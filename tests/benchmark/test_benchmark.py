@@ -3,6 +3,7 @@ depends on how fast anything is."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import sys
@@ -22,10 +23,13 @@ from ngat.benchmark.measure import ALLOCATORS, interleaved, passes_of, peak_byte
 from ngat.benchmark.network import NetworkPlan
 from ngat.benchmark.worker import BenchmarkFailed, Setting, run
 from ngat.cli import app
+from ngat.config import ModelConfig
 from ngat.errors import InputError, MissingDependency
 from ngat.graph import RELATIONS
+from ngat.model import NGAT
 
 CASE = Case(side=13, batch=2, levels=3, heads=2, channels=6)
+TYPED = dataclasses.replace(CASE, relations="typed")
 ON_CPU = ("cpu", "reference", "compile", "dgl", "dgl_gatconv", "pyg_gatconv")
 
 
@@ -37,25 +41,40 @@ def layer_of(engine: str, case: Case = CASE):
 
 
 def by_hand(case: Case, planes: list[torch.Tensor]) -> list[torch.Tensor]:
-    """Eq. 15–18 node by node, in float64, on the graph's own edges."""
-    w, a_s, a_d = (x.double() for x in draw(case))
-    outputs = [torch.empty(case.batch, case.channels, *size).double() for size in case.graph.sizes]
-    for b in range(case.batch):
-        x = torch.cat([plane[b].double().flatten(1) for plane in planes], dim=1).T
+    """Eq. 13–18 node by node, in float64, on the graph's own edges."""
+    weights = draw(case)
+
+    def double(softmax):
+        return [x.double() for x in softmax]
+
+    def attention(x, relations, softmax):
+        w, a_s, a_d = double(softmax)
         z = (x @ w.T).unflatten(1, (case.heads, -1))
-        h = torch.empty_like(z)
-        heard: list[list[int]] = [[] for _ in range(len(z))]
-        for relation in RELATIONS:
-            sources, destinations, _ = case.graph.edges(relation)
-            for j, i in zip(sources.tolist(), destinations.tolist(), strict=True):
-                heard[i].append(j)
-        for i, js in enumerate(heard):
-            for head in range(case.heads):
+        h = torch.zeros_like(z)
+        sources: list[list[int]] = [[] for _ in range(len(z))]
+        for relation in relations:
+            for j, i in zip(*(e.tolist() for e in case.graph.edges(relation)[:2]), strict=True):
+                sources[i].append(j)
+        for i, js in enumerate(sources):
+            for head in range(case.heads if js else 0):
                 e = torch.stack([a_s[head] @ z[j, head] + a_d[head] @ z[i, head] for j in js])
                 e = torch.where(e > 0, e, 0.2 * e)
                 alpha = torch.exp(e) / torch.exp(e).sum()
                 h[i, head] = sum(a * z[j, head] for a, j in zip(alpha, js, strict=True))
-        split = h.flatten(1).T.split([r * c for r, c in case.graph.sizes], dim=1)
+        return h.flatten(1)
+
+    outputs = [torch.empty(case.batch, case.channels, *size).double() for size in case.graph.sizes]
+    for b in range(case.batch):
+        x = torch.cat([plane[b].double().flatten(1) for plane in planes], dim=1).T
+        if case.relations == "joint":
+            h = x + torch.relu(attention(x, RELATIONS, weights.king))
+        else:
+            y = x @ weights.own.double().T
+            y = y + attention(x, ["king"], weights.king) + attention(x, ["child"], weights.child)
+            j, i, _ = case.graph.edges("parent")
+            y[i] += x[j] @ weights.parent.double().T
+            h = x + torch.relu(y) @ weights.out.double().T
+        split = h.T.split([r * c for r, c in case.graph.sizes], dim=1)
         for output, part, size in zip(outputs, split, case.graph.sizes, strict=True):
             output[b] = part.unflatten(1, size)
     return outputs
@@ -67,43 +86,47 @@ def planes() -> list[torch.Tensor]:
 
 
 @pytest.fixture(scope="module")
-def expected(planes: list[torch.Tensor]) -> list[torch.Tensor]:
-    return by_hand(CASE, planes)
+def expected(planes: list[torch.Tensor]) -> dict[str, list[torch.Tensor]]:
+    return {case.relations: by_hand(case, planes) for case in (CASE, TYPED)}
 
 
+@pytest.mark.parametrize("case", [CASE, TYPED], ids=["joint", "typed"])
 @pytest.mark.parametrize("engine", ON_CPU)
-def test_every_layer_computes_the_formula(engine, planes, expected) -> None:
-    layer = layer_of(engine)
+def test_every_layer_computes_the_formula(engine, case, planes, expected) -> None:
+    layer = layer_of(engine, case)
     inputs = layer.lay_out(planes)
     found = layer.planes(layer(inputs))
-    for level, value in zip(found, expected, strict=True):
+    for level, value in zip(found, expected[case.relations], strict=True):
         torch.testing.assert_close(level.double(), value, rtol=1e-5, atol=1e-5)
     if layer.apart:
-        again = layer.planes(layer.attention(layer.project(inputs)))
-        for level, value in zip(again, found, strict=True):
-            torch.testing.assert_close(level.reshape(value.shape), value)
+        alone = layer.planes(layer.attention(layer.project(inputs)))
+        for level, value, x in zip(alone, found, layer.planes(inputs), strict=True):
+            with_residual = x + torch.relu(level.reshape(value.shape))
+            torch.testing.assert_close(with_residual, value, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("case", [CASE, TYPED], ids=["joint", "typed"])
 @pytest.mark.parametrize("engine", ON_CPU)
-def test_every_layer_has_the_same_gradients(engine, planes) -> None:
-    """In the inputs, in W, a_s and a_d: for NGAT by the chain rule through [W; a_s W; a_d W]."""
+def test_every_layer_has_the_same_gradients(engine, case, planes) -> None:
+    """In the inputs, in W, a_s and a_d of the king's softmax: for NGAT by the chain rule."""
+    c, h = case.channels, case.heads
 
     def gradients(name: str) -> dict[str, torch.Tensor]:
-        layer = layer_of(name)
+        layer = layer_of(name, case)
         inputs = [x.requires_grad_() for x in layer.lay_out([p.clone() for p in planes])]
         outputs = layer.planes(layer(inputs))
         sum((out**2).sum() for out in outputs).backward()
         x = torch.cat([p.flatten(2) for p in layer.planes([x.grad for x in inputs])], dim=2)
-        c, h = CASE.channels, CASE.heads
         if name == "dgl_gatconv":
-            conv = layer.conv
+            conv = layer.conv if case.relations == "joint" else layer.conv.mods["king"]
             return {"x": x, "w": conv.fc.weight.grad, "a": conv.attn_l.grad, "d": conv.attn_r.grad}
         if name == "pyg_gatconv":
-            conv = layer.conv
+            conv = layer.conv if case.relations == "joint" else layer.convs["king"]
             of_a = {"a": conv.att_src.grad, "d": conv.att_dst.grad}
             return {"x": x, "w": conv.lin.weight.grad, **of_a}
-        w, a_s, a_d = draw(CASE)
-        of_z, of_s, of_d = layer.maps.weight.grad.split([c, h, h])
+        w, a_s, a_d = draw(case).king
+        rows = layer.conv.own.weight.grad
+        of_z, of_s, of_d = (rows if case.relations == "joint" else rows[c:-h]).split([c, h, h])
         through = sum(
             (a[:, :, None] * g[:, None]).flatten(0, 1) for a, g in ((a_s, of_s), (a_d, of_d))
         )
@@ -118,9 +141,35 @@ def test_every_layer_has_the_same_gradients(engine, planes) -> None:
         torch.testing.assert_close(value, truth[key], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("case", [CASE, TYPED], ids=["joint", "typed"])
+def test_the_layer_that_is_timed_is_the_one_that_the_network_runs(case, planes, monkeypatch):
+    """Typed: one fused operation a level; joint: folded maps and the attention kernel."""
+    pytest.importorskip("numba")
+    from ngat.engines.cpu import attend as cpu
+    from ngat.engines.cpu import network as cpu_network
+
+    calls = []
+    for module, name in ((cpu_network, "typed_update"), (cpu, "attend")):
+        original = getattr(module, name)
+
+        def noted(*args, original=original, name=name):
+            calls.append(name)
+            return original(*args)
+
+        monkeypatch.setattr(module, name, noted)
+    build("cpu", case)(list(planes))
+    of_layer, calls[:] = calls[:], []
+    config = ModelConfig(
+        levels=3, channels=6, heads=2, norm_groups=2, depth=1, relations=case.relations
+    )
+    NGAT(dataclasses.replace(config, schedule="synchronous"))(torch.rand(1, 3, 13, 13))
+    assert of_layer == calls
+    assert len(calls) == 3
+
+
 def test_passes_are_those_of_the_layer() -> None:
     layer = layer_of("reference")
-    for scope, inputs, weights in (("layer", 3, 4), ("attention", 9, 3)):
+    for scope, inputs, weights in (("layer", 3, 5), ("attention", 9, 3)):
         calls = passes_of(layer, scope)
         assert tuple(calls) == PASSES
         assert len(calls["forward"]()) == CASE.levels
@@ -140,6 +189,9 @@ def test_cost_counted_by_hand() -> None:
     assert cost(case, "attention", "forward+backward") == both
     twice = Case(side=2, batch=2, levels=2, heads=2, channels=4, dtype="bfloat16")
     assert cost(twice, "layer", "forward") == Cost(4 * 5 * 8, 2 * (products + sums))
+    # own 12 + 6 rows, of 4 children 6, of 1 parent 4, at the end 4 rows a node; 21 edges
+    typed = (5 * (3 * 4 + 3 * 2) + 4 * (4 + 2) + 4) * 4 + 21 * 4
+    assert cost(case, "typed layer", "forward") == Cost(4 * 5 * 8, typed)
 
 
 def test_floor_is_the_slower_of_both() -> None:
@@ -245,6 +297,7 @@ def test_command_writes_what_it_says(tmp_path) -> None:
     frame = rows.read(out)
     assert list(frame.columns) == rows.COLUMNS
     times = rows.select(frame, quantity="time_ms", scope="layer")
+    assert len(times) == len(rows.select(frame, quantity="time_ms", scope="typed layer"))
     measured = {"reference"} if "not measured: dgl" in result.output else {"reference", BASELINE}
     found = set(zip(times["side"], times["pass"], times["engine"], strict=True))
     assert found == {(side, p, engine) for side in (8, 9) for p in PASSES for engine in measured}
@@ -284,7 +337,8 @@ def test_bad_plans_are_refused(plan, wrong, sentence) -> None:
 
 def test_sizes_are_all_combinations_that_are_not_too_large() -> None:
     plan = Plan(sides=(8, 16), batches=(1, 4), most_pixels=256)
-    assert [(c.side, c.batch) for c in plan.cases] == [(8, 1), (8, 4), (16, 1)]
+    assert [(c.side, c.batch) for c in plan.cases[::2]] == [(8, 1), (8, 4), (16, 1)]
+    assert [c.relations for c in plan.cases] == 3 * ["typed", "joint"]
 
 
 @pytest.mark.parametrize(
@@ -377,10 +431,7 @@ def test_unet_is_the_one_that_is_named() -> None:
 
 @pytest.mark.parametrize("engine", ["cpu", "reference"])
 def test_parts_of_a_step_add_up_and_leave_no_trace(engine) -> None:
-    import ngat.update
-
     network = contender(engine)
-    attend = ngat.update.attend
     found = parts.split_by_part(network.step, network.model, "cpu", steps=1)
     assert sum(found.values()) == pytest.approx(1)
     assert min(found.values()) >= 0
@@ -390,13 +441,12 @@ def test_parts_of_a_step_add_up_and_leave_no_trace(engine) -> None:
         assert found[part, "forward"] > 0
         assert found[part, "backward"] > 0
     assert found["optimiser", ""] > 0
-    assert ngat.update.attend is attend
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.model.modules())
 
 
 def test_work_counted_by_hand() -> None:
     """A network without V-cycle work: one level, one update, in 4 × 4 pixels."""
-    from ngat.config import PRESETS, ModelConfig, Preset
+    from ngat.config import PRESETS, Preset
 
     tiny = Preset("tiny", model=ModelConfig(levels=1, channels=4, heads=2, depth=1))
     monkey = pytest.MonkeyPatch()
@@ -455,5 +505,5 @@ def test_without_a_file_nothing_is_written(tmp_path, monkeypatch) -> None:
     )
     frame, notes = benchmark_attention(plan, quiet=True)
     assert notes == {}
-    assert len(rows.select(frame, quantity="time_ms")) == 2
+    assert len(rows.select(frame, quantity="time_ms")) == 4
     assert list(tmp_path.iterdir()) == []

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from command import inside
 from notebook_cases import PARAMETERS, notebook
 from PIL import Image
 from tiny import SMALL, log_of, tiny
 
-from ngat.cli import main
 from ngat.model import NGAT
 from ngat.training.weights import save_weights
 
@@ -122,20 +122,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("sub").mkdir()
     Image.fromarray(pixels).save("sub/rgb.png")
     return tmp_path
-
-
-def inside(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str
-) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of the command, in this process."""
-    monkeypatch.setattr(sys, "argv", ["ngat", *words])
-    try:
-        main()
-        code = 0
-    except SystemExit as end:
-        code = int(end.code or 0)
-    said = capsys.readouterr()
-    return code, said.out, said.err
 
 
 @pytest.mark.usefixtures("folder")

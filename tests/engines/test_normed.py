@@ -9,8 +9,9 @@ pytest.importorskip("numba")
 from ngat.config import ModelConfig
 from ngat.engines.cpu.fold import Fold
 from ngat.engines.cpu.maps import linear, products
+from ngat.engines.cpu.network import Nodes
 from ngat.engines.cpu.normed import normed_maps
-from ngat.layers import Norm
+from ngat.model import Norm
 
 DOUBLE, SINGLE = torch.float64, torch.float32
 SHAPES = [  # batch, K, M, h, w: rows and nodes that fill no tile, and more than a strip of nodes
@@ -78,7 +79,7 @@ def test_products_are_sums_over_nodes(shape, dtype, threads):
     torch.testing.assert_close(r, d.double().sum((2, 3)), **tolerances(dtype))
 
 
-@pytest.mark.parametrize("kind", ["group", "none"])
+@pytest.mark.parametrize("kind", ["group", "batch", "none"])
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("size", [(13, 7), (40, 33)])
 def test_normed_maps_are_maps_of_the_norm(kind, known, size):
@@ -89,9 +90,9 @@ def test_normed_maps_are_maps_of_the_norm(kind, known, size):
     weight = torch.randn(11, 8, dtype=DOUBLE, requires_grad=True)
     bias = torch.randn(11, dtype=DOUBLE, requires_grad=True)
     moments = torch.stack([h.sum((2, 3)), h.square().sum((2, 3))], 2)
-    embedding = norm(h, moments) if known else norm(h)
-    found, sums = normed_maps(*embedding.folded, weight, bias)
-    expected = F.conv2d(embedding.normalised, weight[..., None, None], bias)
+    nodes = Nodes(h, norm, 0, moments if known else None)
+    found, sums = normed_maps(h, nodes.fold, weight, bias)
+    expected = F.conv2d(norm(h), weight[..., None, None], bias)
     torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
     torch.testing.assert_close(sums[..., 0], expected.sum((2, 3)), rtol=1e-9, atol=1e-9)
     direction, leaves = torch.randn_like(expected), (h, weight, bias)
@@ -110,7 +111,7 @@ def test_normed_maps_in_float32_keep_a_far_mean_out():
     x = h.float()
     sums = torch.stack([x.double().sum((2, 3)), x.double().square().sum((2, 3))], 2)
     norm = Norm(ModelConfig(channels=4, heads=2, norm_groups=2))
-    found, _ = normed_maps(*norm(x, sums).folded, weight.float(), bias.float())
+    found, _ = normed_maps(x, Nodes(x, norm, 0, sums).fold, weight.float(), bias.float())
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=2e-4)
 
 
@@ -132,9 +133,8 @@ def test_gradients_reach_maps_through_the_moments_of_what_they_made(known, size)
     x = (2 * torch.randn(3, 8, *size, dtype=DOUBLE) + 1).requires_grad_()
     first, second = (torch.randn(8, 8, dtype=DOUBLE, requires_grad=True) for _ in range(2))
     bias = torch.randn(8, dtype=DOUBLE, requires_grad=True)
-    start = norm(x).folded if known else (x, None)
-    middle, sums = normed_maps(*start, first, bias)
-    found, _ = normed_maps(*norm(middle, sums).folded, second, bias)
+    middle, sums = normed_maps(x, Nodes(x, norm, 0).fold if known else None, first, bias)
+    found, _ = normed_maps(middle, Nodes(middle, norm, 0, sums).fold, second, bias)
     plain = F.group_norm(x, 4, eps=1e-5) if known else x
     plain = F.group_norm(F.conv2d(plain, first[..., None, None], bias), 4, eps=1e-5)
     expected = F.conv2d(plain, second[..., None, None], bias)

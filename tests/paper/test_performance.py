@@ -120,7 +120,7 @@ def test_agreement_is_measured_not_assumed(monkeypatch) -> None:
     def off(name, case):
         layer = build(name, case)
         if name == "cpu":
-            layer.maps.weight.data *= 1.01
+            layer.conv.own.weight.data *= 1.01
         return layer
 
     monkeypatch.setattr(performance, "build", off)

@@ -8,9 +8,9 @@ import torch
 
 from ngat.config import ModelConfig, preset
 from ngat.data import load
+from ngat.data.normalize import as_tensor
 from ngat.errors import InputError
 from ngat.graph import TAP_COUNT
-from ngat.data.normalize import as_tensor
 from ngat.model import NGAT
 from ngat.paper.figures import attention as attention_figures
 from ngat.paper.figures import network as network_figures

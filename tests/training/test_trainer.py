@@ -112,8 +112,7 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
     assert seen == []
     assert again.average_f1 == first.average_f1
     history = load_weights(first.best).provenance
-    for chosen in (history["thresholds"], history["thresholds_tta"]):
-        assert chosen.keys() == {"components", "split"}
+    assert history["thresholds"].keys() == {"components", "split"}
 
 
 def test_the_logs_have_their_provenance_beside_them(tmp_path: Path) -> None:

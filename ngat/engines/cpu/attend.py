@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ngat.attention.engines import Attend
 from ngat.attention.taps import TapGroup
 from ngat.engines.cpu.executor import Work, computed_in
 from ngat.graph import Relation
@@ -25,6 +26,21 @@ def attend(groups: Sequence[TapGroup], destination: Tensor) -> Tensor:
     tensors = [tensor for group in groups for tensor in group[1:]]
     out: Tensor = Attention.apply(relations, destination, *tensors)
     return out
+
+
+def forward_pass(model: Any, placement: Any, attend: Attend) -> list[Tensor]:
+    """As :meth:`ngat.model.NGAT.message_passing`, on the CPU."""
+    from ngat.engines.cpu import network as cpu_network
+
+    return cpu_network.message_passing(model, placement, attend)
+
+
+def projection() -> Any:
+    """As :class:`ngat.projection.Projector`, on the CPU."""
+    from ngat.engines.cpu import projection as projection_cpu
+    from ngat.projection import Projector
+
+    return Projector(projection_cpu.integral_image, projection_cpu.project)
 
 
 class Attention(torch.autograd.Function):

@@ -1,4 +1,4 @@
-"""Group normalisation as numbers, not yet done."""
+"""Statistics of a normalisation, to be absorbed by the next linear map."""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@
     y_i = ReLU(self_i + Σ_king α z_j + Σ_children α z_j + z_parent)
     h_i ← h_i + W_out y_i + b_out
 
-It is what :meth:`ngat.update.Update.forward` composes of single operations, with the same result.
-Around attention, those spend more time on moving memory than attention itself: normalised planes,
+It is what :meth:`ngat.model.PyramidGATConv.update` composes of single operations. Around
+attention, those spend more time on moving memory than attention itself: normalised planes,
 splitting a product and joining its gradient again, adding, biases, masks. Here all that happens
 block by block of rows, while they are in a core's cache. P is never in memory, nor is ∂L/∂P: of
 the forward pass y alone is kept for the backward pass (:mod:`ngat.engines.cpu.sweep`).
@@ -22,15 +22,16 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ngat.engines.cpu.fold import Fold
-from ngat.engines.cpu.normed import folded, label, settled, shares, unfolded
+from ngat.engines.cpu.normed import folded, settled, shares, unfolded
 from ngat.engines.cpu.update import Arrived, Maps, Update
 from ngat.graph import RELATIONS, Relation
+from ngat.system.profiling import label
 
 OTHERS: tuple[Relation, ...] = ("child", "parent")
 
 
-class Heard(NamedTuple):
-    """One level that a level hears, and how it is mapped.
+class Source(NamedTuple):
+    """One level that a level attends to, and how it is mapped.
 
     Attributes:
         h: its nodes, ``[B, C, h, w]`` in float32 or float64.
@@ -60,7 +61,7 @@ class Out(NamedTuple):
 
 
 def typed_update(
-    heard: dict[Relation, Heard],
+    sources: dict[Relation, Source],
     taps: dict[Relation, Tensor],
     moves: list[Tensor | float],
     out: Out,
@@ -69,23 +70,23 @@ def typed_update(
     """New h of the module's formula, ``[B, C, H_m, W_m]``, differentiable in every tensor.
 
     Args:
-        heard: the level itself as ``king``, and perhaps ``child`` and ``parent``.
-        taps: t of king, and of child if heard, ``[heads, taps]``.
+        sources: the level itself as ``king``, and perhaps ``child`` and ``parent``.
+        taps: t of king, and of child if sources, ``[heads, taps]``.
         moves: b·ζ of the moves, ``[B, heads, h, w]`` or 0 for base nodes: of the nodes as the
             king sees them, of the children, and of the nodes as the children see them.
         itself: whether the first of the level's maps is self.
 
     Returns:
         h; the sums of h and of its squares over nodes, ``[B, C, 2]`` in float64, of which
-        :class:`ngat.engines.cpu.fold.Fold` is made; and children and parents as they were heard,
-        for whoever hears them later: then this operation adds up their gradients.
+        :class:`ngat.engines.cpu.fold.Fold` is made; and h of children and parents, for whoever reads
+        them later: then this operation adds up their gradients.
     """
-    like = heard["king"].h
+    like = sources["king"].h
     flat: list[Tensor | float | None] = []
     how = []
     for relation in RELATIONS:
-        if relation in heard:
-            h, fold, weight, bias = heard[relation]
+        if relation in sources:
+            h, fold, weight, bias = sources[relation]
             moments = None if fold is None else fold.moments
             flat += [h.contiguous(), moments, weight.to(h.dtype), bias.to(h.dtype)]
             how.append(None if fold is None else fold[1:])
@@ -93,14 +94,14 @@ def typed_update(
             flat += [None] * 4
             how.append(None)
     t_child = taps["child"].to(like.dtype) if "child" in taps else None
-    same = out.base is heard["king"].h
+    same = out.base is sources["king"].h
     asked = [x for x in (*flat, *taps.values(), *moves, *out) if isinstance(x, Tensor)]
     training = torch.is_grad_enabled() and any(x.requires_grad for x in asked)
     base = None if out.base is None or same else out.base.contiguous()
     flat += [taps["king"].to(like.dtype), t_child, *moves]
     flat += [out.weight.to(like.dtype), out.bias.to(like.dtype), base]
     h, moments, *others = TypedUpdate.apply(how, itself, same, training, *flat)
-    return h, moments, dict(zip((r for r in OTHERS if r in heard), others, strict=True))
+    return h, moments, dict(zip((r for r in OTHERS if r in sources), others, strict=True))
 
 
 class TypedUpdate(torch.autograd.Function):

@@ -18,7 +18,6 @@ it is added to ∂L/∂x once (:func:`settled`), at best while that is being rea
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import numpy as np
@@ -26,10 +25,10 @@ import torch
 from numba import njit
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.profiler import record_function
 
 from ngat.engines.cpu.fold import Fold
 from ngat.engines.cpu.maps import linear, products
+from ngat.system.profiling import label
 
 
 def normed_maps(
@@ -216,10 +215,3 @@ def fold_back(weight, g, r, moments, d_weight, d_moments, groups, nodes, epsilon
             for k in range(group * each, (group + 1) * each):
                 d_moments[b, k, 0] = scale * (scale * q * mean - a)
                 d_moments[b, k, 1] = -scale * scale * q / 2
-
-
-def label(part: str) -> contextlib.AbstractContextManager[object]:
-    """Tells a profiler, if there is one, to what part of a network the time goes."""
-    if torch.autograd.profiler._is_profiler_enabled:
-        return record_function("ngat: " + part)
-    return contextlib.nullcontext()

@@ -13,14 +13,12 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, models, overload, register_model
 
-# Nine weights, or nine sums, stay in registers: 32 of them with AVX-512, else mostly 16.
-LANES = 16 if llvm.get_host_cpu_features().get("avx512f") else 8
+from ngat.engines.cpu.instructions import LANES as LANES
 
 
 class Lanes(types.Type):

@@ -11,10 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from ngat.aggregate import STEP, heard_by
 from ngat.config import ModelConfig
 from ngat.data import Sample
-from ngat.graph import RELATIONS
+from ngat.graph import RELATIONS, SOURCE_STEP, sources_of
 from ngat.model import schedule
 from ngat.paper.figures.graph import RELATION_COLOURS
 from ngat.paper.style import GREY, method_styles, style
@@ -40,9 +39,9 @@ def updates(configs: Mapping[str, ModelConfig]) -> Figure:
             for step, (level, relations) in enumerate(schedule(config), start=1):
                 before = dict(last)
                 for m in range(config.levels) if level is None else (level,):
-                    present = [r for r, _ in heard_by(m, config.levels)]
+                    present = [r for r, _ in sources_of(m, config.levels)]
                     for relation in relations if level is not None else present:
-                        source = m + STEP[relation]
+                        source = m + SOURCE_STEP[relation]
                         colour = RELATION_COLOURS[relation]
                         axes.annotate(
                             "", (step, m), (before[source], source),

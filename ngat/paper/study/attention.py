@@ -15,9 +15,8 @@ from torch import Tensor
 from ngat.attention import TapGroup, attend, attention_weights, installed
 from ngat.config import ModelConfig
 from ngat.graph import HOME_DISPLACEMENT, RELATIONS, TAP_COUNT, PyramidGraph, Relation
-from ngat.model import NGAT
+from ngat.model import NGAT, PyramidGATConv
 from ngat.training.schedule import seeded
-from ngat.update import Update
 
 Array = npt.NDArray[np.float64]
 
@@ -47,26 +46,21 @@ def coefficients(model: NGAT, image: Tensor) -> list[Coefficients]:
     plain = NGAT(dataclasses.replace(model.config, engine="reference")).to(image.dtype).eval()
     plain.load_state_dict(model.state_dict())
 
-    def hook(number: int) -> Callable[..., None]:
-        def note(update: torch.nn.Module, arguments: tuple[Any, ...]) -> None:
-            _, maps, _, level, moves = arguments
-            for groups, er in cast(Update, update).softmaxes(maps, level, moves):
+    def hook(number: int, update: PyramidGATConv) -> Callable[..., Tensor]:
+        def noted(h: Any, level: int, maps: Any, moves: Any, attend: Any) -> Tensor:
+            for groups, er in update.softmaxes(maps, level, moves):
                 relations = tuple(group.relation for group in groups)
                 alpha = attention_weights(groups, er)[0].double().numpy()
                 found.append(Coefficients(number, level, relations, alpha))
+            return PyramidGATConv.update(update, h, level, maps, moves, attend)
 
-        return note
+        return noted
 
-    handles = [
-        update.register_forward_pre_hook(hook(number))
-        for number, update in enumerate(plain.updates)
-    ]
-    try:
-        with torch.no_grad():
-            plain(image)
-    finally:
-        for handle in handles:
-            handle.remove()
+    for number, module in enumerate(plain.updates):
+        update = cast(PyramidGATConv, module)
+        update.update = hook(number, update)  # type: ignore[method-assign]
+    with torch.no_grad():
+        plain(image)
     return found
 
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from ngat.config import ModelConfig, Preset, preset
 from ngat.data import Sample
-from ngat.graph import PyramidGraph
 from ngat.data.normalize import as_tensor
+from ngat.graph import PyramidGraph
 from ngat.loss import loss_of
 from ngat.model import NGAT, Output
 from ngat.paper.study.network import graph_network

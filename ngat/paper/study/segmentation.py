@@ -13,11 +13,11 @@ import pandas as pd
 import torch
 
 from ngat import metrics
+from ngat.data.normalize import as_tensor
 from ngat.data.sample import TYPES, Sample
 from ngat.evaluation.error_types import OUTCOMES, outcomes
 from ngat.evaluation.evaluator import Method, evaluate
 from ngat.evaluation.results import read_instances, read_run
-from ngat.data.normalize import as_tensor
 from ngat.inference import evaluating
 from ngat.model import NGAT
 from ngat.paper import artifacts
