@@ -12,7 +12,7 @@
 #   make stored                               weights and results that notebooks on generated data read
 #   make real MINUTES=60                      train and score every method on the real data: hours
 #   make tables                               tables 1 and 2 from the committed result files
-#   make readme                               rewrite the README's tables from the result files
+#   make readme                               rewrite the tables of README.md and data/results/README.md
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
