@@ -49,13 +49,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-if not Path("../ngat/__init__.py").is_file():  # on Colab, say: torch stays, what is missing is added
+if not Path("../ngat/__init__.py").is_file():  # on Colab, say: torch stays, the rest is added
     clone = Path("ngat-companion")
     if importlib.util.find_spec("ngat") is None:
         if not clone.is_dir():
             address = ["--branch", "{TAG}", "{REPOSITORY}"]
-            subprocess.run(["git", "clone", "--quiet", "--depth", "1", *address, clone], check=True)
-        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", clone.resolve()], check=True)
+            subprocess.run(["git", "clone", "--quiet", "--depth=1", *address, clone], check=True)
+        pip = [sys.executable, "-m", "pip", "install", "--quiet"]
+        subprocess.run([*pip, clone.resolve()], check=True)
         importlib.invalidate_caches()
     if clone.is_dir():
         os.chdir(clone / "notebooks")

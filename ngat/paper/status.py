@@ -1,7 +1,7 @@
 """How far each figure and table of the paper is reproduced, derived from result files alone.
 
-The rules are in :data:`RULES`, which the page of results prints. Nothing is remembered: with another file
-another sentence comes out.
+The rules are in :data:`RULES`, which the page of results prints. Nothing is remembered: with
+another file another sentence comes out.
 """
 
 from __future__ import annotations

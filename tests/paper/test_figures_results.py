@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 from tiny import rings
 
 from ngat.data.sample import TYPES, Sample
@@ -201,6 +202,26 @@ def test_figures_5_and_6_show_what_was_found() -> None:
     found = {"all": {sample.image_id: sample.labels}, "none": {sample.image_id: nothing}}
     fig = segmentation_figures.comparison([sample], found, f1)
     assert [ax.get_xlabel() for ax in fig.axes] == ["", "F1 1.00", "F1 0.00"]
+
+
+def test_nuclei_are_outlined_by_what_became_of_them() -> None:
+    true, pred = np.zeros((2, 30, 30), np.int32)
+    true[2:8, 2:8], pred[2:8, 2:8] = 3, 1  # found
+    true[2:8, 12:18] = 5  # missed
+    true[20:26, 2:8], true[20:26, 8:14], pred[20:26, 2:14] = 6, 7, 2  # merged
+    pred[20:26, 20:26] = 3  # extra
+    part = (slice(0, 30), slice(0, 30))
+    drawn = segmentation_figures.by_outcome(np.zeros((30, 30, 3), np.uint8), pred, true, part)
+    colours = segmentation_figures.ERROR_COLOURS
+    for (row, column), name in {
+        (2, 4): "found", (2, 14): "missed", (20, 4): "merged", (20, 12): "merged", (20, 22): "extra"
+    }.items():  # fmt: skip
+        assert to_hex(drawn[row, column] / 255).upper() == colours[name].upper(), name
+    assert not drawn[5, 5].any()
+    assert not drawn[12:18].any()
+
+
+def test_error_bars_are_shares() -> None:
     errors = pd.DataFrame(
         {"method": ["a"], "found": [6], "merged": [2], "split": [1], "missed": [1], "extra": [3]}
     )

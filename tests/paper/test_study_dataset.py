@@ -148,4 +148,4 @@ def test_sizes_are_the_sides_of_squares() -> None:
     # Seven pixels along each side; then four rows of seven.
     assert description.image_sizes(facts).tolist() == pytest.approx([7, 28**0.5], abs=1e-4)
     table = description.size_table(facts).set_index("type")
-    assert table.loc["purple_tissue", "train"] == "6 (5–7)"  # noqa: RUF001
+    assert table.loc["purple_tissue", "train"] == "6 (5–7)"

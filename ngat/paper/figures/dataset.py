@@ -20,9 +20,21 @@ from ngat.data.sample import TYPES, Sample
 from ngat.data.split import SPLITS
 from ngat.magnification import size_of
 from ngat.paper.study.dataset import image_sizes
-from ngat.paper.style import BLUE, GREY, ORANGE, SKY, TYPE_COLOURS, TYPE_NAMES, VERMILION, YELLOW, style
+from ngat.paper.style import (
+    BLUE,
+    GREY,
+    ORANGE,
+    SKY,
+    TYPE_COLOURS,
+    TYPE_NAMES,
+    VERMILION,
+    YELLOW,
+    style,
+)
 
 SPLIT_COLOURS = dict(zip(SPLITS, (SKY, ORANGE, VERMILION), strict=True))
+# A picture is too dark to be printed as it is if its brightest hundredth is below this, of 255.
+DARK = 128
 
 
 def one_of_each(samples: Sequence[Sample]) -> list[Sample]:
@@ -49,7 +61,7 @@ def sheet(rows: Mapping[str, Sequence[Sample]], side: int = 256) -> Figure:
     Args:
         rows: name of a row and its pictures, of which the first of each type is shown.
         side: of the square shown, in pixels, from the picture's most crowded part; what a smaller
-            picture lacks stays white.
+            picture lacks stays white. Dark pictures are brightened (:func:`visible`).
     """
     kinds = [kind for kind in TYPES if any(s.type == kind for row in rows.values() for s in row)]
     with style():
@@ -60,8 +72,9 @@ def sheet(rows: Mapping[str, Sequence[Sample]], side: int = 256) -> Figure:
             for ax, kind in zip(axes, kinds, strict=True):
                 if kind in shown:
                     crop = crowded(shown[kind], side)
-                    ax.imshow(outlined(crop.image, crop.labels))
-                    ax.set_xlabel(f"median nucleus {size_of(shown[kind].labels):.0f} px", size=8)
+                    ax.imshow(outlined(visible(crop.image)[0], crop.labels))
+                    size = size_of(shown[kind].labels)
+                    ax.set_xlabel(f"median nucleus {size:.0f} px", size=8)
                 ax.set_xlim(-0.5, side - 0.5)
                 ax.set_ylim(side - 0.5, -0.5)
                 ax.set_xticks([])
@@ -92,6 +105,19 @@ def outlined(
     shown = image.copy()
     shown[find_boundaries(labels, mode="inner")] = np.round(255 * np.array(to_rgb(colour)))
     return shown
+
+
+def visible(image: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], float]:
+    """A picture as it is shown, and the factor by which it was brightened.
+
+    A picture that prints as black, whose brightest hundredth is below half of white, is multiplied
+    until that hundredth is white; others are left alone. For the eye only: networks see the file.
+    """
+    bright = max(float(np.percentile(image, 99)), 1.0)
+    if bright >= DARK:
+        return image, 1.0
+    factor = 255 / bright
+    return np.minimum(image * factor, 255).astype(np.uint8), factor
 
 
 def magnifications(facts: pd.DataFrame, best: float) -> Figure:

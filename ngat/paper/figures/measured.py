@@ -13,7 +13,16 @@ from matplotlib.figure import Figure
 from ngat.data.sample import TYPES
 from ngat.evaluation import published
 from ngat.paper.study.audit import score_bounds
-from ngat.paper.style import BLACK, BLUE, GREY, TYPE_COLOURS, TYPE_NAMES, VERMILION, method_styles, style
+from ngat.paper.style import (
+    BLACK,
+    BLUE,
+    GREY,
+    TYPE_COLOURS,
+    TYPE_NAMES,
+    VERMILION,
+    method_styles,
+    style,
+)
 
 MEASURE_NAMES = {
     "score": "competition score",
@@ -72,7 +81,9 @@ def by_size(table: pd.DataFrame) -> Figure:
             place = [bins.index(size) for size in rows["size"]]
             ax.plot(place, rows["average_f1"], marker="o", label=str(method), **looks[str(method)])
         images = table.drop_duplicates("size").set_index("size")["images"]
-        ax.set_xticks(range(len(bins)), [f"{size}\n{images.get(size, 0)} pictures" for size in bins])
+        ax.set_xticks(
+            range(len(bins)), [f"{size}\n{images.get(size, 0)} pictures" for size in bins]
+        )
         ax.set_xlabel("√area of the picture's median nucleus / px")
         ax.set_ylabel("average F1")
         ax.set_ylim(0, 1)

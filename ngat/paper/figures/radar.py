@@ -19,9 +19,9 @@ from ngat.paper.style import GREY, TYPE_NAMES, method_styles, style
 def radar(table2: pd.DataFrame, methods: Sequence[str] | None = None) -> Figure:
     """Figure 7: F1 at IoU > 0.7 by image type, one polygon per method.
 
-    Published methods are thin, measured ones thicker; none is filled. The area flatters and scolds: a type
-    with one image weighs as much as one with 72, so the numbers of images stand at the
-    spokes (in the order of the sets, published first).
+    Published methods are thin, measured ones thicker; none is filled. The area misleads: a type
+    with one image weighs as much as one with 72, so the numbers of images stand at the spokes (in
+    the order of the sets, published first).
 
     Args:
         table2: from :func:`ngat.evaluation.tables.table2`.

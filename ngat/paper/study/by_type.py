@@ -48,12 +48,14 @@ def by_size(counts: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
         f1=metrics.f1(counts["tp"], counts["fp"], counts["fn"]),
         size=pd.cut(counts["image_id"].map(sized), SIZES, right=False, labels=SIZE_NAMES),
     )
-    return (
+    table = (
         rows.dropna(subset="size")
-        .groupby(["method", "size"], sort=False, observed=True)
+        .groupby(["method", "size"], observed=True)
         .agg(images=("image_id", "nunique"), average_f1=("f1", "mean"))
         .reset_index()
     )
+    order = list(dict.fromkeys(counts["method"]))
+    return table.sort_values("method", key=lambda m: m.map(order.index), kind="stable")
 
 
 def curves(counts: pd.DataFrame, method: str) -> pd.DataFrame:

@@ -218,7 +218,7 @@ def size_table(facts: pd.DataFrame) -> pd.DataFrame:
         cells = {}
         for part in SPLITS:
             size = of_kind.loc[of_kind["split"] == part, "size"]
-            cells[part] = f"{size.median():.0f} ({size.min():.0f}–{size.max():.0f})"  # noqa: RUF001
+            cells[part] = f"{size.median():.0f} ({size.min():.0f}–{size.max():.0f})"
         rows.append({"type": kind, **cells})
     return pd.DataFrame(rows)
 
