@@ -58,14 +58,14 @@ def rows(pyramid):
 def test_presets_take_any_size(name, size):
     model = NGAT(PRESETS[name].model).eval()
     image = picture(*size).float()
-    output = model(image, image[:, :2])
+    output = model(image, image)
     graph = PyramidGraph(*size, model.config.levels)
     for m, (height, width) in enumerate(graph.sizes):
-        assert output.logits[m].shape == (2, 2, height, width)
-        assert output.targets[m].shape == (2, 2, height, width)
+        assert output.logits[m].shape == (2, 3, height, width)
+        assert output.targets[m].shape == (2, 3, height, width)
         assert output.positions[m].shape == (2, 3, height, width)
     probability = model.reconstruct(output)
-    assert probability.shape == (2, 2, *size)
+    assert probability.shape == (2, 3, *size)
     assert ((probability > 0) & (probability < 1)).all()
 
 
