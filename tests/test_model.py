@@ -57,15 +57,16 @@ def rows(pyramid):
 @pytest.mark.parametrize("size", [(32, 32), (17, 9), (5, 40)])
 def test_presets_take_any_size(name, size):
     model = NGAT(PRESETS[name].model).eval()
+    count = model.config.outputs
     image = picture(*size).float()
-    output = model(image, image)
+    output = model(image, image[:, :count])
     graph = PyramidGraph(*size, model.config.levels)
     for m, (height, width) in enumerate(graph.sizes):
-        assert output.logits[m].shape == (2, 3, height, width)
-        assert output.targets[m].shape == (2, 3, height, width)
+        assert output.logits[m].shape == (2, count, height, width)
+        assert output.targets[m].shape == (2, count, height, width)
         assert output.positions[m].shape == (2, 3, height, width)
     probability = model.reconstruct(output)
-    assert probability.shape == (2, 3, *size)
+    assert probability.shape == (2, count, *size)
     assert ((probability > 0) & (probability < 1)).all()
 
 
