@@ -54,7 +54,7 @@ def split(
     root: Root = Path("data"),
     seed: Annotated[int, typer.Option(help="Another seed is another split.")] = 0,
 ) -> None:
-    """Deal the pictures to train, val and test, whole groups at a time."""
+    """Assign the pictures to train, val and test, whole groups at a time."""
     from ngat.data.split import write_split
 
     path = root / "split.csv"

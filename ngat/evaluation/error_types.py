@@ -45,7 +45,7 @@ class Outcomes(NamedTuple):
 
 
 def outcomes(pred: Labels, true: Labels) -> Outcomes:
-    """What a prediction made of the annotated nuclei of a picture.
+    """Outcome of every annotated nucleus of a picture, and the number of extra objects.
 
     Raises:
         InputError: as :func:`ngat.metrics.overlaps`.

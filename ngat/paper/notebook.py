@@ -1,4 +1,4 @@
-"""One notebook: what it declares, and how it is executed by the interpreter that runs this."""
+"""One notebook: its declared parameters, and its execution by the running interpreter."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def declared(path: Path) -> dict[str, Any]:
 
 
 def check(path: Path, parameters: Mapping[str, Any]) -> None:
-    """Hold parameters against a notebook's own; papermill itself would only warn.
+    """Check parameters against the notebook's own; papermill itself would only warn.
 
     Raises:
         InputError: a parameter is unknown to the notebook or of another type than its default.

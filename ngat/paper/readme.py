@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 
 from ngat.errors import InputError
-from ngat.evaluation import tables
+from ngat.evaluation import published, tables
 from ngat.evaluation.results import Run, runs_in
 from ngat.paper.index import PAPER_ITEMS
-from ngat.paper.status import RESULTS, RULES, status_of
+from ngat.paper.status import REAL, RESULTS, RULES, status_of
 from ngat.system.files import replacing
 
 
@@ -55,7 +55,7 @@ def measured(runs: Sequence[Run]) -> str:
     )
     return "\n".join(
         [
-            note + " Published rows were measured on other images (stage 2 of the challenge).",
+            f"{note} {_comparable(runs)}",
             "",
             "**Table 1**: means over images and thresholds, pooled counts at IoU > 0.7, Dice.",
             "",
@@ -67,6 +67,21 @@ def measured(runs: Sequence[Run]) -> str:
             "",
             tables.markdown(tables.composition(runs)),
         ]
+    )
+
+
+def _comparable(runs: Sequence[Run]) -> str:
+    """Whether published and measured rows are of the same images, as a sentence."""
+    real = [run for run in runs if run.counts["data"].iloc[0].startswith(REAL)]
+    same = [run for run in real if published.same_images(run.counts)]
+    if not same:
+        return "Published rows were measured on other images (stage 2 of the challenge)."
+    if len(same) == len(real):
+        return "Published rows were measured on the same images (stage 2 of the challenge)."
+    where = sorted({", ".join(run.counts[["data", "split"]].iloc[0]) for run in same})
+    return (
+        "Published rows were measured on stage 2 of the challenge, as were the measured rows of "
+        f"*{'* and *'.join(where)}*; the others are of other images."
     )
 
 

@@ -1,4 +1,4 @@
-"""The ring test bed: what a network can carry inwards that colour does not show.
+"""The ring test bed: can a network fill in nuclei whose interior colour says nothing?
 
 On the ring pictures (:mod:`ngat.data.rings`) only thin outlines tell nucleus from background, so a
 network scores high only if messages travel from the outline to the inside. Both presets train for
