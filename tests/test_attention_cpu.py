@@ -33,7 +33,7 @@ def two_threads():
 @pytest.fixture
 def without_numba(monkeypatch):
     monkeypatch.setitem(sys.modules, "numba", None)
-    for module in ("cpu", "cpu_work", "cpu_backward", "cpu_kernels", "cpu_taps", "cpu_lanes"):
+    for module in ("cpu", "cpu_work", "cpu_backward", "cpu_kernels", "cpu_taps", "cpu_simd"):
         monkeypatch.delitem(sys.modules, f"ngat.attention.{module}", raising=False)
         monkeypatch.delattr(ngat.attention, module, raising=False)
     installed.cache_clear()
@@ -129,11 +129,11 @@ def test_the_exponential_is_good_to_the_last_places():
     import numpy as np
     from numba import njit
 
-    from ngat.attention.cpu_lanes import LANES, exponential, get, pointer, put
+    from ngat.attention.cpu_simd import SIMD, exponential, get, pointer, put
 
     @njit
     def fill(y, x, count, like):
-        for n in range(0, count, LANES):
+        for n in range(0, count, SIMD):
             put(pointer(y, like), n, exponential(get(pointer(x, like), n)))
 
     x = -np.linspace(0.0, 100.0, 1 << 18, dtype=np.float32)

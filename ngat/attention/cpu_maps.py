@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ngat.attention.cpu_lanes import LANES
 from ngat.attention.cpu_products import (
     STRIP,
     Operand,
@@ -18,6 +17,7 @@ from ngat.attention.cpu_products import (
     scratch_of_maps,
     scratch_of_outer,
 )
+from ngat.attention.cpu_simd import SIMD
 from ngat.attention.cpu_threads import Job, share, threads_for
 
 NOWHERE = Operand(0, 0, 0)
@@ -66,7 +66,7 @@ def linear(
 
     def run(n: int, first: int, last: int) -> None:
         own = torch.empty(scratch_of_maps(depth), dtype=dtype)
-        lanes = torch.zeros(2 * rows * LANES if moments else 0, dtype=torch.float64)
+        lanes = torch.zeros(2 * rows * SIMD if moments else 0, dtype=torch.float64)
         shape = Shape(rows, depth, nodes, first, last, own.data_ptr(), lanes.data_ptr())
         into = 0 if sums is None else sums[n].data_ptr()
         maps(shape, *operands, into, *kind(dtype))

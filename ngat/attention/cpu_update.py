@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from ngat.attention.cpu_kernels import TAPS, scratch
-from ngat.attention.cpu_lanes import LANES
 from ngat.attention.cpu_maps import NOWHERE, kind, planes, small
 from ngat.attention.cpu_products import Operand, scratch_of_maps, scratch_of_outer
+from ngat.attention.cpu_simd import SIMD
 from ngat.attention.cpu_sweep import Last, sweep
 from ngat.attention.cpu_sweep_back import Back, LastBack, sweep_back
 from ngat.attention.cpu_threads import Job, share, threads_for
@@ -202,7 +202,7 @@ class Update:
             first,
             last,
             room.windows(scratch_of_maps(depth)),
-            room.zeros(4 * depth * LANES),  # as many numbers in float64, of two a row
+            room.zeros(4 * depth * SIMD),  # as many numbers in float64, of two a row
             room.zeros(ring),
             step,
         )
@@ -293,4 +293,4 @@ def apart(nodes: int) -> int:
 
     Were it a power of two, the same columns of all planes would compete for a few places.
     """
-    return (-(-nodes // LANES) | 1) * LANES
+    return (-(-nodes // SIMD) | 1) * SIMD
