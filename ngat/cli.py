@@ -15,6 +15,7 @@ import ngat
 from ngat import cli_benchmark, cli_classical, cli_data, cli_network, cli_study
 from ngat.cli_options import Set, assignments
 from ngat.errors import InputError
+from ngat.waiting import let_threads_sleep
 
 app = typer.Typer(
     name="ngat",
@@ -141,6 +142,7 @@ def readme(
 
 def main() -> None:
     """Entry point: bad input ends with its sentence on stderr and exit code 2."""
+    let_threads_sleep()
     try:
         app(prog_name="ngat")
     except InputError as error:

@@ -21,10 +21,13 @@ from ngat.data import DATA, Sample, load
 from ngat.errors import InputError
 from ngat.files import replacing
 from ngat.style import GREY, save
+from ngat.waiting import let_threads_sleep
 
 if TYPE_CHECKING:
     import pandas as pd
     from IPython.display import Image
+
+let_threads_sleep()  # a notebook's first import, mostly before torch is loaded
 
 PROFILES = ("smoke", "full")
 FIGURES = "NGAT_FIGURES"

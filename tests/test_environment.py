@@ -94,14 +94,20 @@ def test_version_is_cited() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "left"),
-    [({}, "PASSIVE 2000"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE None")],
+    ("code", "found", "left"),
+    [
+        ("import ngat, ngat.model", {}, "None None"),
+        ("from ngat.waiting import let_threads_sleep; let_threads_sleep()", {}, "PASSIVE 2000"),
+        ("import ngat.session", {}, "PASSIVE 2000"),
+        ("import ngat.session", {"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE None"),
+    ],
 )
-def test_waiting_threads_sleep_unless_somebody_wants_them_otherwise(
-    found: dict[str, str], left: str
+def test_threads_sleep_in_our_own_programs_alone(
+    code: str, found: dict[str, str], left: str
 ) -> None:
+    """Importing the library sets nothing; commands and notebooks do, unless somebody else did."""
     names = "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"
-    code = f"import os, ngat; print(*(os.environ.get(name) for name in {names}))"
+    code += f"; import os; print(*(os.environ.get(name) for name in {names}))"
     environment = {name: value for name, value in os.environ.items() if name not in names}
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -111,3 +117,13 @@ def test_waiting_threads_sleep_unless_somebody_wants_them_otherwise(
         check=True,
     )
     assert done.stdout.strip() == left
+
+
+def test_commands_let_threads_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ngat import cli
+
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(cli, "app", lambda **_: None)
+    cli.main()
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"

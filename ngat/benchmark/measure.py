@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ngat import WAITING
 from ngat.benchmark.rivals import Case, Layer, PyramidLayer
+from ngat.waiting import WAITING
 
 Key = TypeVar("Key", bound=Hashable)
 Call = Callable[[], object]
