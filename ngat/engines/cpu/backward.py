@@ -17,11 +17,11 @@ The weights are computed anew. With g_i = ∂L/∂h_i and q_ik = g_i·z_j, they 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from ngat.engines.cpu.compile import inlined, kernel
 from ngat.engines.cpu.kernels import TAPS, constants, piece, places, weights
 from ngat.engines.cpu.simd import (
-    LANES,
+    SIMD,
     accumulate,
     ahead,
     choose,
@@ -44,7 +44,6 @@ from ngat.engines.cpu.taps import (
     dot_nine,
     four,
     get_opposite,
-    jit,
     nine,
     planes_of,
     put_four,
@@ -57,23 +56,23 @@ from ngat.engines.cpu.taps import (
 )
 
 
-@jit
+@inlined
 def softmax_back(ds, a, step, q, e, d_t, own, taps, numbers):  # type: ignore[no-untyped-def]
     """∂L/∂s of all taps; returns their sum, ∂L/∂er. Own nodes add to ``d_t``."""
     mean = sum_ = numbers.zero
     for k in range(taps):
-        mean = mean + get(a, k * step) * get(q, k * LANES)
+        mean = mean + get(a, k * step) * get(q, k * SIMD)
     share = numbers.one if own else numbers.zero
     for k in range(taps):
-        slope = choose(get(e, k * LANES), numbers.zero, numbers.one, numbers.slope)
-        d = get(a, k * step) * (get(q, k * LANES) - mean) * slope
+        slope = choose(get(e, k * SIMD), numbers.zero, numbers.one, numbers.slope)
+        d = get(a, k * step) * (get(q, k * SIMD) - mean) * slope
         put(ds, k * step, d)
-        put(d_t, k * LANES, get(d_t, k * LANES) + share * d)
+        put(d_t, k * SIMD, get(d_t, k * SIMD) + share * d)
         sum_ = sum_ + d
     return sum_
 
 
-@jit
+@inlined
 def child_back(d, a, ds, step, g, nodes, y, x, channels, mask, zero):  # type: ignore[no-untyped-def]
     """∂L/∂el and ∂L/∂z of the children of nodes (y, x …), which have no other parent."""
     u = 2 * x
@@ -82,26 +81,26 @@ def child_back(d, a, ds, step, g, nodes, y, x, channels, mask, zero):  # type: i
         at = (2 * y + cy) * d.width + u
         even, odd = get(ds, 2 * cy * step), get(ds, (2 * cy + 1) * step)
         store(d.el, at, low, zip_low(even, odd))
-        store(d.el, at + LANES, high, zip_high(even, odd))
+        store(d.el, at + SIMD, high, zip_high(even, odd))
         even, odd = get(a, 2 * cy * step), get(a, (2 * cy + 1) * step)
         for c in range(channels):
             g_i = load(g, c * nodes, mask, zero)
             z = ahead(d.z, c * d.plane)
             store(z, at, low, zip_low(even * g_i, odd * g_i))
-            store(z, at + LANES, high, zip_high(even * g_i, odd * g_i))
+            store(z, at + SIMD, high, zip_high(even * g_i, odd * g_i))
 
 
-@jit
+@inlined
 def parent_back(d, a, ds, step, g, nodes, width, y, channels, zero):  # type: ignore[no-untyped-def]
     """∂L/∂el and ∂L/∂z of a row of parents, whose children stand in rows up to y."""
-    for x in range(0, d.width, LANES):
+    for x in range(0, d.width, SIMD):
         mask = inside(x, d.width)
         low, high = two_halves(2 * x, width)
         at = (y >> 1) * d.width + x
         d_el = zero
         for v in range(y - y % 2, y + 1):
             s = ahead(ds, v % 3 * TAPS * step + 2 * x)
-            d_el = d_el + evens(get(s, 0), get(s, LANES)) + odds(get(s, 0), get(s, LANES))
+            d_el = d_el + evens(get(s, 0), get(s, SIMD)) + odds(get(s, 0), get(s, SIMD))
         store(d.el, at, mask, d_el)
         for c in range(channels):
             d_z = zero
@@ -109,16 +108,16 @@ def parent_back(d, a, ds, step, g, nodes, width, y, channels, zero):  # type: ig
                 w = ahead(a, v % 3 * TAPS * step + 2 * x)
                 g_i = ahead(g, c * nodes + v * width + 2 * x)
                 first = get(w, 0) * load(g_i, 0, low, zero)
-                second = get(w, LANES) * load(g_i, LANES, high, zero)
+                second = get(w, SIMD) * load(g_i, SIMD, high, zero)
                 d_z = d_z + evens(first, second) + odds(first, second)
             store(d.z, c * d.plane + at, mask, d_z)
 
 
-@jit
+@inlined
 def king_back(d, a, ds, step, g, y, channels, zero):  # type: ignore[no-untyped-def]
     """∂L/∂el and ∂L/∂z of row y, which rows y − 1 to y + 1 hear."""
     rows = three_rows(y, d.height, d.width)
-    for x in range(0, d.width, LANES):
+    for x in range(0, d.width, SIMD):
         masks = three_columns(x, d.width)
         at = rows[1] + x
         ring = (
@@ -135,7 +134,7 @@ def king_back(d, a, ds, step, g, y, channels, zero):  # type: ignore[no-untyped-
             store(d.z, plane + at, masks[1], d_z)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def backward(  # type: ignore[no-untyped-def]
     task,
     king_,
@@ -166,10 +165,10 @@ def backward(  # type: ignore[no-untyped-def]
     numbers = constants(slope)
     zero = numbers.zero
     e = pointer(task.scratch, slope)
-    q, d_t_row = ahead(e, TAPS * LANES), ahead(e, 2 * TAPS * LANES)
+    q, d_t_row = ahead(e, TAPS * SIMD), ahead(e, 2 * TAPS * SIMD)
     d_t = pointer(d_t_, np.float64(0))
     # Rings of weights and of ∂L/∂s, with a column of zeros on either side.
-    a = ahead(e, 3 * TAPS * LANES + LANES)
+    a = ahead(e, 3 * TAPS * SIMD + SIMD)
     ds = ahead(a, 3 * TAPS * step)
     reach = 1 if king_.height else 0
     for index in range(task.first, task.last):
@@ -188,8 +187,8 @@ def backward(  # type: ignore[no-untyped-def]
             ring = y % 3 * TAPS * step
             own = first <= y < last
             for k in range(taps):
-                put(d_t_row, k * LANES, zero)
-            for x in range(0, width, LANES):
+                put(d_t_row, k * SIMD, zero)
+            for x in range(0, width, SIMD):
                 if not 0 <= y < height:
                     for k in range(taps):
                         put(a, ring + k * step + x, zero)
@@ -224,11 +223,11 @@ def backward(  # type: ignore[no-untyped-def]
                         z = ahead(parent.z, c * parent.plane)
                         q1 = q1 + g_i * both(z, above, mask1, zero)
                 if king.height:
-                    put_nine(q, LANES, q9)
+                    put_nine(q, SIMD, q9)
                 if child.height:
-                    put_four(ahead(q, children * LANES), LANES, q4)
+                    put_four(ahead(q, children * SIMD), SIMD, q4)
                 if parent.height:
-                    put(q, parents * LANES, q1)
+                    put(q, parents * SIMD, q1)
                 d_er_i = softmax_back(ds_i, a_i, step, q, e, d_t_row, own, taps, numbers)
                 if own:
                     store(d_er, here, masks[1], d_er_i)
@@ -249,7 +248,7 @@ def backward(  # type: ignore[no-untyped-def]
                         )
             if own:
                 for k in range(taps):
-                    accumulate(d_t, index * TAPS + k, total(get(d_t_row, k * LANES)))
+                    accumulate(d_t, index * TAPS + k, total(get(d_t_row, k * SIMD)))
             if parent.height and own and (y % 2 == 1 or y == height - 1):
                 at = parents * step
                 parent_back(

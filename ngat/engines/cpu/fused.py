@@ -78,8 +78,8 @@ def typed_update(
 
     Returns:
         h; the sums of h and of its squares over nodes, ``[B, C, 2]`` in float64, of which
-        :class:`ngat.engines.cpu.fold.Fold` is made; and h of children and parents, for whoever reads
-        them later: then this operation adds up their gradients.
+        :class:`ngat.engines.cpu.fold.Fold` is made; and h of children and parents, for whoever
+        reads them later: then this operation adds up their gradients.
     """
     like = sources["king"].h
     flat: list[Tensor | float | None] = []

@@ -6,17 +6,13 @@
 
 Each step is a kernel of its own; here they take turns, so that what one writes, the next finds in
 the cache. The windows are described in :mod:`ngat.engines.cpu.windows`.
-
-Numba knows the code it keeps on disk to be stale by this file alone, and kernels of other files
-are compiled into it: after a change to any of them, delete ``__pycache__/*.nb?``.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from numba import njit
-
+from ngat.engines.cpu.compile import kernel
 from ngat.engines.cpu.products import Operand, maps
 from ngat.engines.cpu.typed import typed
 from ngat.engines.cpu.windows import (
@@ -45,7 +41,7 @@ class Last(NamedTuple):
     rows: int
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def sweep(plan, king, child, parent, moves, last, sums_, slope, size):  # type: ignore[no-untyped-def]
     """``h`` of the module's formula; its moments are added to ``[B, rows, 2]`` at ``sums_``."""
     no = 0 * size

@@ -9,24 +9,19 @@
 The maps are made anew, which costs less than to keep them, and neither d nor ∂L/∂P ever leaves its
 window. What the normalisation of x adds to ∂L/∂x needs sums over all nodes: it is left to whoever
 made x, as something that reached x's moments.
-
-Numba knows the code it keeps on disk to be stale by this file alone, and kernels of other files
-are compiled into it: after a change to any of them, delete ``__pycache__/*.nb?``.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from numba import njit
-
 from ngat.engines.cpu.backward import backward
+from ngat.engines.cpu.compile import inlined, kernel
 from ngat.engines.cpu.products import Operand, maps, outer
 from ngat.engines.cpu.typed import gather
 from ngat.engines.cpu.windows import (
     combine,
     hear,
-    jit,
     part,
     rows_of,
     scores,
@@ -87,7 +82,7 @@ class LastBack(NamedTuple):
     residual: int
 
 
-@jit
+@inlined
 def finish(level, back, base, plane_x, b, first, last, row, scratch, like, size):  # type: ignore[no-untyped-def]
     """Sums and ∂L/∂x of rows ``first`` to before ``last``, which begin at the window's ``row``."""
     nodes = (last - first) * level.width
@@ -113,7 +108,7 @@ def finish(level, back, base, plane_x, b, first, last, row, scratch, like, size)
     )
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def sweep_back(  # type: ignore[no-untyped-def]
     plan, king, child, parent, moves, out, d_king, d_child, d_parent, silent, slope, size
 ):

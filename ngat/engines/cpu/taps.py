@@ -1,6 +1,6 @@
 """What nodes hear through each relation's taps: the parts of :mod:`ngat.engines.cpu.kernels`.
 
-A function serves the :data:`~ngat.engines.cpu.simd.LANES` nodes (y, x), (y, x + 1), … at once, x
+A function serves the :data:`~ngat.engines.cpu.simd.SIMD` nodes (y, x), (y, x + 1), … at once, x
 being a multiple of that number. In scratch, numbers of consecutive taps stand ``step`` apart.
 """
 
@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from numba import njit
-
+from ngat.engines.cpu.compile import inlined
 from ngat.engines.cpu.simd import (
-    LANES,
+    SIMD,
     ahead,
     evens,
     get,
@@ -24,8 +23,6 @@ from ngat.engines.cpu.simd import (
     repeat,
     zip_low,
 )
-
-jit = njit(nogil=True, error_model="numpy", forceinline=True)
 
 
 class Sources(NamedTuple):
@@ -70,7 +67,7 @@ class Numbers(NamedTuple):
     nowhere: Any
 
 
-@jit
+@inlined
 def planes_of(sources, taps, b, head, channels, like, size):  # type: ignore[no-untyped-def]
     """Planes of ``sources``; numbers have the type of ``like`` and ``size`` bytes."""
     nodes = sources.plane
@@ -87,7 +84,7 @@ def planes_of(sources, taps, b, head, channels, like, size):  # type: ignore[no-
 # Scores of all taps, eq. 16; −inf where one leads outside. They return the largest so far.
 
 
-@jit
+@inlined
 def score(e, at, el, er, t, top, numbers):  # type: ignore[no-untyped-def]
     """LeakyReLU(el + er + t); a slope below one makes it a maximum."""
     s = el + er + t
@@ -96,7 +93,7 @@ def score(e, at, el, er, t, top, numbers):  # type: ignore[no-untyped-def]
     return maximum(top, s)
 
 
-@jit
+@inlined
 def king_scores(e, step, king, er, y, x, top, numbers):  # type: ignore[no-untyped-def]
     """Nine taps: rows above, here and below; left, same and right column."""
     masks = three_columns(x, king.width)
@@ -118,7 +115,7 @@ def king_scores(e, step, king, er, y, x, top, numbers):  # type: ignore[no-untyp
     return top
 
 
-@jit
+@inlined
 def child_scores(e, step, child, er, y, x, top, numbers):  # type: ignore[no-untyped-def]
     """Four taps: even and odd column of two rows. An odd side leaves the last node without one."""
     for cy in range(2):
@@ -126,7 +123,7 @@ def child_scores(e, step, child, er, y, x, top, numbers):  # type: ignore[no-unt
         columns = child.width if v < child.height else 0
         at = v * child.width + u
         low = load(child.el, at, inside(u, columns), numbers.nowhere)
-        high = load(child.el, at + LANES, inside(u + LANES, columns), numbers.nowhere)
+        high = load(child.el, at + SIMD, inside(u + SIMD, columns), numbers.nowhere)
         k = 2 * cy
         top = score(e, k * step, evens(low, high), er, repeat(child.t, k), top, numbers)
         k += 1
@@ -134,7 +131,7 @@ def child_scores(e, step, child, er, y, x, top, numbers):  # type: ignore[no-unt
     return top
 
 
-@jit
+@inlined
 def parent_scores(e, parent, er, y, x, top, numbers):  # type: ignore[no-untyped-def]
     """One tap, which neighbours share."""
     u = x >> 1
@@ -146,19 +143,19 @@ def parent_scores(e, parent, er, y, x, top, numbers):  # type: ignore[no-untyped
 # nearest one: the weight of what is heard from it is zero.
 
 
-@jit
+@inlined
 def three_rows(y, height, width):  # type: ignore[no-untyped-def]
     """Where the rows above, here and below start."""
     return max(0, y - 1) * width, y * width, min(height - 1, y + 1) * width
 
 
-@jit
+@inlined
 def three_columns(x, width):  # type: ignore[no-untyped-def]
     """Masks of the columns on the left, here and on the right."""
     return inside(x - 1, width), inside(x, width), inside(x + 1, width)
 
 
-@jit
+@inlined
 def nine(z, rows, masks, zero):  # type: ignore[no-untyped-def]
     """The king neighbourhoods of nodes, in a plane."""
     up, here, down = rows
@@ -170,7 +167,7 @@ def nine(z, rows, masks, zero):  # type: ignore[no-untyped-def]
     )  # fmt: skip
 
 
-@jit
+@inlined
 def get_nine(w, step):  # type: ignore[no-untyped-def]
     """The king's nine taps, from scratch."""
     return (
@@ -180,7 +177,7 @@ def get_nine(w, step):  # type: ignore[no-untyped-def]
     )  # fmt: skip
 
 
-@jit
+@inlined
 def put_nine(w, step, x):  # type: ignore[no-untyped-def]
     """The king's nine taps, to scratch."""
     put(w, 0, x[0])
@@ -194,7 +191,7 @@ def put_nine(w, step, x):  # type: ignore[no-untyped-def]
     put(w, 8 * step, x[8])
 
 
-@jit
+@inlined
 def get_opposite(w, rows, step):  # type: ignore[no-untyped-def]
     """A source is heard by the node above it on the left through that one's lower right tap, …"""
     up, here, down = rows
@@ -205,13 +202,13 @@ def get_opposite(w, rows, step):  # type: ignore[no-untyped-def]
     )  # fmt: skip
 
 
-@jit
+@inlined
 def sum_nine(w):  # type: ignore[no-untyped-def]
     """Σ_k w_k."""
     return (w[0] + w[1] + w[2]) + (w[3] + w[4] + w[5]) + (w[6] + w[7] + w[8])
 
 
-@jit
+@inlined
 def dot_nine(w, z):  # type: ignore[no-untyped-def]
     """Σ_k w_k z_k."""
     return (
@@ -221,7 +218,7 @@ def dot_nine(w, z):  # type: ignore[no-untyped-def]
     )  # fmt: skip
 
 
-@jit
+@inlined
 def add_nine(q, g, z):  # type: ignore[no-untyped-def]
     """q_k + g z_k for every tap."""
     return (
@@ -231,35 +228,35 @@ def add_nine(q, g, z):  # type: ignore[no-untyped-def]
     )  # fmt: skip
 
 
-@jit
+@inlined
 def two_rows(y, height, width):  # type: ignore[no-untyped-def]
     """Where the children's rows start."""
     return 2 * y * width, min(height - 1, 2 * y + 1) * width
 
 
-@jit
+@inlined
 def two_halves(u, width):  # type: ignore[no-untyped-def]
     """Masks of twice as many columns."""
-    return inside(u, width), inside(u + LANES, width)
+    return inside(u, width), inside(u + SIMD, width)
 
 
-@jit
+@inlined
 def four(z, rows, masks, zero):  # type: ignore[no-untyped-def]
     """The children of nodes, in a plane."""
     upper, lower = rows
     low, high = masks
-    a, b = load(z, upper, low, zero), load(z, upper + LANES, high, zero)
-    c, d = load(z, lower, low, zero), load(z, lower + LANES, high, zero)
+    a, b = load(z, upper, low, zero), load(z, upper + SIMD, high, zero)
+    c, d = load(z, lower, low, zero), load(z, lower + SIMD, high, zero)
     return evens(a, b), odds(a, b), evens(c, d), odds(c, d)
 
 
-@jit
+@inlined
 def get_four(w, step):  # type: ignore[no-untyped-def]
     """The four taps of children, from scratch."""
     return get(w, 0), get(w, step), get(w, 2 * step), get(w, 3 * step)
 
 
-@jit
+@inlined
 def put_four(w, step, x):  # type: ignore[no-untyped-def]
     """The four taps of children, to scratch."""
     put(w, 0, x[0])
@@ -268,19 +265,19 @@ def put_four(w, step, x):  # type: ignore[no-untyped-def]
     put(w, 3 * step, x[3])
 
 
-@jit
+@inlined
 def dot_four(w, z):  # type: ignore[no-untyped-def]
     """Σ_k w_k z_k."""
     return w[0] * z[0] + w[1] * z[1] + w[2] * z[2] + w[3] * z[3]
 
 
-@jit
+@inlined
 def add_four(q, g, z):  # type: ignore[no-untyped-def]
     """q_k + g z_k for every tap."""
     return q[0] + g * z[0], q[1] + g * z[1], q[2] + g * z[2], q[3] + g * z[3]
 
 
-@jit
+@inlined
 def both(z, at, mask, zero):  # type: ignore[no-untyped-def]
     """The parent of neighbours, twice."""
     above = load(z, at, mask, zero)

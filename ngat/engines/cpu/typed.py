@@ -8,11 +8,10 @@ in :mod:`ngat.engines.cpu.kernels`.
 
 from __future__ import annotations
 
-from numba import njit
-
+from ngat.engines.cpu.compile import kernel
 from ngat.engines.cpu.kernels import TAPS, constants, piece, softmax
 from ngat.engines.cpu.simd import (
-    LANES,
+    SIMD,
     ahead,
     evens,
     inside,
@@ -42,7 +41,7 @@ from ngat.engines.cpu.taps import (
 )
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def typed(  # type: ignore[no-untyped-def]
     task,
     king_,
@@ -70,7 +69,7 @@ def typed(  # type: ignore[no-untyped-def]
     numbers = constants(slope)
     zero = numbers.zero
     e = pointer(task.scratch, slope)
-    a = ahead(e, TAPS * LANES)
+    a = ahead(e, TAPS * SIMD)
     for index in range(task.first, task.last):
         b, head, first, last = piece(task, index)
         king = planes_of(king_, 9, b, head, channels, slope, size)
@@ -82,19 +81,19 @@ def typed(  # type: ignore[no-untyped-def]
         y = pointer(y_ + size * (b * y_step + head * channels * y_plane), slope)
         for row in range(first, last):
             rows9, rows4 = three_rows(row, height, width), two_rows(row, child.height, child.width)
-            for x in range(0, width, LANES):
+            for x in range(0, width, SIMD):
                 masks, masks4 = three_columns(x, width), two_halves(2 * x, child.width)
                 here = row * width + x
                 er_i = load(er, here, masks[1], zero)
                 lowest = where(masks[1], numbers.nowhere, numbers.lowest)
-                top = king_scores(e, LANES, king, er_i, row, x, lowest, numbers)
-                softmax(a, LANES, e, 9, top, numbers)
-                w9 = get_nine(a, LANES)
+                top = king_scores(e, SIMD, king, er_i, row, x, lowest, numbers)
+                softmax(a, SIMD, e, 9, top, numbers)
+                w9 = get_nine(a, SIMD)
                 if child.height:
                     er_i = load(seen, here, masks[1], zero)
-                    top = child_scores(e, LANES, child, er_i, row, x, lowest, numbers)
-                    softmax(a, LANES, e, 4, top, numbers)
-                w4 = get_four(a, LANES)
+                    top = child_scores(e, SIMD, child, er_i, row, x, lowest, numbers)
+                    softmax(a, SIMD, e, 4, top, numbers)
+                w4 = get_four(a, SIMD)
                 above = (row >> 1) * parent.width + (x >> 1)
                 mask1 = inside(x >> 1, parent.width)
                 for c in range(channels):
@@ -110,7 +109,7 @@ def typed(  # type: ignore[no-untyped-def]
                     store(y, c * y_plane + here, masks[1], maximum(zero, sum_))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def gather(channels, height, width, g_, g_plane, out_, out_plane, like, size):  # type: ignore[no-untyped-def]
     """Sums of a parent's children, g ``[C, height, width]``, into ``out``, at half the size."""
     zero = splat(0.0, like)
@@ -119,11 +118,11 @@ def gather(channels, height, width, g_, g_plane, out_, out_plane, like, size):  
         g = pointer(g_ + size * c * g_plane, like)
         out = pointer(out_ + size * c * out_plane, like)
         for row in range(rows):
-            for x in range(0, columns, LANES):
+            for x in range(0, columns, SIMD):
                 low, high = two_halves(2 * x, width)
                 sum_ = zero
                 for v in range(2 * row, min(height, 2 * row + 2)):
                     at = v * width + 2 * x
-                    left, right = load(g, at, low, zero), load(g, at + LANES, high, zero)
+                    left, right = load(g, at, low, zero), load(g, at + SIMD, high, zero)
                     sum_ = sum_ + evens(left, right) + odds(left, right)
                 store(out, row * columns + x, inside(x, columns), sum_)

@@ -17,7 +17,7 @@ from ngat.engines.cpu.executor import NOT_HEARD
 from ngat.engines.cpu.kernels import TAPS, scratch
 from ngat.engines.cpu.maps import NOWHERE, kind, planes, small
 from ngat.engines.cpu.products import Operand, scratch_of_maps, scratch_of_outer
-from ngat.engines.cpu.simd import LANES
+from ngat.engines.cpu.simd import SIMD
 from ngat.engines.cpu.sweep import Last, sweep
 from ngat.engines.cpu.sweep_backward import Back, LastBack, sweep_back
 from ngat.engines.cpu.threads import Job, share, threads_for
@@ -202,7 +202,7 @@ class Update:
             first,
             last,
             room.windows(scratch_of_maps(depth)),
-            room.zeros(4 * depth * LANES),  # as many numbers in float64, of two a row
+            room.zeros(4 * depth * SIMD),  # as many numbers in float64, of two a row
             room.zeros(ring),
             step,
         )
@@ -293,4 +293,4 @@ def apart(nodes: int) -> int:
 
     Were it a power of two, the same columns of all planes would compete for a few places.
     """
-    return (-(-nodes // LANES) | 1) * LANES
+    return (-(-nodes // SIMD) | 1) * SIMD

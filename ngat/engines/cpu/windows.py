@@ -15,16 +15,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from numba import njit
-
+from ngat.engines.cpu.compile import inlined
 from ngat.engines.cpu.kernels import Task
 from ngat.engines.cpu.products import STRIP, Operand, Shape, maps
-from ngat.engines.cpu.simd import LANES, inside, load, pointer, splat, store
+from ngat.engines.cpu.simd import SIMD, inside, load, pointer, splat, store
 from ngat.engines.cpu.taps import Sources
 
 HALO = 2  # rows of the level itself above a block, and below
-
-jit = njit(nogil=True, error_model="numpy", forceinline=True)
 
 
 class Plan(NamedTuple):
@@ -89,7 +86,7 @@ class Rows(NamedTuple):
     bottom: int
 
 
-@jit
+@inlined
 def rows_of(plan, n):  # type: ignore[no-untyped-def]
     """The so-manieth block."""
     blocks = (plan.height + plan.block - 1) // plan.block
@@ -98,7 +95,7 @@ def rows_of(plan, n):  # type: ignore[no-untyped-def]
     return Rows(n // blocks, first, last, max(0, first - HALO), min(plan.height, last + HALO))
 
 
-@jit
+@inlined
 def task_of(plan, plane, rows, zero):  # type: ignore[no-untyped-def]
     """All heads on the rows of a block, counted from the window's top."""
     return Task(
@@ -117,20 +114,20 @@ def task_of(plan, plane, rows, zero):  # type: ignore[no-untyped-def]
     )
 
 
-@jit
+@inlined
 def part(level, operand, b, row, size):  # type: ignore[no-untyped-def]
     """Planes of a picture of the level from ``row`` on; nothing where there is nothing."""
     ahead = size * (b * operand.step + row * level.width)
     return Operand(operand.address + (ahead if operand.address else 0), 0 * b, operand.plane)
 
 
-@jit
+@inlined
 def shape_of(rows, depth, nodes, scratch, lanes):  # type: ignore[no-untyped-def]
     """All strips of so many nodes."""
     return Shape(rows, depth, nodes, 0 * nodes, (nodes + STRIP - 1) // STRIP, scratch, lanes)
 
 
-@jit
+@inlined
 def fill(level, b, first, last, top, scratch, like, size):  # type: ignore[no-untyped-def]
     """Maps of rows ``first`` to before ``last`` into the window, which begins with row ``top``."""
     nodes = (last - first) * level.width
@@ -153,18 +150,18 @@ def fill(level, b, first, last, top, scratch, like, size):  # type: ignore[no-un
     )
 
 
-@jit
+@inlined
 def slide(window, plane, planes, by, count, like, size):  # type: ignore[no-untyped-def]
     """Copy ``count`` nodes of all planes to the window's top, from ``by`` nodes further down."""
     zero = splat(0.0, like)
     for n in range(planes if by > 0 else 0):
         p = pointer(window + size * n * plane, like)
-        for i in range(0, count, LANES):
+        for i in range(0, count, SIMD):
             mask = inside(i, count)
             store(p, i, mask, load(p, by + i, mask, zero))
 
 
-@jit
+@inlined
 def combine(to, a, b, sign, planes, count, like, size):  # type: ignore[no-untyped-def]
     """``to`` = a + sign · b for ``count`` nodes of some planes; what has the address 0 is zero."""
     zero, factor = splat(0.0, like), splat(sign, like)
@@ -172,21 +169,21 @@ def combine(to, a, b, sign, planes, count, like, size):  # type: ignore[no-untyp
         p = pointer(to.address + size * n * to.plane, like)
         p_a = pointer(a.address + size * n * a.plane, like)
         p_b = pointer(b.address + size * n * b.plane, like)
-        for i in range(0, count, LANES):
+        for i in range(0, count, SIMD):
             mask = inside(i, count)
             left = load(p_a, i, mask, zero) if a.address else zero
             right = load(p_b, i, mask, zero) if b.address else zero
             store(p, i, mask, left + factor * right)
 
 
-@jit
+@inlined
 def scores(plan, level, window, itself, row, number, size):  # type: ignore[no-untyped-def]
     """What follows z in a window, from ``row`` on: el, then er of king and of children."""
     plane = (1 + itself) * plan.channels + number * plan.heads
     return Operand(window + size * (plane * level.plane + row * level.width), 0 * row, level.plane)
 
 
-@jit
+@inlined
 def hear(plan, king, child, parent, moves, rows, ready, bottom, like, size):  # type: ignore[no-untyped-def]
     """All windows for a block; those of the level itself from row ``ready`` to before ``bottom``.
 
@@ -221,7 +218,7 @@ def hear(plan, king, child, parent, moves, rows, ready, bottom, like, size):  # 
         fill(parent, b, top, end, top, scratch, like, size)
 
 
-@jit
+@inlined
 def sources(plan, level, window, itself, row, height, size):  # type: ignore[no-untyped-def]
     """A window's z and el as kernels see them, when ``row`` of theirs is its first.
 

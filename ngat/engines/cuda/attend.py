@@ -190,7 +190,7 @@ class Level:
                 D=self.channels,
                 ROWS=rows,
                 COLUMNS=columns,
-                LANES=lanes,
+                SIMD=lanes,
                 EXACT=tl.float64 if self.dtype == torch.float64 else tl.float32,
                 num_warps=lanes // WARP,
                 **constants,

@@ -22,10 +22,10 @@ WARP = tl.constexpr(32)
 
 
 @triton.jit
-def tile(ROWS: tl.constexpr, COLUMNS: tl.constexpr, LANES: tl.constexpr):
+def tile(ROWS: tl.constexpr, COLUMNS: tl.constexpr, SIMD: tl.constexpr):
     """First row and column of every lane of this program."""
-    lane = tl.arange(0, LANES)
-    y = (tl.program_id(1) * (LANES // COLUMNS) + lane // COLUMNS) * ROWS
+    lane = tl.arange(0, SIMD)
+    y = (tl.program_id(1) * (SIMD // COLUMNS) + lane // COLUMNS) * ROWS
     return y, tl.program_id(0) * COLUMNS + lane % COLUMNS
 
 
