@@ -13,6 +13,7 @@ can be normalised region by region, with the same result as the whole.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +52,7 @@ class Contrast:
 
     def apply(
         self,
-        region: npt.NDArray[np.generic],
+        region: npt.NDArray[Any],
         rows: npt.NDArray[np.integer] | None = None,
         columns: npt.NDArray[np.integer] | None = None,
     ) -> Floats:
@@ -86,7 +87,7 @@ class Contrast:
         return seen.astype(np.float32)
 
 
-def contrast(image: npt.NDArray[np.generic], tile: float = TILE) -> Contrast:
+def contrast(image: npt.NDArray[Any], tile: float = TILE) -> Contrast:
     """The range of an image's values around each of its parts.
 
     Args:
@@ -122,7 +123,7 @@ def contrast(image: npt.NDArray[np.generic], tile: float = TILE) -> Contrast:
     return Contrast(low - lack / 2, high + lack / 2, (height, width))
 
 
-def _structured(part: npt.NDArray[np.generic]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _structured(part: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Pixels ``[n, C]`` of blocks that hold more than one value, and their steps to the right."""
     height, width = (max(BLOCK, n // BLOCK * BLOCK) for n in part.shape[:2])
     part = np.asarray(part[:height, :width], dtype=np.float64)
@@ -161,7 +162,7 @@ def _bilinear(
 
 
 
-def stretch(image: npt.NDArray[np.generic]) -> Floats:
+def stretch(image: npt.NDArray[Any]) -> Floats:
     """Every channel over the range of the whole image, as networks before this one were trained.
 
     Args:
