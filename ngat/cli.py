@@ -13,11 +13,13 @@ import typer
 
 import ngat
 from ngat import cli_benchmark, cli_classical, cli_data, cli_network, cli_study
-from ngat.cli_options import Set, assignments
+from ngat.cli_options import Commands, Set, assignments
 from ngat.errors import InputError
+from ngat.files import space_for
 
 app = typer.Typer(
     name="ngat",
+    cls=Commands,
     help="Neuroplastic graph attention networks for nuclei segmentation.",
     no_args_is_help=True,
     add_completion=False,
@@ -140,9 +142,10 @@ def readme(
 
 
 def main() -> None:
-    """Entry point: bad input ends with its sentence on stderr and exit code 2."""
+    """Entry point: bad input and a full disk end with a sentence on stderr and exit code 2."""
     try:
-        app(prog_name="ngat")
+        with space_for("A file"):
+            app(prog_name="ngat")
     except InputError as error:
         typer.echo(str(error), err=True)
         sys.exit(2)

@@ -19,6 +19,7 @@ from scipy import ndimage
 from ngat import metrics
 from ngat.data.sample import Sample
 from ngat.errors import InputError
+from ngat.files import read_table
 from ngat.progress import track
 from ngat.results import read_counts, read_instances
 
@@ -142,13 +143,7 @@ def read(path: Path) -> pd.DataFrame:
     Raises:
         InputError: it cannot be read, or is another table.
     """
-    try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as CSV ({error}).") from error
-    if tuple(table.columns) != COLUMNS:
-        raise InputError(f"{path}: is no table of fates; make it with `ngat fates`.")
-    return table
+    return read_table(path, COLUMNS, "fates", "ngat fates")
 
 
 def by(table: pd.DataFrame, column: str) -> pd.DataFrame:
