@@ -46,8 +46,11 @@ class RunLog:
     def write(self, step: int, values: Sequence[float | None]) -> None:
         """Append a line; seven digits, empty where there is no value. Raises DiskFull."""
         with space_for(self._path):
-            self._writer.writerow([step, *("" if v is None else f"{v:.7g}" for v in values)])
-            self._file.flush()
+            self._append([step, *("" if v is None else f"{v:.7g}" for v in values)])
+
+    def _append(self, line: Sequence[object]) -> None:
+        self._writer.writerow(line)
+        self._file.flush()
 
     def __enter__(self) -> RunLog:
         return self

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
-from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ngat import update as update_room
 from ngat.attention import TapGroup, attend
+from ngat.benchmark.parts import substituted
 from ngat.config import Preset, RivalConfig, preset
 from ngat.loss import loss_of
 from ngat.model import NGAT, Output
@@ -136,7 +136,7 @@ def multiply_adds(name: str, preset_name: str, side: int) -> float:
         return attend(groups, destination, engine)
 
     with (
-        mock.patch.object(update_room, "attend", counted),
+        substituted(update_room, "attend", counted),
         FlopCounterMode(display=False, custom_mapping=in_place) as counter,
     ):
         network.inference()

@@ -13,7 +13,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
-from unittest import mock
 
 import torch
 from torch import nn
@@ -37,6 +36,17 @@ ATTENTION = "Attention"
 LABELLED = ("TypedUpdate", "NormedMaps")
 PRODUCTS = ("aten::bmm", "aten::baddbmm", "aten::baddbmm_", "aten::mm", "aten::addmm")
 Shares = dict[tuple[str, str], float]
+
+
+@contextmanager
+def substituted(owner: object, name: str, value: object) -> Iterator[None]:
+    """While this is open, ``owner.name`` is ``value``: how code is watched that has no hook."""
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
 
 
 @contextmanager
@@ -68,11 +78,11 @@ def labelled(model: NGAT) -> Iterator[None]:
             ]
     try:
         with (
-            mock.patch.object(update_room, "attend", announced("attention", attend)),
+            substituted(update_room, "attend", announced("attention", attend)),
             # Where embeddings are normalised, outside of the module's own call.
-            mock.patch.object(Norm, "normalise", announced("norm", Norm.normalise)),
-            mock.patch.object(Norm, "fold", announced("norm", Norm.fold)),
-            mock.patch.object(
+            substituted(Norm, "normalise", announced("norm", Norm.normalise)),
+            substituted(Norm, "fold", announced("norm", Norm.fold)),
+            substituted(
                 model_room,
                 "_project_targets",
                 announced("projection and plasticity", model_room._project_targets),
