@@ -21,7 +21,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from ngat.errors import InputError
-from ngat.files import replacing, write_json
+from ngat.files import locked, replacing, write_json
 from ngat.notebook import ThisInterpreter, declared, numbered, read
 from ngat.provenance import hardware
 from ngat.session import FIGURES
@@ -75,9 +75,10 @@ def execute(path: Path, timeout: int = 600) -> None:
 def note(path: Path, seconds: float) -> None:
     """Write down beside the notebooks how long one took and where; the README tells it."""
     beside = path.with_name(EXECUTED.name)
-    noted = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
-    noted[path.stem[:2]] = {"minutes": round(seconds / 60, 2), "hardware": hardware()}
-    write_json(beside, dict(sorted(noted.items())))
+    with locked(beside):
+        noted = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+        noted[path.stem[:2]] = {"minutes": round(seconds / 60, 2), "hardware": hardware()}
+        write_json(beside, dict(sorted(noted.items())))
 
 
 def checked_cells(path: Path) -> int:

@@ -90,33 +90,38 @@ def locked(path: Path | str) -> Iterator[None]:
     Raises:
         InputError: the folder cannot be written.
     """
-    path = Path(path)
-    with _lock(path.with_name(f".{path.name}.lock"), wait=True):
+    with _lock(_beside(Path(path)), wait=True):
         yield
 
 
 @contextlib.contextmanager
-def held(folder: Path | str, what: str) -> Iterator[None]:
-    """Keep a folder to this process as long as the block runs; it is made if absent.
+def held(path: Path | str, what: str, *, folder: bool = True) -> Iterator[None]:
+    """Keep a folder or a file to this process as long as the block runs.
 
     Args:
-        folder: where this process writes.
-        what: what the folder is, for the message to a second process: ``a training run``.
+        path: where this process writes; a folder is made if absent.
+        what: what it holds, for the message to a second process: ``a training run``.
+        folder: whether ``path`` is a folder.
 
     Raises:
         InputError: another process holds it, or it cannot be written.
     """
-    folder = Path(folder)
+    path = Path(path)
+    lock = path / ".lock" if folder else _beside(path)
     try:
-        with _lock(folder / ".lock", wait=False):
+        with _lock(lock, wait=False):
             yield
     except BlockingIOError as error:
-        if error.filename != os.fspath(folder / ".lock"):
+        if error.filename != os.fspath(lock):
             raise
         raise InputError(
-            f"{folder}: another process works on {what} there; wait for it, or choose another "
-            "folder."
+            f"{path}: another process works on {what} there; wait for it, or choose another "
+            f"{'folder' if folder else 'file'}."
         ) from error
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ import pandas as pd
 from ngat.config import Preset, preset, to_dict
 from ngat.data import Sample, fingerprint, load
 from ngat.errors import InputError
-from ngat.files import replacing, write_json
+from ngat.files import locked, replacing, write_json
 from ngat.inference import Thresholds, predict
 from ngat.metrics import pixel_dice
 from ngat.networks import Network
@@ -178,7 +178,8 @@ def run(data: Path, names: Sequence[str], *, steps: int = 400, progress: bool = 
     for name in names or NETWORKS:
         weights = data / "weights" / f"rings_{name}.safetensors"
         row = measure(name, weights, steps=steps, progress=progress)
-        write_json(path, read(data) | {name: row})
+        with locked(path):
+            write_json(path, read(data) | {name: row})
     return path
 
 
