@@ -6,11 +6,13 @@ under :func:`locked`; whoever works in a folder for long holds it by :func:`held
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -201,6 +203,20 @@ def read_table(
     if tuple(table.columns) != tuple(columns):
         raise InputError(f"{path}: is no table of {what}; make it with `{made_by}`.")
     return table
+
+
+def ensure_home() -> None:
+    """Give this process and those that it starts an empty home folder where there is none.
+
+    The user of a container may have neither HOME nor an entry among the system's users; Jupyter
+    does not even load then.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        home = tempfile.mkdtemp(prefix="ngat-home-")
+        os.environ["HOME"] = home
+        atexit.register(shutil.rmtree, home, ignore_errors=True)
 
 
 def sha256(path: Path | str) -> str:

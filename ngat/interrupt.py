@@ -63,14 +63,21 @@ def handling(
     handler: Callable[[int, FrameType | None], object], *numbers: signal.Signals
 ) -> Iterator[None]:
     """Signals go to ``handler`` during the block, in the main thread; elsewhere nothing changes."""
-    if threading.current_thread() is not threading.main_thread():
+    with keeping(*numbers) as ours:
+        for number in numbers if ours else ():
+            signal.signal(number, handler)
         yield
+
+
+@contextlib.contextmanager
+def keeping(*numbers: signal.Signals) -> Iterator[bool]:
+    """The handlers of signals are after the block what they were; gives whether they can be set."""
+    if threading.current_thread() is not threading.main_thread():
+        yield False
         return
     before = {number: signal.getsignal(number) for number in numbers}
-    for number in numbers:
-        signal.signal(number, handler)
     try:
-        yield
+        yield True
     finally:
         for number, one in before.items():
             # None: a handler that was not set from Python, and cannot be.
