@@ -13,11 +13,14 @@ import typer
 
 import ngat
 from ngat.cli import benchmark, classical, data, network, paper, results, study
+from ngat.cli.options import Commands
 from ngat.errors import InputError
+from ngat.system.files import space_for
 from ngat.system.threads import sleep_while_waiting
 
 app = typer.Typer(
     name="ngat",
+    cls=Commands,
     help="Neuroplastic graph attention networks for nuclei segmentation.",
     no_args_is_help=True,
     add_completion=False,
@@ -45,10 +48,11 @@ def _options(
 
 
 def main() -> None:
-    """Entry point: bad input ends with its sentence on stderr and exit code 2."""
+    """Entry point: bad input and a full disk end with a sentence on stderr and exit code 2."""
     sleep_while_waiting()
     try:
-        app(prog_name="ngat")
+        with space_for("A file"):
+            app(prog_name="ngat")
     except InputError as error:
         typer.echo(str(error), err=True)
         sys.exit(2)

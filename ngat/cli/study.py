@@ -13,6 +13,7 @@ from ngat.cli.options import Data, DataSeed, Device, Limit, Quiet, Root, command
 
 if TYPE_CHECKING:
     from ngat.data.sample import Sample
+    from ngat.training.sweep import Table
 
 app = typer.Typer()
 
@@ -34,6 +35,7 @@ def ablate(
         from ngat.data import load
         from ngat.errors import InputError
         from ngat.training import ablation
+        from ngat.training.sweep import Pictures
 
         if steps < 1:
             raise InputError(f"steps must be at least 1; got {steps}.")
@@ -43,13 +45,13 @@ def ablate(
         seed = 0 if data == "dsb2018" else 1
         part = "val" if data == "dsb2018" else "test"
         show = not quiet
-        train = load(data, "train", root=root, limit=limit, progress=show)
-        val = load(data, "val", root=root, limit=5, progress=show)
-        held = load(data, part, root=root, seed=seed, limit=limit, progress=show)
-        added = ablation.ablate(
-            out, variants, steps, train, val, held, device=device, progress=show
+        pictures = Pictures(
+            load(data, "train", root=root, limit=limit, progress=show),
+            load(data, "val", root=root, limit=5, progress=show),
+            load(data, part, root=root, seed=seed, limit=limit, progress=show),
         )
-        _tell(out, added, ("factor", "variant", "seed"), held, data, part, steps)
+        added = ablation.ablate(out, variants, steps, pictures, device=device, progress=show)
+        _tell(ablation.table(out), added, pictures.scored, data, part, steps)
 
 
 @app.command()
@@ -70,17 +72,20 @@ def leave_out(
         from ngat.data import load
         from ngat.errors import InputError
         from ngat.training import leave_out as study
+        from ngat.training.sweep import Pictures
 
         if steps < 1 or seeds < 1:
             raise InputError(f"steps and seeds must be at least 1; got {steps} and {seeds}.")
         names = [preset(name.strip()).name for name in networks.split(",")]
         show, seed = not quiet, 0 if data == "dsb2018" else 1
-        train = load(data, "train", root=root, limit=limit, progress=show)
-        val = load(data, "val", root=root, limit=limit, progress=show)
-        test = load(data, "test", root=root, seed=seed, limit=limit, progress=show)
+        pictures = Pictures(
+            load(data, "train", root=root, limit=limit, progress=show),
+            load(data, "val", root=root, limit=limit, progress=show),
+            load(data, "test", root=root, seed=seed, limit=limit, progress=show),
+        )
         trials = study.plan(names, seeds)
-        added = study.leave_out(out, trials, steps, train, val, test, device=device, progress=show)
-        _tell(out, added, study.RUN, test, data, "test", steps)
+        added = study.leave_out(out, trials, steps, pictures, device=device, progress=show)
+        _tell(study.table(out), added, pictures.scored, data, "test", steps)
 
 
 @app.command()
@@ -154,30 +159,23 @@ def robustness(
 
 
 def _tell(
-    out: Path,
-    added: int,
-    run: Sequence[str],
-    scored: Sequence[Sample],
-    data: str,
-    split: str,
-    steps: int,
+    table: Table, added: int, scored: Sequence[Sample], data: str, split: str, steps: int
 ) -> None:
     """Write a table's provenance beside it, unless nothing was added, and say how much was."""
     from ngat.data import fingerprint
     from ngat.system.files import write_json
     from ngat.system.provenance import provenance
-    from ngat.training.run_table import minutes
 
-    beside = out.with_suffix(".json")
+    beside = table.path.with_suffix(".json")
     if added or not beside.exists():  # a call with nothing to do made nothing
         told = provenance(
             command_line(),
             None,
             fingerprint(scored),
-            minutes(out, run),
+            table.minutes(steps),
             data=data,
             split=split,
             steps=steps,
         )
         write_json(beside, told)
-    typer.echo(f"{out}: {added} runs added")
+    typer.echo(f"{table.path}: {added} runs added")

@@ -28,7 +28,7 @@ from ngat.data import Sample, fingerprint, load
 from ngat.errors import InputError
 from ngat.inference import Thresholds, predict
 from ngat.metrics import pixel_dice
-from ngat.system.files import replacing, write_json
+from ngat.system.files import locked, replacing, write_json
 from ngat.system.progress import track
 from ngat.system.provenance import provenance
 from ngat.training.trainer import train
@@ -178,7 +178,8 @@ def run(data: Path, names: Sequence[str], *, steps: int = 400, progress: bool = 
     for name in names or NETWORKS:
         weights = data / "weights" / f"rings_{name}.safetensors"
         row = measure(name, weights, steps=steps, progress=progress)
-        write_json(path, read(data) | {name: row})
+        with locked(path):
+            write_json(path, read(data) | {name: row})
     return path
 
 

@@ -31,7 +31,8 @@ from ngat.data.sample import Sample, fingerprint, leave_out
 from ngat.errors import InputError
 from ngat.inference import autocast
 from ngat.loss import loss_of
-from ngat.system.interrupt import stop_requests
+from ngat.system.files import held
+from ngat.system.interrupt import Interrupted, stop_requests
 from ngat.system.progress import bar
 from ngat.system.provenance import provenance
 from ngat.training.checkpoint import Standing
@@ -51,7 +52,7 @@ class TrainingDiverged(InputError):
     """The loss is no longer a finite number."""
 
 
-class TrainingInterrupted(KeyboardInterrupt):
+class TrainingInterrupted(Interrupted):
     """A signal asked for the end; a checkpoint was written."""
 
 
@@ -114,7 +115,8 @@ def train(
 
     Raises:
         InputError: no pictures, an unknown type to leave out, an unwritable folder, a folder that
-            holds another run, or a configuration that makes no network.
+            holds another run or in which another process trains, a full disk, or a configuration
+            that makes no network.
         TrainingDiverged: the loss is NaN or infinite.
         TrainingInterrupted: after SIGINT or SIGTERM, with a checkpoint written.
     """
@@ -127,10 +129,7 @@ def train(
         raise InputError(f"minutes must be a positive number; got {minutes}.")
     if preset.train.steps < 1 or preset.train.validate_every < 1:
         raise InputError("steps and validate_every must be at least 1.")
-    checkpoint = out / "checkpoint.safetensors"
-    if checkpoint.exists() and not resume:
-        raise InputError(f"{out}: holds a run already; add --resume, or choose another folder.")
-    with team(device) as members:
+    with team(device) as members, contextlib.ExitStack() as stack:
         run = _Run(preset, samples_train, samples_val, members, progress)
         pictures = fingerprint(samples_train)
         history = provenance(
@@ -145,8 +144,14 @@ def train(
             processes=members.world,
             parameters=sum(p.numel() for p in run.model.parameters()),
         )
+        if members.leads:
+            stack.enter_context(held(out, "a training run"))
         run.folder = RunFolder(out, preset, pictures, history)
-        if checkpoint.exists():
+        if run.folder.checkpoint.exists():
+            if not resume:
+                raise InputError(
+                    f"{out}: holds a run already; add --resume, or choose another folder."
+                )
             run.at = run.folder.load(run.model, run.optimiser)
         elif members.leads:
             run.folder.begin()
@@ -224,7 +229,8 @@ class _Run:
                 if stop:
                     self._save()
                     raise TrainingInterrupted(
-                        f"Stopped after step {at.step}; the same command with --resume goes on."
+                        f"Stopped after step {at.step}; the same command with --resume goes on.",
+                        asked.number,
                     )
                 if at.minutes is not None and at.seconds >= 60 * at.minutes:
                     break

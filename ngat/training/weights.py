@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from ngat.baselines.networks import Network, build
@@ -87,7 +87,8 @@ def write_tensors(
     # should give the same bytes.
     text = json.dumps({"format": kind, **metadata})
     with replacing(path) as beside:
-        save_file(whole, beside, metadata={"ngat": text})
+        # Written by Python, whose errors say what is wrong with the disk; safetensors' own do not.
+        beside.write_bytes(save(whole, metadata={"ngat": text}))
 
 
 def read_tensors(path: Path | str, kind: str) -> tuple[dict[str, Tensor], dict[str, str]]:

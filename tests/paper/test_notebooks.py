@@ -52,6 +52,21 @@ def test_notebook_begins_like_every_other(path: Path) -> None:
     assert "open_session(data, profile, run_dir, seed, weights)" in setup.source
 
 
+def test_a_kernel_without_the_package_is_named_and_nothing_is_installed() -> None:
+    """But on Colab, whose kernels never have it."""
+    setup = nbformat.read(COMMITTED[0], 4).cells[2].source
+    begins = setup[: setup.index("    !git")]
+    for colab in (False, True):
+        there = "import sys; sys.modules['google.colab'] = sys\n" if colab else ""
+        code = there + begins + "    print('would install')"
+        # Neither the environment's packages nor the working folder: no ngat.
+        said = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False
+        )
+        assert (said.stdout == "would install\n") is colab
+        assert ("has no ngat: choose another kernel" in said.stderr) is not colab
+
+
 @pytest.mark.skipif(not COMMITTED, reason="no notebooks yet")
 def test_enough_cells_are_checked() -> None:
     assert sum(hygiene.checked_cells(path) for path in COMMITTED) >= AT_LEAST

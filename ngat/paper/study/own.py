@@ -12,14 +12,28 @@ from skimage.measure import regionprops_table
 from skimage.transform import rescale
 
 from ngat.data.sample import Sample
-from ngat.inference import Method, Thresholds, instances, predict
+from ngat.errors import InputError
+from ngat.inference import Method, Thresholds, instances, predict, thresholds_from
 from ngat.instances import Labels
 from ngat.metrics import image_score, match, pixel_dice
 from ngat.model import NGAT
 from ngat.paper.study.dataset import touching
+from ngat.training.weights import Weights
 
 Picture = npt.NDArray[np.uint8]
 Change = Callable[[Picture, Labels], tuple[Picture, Labels]]
+
+
+def thresholds(trained: Weights, method: str) -> Thresholds:
+    """The thresholds that were chosen with a network for a method of finding nuclei.
+
+    Raises:
+        InputError: there is no such method.
+    """
+    found = {str(name): value for name, value in thresholds_from(trained.provenance).items()}
+    if method not in found:
+        raise InputError(f"method {method!r} is unknown; choose {' or '.join(found)}.")
+    return found[method]
 
 
 def table(labels: Labels) -> pd.DataFrame:
