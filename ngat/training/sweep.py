@@ -1,8 +1,8 @@
 """Sweeps: many short training runs at one equal budget, a table of their scores that grows by them.
 
 :mod:`ngat.training.ablation` changes one thing at a time, :mod:`ngat.training.leave_out` leaves out
-one type of picture. The table is whole after every run, so that a stopped sweep goes on; two processes may
-work on one table, and neither's lines are lost.
+one type of picture. The table is whole after every run, so that a stopped sweep goes on; two
+processes may work on one table, and neither loses the lines of the other.
 """
 
 from __future__ import annotations
