@@ -14,6 +14,9 @@ import numpy.typing as npt
 
 from ngat.errors import InputError
 
+# A picture of more is not made of a file's word for it (a slide of 20,000 x 20,000 has less).
+MAX_PIXELS = 2**29
+
 
 def encode(mask: npt.ArrayLike) -> str:
     """Runs of a mask ``[H, W]`` (non-zero is inside), ascending and as long as can be."""
@@ -33,9 +36,14 @@ def pixels(
     """Pixels of the runs as ascending row-major numbers from 0: row · W + column.
 
     Raises:
-        InputError: an odd number of values, a value that is no whole number, a run outside
-            ``height`` × ``width``, or runs that overlap. The sentence starts with ``name``.
+        InputError: more than :data:`MAX_PIXELS`, an odd number of values, a value that is no whole
+            number, a run outside ``height`` × ``width``, or runs that overlap. The sentence starts
+            with ``name``.
     """
+    if height * width > MAX_PIXELS:
+        raise InputError(
+            f"{name}: {height} x {width} pixels are more than {MAX_PIXELS}; check Height and Width."
+        )
     words = runs.split()
     if len(words) % 2:
         raise InputError(
