@@ -11,11 +11,11 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 from scipy import ndimage
 
-from ngat import metrics
 from ngat.errors import InputError
 from ngat.io.axes import Stack, array_stack, choose_page
 from ngat.io.damage import check_size, reading
 from ngat.io.picture import Picture
+from ngat.io.values import as_labels
 
 Labels = npt.NDArray[np.integer]
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".npy")
@@ -46,7 +46,7 @@ def read_label_image(
             labels: npt.NDArray[Any] = np.array(stored)
         else:
             labels = _upright(_stack(path))
-    return numbered(metrics.as_labels(labels, str(path)), str(path), masks)
+    return numbered(as_labels(labels, str(path)), str(path), masks)
 
 
 def numbered(

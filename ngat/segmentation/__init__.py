@@ -1,0 +1,1 @@
+"""Nuclei in anyone's pictures: of any kind, any size, any number."""
