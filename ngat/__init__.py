@@ -5,6 +5,7 @@ model, loss, instances, metrics.
 """
 
 import os
+from typing import Any
 
 # OpenMP threads that wait for work shall soon sleep. Where cores are shared (two engines, the
 # thread that draws patches, other programs) threads that spin took a training step on two cores
@@ -16,3 +17,12 @@ if not WAITING.keys() & os.environ.keys():
     os.environ.update(WAITING)
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """``ngat.segment``, loaded when it is first asked for: torch takes seconds."""
+    if name == "segment":
+        from ngat.segmentation.result import segment
+
+        return segment
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

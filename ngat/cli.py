@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import ngat
-from ngat import cli_benchmark, cli_classical, cli_data, cli_network, cli_study
+from ngat import cli_benchmark, cli_classical, cli_data, cli_network, cli_segment, cli_study
 from ngat.cli_options import Set, assignments
 from ngat.errors import InputError
 
@@ -28,7 +28,7 @@ app.add_typer(cli_benchmark.app, name="benchmark")
 app.command()(cli_network.train)
 app.command()(cli_network.choose)
 app.command()(cli_network.evaluate)
-app.command()(cli_network.predict)
+app.command()(cli_segment.segment)
 app.command()(cli_study.ablate)
 app.command()(cli_study.leave_out)
 app.command()(cli_study.fates)
@@ -141,6 +141,10 @@ def readme(
 
 def main() -> None:
     """Entry point: bad input ends with its sentence on stderr and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that lacks a letter of a file's name shows its number: no reason to stop.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app(prog_name="ngat")
     except InputError as error:

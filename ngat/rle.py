@@ -90,6 +90,22 @@ def decode(
     return mask.reshape(height, width)
 
 
+def encode_part(mask: npt.NDArray[np.bool_], top: int, left: int, height: int) -> str:
+    """Runs of a mask that fills a box of a picture of ``height`` rows, from row ``top`` on."""
+    if mask.shape[0] == height:  # runs may go on into the next column
+        return _moved(encode(mask), left * height)
+    columns, rows = np.nonzero(np.diff(mask.T.astype(np.int8), axis=1, prepend=0, append=0))
+    numbers = (columns + left) * height + rows + top + 1
+    starts, stops = numbers[::2], numbers[1::2]
+    return " ".join(map(str, np.stack([starts, stops - starts], axis=1).ravel()))
+
+
+def _moved(runs: str, by: int) -> str:
+    numbers = np.array(runs.split(), dtype=np.int64)
+    numbers[::2] += by
+    return " ".join(map(str, numbers))
+
+
 def encode_labels(labels: npt.ArrayLike) -> list[str]:
     """Runs of every nucleus of a label image ``[H, W]`` (0 = background), by ascending label."""
     image = np.asarray(labels)

@@ -109,14 +109,14 @@ class Picture:
             pixels = _opaque(pixels, self.stack.alpha, self._backdrop)
         return pixels
 
-    def overview(self) -> Array:
-        """The picture for a network, reduced to at most :data:`OVERVIEW` pixels a side.
+    def overview(self, longest: int = OVERVIEW) -> Array:
+        """The picture for a network, reduced to at most ``longest`` pixels a side.
 
         Blocks of pixels are averaged; ``float32 [h, w]`` or ``[h, w, 3]``. The memory it takes
         does not depend on the picture's height.
         """
         height, width = self.shape
-        step = max(1, -(-max(height, width) // OVERVIEW))
+        step = max(1, -(-max(height, width) // longest))
         band = step * max(1, _BAND // (step * width))
         parts = []
         for top in range(0, height, band):

@@ -76,7 +76,7 @@ def measure(
         values = np.asarray(pixels[:, :, i], dtype=np.float64).ravel()
         total = np.bincount(flat, weights=values, minlength=1)[index] if len(index) else index
         table[f"mean_{name}"] = total / table["area"]
-        table[f"sum_{name}"] = total
+        table[f"integrated_{name}"] = total
     return table
 
 
@@ -103,4 +103,4 @@ def in_micrometres(table: pd.DataFrame, size: tuple[float, float] | None) -> pd.
 def typical_diameter(areas: npt.ArrayLike) -> float:
     """Diameter of the disc of the median area, in pixels; NaN for no nuclei."""
     areas = np.asarray(areas, dtype=np.float64)
-    return float(np.sqrt(4 / np.pi * np.median(areas))) if areas.size else float("nan")
+    return round(float(np.sqrt(4 / np.pi * np.median(areas))), 2) if areas.size else float("nan")
