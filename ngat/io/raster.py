@@ -13,7 +13,7 @@ from ngat.errors import InputError
 from ngat.io.axes import Stack, array_stack
 from ngat.io.damage import check_size
 
-FORMATS = ("PNG", "JPEG", "MPO", "BMP", "GIF")
+FORMATS = ("PNG", "JPEG", "BMP", "GIF")
 _ORIENTATION = 274  # EXIF's tag
 _SAMPLES = {"1": 1, "L": 1, "P": 4, "I": 1, "F": 1}
 
@@ -42,7 +42,7 @@ def open_raster(path: Path) -> Stack:
         2 if deep_colour or picture.mode.startswith("I;16") else 4 if picture.mode in "IF" else 1,
     )
     frames = getattr(picture, "n_frames", 1)
-    if frames > 1 and picture.format != "MPO":  # which holds previews of the one picture
+    if frames > 1 and picture.format != "MPO":  # a JPEG with previews of the one picture
         raise InputError(f"{name}: holds {frames} frames; save the one to be read as PNG.")
     orientation = picture.getexif().get(_ORIENTATION, 1)
     orientation = orientation if orientation in range(1, 9) else 1

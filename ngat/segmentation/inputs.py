@@ -32,6 +32,7 @@ def find_inputs(words: Sequence[str], out: Path) -> list[Input]:
     Raises:
         InputError: a word means no picture.
     """
+    _stems.cache_clear()
     found: dict[Path, Input] = {}
     alone = []
     for word in words:
