@@ -26,6 +26,7 @@ from ngat.segmentation.job import Job, divide_tile, predict_tile
 from ngat.segmentation.network import Network
 from ngat.segmentation.seams import join
 from ngat.segmentation.tiles import TILE, Grid, grid
+from ngat.segmentation.unlike import remarks
 
 # A tile is empty if, seen from afar, it varies by less than this share of the picture's range.
 EMPTY = 0.02
@@ -100,6 +101,7 @@ def find(
     if len(numbers) < len(cut):
         notes.append(f"{len(cut) - len(numbers)} of {len(cut)} tiles are empty, not searched")
     table = join(job, numbers, notes)
+    notes += remarks(picture, table, cut.magnification)
     progress(total, total)
     return Found(job.labels, table, cut.magnification, tuple(notes))
 
