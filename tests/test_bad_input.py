@@ -23,12 +23,12 @@ from PIL import Image
 from tiny import tiny
 
 from ngat.errors import InputError
+from ngat.evaluation.scoring import read_labels
 from ngat.io import read_label_image
 from ngat.model import NGAT
-from ngat.scoring import read_labels
 from ngat.segmentation.batch import Options, segment_file
 from ngat.segmentation.inputs import Input
-from ngat.weights import load_weights, save_weights
+from ngat.training.weights import load_weights, save_weights
 
 # Of the processor, not of the clock: other programs may be running.
 SECONDS = 10.0

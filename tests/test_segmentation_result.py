@@ -17,7 +17,7 @@ from ngat.errors import InputError
 from ngat.inference import Thresholds, thresholds_to_dict
 from ngat.model import NGAT
 from ngat.segmentation.network import Trained, shipped_weights
-from ngat.weights import load_weights, save_weights
+from ngat.training.weights import load_weights, save_weights
 
 
 def test_arrays_and_files_give_the_same(tmp_path):

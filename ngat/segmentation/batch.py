@@ -12,7 +12,6 @@ from typing import Any, Literal, NamedTuple
 
 import ngat
 from ngat.errors import InputError
-from ngat.files import sha256
 from ngat.inference import Method
 from ngat.io.picture import Picture, open_picture, open_pictures
 from ngat.segmentation.find import Found, Map, find, in_turn
@@ -29,6 +28,7 @@ from ngat.segmentation.record import (
     write_results,
 )
 from ngat.segmentation.tiles import TILE
+from ngat.system.files import sha256
 
 # Larger pictures are worked on in files instead of memory.
 IN_MEMORY = 1 << 24

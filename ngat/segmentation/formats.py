@@ -18,7 +18,7 @@ import tifffile
 from PIL import Image
 from skimage.segmentation import find_boundaries
 
-from ngat import rle
+from ngat.data import rle
 from ngat.instances import Labels
 from ngat.io.picture import Picture
 from ngat.segmentation.canvas import Canvas

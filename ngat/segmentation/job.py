@@ -11,7 +11,6 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import ndimage
 
-from ngat.files import replacing
 from ngat.inference import Method, Prediction, Thresholds, instances
 from ngat.instances import MARGIN, Labels
 from ngat.io.axes import Array
@@ -20,6 +19,7 @@ from ngat.segmentation.canvas import Canvas, Window
 from ngat.segmentation.measure import measure
 from ngat.segmentation.network import Network, Survey, prediction
 from ngat.segmentation.tiles import Grid
+from ngat.system.files import replacing
 
 Arrays = dict[str, npt.NDArray[Any]]
 

@@ -16,7 +16,6 @@ from torch.nn import functional as F
 import ngat
 from ngat import inference
 from ngat.errors import InputError
-from ngat.files import sha256
 from ngat.inference import (
     METHODS,
     Method,
@@ -28,7 +27,8 @@ from ngat.inference import (
 from ngat.instances import Landscape
 from ngat.io.axes import Array
 from ngat.io.picture import Picture
-from ngat.weights import load_weights
+from ngat.system.files import sha256
+from ngat.training.weights import load_weights
 
 SHIPPED = "companion.safetensors"  # the weights that are used where none are given
 DIAMETER = 24.0  # of a nucleus as the network likes to see it, in pixels
@@ -104,7 +104,7 @@ class Trained:
             if depth == np.uint8:
                 return {"low": np.zeros(1), "high": np.full(1, 255.0)}
             low, high = low.min(keepdims=True), high.max(keepdims=True)
-        # What hardly varies stays flat: see ngat.contrast, whose rule this is.
+        # What hardly varies stays flat: see ngat.data.contrast, whose rule this is.
         least = 8.0 if depth == np.uint8 else 1e-6 * max(1e-30, float(np.abs(seen).max()))
         spread = np.maximum(high - low, max(0.5 * float((high - low).max()), least))
         return {"low": (low + high - spread) / 2, "high": (low + high + spread) / 2}

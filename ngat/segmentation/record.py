@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ngat.errors import InputError
-from ngat.files import sha256, write_json
+from ngat.system.files import sha256, write_json
 
 FORMAT = "ngat-segmentation-1"
 

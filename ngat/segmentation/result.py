@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ngat.files import replacing
 from ngat.inference import Method, Thresholds
 from ngat.instances import Labels
 from ngat.io.picture import Picture, array_picture, open_picture
@@ -23,6 +22,7 @@ from ngat.segmentation.find import Found, find
 from ngat.segmentation.formats import features, outlined, shown_table, write_rois
 from ngat.segmentation.network import Network, chosen_magnification, trained
 from ngat.segmentation.tiles import TILE
+from ngat.system.files import replacing
 
 
 @dataclass(frozen=True)
