@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import ngat
-from ngat.cli import benchmark, classical, data, network, paper, results, study
+from ngat.cli import benchmark, classical, data, network, paper, results, segment, study
 from ngat.cli.options import Commands
 from ngat.errors import InputError
 from ngat.system.files import space_for
@@ -26,7 +26,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _commands in (network, study, classical, results, paper):
+for _commands in (network, segment, study, classical, results, paper):
     app.add_typer(_commands.app)
 app.add_typer(data.app, name="data")
 app.add_typer(benchmark.app, name="benchmark")
@@ -50,6 +50,10 @@ def _options(
 def main() -> None:
     """Entry point: bad input and a full disk end with a sentence on stderr and exit code 2."""
     sleep_while_waiting()
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that lacks a letter of a file's name shows its number: no reason to stop.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
         with space_for("A file"):
             app(prog_name="ngat")

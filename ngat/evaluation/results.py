@@ -252,7 +252,7 @@ def read_instances(
     """
     table = _table(path, RLE_COLUMNS[:2])
     if "Usage" in table:
-        table = table[table["Usage"].str.lower() != "ignored"]
+        table = table[table["Usage"].str.strip().str.lower() != "ignored"]
     labels: dict[str, Labels] = {}
     for image_id, rows in table.groupby("ImageId", sort=False):
         height, width = _stated_size(path, str(image_id), rows, sizes or {})
