@@ -14,24 +14,33 @@ import torch
 from torch.nn import functional as F
 
 import ngat
-from ngat import inference
+from ngat.data.contrast import TILE, Contrast, contrast_by_rows
+from ngat.data.normalize import mirrored
 from ngat.errors import InputError
 from ngat.inference import (
     METHODS,
+    SMALLEST,
     Method,
     Prediction,
     Thresholds,
     evaluating,
+    find_magnification,
+    probabilities,
+    receptive_field,
     thresholds_from,
 )
 from ngat.instances import Landscape
 from ngat.io.axes import Array
 from ngat.io.picture import Picture
+from ngat.magnification import SIZE
 from ngat.system.files import sha256
 from ngat.training.weights import load_weights
 
 SHIPPED = "companion.safetensors"  # the weights that are used where none are given
-DIAMETER = 24.0  # of a nucleus as the network likes to see it, in pixels
+DIAMETER = 2 * SIZE / math.sqrt(math.pi)  # of a nucleus of the size that a network knows best
+# A picture of at most so many pixels a side is looked at as a whole to find its magnification; of
+# larger ones some windows are.
+LOOKED_AT, WINDOW, WINDOWS = 2048, 1024, 5
 MAGNIFICATIONS = (1 / 64, 16.0)  # the range that may be asked for
 _RANGE = (0.1, 99.9)  # percentiles of a picture's values that become black and white
 
@@ -75,8 +84,6 @@ class Trained:
         InputError: absent, damaged, or thresholds that make no sense.
     """
 
-    halo: int = getattr(inference, "HALO", 256)
-
     def __init__(
         self, path: Path | str | None = None, device: str | torch.device = "cpu", tta: bool = False
     ) -> None:
@@ -84,6 +91,7 @@ class Trained:
         loaded = load_weights(self.path, device)
         self.model, self.provenance, self.tta = loaded.model, loaded.provenance, tta
         self.name = loaded.preset.name
+        self.halo = receptive_field(self.model.config)
         self.sha256 = sha256(self.path)
         self._thresholds = checked(thresholds_from(self.provenance, tta), self.path)
 
@@ -92,11 +100,17 @@ class Trained:
         return self._thresholds[method]
 
     def magnification(self, picture: Picture) -> float:
-        """See :class:`Network`."""
-        return 1.0
+        """See :class:`Network`. Of a large picture, the median over some of its windows."""
+        found = [find_magnification(self.model, window)[0] for window in _windows(picture)]
+        return float(np.median(found))
 
     def survey(self, picture: Picture, magnification: float) -> Survey:
-        """Black and white of the picture: the range of its values, without the outermost."""
+        """Black and white of the picture, or of the surroundings of each of its parts."""
+        if self.model.config.contrast == "local":
+            found = contrast_by_rows(
+                lambda rows: np.atleast_3d(picture.read(rows)), picture.shape, TILE / magnification
+            )
+            return {"low": found.low, "high": found.high, "shape": np.array(found.shape)}
         seen = np.atleast_3d(picture.overview())
         low, high = np.percentile(seen, _RANGE, axis=(0, 1))
         depth = picture.stack.dtype
@@ -114,16 +128,31 @@ class Trained:
     ) -> Prediction:
         """See :class:`Network`."""
         height, width = image.shape[:2]
-        low, high = survey["low"], survey["high"]
-        seen = np.clip((np.atleast_3d(image) - low) / (high - low), 0, 1).astype(np.float32)
+        seen = self._normalised(np.atleast_3d(image), survey, rows, columns)
         seen = np.repeat(seen, 3, axis=2) if seen.shape[2] == 1 else seen
         size = (max(1, round(height * magnification)), max(1, round(width * magnification)))
         planes = torch.from_numpy(np.ascontiguousarray(np.moveaxis(seen, 2, 0)))[None]
-        planes = _resized(planes, size).to(next(self.model.parameters()).device)
+        planes = _resized(planes, size)
+        seen_by = mirrored(planes, SMALLEST).to(next(self.model.parameters()).device)
         with evaluating(self.model):
-            found = inference._probabilities(self.model, planes, self.tta)
+            found = probabilities(self.model, seen_by, self.tta)[..., : size[0], : size[1]]
             maps = _resized(found, (height, width))[0].float().cpu().numpy()
         return prediction(maps[0], maps[min(1, len(maps) - 1)], magnification)
+
+    def _normalised(self, image: Array, survey: Survey, rows: slice, columns: slice) -> Array:
+        """Pixels of a part of a picture in [0, 1], ``float32 [h, w, C]``."""
+        low, high = survey["low"], survey["high"]
+        if self.model.config.contrast != "local":
+            return np.clip((image - low) / (high - low), 0, 1).astype(np.float32)
+        height, width = survey["shape"].tolist()
+        # A part may be filled up beyond the picture's end.
+        places = (
+            np.minimum(np.arange(side.start, side.start + length), end - 1)
+            for side, length, end in zip(
+                (rows, columns), image.shape[:2], (height, width), strict=True
+            )
+        )
+        return Contrast(low, high, (height, width)).apply(image, *places)
 
 
 @lru_cache(maxsize=2)
@@ -199,6 +228,34 @@ def checked(thresholds: Mapping[Method, Thresholds], path: Path | str) -> dict[M
                     "be; choose thresholds with `ngat choose`."
                 )
     return dict(thresholds)
+
+
+def _windows(picture: Picture) -> list[Array]:
+    """The whole of a picture of ordinary size; of a larger one, windows spread over it.
+
+    Those are taken that vary most, seen from afar: glass and a dark field say nothing.
+    """
+    height, width = picture.shape
+    if max(height, width) <= LOOKED_AT:
+        return [picture.read()]
+    overview = np.atleast_3d(picture.overview())
+    step = -(-max(height, width) // max(overview.shape[:2]))
+    side = -(-WINDOW // step)
+    corners = [
+        (row, column)
+        for row in range(0, max(1, overview.shape[0] - side + 1), side)
+        for column in range(0, max(1, overview.shape[1] - side + 1), side)
+    ]
+    variety = [
+        -float(overview[row : row + side, column : column + side].std()) for row, column in corners
+    ]
+    return [
+        picture.read(
+            slice(corners[i][0] * step, min(height, corners[i][0] * step + WINDOW)),
+            slice(corners[i][1] * step, min(width, corners[i][1] * step + WINDOW)),
+        )
+        for i in np.argsort(variety, kind="stable")[:WINDOWS].tolist()
+    ]
 
 
 def _resized(planes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
