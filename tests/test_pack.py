@@ -18,7 +18,7 @@ from ngat.errors import InputError
 
 @pytest.fixture
 def root(tmp_path):
-    """A data folder with a small store: two training pictures, one of validation, one of the test."""
+    """A data folder with a small store: two images to train on, one each of the others."""
     train = bowl.train_files()
     grey = np.repeat(bowl.picture(7)[:, :, :1], 3, axis=2)
     train["bb/images/bb.png"] = bowl.png(grey)
@@ -75,7 +75,7 @@ def test_a_store_is_read_rather_than_a_pack(root):
         assert held.path.name == store.FILE
 
 
-@pytest.mark.parametrize("form", [".webp", ".jp2"])
+@pytest.mark.parametrize("form", [".webp", ".j2k"])
 @pytest.mark.parametrize("colour", [False, True])
 def test_every_form_of_an_image_is_lossless(form, colour, tmp_path):
     image = np.random.default_rng(3).integers(0, 256, (37, 64, 3), dtype=np.uint8)
