@@ -23,6 +23,7 @@ from ngat.contrast import TILE as WINDOW
 from ngat.contrast import contrast as ranges
 from ngat.contrast import stretch
 from ngat.errors import InputError
+from ngat.gpu.precision import autocast
 from ngat.instances import MIN_AREA, Labels, Landscape, components, split
 from ngat.networks import Network
 
@@ -245,13 +246,6 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
             yield
     finally:
         model.train(training)
-
-
-def autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """Mixed precision (bfloat16) on a GPU; nothing on the CPU, where it would not pay."""
-    if device.type == "cuda":
-        return torch.autocast("cuda", dtype=torch.bfloat16)
-    return contextlib.nullcontext()
 
 
 def _probabilities_of(

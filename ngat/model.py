@@ -24,6 +24,7 @@ from ngat.attention import fuses
 from ngat.attention.reference import shifted
 from ngat.config import ModelConfig
 from ngat.errors import InputError
+from ngat.gpu.precision import exact
 from ngat.graph import RELATIONS, PyramidGraph, Relation
 from ngat.layers import Embedding, Maps, Norm
 from ngat.plasticity import COLOURS, Placement, Plasticity
@@ -158,10 +159,10 @@ class NGAT(nn.Module):
         Every pixel takes the prediction of its cell on each level; level m weighs r^m.
         """
         height, width = output.logits[0].shape[-2:]
-        total, weights = torch.zeros_like(output.logits[0]), 0.0
+        total, weights = torch.zeros_like(exact(output.logits[0])), 0.0
         for m, logits in enumerate(output.logits):
             weight = self.config.reconstruction**m
-            cells = torch.sigmoid(logits)
+            cells = torch.sigmoid(exact(logits))
             for n in reversed(range(m)):
                 below = output.logits[n].shape[-2:]
                 cells = next(shifted(cells, "parent", below[0], below[1], 0.0))

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from ngat.config import RivalConfig
 from ngat.errors import InputError, MissingDependency
+from ngat.gpu.precision import exact
 from ngat.graph import PyramidGraph
 from ngat.model import HEAD_BIAS, Output
 from ngat.projection import home_positions
@@ -73,7 +74,7 @@ class Rival(nn.Module):
 
     def reconstruct(self, output: Output) -> Tensor:
         """Probabilities ``[B, K, H, W]``: there is one level."""
-        return torch.sigmoid(output.logits[0])
+        return torch.sigmoid(exact(output.logits[0]))
 
 
 class FeaturePyramid(nn.Module):

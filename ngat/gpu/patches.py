@@ -225,11 +225,11 @@ def octaves_for(patches: Patches, median: float) -> list[int]:
         return [0]
     usual = 6 * patches.config.octaves
     low, high = min(TAIL[0], -usual), max(TAIL[1], usual)
-    low, high = (
-        octave_of(patches.zoom(Fixed(wanted), median))
-        for wanted in (low, high)  # type: ignore[arg-type]
+    first, last = (
+        octave_of(patches.zoom(cast(np.random.Generator, Fixed(wanted)), median))
+        for wanted in (low, high)
     )
-    return list(range(low, high + 1))
+    return list(range(first, last + 1))
 
 
 class Fixed:
