@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import ngat
-from ngat import cli_benchmark, cli_classical, cli_data, cli_network, cli_study
+from ngat import cli_benchmark, cli_classical, cli_data, cli_gpu, cli_network, cli_study
 from ngat.cli_options import Set, assignments
 from ngat.errors import InputError
 
@@ -33,6 +33,7 @@ app.command()(cli_study.ablate)
 app.command()(cli_study.leave_out)
 app.command()(cli_study.fates)
 app.command()(cli_classical.tune_classical)
+app.command()(cli_gpu.gpu)
 
 
 def _version(asked: bool) -> None:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from PIL import Image, features
 
 from ngat.data.split import read_split
-from ngat.data.store import FILE, PACK, Masks, Row, Store, write_archive
+from ngat.data.store import FILE, NAME, PACK, Masks, Row, Store, write_archive
 from ngat.errors import InputError, MissingDependency
 from ngat.progress import track
 
@@ -27,8 +27,6 @@ from ngat.progress import track
 MASKS: dict[str, Masks] = {"train": "corrected", "val": "published"}
 # More than this does not fit beside the code where 64 MiB of files may be brought along.
 MOST_BYTES = 45_000_000
-# WebP is tried with more effort where it takes less than so many times what JPEG 2000 takes.
-CLOSE = 1.04
 
 
 def write_pack(
@@ -79,8 +77,8 @@ def _packed(store: Store, lines: list[tuple[str, str]]) -> Iterator[tuple[Row, d
     def one(line: tuple[str, str]) -> tuple[Row, dict[str, bytes]]:
         image_id, image, masks, labels = line[0], *_contents(store, *line)
         return store.rows[image_id], {
-            f"images/{image_id}{image[0]}": image[1],
-            f"{masks}/{image_id}{labels[0]}": labels[1],
+            f"images/{image_id[:NAME]}{image[0]}": image[1],
+            f"{masks}/{image_id[:NAME]}{labels[0]}": labels[1],
         }
 
     workers = os.cpu_count() or 1
@@ -106,11 +104,10 @@ def image_forms(image: npt.NDArray[np.uint8]) -> dict[str, bytes]:
     """An image ``[H, W, 3]`` as lossless files, by their endings; grey ones have one channel."""
     grey = bool((image == image[:, :, :1]).all())
     plain = image[:, :, 0] if grey else image
-    wavelets = _saved(plain, "JPEG2000", irreversible=False, no_jp2=True)
-    webp = _saved(image, "WEBP", lossless=True, quality=75, method=4)
-    if len(webp) < CLOSE * len(wavelets):  # more effort may pay, at three times the time
-        webp = min(webp, _saved(image, "WEBP", lossless=True, quality=100, method=6), key=len)
-    return {".webp": webp, ".j2k": wavelets}
+    return {
+        ".webp": _saved(image, "WEBP", lossless=True, quality=75, method=4),
+        ".j2k": _saved(plain, "JPEG2000", irreversible=False, no_jp2=True),
+    }
 
 
 def label_forms(labels: npt.NDArray[np.int32]) -> dict[str, bytes]:
@@ -119,7 +116,7 @@ def label_forms(labels: npt.NDArray[np.int32]) -> dict[str, bytes]:
         raise InputError(f"{labels.max()} nuclei in one image are more than 16 bits can number.")
     planes = np.stack([labels & 255, labels >> 8, np.zeros_like(labels)], axis=2)
     return {
-        ".webp": _saved(planes.astype(np.uint8), "WEBP", lossless=True, quality=100, method=6),
+        ".webp": _saved(planes.astype(np.uint8), "WEBP", lossless=True, quality=75, method=4),
         ".png": _saved(labels.astype(np.uint16), "PNG", optimize=True),
     }
 

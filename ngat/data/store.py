@@ -32,6 +32,7 @@ from ngat.files import replacing
 
 FILE, PACK = "store.zip", "pack.zip"
 FORMAT = 1
+NAME = 16  # digits of an id that name a pack's files; all 64 would take a tenth of an MB
 AHEAD = 8  # pictures that wait in memory while the codecs work
 Masks = Literal["published", "corrected"]
 
@@ -234,7 +235,7 @@ class Store:
 
     def image(self, image_id: str) -> npt.NDArray[np.uint8]:
         """The picture, ``uint8 [H, W, 3]``, checked against its hash."""
-        image = self._decode(f"images/{image_id}").astype(np.uint8)
+        image = self._decode("images", image_id).astype(np.uint8)
         if image.ndim == 2:  # grey, one channel of three equal ones
             image = np.repeat(image[:, :, None], 3, axis=2)
         return self._checked(image, image_id, self.rows[image_id].image_sha256)
@@ -250,18 +251,19 @@ class Store:
             InputError: damaged, or a pack that holds the other masks only.
         """
         row, masks = self.rows[image_id], self.held(image_id, masks)
-        if self.path.name == PACK and f"{masks}/{image_id}" not in self._files:
+        if self.path.name == PACK and f"{masks}/{image_id[:NAME]}" not in self._files:
             raise InputError(
                 f"{self.path}: holds no {masks} masks of {image_id}, only what training and "
                 f"validation read; make the whole store: ngat data prepare --source DIR"
             )
-        labels = self._decode(f"{masks}/{image_id}").astype(np.int32)
+        labels = self._decode(masks, image_id).astype(np.int32)
         if labels.ndim == 3:  # two bytes a pixel, the lower first
             labels = labels[:, :, 0] + 256 * labels[:, :, 1]
         expected = row.published_sha256 if masks == "published" else row.corrected_sha256
         return self._checked(labels, image_id, expected)
 
-    def _decode(self, name: str) -> npt.NDArray[Any]:
+    def _decode(self, folder: str, image_id: str) -> npt.NDArray[Any]:
+        name = f"{folder}/{image_id[:NAME] if self.path.name == PACK else image_id}"
         try:
             return np.asarray(Image.open(io.BytesIO(self._file.read(self._files[name]))))
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
