@@ -9,8 +9,7 @@ pyramid; every level of the pyramid passes a branch of its own and the branches 
 Kirillov et al. 2019. Its stem keeps the full resolution (3 × 3 instead of 7 × 7 with stride 2), and
 the pyramid begins there: many nuclei are smaller than ten pixels. Nothing is pre-trained.
 
-Mask R-CNN is not among them: torchvision's needs a GPU to be trained in reasonable time, and was
-not run.
+Mask R-CNN is not among them, since it finds nuclei one by one: :mod:`ngat.gpu.maskrcnn`.
 """
 
 from __future__ import annotations

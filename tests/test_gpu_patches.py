@@ -167,9 +167,9 @@ def test_tiny_images_are_mirrored(size):
     )
     rows, columns = (cpu._mirrored(-9, 18, n) for n in size)
     expected = pixels[rows[:, None], columns].transpose(2, 0, 1)
-    np.testing.assert_allclose(images.pictures(places, [0])[0].numpy(), expected, atol=1e-3)
+    np.testing.assert_allclose(images.pictures(places, np.ones(1))[0].numpy(), expected, atol=1e-3)
     found = images.contrasted(
-        images.pictures(places, [0]), places, torch.zeros(1, dtype=torch.int64)
+        images.pictures(places, np.ones(1)), places, torch.zeros(1, dtype=torch.int64)
     )
     wanted = ranges[0].apply(pixels[rows[:, None], columns], rows, columns).transpose(2, 0, 1)
     np.testing.assert_allclose(found[0].numpy(), wanted, atol=2e-3)

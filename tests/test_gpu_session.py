@@ -147,6 +147,17 @@ def test_precision_goes_by_what_the_card_can_do(monkeypatch):
     assert precision.exact(torch.ones(1, dtype=torch.float64)).dtype == torch.float64
 
 
+def test_nothing_is_imported_that_such_a_machine_lacks():
+    """By the commands of a session; tests of kernels are run without the project's settings."""
+    absent = ("dgl", "monai", "pooch", "papermill", "centrosome", "requests", "nbformat", "IPython")
+    modules = ("cli", "training", "evaluation", "gpu.plan", "gpu.maskrcnn", "benchmark.worker")
+    code = f"import sys; sys.modules.update(dict.fromkeys({absent}))\n" + "".join(
+        f"import ngat.{name}\n" for name in (*modules, "benchmark.attention", "benchmark.network")
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.fixture
 def tree(tmp_path):
     """What is brought to a machine with a GPU, apart from the pack, and nothing else."""

@@ -85,28 +85,31 @@ class DeviceImages:
         if self.octaves:
             self._place_ranges(images)
 
-    def pictures(self, places: Places, levels: Sequence[int] | npt.NDArray[np.int64]) -> Tensor:
+    def pictures(self, places: Places, zooms: npt.NDArray[np.float64]) -> Tensor:
         """Filtered and interpolated pixels, in grey levels.
 
         Args:
             places: of B patches.
-            levels: of the pyramid, one per patch (:func:`level_of`).
+            zooms: their magnifications once more, on the host, ``[B]``: what it knows need not be
+                waited for.
 
         Returns:
             ``float32 [B, 3, S, S]``.
         """
-        level = torch.as_tensor(levels, device=self.device)
-        remaining = places.zoom * 2.0**level
-        sigma = 0.5 * (1 / remaining.clamp(max=1.0) ** 2 - 1).clamp(min=0).sqrt()
-        sigma = torch.where(places.zoom < BLURRED, sigma, torch.zeros_like(sigma))
+        levels = np.array([level_of(zoom) for zoom in zooms], dtype=np.int64)
+        remaining = np.minimum(zooms * 2.0**levels, 1.0)
+        sigmas = np.where(zooms < BLURRED, 0.5 * np.sqrt(1 / remaining**2 - 1), 0.0)
+        radius = int(np.floor(TRUNCATE * sigmas + 0.5).max())
+        level = torch.from_numpy(levels).to(self.device)
+        sigma = torch.from_numpy(sigmas.astype(np.float32)).to(self.device)
         height, width = self._level_shapes[places.which, level].unbind(1)
         start = self._level_starts[places.which, level][:, None, None]
         y, x = (
             mirrored_at(at, self.shapes[places.which, axis]) / 2.0 ** level[:, None, None]
             for axis, at in enumerate((places.y, places.x))
         )
-        rows, row_weights = taps(y, height, sigma)
-        columns, column_weights = taps(x, width, sigma)
+        rows, row_weights = taps(y, height, sigma, radius)
+        columns, column_weights = taps(x, width, sigma, radius)
         total = y.new_zeros(*y.shape, 3)
         for row, of_row in zip(rows, row_weights, strict=True):
             first = start + row * width[:, None, None]
@@ -205,7 +208,7 @@ def pyramid(pixels: Tensor) -> list[Tensor]:
         for axis in (1, 2):
             length = below.shape[axis]
             even = torch.arange(0, length, 2, device=below.device)
-            places, weights = taps(even[None].float(), even.new_tensor([length]), sigma)
+            places, weights = taps(even[None].float(), even.new_tensor([length]), sigma, 2)
             shape = (1, -1, 1) if axis == 1 else (1, 1, -1)
             below = torch.stack(
                 [
@@ -217,20 +220,22 @@ def pyramid(pixels: Tensor) -> list[Tensor]:
     return levels
 
 
-def taps(at: Tensor, length: Tensor, sigma: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+def taps(
+    at: Tensor, length: Tensor, sigma: Tensor, largest: int
+) -> tuple[list[Tensor], list[Tensor]]:
     """Pixels of one axis and their weights: a Gaussian filter, then linear interpolation.
 
     Args:
         at: real-valued places in pixels, ``[B, …]``.
         length: of the axis, by which it is mirrored, ``[B]``.
         sigma: standard deviation of the filter in pixels, 0 for none, ``[B]``.
+        largest: radius R of the widest filter.
 
     Returns:
-        indices and weights of 2 R + 2 pixels, each like ``at``; R is the largest radius.
+        indices and weights of 2 R + 2 pixels, each like ``at``.
     """
     more = (-1,) + (1,) * (at.ndim - 1)
     radius = (TRUNCATE * sigma + 0.5).floor()
-    largest = int(radius.max())
     offsets = torch.arange(-largest, largest + 1, device=at.device)
     kernel = torch.exp(-0.5 * (offsets / sigma.clamp(min=1e-3)[:, None]) ** 2)
     kernel = torch.where(offsets.abs() <= radius[:, None], kernel, 0.0)

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from ngat.config import RivalConfig
 from ngat.data.sample import Sample
 from ngat.errors import InputError
+from ngat.gpu.precision import exact
 from ngat.gpu.vision import detection
 from ngat.inference import SMALLEST, as_pixels, evaluating, seen_at
 from ngat.magnification import SIZE
@@ -85,6 +86,10 @@ class MaskRCNN(nn.Module):
             {f"layer{n + 1}": str(n) for n in range(4)},
             stages,
             width,
+        )
+        # Anchors take the type of what they lie on; in bfloat16 they would be pixels off.
+        backbone.register_forward_hook(
+            lambda _, __, levels: {name: exact(level) for name, level in levels.items()}
         )
         heads, masks = module.faster_rcnn, module.mask_rcnn
         most = MOST if full else MOST // 16

@@ -24,7 +24,7 @@ from ngat.augment import _corner as corner
 from ngat.config import TrainConfig
 from ngat.data.sample import Sample
 from ngat.gpu.appearance import appearance
-from ngat.gpu.images import DeviceImages, Places, Ready, level_of
+from ngat.gpu.images import DeviceImages, Places, Ready
 from ngat.magnification import OCTAVES, SIZE
 from ngat.sampling import DRAWS, TAIL, Batch, Patches
 
@@ -148,14 +148,13 @@ class DevicePatches:
 
     def seen(self, drawn: Drawn, places: Places) -> Tensor:
         """What the network would be shown of these places, ``float32 [B, 3, S, S]`` in [0, 1]."""
-        levels = np.array([level_of(zoom) for zoom in drawn.zoom], dtype=np.int64)
         reduced = drawn.zoom < 1
         size = self.host.augmentation.size
-        picture = torch.empty(len(levels), 3, size, size, device=self.device)
+        picture = torch.empty(len(drawn.zoom), 3, size, size, device=self.device)
         for chosen in (reduced, ~reduced):  # those that need no filter read a ninth of the pixels
             if chosen.any():
                 rows = torch.as_tensor(np.flatnonzero(chosen), device=self.device)
-                picture[rows] = self.images.pictures(places.chosen(rows), levels[chosen])
+                picture[rows] = self.images.pictures(places.chosen(rows), drawn.zoom[chosen])
         if self.host.contrast == "local":
             octaves = [octave_of(zoom) if self.config.sized else 0 for zoom in drawn.zoom]
             octave = torch.as_tensor(octaves, device=self.device)
