@@ -87,7 +87,7 @@ class Plan:
             "-p",
             "no:cacheprovider",
         ]
-        words += ["tests/test_attention_cuda.py"]
+        words += ["tests/engines/test_attention_cuda.py"]
         if self.rehearse:
             words += ["-k", "rounded_once and dtype1"]
             return Step("kernels", (tuple(words),), REHEARSAL, ("pytest", "triton"))
