@@ -80,14 +80,15 @@ class RivalConfig:
     """A convolutional network to compare with (:mod:`ngat.baselines.convolutional`).
 
     Attributes:
-        network: ``unet`` or ``fpn``.
+        network: ``unet``, ``fpn`` or ``maskrcnn`` (:mod:`ngat.gpu.maskrcnn`, for which norm and
+            dropout do not count and width is that of its pyramid and heads).
         width: channels at full resolution; deeper stages have up to eight times as many.
         norm: ``instance``, ``group`` (of eight) or ``batch``.
         dropout: probability with which a channel is dropped in training.
         outputs, shrink, contrast: as in :class:`ModelConfig`.
     """
 
-    network: Literal["unet", "fpn"] = "unet"
+    network: Literal["unet", "fpn", "maskrcnn"] = "unet"
     width: int = 32
     norm: Literal["instance", "group", "batch"] = "instance"
     dropout: float = 0.0
@@ -233,6 +234,13 @@ PRESETS = {
             model=RivalConfig("fpn", norm="batch", outputs=3, contrast="local"),
             loss=LossConfig(kind="bce"),
             train=replace(_REAL, learning_rate=1e-3),
+        ),
+        # It needs a GPU: four hundred times the parameters of the companion.
+        Preset(
+            "maskrcnn",
+            model=RivalConfig("maskrcnn", width=256, norm="batch", outputs=3, contrast="local"),
+            loss=LossConfig(kind="bce"),
+            train=replace(_REAL, learning_rate=4e-4),
         ),
     )
 }

@@ -27,6 +27,7 @@ from ngat.data.normalize import as_tensor, mirrored
 from ngat.errors import InputError
 from ngat.instances import MIN_AREA, MIN_SEED, Labels, Landscape, components, split
 from ngat.magnification import Seen, find
+from ngat.system.precision import autocast
 
 Method = Literal["components", "split"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -234,13 +235,6 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
             yield
     finally:
         model.train(training)
-
-
-def autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """Mixed precision (bfloat16) on a GPU; nothing on the CPU, where it would not pay."""
-    if device.type == "cuda":
-        return torch.autocast("cuda", dtype=torch.bfloat16)
-    return contextlib.nullcontext()
 
 
 def probabilities(model: Network, picture: Tensor, tta: bool = False) -> Tensor:

@@ -74,6 +74,8 @@ def load_weights(path: Path | str, device: str | torch.device = "cpu") -> Weight
         InputError: absent, truncated, not safetensors, not from this program, or tensors that do
             not fit the configuration.
     """
+    from ngat.gpu.compact import expanded  # it writes such files, too
+
     tensors, metadata = read_tensors(path, FORMAT)
     try:
         preset = from_dict(json.loads(metadata["configuration"]))
@@ -86,7 +88,7 @@ def load_weights(path: Path | str, device: str | torch.device = "cpu") -> Weight
         # Building draws random weights that are replaced at once; the caller's generator is spared.
         with torch.random.fork_rng(devices=[]):
             model = build(preset.model)
-        model.load_state_dict(tensors)
+        model.load_state_dict(expanded(tensors))
     except (KeyError, ValueError, RuntimeError, TypeError) as error:
         reason = str(error).split("\n\t")[0].splitlines()[0]
         raise InputError(
