@@ -22,11 +22,12 @@ def write_data(root: Path) -> None:
         for sample in load_synthetic(part, seed=0, limit=count):
             image, labels = sample.image[:64, :64], sample.labels[:64, :64]
             hashes = content_hash(image), content_hash(labels)
+            height, width = labels.shape
             nuclei = int(labels.max())
             image_id = content_hash(image)
-            row = StoredImage(image_id, part, *labels.shape, nuclei, nuclei, *hashes, "")
+            row = StoredImage(image_id, part, height, width, nuclei, nuclei, *hashes, "")
             if MASKS[part] == "corrected":  # as if they had been: here they are the same
-                row = StoredImage(image_id, part, *labels.shape, nuclei, nuclei, *hashes, hashes[1])
+                row = StoredImage(image_id, part, height, width, nuclei, nuclei, *hashes, hashes[1])
             # A pack tells images apart by the first digits of their ids.
             short, files = image_id[:NAME], {}
             for folder, forms in (
