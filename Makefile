@@ -13,7 +13,7 @@
 #   make real MINUTES=60                      train and score every method on the real data: hours
 #   make gpu MINUTES=9 OUT=runs/gpu/out    all that a GPU is wanted for, in minutes
 #   make tables                               tables 1 and 2 from the committed result files
-#   make readme                               rewrite the README's tables from the result files
+#   make readme                               rewrite the tables of README.md and data/results/README.md
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
