@@ -21,6 +21,7 @@ from ngat.baselines.networks import Network, build
 from ngat.config import Preset, from_dict, to_dict
 from ngat.errors import InputError
 from ngat.system.files import replacing
+from ngat.training.eight_bits import expanded
 
 FORMAT = "ngat-weights-1"
 # The largest rival has some million parameters; more than this is some other file.
@@ -74,7 +75,6 @@ def load_weights(path: Path | str, device: str | torch.device = "cpu") -> Weight
         InputError: absent, truncated, not safetensors, not from this program, or tensors that do
             not fit the configuration.
     """
-    from ngat.gpu.compact import expanded  # it writes such files, too
 
     tensors, metadata = read_tensors(path, FORMAT)
     try:
