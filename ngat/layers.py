@@ -26,34 +26,38 @@ class Embedding:
         norm: what normalises h.
         moments: sums of h and of its squares over nodes, ``[B, C, 2]``, differentiable in h; None
             where they are not known.
+        level: whose statistics ``norm`` uses, where it keeps several.
     """
 
-    def __init__(self, h: Tensor, norm: Norm, moments: Tensor | None = None) -> None:
+    def __init__(
+        self, h: Tensor, norm: Norm, moments: Tensor | None = None, level: int = 0
+    ) -> None:
         self.h = h
         self._norm = norm
         self._moments = moments
+        self._level = level
 
     @cached_property
     def normalised(self) -> Tensor:
         """``[B, C, H_m, W_m]``."""
-        return self._norm.normalise(self.h)
+        return self._norm.normalise(self.h, self._level)
 
     @property
     def folded(self) -> tuple[Tensor, Fold | None]:
         """What maps can normalise themselves, and how (see :mod:`ngat.attention.normed`)."""
-        if self._norm.kind != "group":
-            return self.normalised, None
+        if self._norm.kind == "none":
+            return self.h, None
         if self._moments is None:
             self._moments = moments_of(self.h)
-        return self.h, self._norm.fold(self._moments)
+        nodes = self.h.shape[2] * self.h.shape[3]
+        return self.h, self._norm.fold(self._moments, nodes, self._level)
 
     def hand_on(self, h: Tensor) -> None:
-        """Have ``h`` read from now on: the same, from the hands of an operation that read it.
+        """Replace ``h`` by the same values as an operation's output.
 
         The gradient of whatever reads it later passes through that operation, which adds its own.
         """
-        if self._norm.kind == "group":
-            self.h = h
+        self.h = h
 
 
 class Norm(nn.Module):
@@ -61,38 +65,85 @@ class Norm(nn.Module):
 
     Never over the channels of a node alone: that erases contrast and amplifies flat background.
     It has no scale and shift of its own, since linear maps follow.
+
+    *Group* statistics are those of one picture, in training and after it. *Batch* statistics are
+    those of all pictures of a step in training, and fixed after it: then what lies far away cannot
+    change what is a nucleus here.
+
+    Args:
+        levels: how many levels share the module. Each has batch statistics of its own, since the
+            embeddings of different levels are distributed differently.
     """
 
     EPSILON = 1e-5
+    # Share of the newest step in the running statistics. They span some 1/0.02 = 50 steps: enough
+    # to average the differences between batches out, and few enough to be those of the final
+    # weights, which the schedule's end hardly changes any more. The first 50 steps count equally,
+    # so that a short training does not keep the values of the start.
+    MOMENTUM = 0.02
 
-    def __init__(self, config: ModelConfig) -> None:
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(self, config: ModelConfig, levels: int = 1) -> None:
         super().__init__()
         self.kind = config.norm
         self.groups = config.norm_groups
         if self.kind == "batch":
-            self.batch = nn.BatchNorm2d(config.channels, affine=False, momentum=0.01)
+            self.register_buffer("running_mean", torch.zeros(levels, config.channels))
+            self.register_buffer("running_var", torch.ones(levels, config.channels))
+            self.register_buffer("num_batches_tracked", torch.zeros(levels, dtype=torch.long))
 
-    def forward(self, h: Tensor, moments: Tensor | None = None) -> Embedding:
-        """``h`` ``[B, C, H_m, W_m]`` beside its normalised form."""
-        found = Embedding(h, self, moments)
-        if self.kind == "batch":
-            _ = found.normalised  # now, since it counts what it sees in training
-        return found
+    def forward(self, h: Tensor, moments: Tensor | None = None, level: int = 0) -> Embedding:
+        """``h`` ``[B, C, H_m, W_m]`` beside its normalised form.
 
-    def normalise(self, h: Tensor) -> Tensor:
+        In training this is where batch statistics are recorded: once for every ``h``.
+        """
+        if self.kind == "batch" and self.training:
+            if moments is None:
+                moments = moments_of(h)
+            self._record(moments.detach(), h.shape[2] * h.shape[3], level)
+        return Embedding(h, self, moments, level)
+
+    def normalise(self, h: Tensor, level: int = 0) -> Tensor:
         """``h`` in normalised form."""
         if self.kind == "none":
             return h
+        channels = h.shape[1]
         if self.kind == "batch":
-            normalised: Tensor = self.batch(h)
-            return normalised
-        if h[0, 0].numel() == 1 and h.shape[1] == self.groups:
-            return torch.zeros_like(h)  # one value is its own mean
+            if not self.training:
+                mean, variance = self.running_mean[level], self.running_var[level]
+                return F.batch_norm(h, mean, variance, eps=self.EPSILON)
+            if h.numel() == channels:
+                return torch.zeros_like(h) * h  # one value is its own mean
+            return F.batch_norm(h, None, None, training=True, eps=self.EPSILON)
+        if h[0, 0].numel() == 1 and channels == self.groups:
+            return torch.zeros_like(h) * h
         return F.group_norm(h, self.groups, eps=self.EPSILON)
 
-    def fold(self, moments: Tensor) -> Fold:
-        """The normalisation of what has these moments."""
-        return Fold(moments, self.groups, self.EPSILON)
+    def fold(self, moments: Tensor, nodes: int, level: int = 0) -> Fold:
+        """The normalisation of what has these moments over so many nodes."""
+        if self.kind == "group":
+            return Fold(moments, self.groups, self.EPSILON)
+        if self.training:
+            shared = moments.mean(0, keepdim=True)
+        else:
+            mean, variance = (s[level].double() for s in (self.running_mean, self.running_var))
+            shared = nodes * torch.stack([mean, variance + mean.square()], 1)[None]
+        return Fold(shared.expand_as(moments).contiguous(), moments.shape[1], self.EPSILON)
+
+    @torch.no_grad()
+    def _record(self, moments: Tensor, nodes: int, level: int) -> None:
+        """Add a step to the running statistics."""
+        count = len(moments) * nodes
+        mean, square = (moments.sum(0) / count).unbind(1)
+        # Not max(0, ·), which would make zero of NaN.
+        variance = (square - mean.square()).clamp(min=0.0) * (count / max(count - 1, 1))
+        self.num_batches_tracked[level] += 1
+        share = (1.0 / self.num_batches_tracked[level]).clamp(min=self.MOMENTUM)
+        for kept, new in ((self.running_mean, mean), (self.running_var, variance)):
+            kept[level] += share * (new.to(kept) - kept[level])
 
 
 class Maps(nn.Module):

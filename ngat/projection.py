@@ -79,7 +79,7 @@ def project(integral: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
 
     total = corner(right, bottom) - corner(left, bottom) - corner(right, top) + corner(left, top)
     area = ((right - left) * (bottom - top))[:, None]
-    valid = area >= MIN_VALID_PIXELS * (1 - 1e-9)
+    valid = ~(area < MIN_VALID_PIXELS * (1 - 1e-9))  # NaN counts, and stays NaN
     return torch.where(valid, total / area.clamp(min=1e-9), 0.0), valid
 
 

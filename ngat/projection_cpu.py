@@ -109,6 +109,8 @@ class Edge(NamedTuple):
 @jit
 def edge(at, end):  # type: ignore[no-untyped-def]
     """An edge that would be ``at``."""
+    if at != at:  # NaN, which has no entries, but must not be lost
+        return Edge(at, 0, at, 0.0)
     inside = min(max(at, 0.0), float(end))
     low = min(int(inside), end - 1)
     return Edge(inside, low, inside - low, 1.0 if inside == at else 0.0)
@@ -183,10 +185,10 @@ def look(integral, positions, mean, valid, least, first, last):  # type: ignore[
             edges = box(positions, b, row, i, height, width)
             left, right, top, bottom = edges
             area = (right.at - left.at) * (bottom.at - top.at)
-            valid[b, 0, row, i] = area >= least
+            valid[b, 0, row, i] = not area < least
             for c in range(channels):
                 total = over(ahead(picture, c), edges, channels, line)[0]
-                mean[b, c, row, i] = total / area if area >= least else 0.0
+                mean[b, c, row, i] = 0.0 if area < least else total / area
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -204,7 +206,7 @@ def look_back(integral, positions, d, found, least, first, last):  # type: ignor
             wide, high = right.at - left.at, bottom.at - top.at
             area = wide * high
             d_left = d_right = d_top = d_bottom = 0.0
-            for c in range(channels if area >= least else 0):
+            for c in range(0 if area < least else channels):
                 total, of_left, of_right, of_top, of_bottom = over(
                     ahead(picture, c), edges, channels, line
                 )
@@ -213,8 +215,8 @@ def look_back(integral, positions, d, found, least, first, last):  # type: ignor
                 d_right += each * (of_right - mean * high)
                 d_top += each * (of_top + mean * wide)
                 d_bottom += each * (of_bottom - mean * wide)
-            d_left, d_right = left.free * d_left, right.free * d_right
-            d_top, d_bottom = top.free * d_top, bottom.free * d_bottom
+            d_left, d_right = d_left if left.free else 0.0, d_right if right.free else 0.0
+            d_top, d_bottom = d_top if top.free else 0.0, d_bottom if bottom.free else 0.0
             found[b, 0, row, i] = longer * (d_left + d_right)
             found[b, 1, row, i] = longer * (d_top + d_bottom)
             found[b, 2, row, i] = longer / 2.0**0.5 * (d_right - d_left + d_bottom - d_top)

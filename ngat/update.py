@@ -59,7 +59,8 @@ class Update(nn.Module):
         self.terms = nn.ModuleDict(terms)
         if config.aggregator == "mlp":
             self.mlp = Maps(channels, [channels])
-        self.norm = Norm(config)
+        self.norm = Norm(config, config.levels if level is None else 1)
+        self.shared = level is None  # by all levels
 
     def sources(self, relation: Relation, embedding: Embedding) -> tuple[Tensor, ...]:
         """(z, el) of a neighbouring level's nodes; (self, z, el, er …) of the level itself.
@@ -95,13 +96,15 @@ class Update(nn.Module):
             for groups, er in self.softmaxes(maps, level, moves):
                 update = update + attend(groups, er, self.config.engine)
         if self.joint:
-            return self.residual(here, F.relu(update + self.bias[:, None, None]))
-        return self.residual(here, *self.out(F.relu(update)))
+            return self.residual(here, F.relu(update + self.bias[:, None, None]), level)
+        (mixed,) = self.out(F.relu(update))
+        return self.residual(here, mixed, level)
 
-    def residual(self, here: Embedding, update: Tensor) -> Embedding:
+    def residual(self, here: Embedding, update: Tensor, level: int) -> Embedding:
         """The node's old embedding and its update (eq. 13, fig. 4)."""
         update = F.dropout(update, self.config.dropout, self.training)
-        return self.norm(here.h + update if self.config.residual else update)
+        h = here.h + update if self.config.residual else update
+        return self.norm(h, level=level if self.shared else 0)
 
     def fuses(self, like: Tensor) -> bool:
         """Whether :meth:`at_once` can do this update."""
@@ -135,7 +138,7 @@ class Update(nn.Module):
         h, moments, handed = typed_update(sources, taps, moved, out, self.itself)
         for relation, x in handed.items():
             heard[relation].hand_on(x)
-        return self.norm(h, moments)
+        return self.norm(h, moments, level if self.shared else 0)
 
     def softmaxes(
         self, maps: dict[Relation, tuple[Tensor, ...]], level: int, moves: list[Tensor]

@@ -208,7 +208,7 @@ def backward(  # type: ignore[no-untyped-def]
                 here = y * width + x
                 er_i = load(er, here, masks[1], zero)
                 a_i, ds_i = ahead(a, ring + x), ahead(ds, ring + x)
-                weights(a_i, step, e, king, child, parent, er_i, y, x, numbers)
+                weights(a_i, step, e, king, child, parent, er_i, y, x, masks[1], numbers)
 
                 rows9, rows4 = (
                     three_rows(y, height, width),

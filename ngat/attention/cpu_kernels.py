@@ -37,6 +37,7 @@ from ngat.attention.cpu_lanes import (
     put,
     splat,
     store,
+    where,
 )
 from ngat.attention.cpu_taps import (
     Numbers,
@@ -125,10 +126,11 @@ def constants(slope):  # type: ignore[no-untyped-def]
 
 
 @jit
-def weights(a, step, e, king, child, parent, er, y, x, numbers):  # type: ignore[no-untyped-def]
-    """Eq. 16 into ``e``, eq. 17 into ``a``, for nodes (y, x …)."""
+def weights(a, step, e, king, child, parent, er, y, x, mask, numbers):  # type: ignore[no-untyped-def]
+    """Eq. 16 into ``e``, eq. 17 into ``a`` for nodes (y, x …); ``mask``: in the picture."""
     children, parents, taps = places(king, child, parent)
-    top = numbers.lowest
+    # A node whose scores are all −∞ has no weights (NaN), a lane outside the picture zeros.
+    top = where(mask, numbers.nowhere, numbers.lowest)
     if king.height:
         top = king_scores(e, LANES, king, er, y, x, top, numbers)
     if child.height:
@@ -148,7 +150,7 @@ def softmax(a, step, e, taps, top, numbers):  # type: ignore[no-untyped-def]
         put(a, k * step, p)
         sum_ = sum_ + p
     # The largest weight is exp(0): only lanes outside the picture have a sum below one.
-    scale = numbers.one / maximum(sum_, numbers.one)
+    scale = numbers.one / maximum(numbers.one, sum_)
     for k in range(taps):
         put(a, k * step, get(a, k * step) * scale)
 
@@ -179,7 +181,7 @@ def forward(task, king_, child_, parent_, er_, er_step, out, out_step, slope, si
                 masks = three_columns(x, width)
                 here = y * width + x
                 er_i = load(er, here, masks[1], zero)
-                weights(a, LANES, e, king, child, parent, er_i, y, x, numbers)
+                weights(a, LANES, e, king, child, parent, er_i, y, x, masks[1], numbers)
                 w9 = get_nine(a, LANES)
                 w4 = get_four(ahead(a, children * LANES), LANES)
                 w1 = get(a, parents * LANES)

@@ -220,7 +220,7 @@ def accumulate(typing_context, p, index, x):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def choose(typing_context, x, limit, a, b):  # type: ignore[no-untyped-def]
-    """``a`` where x > limit, else ``b``."""
+    """``a`` where x > limit, else ``b``; also where x is NaN."""
 
     def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         x, limit, a, b = arguments
@@ -231,13 +231,26 @@ def choose(typing_context, x, limit, a, b):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def maximum(typing_context, a, b):  # type: ignore[no-untyped-def]
-    """The larger, lane by lane."""
+    """The larger, lane by lane; ``b`` where either is NaN.
+
+    So NaN passes only from b: where it must not be lost, b is what may be NaN.
+    """
 
     def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         a, b = arguments
         return builder.select(builder.fcmp_ordered(">", a, b), a, b)
 
     return a(a, a), code
+
+
+@intrinsic
+def where(typing_context, mask, a, b):  # type: ignore[no-untyped-def]
+    """``a`` in the lanes of ``mask``, else ``b``."""
+
+    def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.select(*arguments)
+
+    return a(MASK, a, a), code
 
 
 def shuffled(name: str, order: list[int]) -> Any:
@@ -292,7 +305,7 @@ def scaled(typing_context, p, shifted):  # type: ignore[no-untyped-def]
 def exponential(x):  # type: ignore[no-untyped-def]
     """exp(x) for x ≤ 0, in float32 to 1 unit in the last place, and to 3 below −20.
 
-    Below −87, where exp leaves float32's normal numbers, it is zero.
+    Below −87, where exp leaves float32's normal numbers, it is zero; of NaN it is NaN.
     """
     raise NotImplementedError("compiled code only")
 
@@ -331,6 +344,6 @@ def _exponential(x):  # type: ignore[no-untyped-def]
         p = p * r + splat(0.4999999403953552, f)
         p = p * r + splat(1.0, f)
         p = p * r + splat(1.0, f)
-        return choose(x, low, scaled(p, shifted), splat(0.0, f))
+        return choose(x, low, scaled(p, shifted), maximum(splat(0.0, f), x))
 
     return polynomial

@@ -36,7 +36,7 @@ def mapping(
     gate: Tensor | None = None,
     moments: bool = False,
 ) -> tuple[Job, Tensor | None]:
-    """``out`` ← weight · x + shift + base + k ∘ more, and 0 unless gate > 0, as a job to be done.
+    """``out`` ← weight · x + shift + base + k ∘ more, and 0 where gate ≤ 0, as a job to be done.
 
     Args:
         x: planes ``[B, K, h, w]``; slices of channels of a contiguous tensor will do.

@@ -1,6 +1,6 @@
 """Linear maps of planes and their gradients: what stands around attention in an update.
 
-    out = W x + c + base + k ∘ more,  and 0 unless gate > 0        (``maps``)
+    out = W x + c + base + k ∘ more,  and 0 where gate ≤ 0       (``maps``)
     G = d xᵀ,  r = d 1                                             (``outer``)
 
 W is small and may be another for every picture; x is ``[K, nodes]``. A library's product writes

@@ -198,8 +198,8 @@ def tiles(rows: int, wide: int, keep: bool = False) -> Any:
                 with lanes.if_there(gate):
                     for n, place in enumerate(row):
                         value = lanes.load_masked(gate, at_gate, n, masks[n])
-                        open_ = builder.fcmp_ordered(">", value, zero)
-                        builder.store(builder.select(open_, builder.load(place), zero), place)
+                        shut = builder.fcmp_ordered("<=", value, zero)  # not where it is NaN
+                        builder.store(builder.select(shut, zero, builder.load(place)), place)
                 for n, place in enumerate(row):
                     lanes.store_masked(builder.load(place), out, at_out, n, masks[n])
                 with lanes.if_there(sums):

@@ -22,6 +22,7 @@ from ngat.attention.cpu_lanes import (
     pointer,
     splat,
     store,
+    where,
 )
 from ngat.attention.cpu_taps import (
     both,
@@ -85,12 +86,13 @@ def typed(  # type: ignore[no-untyped-def]
                 masks, masks4 = three_columns(x, width), two_halves(2 * x, child.width)
                 here = row * width + x
                 er_i = load(er, here, masks[1], zero)
-                top = king_scores(e, LANES, king, er_i, row, x, numbers.lowest, numbers)
+                lowest = where(masks[1], numbers.nowhere, numbers.lowest)
+                top = king_scores(e, LANES, king, er_i, row, x, lowest, numbers)
                 softmax(a, LANES, e, 9, top, numbers)
                 w9 = get_nine(a, LANES)
                 if child.height:
                     er_i = load(seen, here, masks[1], zero)
-                    top = child_scores(e, LANES, child, er_i, row, x, numbers.lowest, numbers)
+                    top = child_scores(e, LANES, child, er_i, row, x, lowest, numbers)
                     softmax(a, LANES, e, 4, top, numbers)
                 w4 = get_four(a, LANES)
                 above = (row >> 1) * parent.width + (x >> 1)
@@ -105,7 +107,7 @@ def typed(  # type: ignore[no-untyped-def]
                     if parent.height:
                         z = ahead(parent.z, c * parent.plane)
                         sum_ = sum_ + both(z, above, mask1, zero)
-                    store(y, c * y_plane + here, masks[1], maximum(sum_, zero))
+                    store(y, c * y_plane + here, masks[1], maximum(zero, sum_))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

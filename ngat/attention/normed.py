@@ -170,7 +170,10 @@ def mean_and_scale(moments, b, group, each, nodes, epsilon):  # type: ignore[no-
         sum_ += moments[b, k, 0]
         squares += moments[b, k, 1]
     mean = sum_ / (each * nodes)
-    return mean, 1.0 / np.sqrt(max(0.0, squares / (each * nodes) - mean * mean) + epsilon)
+    variance = squares / (each * nodes) - mean * mean
+    if variance < 0.0:  # by rounding; NaN stays, as max(0, ·) would not have it
+        variance = 0.0
+    return mean, 1.0 / np.sqrt(variance + epsilon)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -178,15 +181,18 @@ def fold_in(weight, bias, moments, scaled, shifts, groups, nodes, epsilon):  # t
     """W s and b − W s μ of every picture into ``scaled`` and ``shifts``."""
     batch, rows, depth = scaled.shape
     each = depth // groups
+    means, scales = np.empty(depth), np.empty(depth)
     for b in range(batch):
+        for group in range(groups):
+            mean, scale = mean_and_scale(moments, b, group, each, nodes, epsilon)
+            means[group * each : (group + 1) * each] = mean
+            scales[group * each : (group + 1) * each] = scale
         for m in range(rows):
             shift = float(bias[m])
-            for group in range(groups):
-                mean, scale = mean_and_scale(moments, b, group, each, nodes, epsilon)
-                for k in range(group * each, (group + 1) * each):
-                    scaled[b, m, k] = weight[m, k] * scale
-                    # With the weight as it was rounded, the mean falls out exactly.
-                    shift -= scaled[b, m, k] * mean
+            for k in range(depth):
+                scaled[b, m, k] = weight[m, k] * scales[k]
+                # With the weight as it was rounded, the mean falls out exactly.
+                shift -= scaled[b, m, k] * means[k]
             shifts[b, m] = shift
 
 
