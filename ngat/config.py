@@ -145,7 +145,7 @@ class TrainConfig:
         validate_every: steps between validations.
         validate_images: validation pictures scored each time; 0 scores all.
         augment: random flips, turns, intensity, stain and inversion.
-        vigour: factor on how far stains and magnification change (:meth:`AugmentConfig.of`).
+        strength: factor on how far stains and magnification change (:meth:`AugmentConfig.of`).
         sized: resize every patch so that the median nucleus of its image has nearly the size
             :data:`ngat.magnification.SIZE`; else patches have the image's own magnification.
         octaves: standard deviation of that size, in octaves.
@@ -167,7 +167,7 @@ class TrainConfig:
     validate_every: int = 500
     validate_images: int = 0
     augment: bool = True
-    vigour: float = 1.0
+    strength: float = 1.0
     sized: bool = False
     octaves: float = 0.45
     tail: float = 0.15
@@ -188,7 +188,7 @@ class Preset:
 
 # How all networks are trained on real images, so that their rows compare.
 _REAL = TrainConfig(
-    steps=60_000, patch=112, sized=True, vigour=1.5, validate_every=1000, validate_images=40
+    steps=60_000, patch=112, sized=True, strength=1.5, validate_every=1000, validate_images=40
 )
 
 PRESETS = {
@@ -254,7 +254,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(
         ("seed", "validate_images", "gamma", "core_weight", "size_weight", "octaves"), (0, math.inf)
     ),
-    "vigour": (0, math.inf),
+    "strength": (0, math.inf),
     **dict.fromkeys(("learning_rate", "weight_decay", "clip"), (0, math.inf)),
     **dict.fromkeys(("dropout", "reconstruction", "alpha", "level_decay"), (0, 1)),
     **dict.fromkeys(("warmup", "balance", "coarse", "tail"), (0, 1)),
@@ -315,6 +315,10 @@ def _checked(part: type, key: str, value: Any) -> Any:
     return checked
 
 
+# Parameters by the names that earlier weights files have for them.
+RENAMED = {"vigour": "strength"}
+
+
 def to_dict(chosen: Preset) -> dict[str, Any]:
     """A preset as nested dictionaries of plain values (for JSON)."""
     return dataclasses.asdict(chosen)
@@ -331,7 +335,12 @@ def from_dict(value: dict[str, Any]) -> Preset:
         model = RivalConfig if rival else ModelConfig
         parts = {"model": model, "loss": LossConfig, "train": TrainConfig}
         built: dict[str, Any] = {
-            key: part(**{name: _checked(part, name, v) for name, v in value[key].items()})
+            key: part(
+                **{
+                    (known := RENAMED.get(name, name)): _checked(part, known, v)
+                    for name, v in value[key].items()
+                }
+            )
             for key, part in parts.items()
         }
         return Preset(value["name"], **built)

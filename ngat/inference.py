@@ -52,7 +52,7 @@ class Thresholds:
     Attributes:
         probability: a pixel is foreground above it.
         core: a pixel seeds a nucleus above it (``split`` only).
-        prominence: if not 0, only on a summit of the core map that rises so much above the pass
+        prominence: if not 0, only on a maximum of the core map that rises so much above the saddle
             to any higher one (``split`` only).
         min_area: smallest nucleus in pixels, as the network sees it.
         landscape: what the watershed floods from the seeds, see :func:`ngat.instances.split`.
@@ -159,7 +159,7 @@ def find_magnification(model: Network, image: npt.NDArray[Any]) -> tuple[float, 
 
 
 def receptive_field(config: ModelConfig | RivalConfig) -> int:
-    """Pixels from which a network with fixed statistics can hear of, in each direction.
+    """Pixels on which a prediction of a network with fixed statistics depends, in each direction.
 
     A king update reaches one cell of its level further, and whatever crosses levels spreads over
     the cell it arrives in. Positions add their neighbours' colours, and pyramids of up to twice a

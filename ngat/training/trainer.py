@@ -35,7 +35,7 @@ from ngat.system.interrupt import Interrupted, stop_requests
 from ngat.system.precision import autocast, scaler
 from ngat.system.progress import bar
 from ngat.system.provenance import provenance
-from ngat.training.checkpoint import Standing
+from ngat.training.checkpoint import TrainingState
 from ngat.training.device.patches import DevicePatches
 from ngat.training.distributed import Team, team
 from ngat.training.patches import Batch, Patches
@@ -236,7 +236,7 @@ class _Run:
             fused=cuda,
         )
         self.scaler = scaler(members.device)
-        self.at = Standing()
+        self.at = TrainingState()
 
     def fit(self, on_step: Callable[[int], None] | None) -> None:
         """Steps until the schedule ends."""
