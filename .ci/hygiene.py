@@ -26,7 +26,7 @@ from ngat.errors import InputError
 from ngat.paper.notebook import ThisInterpreter, declared, numbered, read
 from ngat.paper.session import FIGURES
 from ngat.paper.status import EXECUTED
-from ngat.system.files import replacing, write_json
+from ngat.system.files import locked, replacing, write_json
 from ngat.system.provenance import hardware
 
 LARGEST = 3_000_000
@@ -52,6 +52,10 @@ from pathlib import Path
 if not Path("../ngat/__init__.py").is_file():  # on Colab, say: torch stays, the rest is added
     clone = Path("ngat-companion")
     if importlib.util.find_spec("ngat") is None:
+        if "google.colab" not in sys.modules:
+            raise ImportError(
+                f"{{sys.executable}} has no ngat: choose another kernel, or run `make env`."
+            )
         if not clone.is_dir():
             address = ["--branch", "{TAG}", "{REPOSITORY}"]
             subprocess.run(["git", "clone", "--quiet", "--depth=1", *address, clone], check=True)
@@ -135,9 +139,10 @@ def execute(path: Path, timeout: int = 600) -> None:
 def note(path: Path, seconds: float) -> None:
     """Write down beside the notebooks how long one took and where; the README tells it."""
     beside = path.with_name(EXECUTED.name)
-    noted = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
-    noted[path.stem[:2]] = {"minutes": round(seconds / 60, 2), "hardware": hardware()}
-    write_json(beside, dict(sorted(noted.items())))
+    with locked(beside):
+        noted = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+        noted[path.stem[:2]] = {"minutes": round(seconds / 60, 2), "hardware": hardware()}
+        write_json(beside, dict(sorted(noted.items())))
 
 
 def checked_cells(path: Path) -> int:

@@ -21,6 +21,7 @@ _OFFERED = {
     "preset": "ngat.config",
     "load": "ngat.data",
     "predict": "ngat.inference",
+    "segment": "ngat.segmentation.result",
     "load_weights": "ngat.training.weights",
     "train": "ngat.training.trainer",
 }

@@ -11,7 +11,7 @@ Neighbours share an edge here (4-connectivity): nuclei that meet at a corner onl
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,8 @@ MIN_AREA = 16
 MIN_SEED = 4
 # The core map is smoothed before it is read as a landscape, σ in pixels: a ripple is no summit.
 SMOOTHING = 1.0
+# Pixels around a component that its nuclei depend on: what smoothing reaches (4 σ).
+MARGIN = 4
 # Depth at which the core begins, as a share of the nucleus' largest depth.
 CORE_DEPTH = 0.4
 
@@ -75,6 +77,8 @@ def split(
     what :func:`components` covers. A seed that would win fewer than ``min_area`` pixels is
     withdrawn and its pixels go to its neighbours.
 
+    What becomes of a component depends on itself and :data:`MARGIN` pixels around it alone.
+
     Args:
         probability: ``[H, W]``, foreground.
         core: ``[H, W]``, interior (:func:`core_of` is its training target).
@@ -89,33 +93,43 @@ def split(
             whatever their size.
 
     Returns:
-        ``int32 [H, W]``, 1 ... n.
+        ``int32 [H, W]``, 1 ... n in reading order.
     """
     probability, core = np.asarray(probability), np.asarray(core)
     if probability.shape != core.shape:
         raise InputError(f"foreground is {probability.shape} and core {core.shape}; sizes differ.")
-    whole = components(probability, threshold, min_area, max_hole)
-    mask = whole > 0
-    if not mask.any():
-        return whole
-    if landscape == "distance":
-        height = -_distance(mask)
-    elif landscape == "core":
-        height = -_smooth(core)
-    else:
+    if landscape not in get_args(Landscape):
         raise InputError(f"unknown landscape {landscape!r}; choose distance or core.")
-    seeding = (core > core_threshold) & mask
+    whole = components(probability, threshold, min_area, max_hole)
+    seeding = (core > core_threshold) & (whole > 0)
+    smooth = _smooth(core) if prominence or landscape == "core" else None
     if prominence:
-        seeds, _ = ndimage.label(seeding & summits(core, prominence))
+        assert smooth is not None
+        seeds, count = ndimage.label(seeding & _summits_of(whole, smooth, prominence))
     else:
         seeds = _drop_small(ndimage.label(seeding)[0], min_seed)
-    labels = _flood(height, seeds, whole)
-    # Withdrawing a seed may shift the ties between others, so look again; each round withdraws one
-    # at least, and a component without seeds is one nucleus and large enough.
-    while (small := _smaller(labels, min_area)).any():
-        seeds = np.where(small[labels], 0, seeds)
-        labels = _flood(height, seeds, whole)
-    return _drop_small(labels, 1)
+        count = int(seeds.max(initial=0))
+    # The component of each seed; most have one seed or none, and are one nucleus as they are.
+    owner = np.zeros(count + 1, dtype=np.int64)
+    owner[seeds[seeding]] = whole[seeding]
+    owner[0] = 0
+    several = np.bincount(owner, minlength=int(whole.max(initial=0)) + 1) > 1
+    several[0] = False
+    labels, last = whole.copy(), int(whole.max(initial=0))
+    boxes = ndimage.find_objects(whole)
+    for component in np.flatnonzero(several):
+        # One pixel more on each side holds the background that is nearest to any pixel inside.
+        window = _wider(boxes[component - 1], 1)
+        inside = whole[window] == component
+        if landscape == "distance":
+            height = -_distance(inside)
+        else:
+            assert smooth is not None
+            height = -smooth[window]
+        parts = _flood(height, np.where(inside, seeds[window], 0), inside, min_area)
+        labels[window][inside] = parts[inside] + last
+        last += int(parts.max())
+    return in_reading_order(labels)
 
 
 def summits(core: Floats, prominence: float) -> npt.NDArray[np.bool_]:
@@ -127,11 +141,17 @@ def summits(core: Floats, prominence: float) -> npt.NDArray[np.bool_]:
     Returns:
         ``bool [H, W]``; each summit is a 4-connected patch around its highest pixel.
     """
-    smooth = _smooth(core)
-    cross = ndimage.generate_binary_structure(2, 1)
-    grown = reconstruction(smooth - prominence, smooth, method="dilation", footprint=cross)
-    found: npt.NDArray[np.bool_] = local_maxima(grown, connectivity=1).astype(bool)
-    return found
+    return _summits(_smooth(core), prominence)
+
+
+def in_reading_order(labels: npt.NDArray[np.integer]) -> Labels:
+    """The labels numbered 1 ... n by their first pixels, row by row."""
+    values, first = np.unique(labels, return_index=True)
+    first = first[values > 0]
+    values = values[values > 0]
+    numbers = np.zeros(int(labels.max(initial=0)) + 1, dtype=np.int32)
+    numbers[values[np.argsort(first)]] = np.arange(1, len(values) + 1)
+    return numbers[labels]
 
 
 def core_of(labels: npt.NDArray[np.integer], depth: float = CORE_DEPTH) -> npt.NDArray[np.bool_]:
@@ -187,13 +207,64 @@ def _distance(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
     return np.ones(mask.shape) if mask.all() else ndimage.distance_transform_edt(mask)
 
 
-def _flood(height: npt.NDArray[np.float64], seeds: Labels, whole: Labels) -> Labels:
-    """Watershed inside ``whole``; a component that holds no seed becomes its own seed."""
-    seeded = np.zeros(int(whole.max()) + 1, dtype=bool)
-    seeded[whole[seeds > 0]] = True
-    unseeded = (whole > 0) & ~seeded[whole]
-    markers = np.where(unseeded, whole + seeds.max(), seeds)
-    return watershed(height, markers, mask=whole > 0).astype(np.int32)
+def _wider(window: tuple[slice, slice], margin: int) -> tuple[slice, slice]:
+    rows, columns = (slice(max(0, side.start - margin), side.stop + margin) for side in window)
+    return rows, columns
+
+
+def _summits(smooth: npt.NDArray[np.float64], prominence: float) -> npt.NDArray[np.bool_]:
+    cross = ndimage.generate_binary_structure(2, 1)
+    grown = reconstruction(smooth - prominence, smooth, method="dilation", footprint=cross)
+    found: npt.NDArray[np.bool_] = local_maxima(grown, connectivity=1).astype(bool)
+    return found
+
+
+def _summits_of(
+    whole: Labels, smooth: npt.NDArray[np.float64], prominence: float
+) -> npt.NDArray[np.bool_]:
+    """Summits of each component on its own: no pass leads through the background.
+
+    The reconstruction costs a sort of all pixels, so it is left to components that have several
+    maxima. In one that has a single maximum all that is less than ``prominence`` below it is the
+    summit.
+    """
+    mask = whole > 0
+    count = int(whole.max(initial=0))
+    low = float(smooth.min(initial=0.0)) - abs(prominence) - 1
+    held = np.where(mask, smooth, low)
+    peaks, n = ndimage.label(local_maxima(held, connectivity=1).astype(bool) & mask)
+    owner = np.zeros(n + 1, dtype=np.int64)
+    owner[peaks[mask]] = whole[mask]
+    owner[0] = 0
+    several = np.bincount(owner, minlength=count + 1) > 1
+    several[0] = False
+    highest = np.full(count + 1, low)
+    np.maximum.at(highest, whole[mask], smooth[mask])
+    found = mask & (held >= (highest - prominence)[whole]) & ~several[whole]
+    boxes = ndimage.find_objects(whole)
+    for component in np.flatnonzero(several):
+        window = boxes[component - 1]
+        inside = whole[window] == component
+        found[window] |= inside & _summits(np.where(inside, smooth[window], low), prominence)
+    return found
+
+
+def _flood(
+    height: npt.NDArray[np.float64], seeds: Labels, inside: npt.NDArray[np.bool_], min_area: int
+) -> Labels:
+    """Watershed from the seeds inside one component, ``int [h, w]``, 0 outside.
+
+    Without any seed the component is one nucleus.
+    """
+    while seeds.any():
+        labels = watershed(height, seeds, mask=inside).astype(np.int32)
+        small = _smaller(labels, min_area)
+        if not small.any():
+            return labels
+        # Withdrawing a seed may shift the ties between others, so look again; each round withdraws
+        # one at least.
+        seeds = np.where(small[labels], 0, seeds)
+    return inside.astype(np.int32)
 
 
 def _smaller(labels: npt.NDArray[np.integer], min_area: int) -> npt.NDArray[np.bool_]:

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from ngat.errors import InputError
+from ngat.io.values import as_labels
 
 Labels = npt.NDArray[np.integer]
 Array = npt.NDArray[np.float64]
@@ -165,7 +166,7 @@ def match(
 
 
 class ImageScore(NamedTuple):
-    """Eq. 27 and its F1 counterpart for one image: means over the thresholds."""
+    """Eq. 27 and the same mean of F1, for one image: means over the thresholds."""
 
     score: float
     average_f1: float
@@ -272,24 +273,6 @@ def pixel_dice(pred: npt.ArrayLike, true: npt.ArrayLike, *, epsilon: float = 1e-
     y_pred, y = _pixels(pred, true)
     squares = float(np.sum(y * y) + np.sum(y_pred * y_pred))
     return 2 * float(np.sum(y * y_pred)) / (squares + epsilon) if squares else 1.0
-
-
-def as_labels(image: npt.ArrayLike, name: str = "the label image") -> Labels:
-    """``image`` as a 2-D integer array, or InputError saying what is wrong with ``name``."""
-    labels = np.asarray(image)
-    if labels.ndim != 2:
-        raise InputError(
-            f"{name} has {labels.ndim} dimensions; a label image has two, height and width."
-        )
-    if labels.dtype.kind == "f" and np.isnan(labels).any():
-        raise InputError(f"{name} holds NaN; save labels as whole numbers, 0 for background.")
-    if labels.dtype.kind not in "biu":
-        raise InputError(
-            f"{name} holds {labels.dtype} values; save labels as whole numbers, 0 for background."
-        )
-    if labels.size and labels.min() < 0:
-        raise InputError(f"{name} holds negative labels; 0 is background, objects are 1 and up.")
-    return labels
 
 
 def _number(labels: Labels) -> tuple[Labels, int]:

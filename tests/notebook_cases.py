@@ -17,6 +17,7 @@ def notebook(
     heading: str = "A small notebook",
     parameters: str | None = PARAMETERS,
     needs: tuple[str, ...] = (),
+    files: tuple[str, ...] = (),
 ) -> Path:
     """Write a notebook that was never executed: heading, parameters, then one cell per string."""
     cells: list[Any] = [new_markdown_cell(f"# {heading}")]
@@ -30,8 +31,8 @@ def notebook(
         "name": "python3",
     }
     made.metadata["language_info"] = {"name": "python"}
-    if needs:
-        made.metadata["ngat"] = {"needs": list(needs)}
+    if needs or files:
+        made.metadata["ngat"] = {"needs": list(needs), "files": list(files)}
     # Fixed identifiers, so that a notebook written twice is the same notebook.
     for number, cell in enumerate(made.cells):
         cell["id"] = f"cell-{number}"

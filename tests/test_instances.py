@@ -10,7 +10,15 @@ from scipy import ndimage
 from ngat import metrics
 from ngat.baselines.thresholding import otsu, otsu_watershed
 from ngat.errors import InputError
-from ngat.instances import SMOOTHING, components, core_of, split, summits
+from ngat.instances import (
+    MARGIN,
+    SMOOTHING,
+    components,
+    core_of,
+    in_reading_order,
+    split,
+    summits,
+)
 
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=16)
 
@@ -282,3 +290,41 @@ def test_otsu_on_a_picture_of_one_colour():
     assert not otsu_watershed(np.full((20, 30, 3), 77, np.uint8)).any()
     with pytest.raises(InputError, match="three colours"):
         otsu(np.zeros((20, 30), np.uint8))
+
+
+@pytest.mark.parametrize("landscape", ["distance", "core"])
+@pytest.mark.parametrize("prominence", [0.0, 0.05])
+def test_nuclei_of_a_component_depend_on_it_alone(landscape: str, prominence: float) -> None:
+    """What lies more than MARGIN pixels away may change at will: tiles rely on it."""
+    rng = np.random.default_rng(5)
+    probability = ndimage.gaussian_filter(rng.random((120, 140)), 4)
+    probability = (probability - probability.min()) / np.ptp(probability)
+    core = ndimage.gaussian_filter(rng.random((120, 140)), 1.5)
+    core = (core - core.min()) / np.ptp(core)
+    options = {"core_threshold": 0.4, "landscape": landscape, "prominence": prominence}
+    labels = split(probability, core, **options)
+    whole = components(probability)
+    divided = 0
+    for number, window in enumerate(ndimage.find_objects(whole), start=1):
+        rows, columns = (slice(max(0, s.start - MARGIN), s.stop + MARGIN) for s in window)
+        inside = whole[rows, columns] == number
+        alone = split(
+            np.where(inside, probability[rows, columns], 0), core[rows, columns], **options
+        )
+        expected = in_reading_order(np.where(inside, labels[rows, columns], 0))
+        np.testing.assert_array_equal(alone, expected)
+        divided += int(alone.max() > 1)
+    assert divided > 3
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_summits_of_components_are_those_of_each_alone(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    core = ndimage.gaussian_filter(rng.random((60, 70)), 2)
+    core = (core - core.min()) / np.ptp(core)
+    whole = components(ndimage.gaussian_filter(rng.random((60, 70)), 3) > 0.5)
+    seeds = split((whole > 0).astype(float), core, core_threshold=0, min_area=1, prominence=0.1)
+    for number in range(1, whole.max() + 1):
+        inside = whole == number
+        expected = summits_by_flood(np.where(inside, ndimage.gaussian_filter(core, 1), -9), 0.1)
+        assert len(np.unique(seeds[inside])) == max(1, (expected & inside).sum())

@@ -5,14 +5,13 @@ import dataclasses
 import pytest
 import torch
 
-from ngat.attention import attend
+from ngat.attention import attend, find_engine
 from ngat.attention.position import PositionTerm, directions
 from ngat.config import PRESETS, ModelConfig
 from ngat.errors import InputError
 from ngat.graph import RELATIONS, PyramidGraph
 from ngat.loss import loss_of
 from ngat.model import NGAT, Maps, Norm, PyramidGATConv, schedule
-from ngat.plasticity import Placement
 
 SMALL = ModelConfig(levels=3, channels=8, heads=2, depth=2, norm_groups=2)
 PAPER = dataclasses.replace(
@@ -57,15 +56,16 @@ def rows(pyramid):
 @pytest.mark.parametrize("size", [(32, 32), (17, 9), (5, 40)])
 def test_presets_take_any_size(name, size):
     model = NGAT(PRESETS[name].model).eval()
+    count = model.config.outputs
     image = picture(*size).float()
-    output = model(image, image[:, :2])
+    output = model(image, image[:, :count])
     graph = PyramidGraph(*size, model.config.levels)
     for m, (height, width) in enumerate(graph.sizes):
-        assert output.logits[m].shape == (2, 2, height, width)
-        assert output.targets[m].shape == (2, 2, height, width)
+        assert output.logits[m].shape == (2, count, height, width)
+        assert output.targets[m].shape == (2, count, height, width)
         assert output.positions[m].shape == (2, 3, height, width)
     probability = model.reconstruct(output)
-    assert probability.shape == (2, 2, *size)
+    assert probability.shape == (2, count, *size)
     assert ((probability > 0) & (probability < 1)).all()
 
 
@@ -341,10 +341,22 @@ def test_widths_must_fit():
 
 
 def test_placement_is_what_the_network_reads():
-    model, graph = network(SMALL), PyramidGraph(8, 8, 3)
-    placement = model.plasticity(picture(8, 8), graph)
-    assert isinstance(placement, Placement)
-    torch.testing.assert_close(placement.features[0], picture(8, 8))
+    """The logits follow from it alone, from the features of every level."""
+    model, graph, image = network(SMALL, spread=0.2), PyramidGraph(8, 8, 3), picture(8, 8)
+    placement, output = model.plasticity(image, graph), model(image)
+    torch.testing.assert_close(placement.features[0], image)
+    for found, expected in zip(output.positions, placement.positions, strict=True):
+        torch.testing.assert_close(found, expected)
+
+    def logits(of):
+        return model.message_passing(of, find_engine("reference", image).attend)
+
+    for found, expected in zip(logits(placement), output.logits, strict=True):
+        torch.testing.assert_close(found, expected)
+    for level in range(3):
+        features = [f + 0.1 if m == level else f for m, f in enumerate(placement.features)]
+        changed = logits(placement._replace(features=features))
+        assert not torch.allclose(changed[level], output.logits[level])
 
 
 @pytest.mark.parametrize("relations", ["joint", "typed"])

@@ -18,7 +18,6 @@ SMALL: dict[str, Any] = {
     "batch": 4,
     "patch": 16,
     "validate_every": 5,
-    "engine": "reference",
 }
 
 

@@ -6,8 +6,8 @@ a HeteroGraphConv of one GATConv per relation with more than one edge a node, a 
 parents, the node's own map, and a last map. NGAT's layers run by the same calls as in the network.
 
 Each takes a picture's embeddings in the layout that it likes best and holds the same weights, so
-that all give the same values and gradients (tests/benchmark/test_benchmark.py). Settings are those that
-favour the other: the graph is built, sorted and indexed beforehand, it has its self-loops, and
+that all give the same values and gradients (tests/benchmark/test_benchmark.py). Settings are those
+that favour the other: the graph is built, sorted and indexed beforehand, it has its self-loops, and
 checks that a layer could repeat at every call are off. NGAT's own layers carry the position term's
 table of taps, at zero, and compute its gradient; the others have nothing like it.
 """

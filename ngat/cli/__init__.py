@@ -12,18 +12,21 @@ from typing import Annotated
 import typer
 
 import ngat
-from ngat.cli import benchmark, classical, data, network, paper, results, study
+from ngat.cli import benchmark, classical, data, gpu, network, paper, results, segment, study
+from ngat.cli.options import Commands
 from ngat.errors import InputError
+from ngat.system.files import space_for
 from ngat.system.threads import sleep_while_waiting
 
 app = typer.Typer(
     name="ngat",
+    cls=Commands,
     help="Neuroplastic graph attention networks for nuclei segmentation.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _commands in (network, study, classical, results, paper):
+for _commands in (network, segment, study, classical, results, paper, gpu):
     app.add_typer(_commands.app)
 app.add_typer(data.app, name="data")
 app.add_typer(benchmark.app, name="benchmark")
@@ -45,10 +48,15 @@ def _options(
 
 
 def main() -> None:
-    """Entry point: bad input ends with its sentence on stderr and exit code 2."""
+    """Entry point: bad input and a full disk end with a sentence on stderr and exit code 2."""
     sleep_while_waiting()
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that lacks a letter of a file's name shows its number: no reason to stop.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        app(prog_name="ngat")
+        with space_for("A file"):
+            app(prog_name="ngat")
     except InputError as error:
         typer.echo(str(error), err=True)
         sys.exit(2)

@@ -27,7 +27,10 @@ def tune_classical(
     quiet: Quiet = False,
 ) -> None:
     """Tune the classical pipeline on training pictures: per type, and one setting for all."""
-    with interruptible("Stopped; the same command goes on after the last whole trial."):
+    from ngat.system.files import held
+
+    goes_on = "Stopped; the same command goes on after the last whole trial."
+    with interruptible(goes_on), held(out, "a search", folder=False):
         from ngat.baselines.classical_search import Plan
         from ngat.baselines.classical_tuning import tune
         from ngat.data import load

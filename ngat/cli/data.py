@@ -36,6 +36,21 @@ def prepare(
 
 
 @app.command()
+def pack(
+    root: Root = Path("data"),
+    out: Annotated[
+        Path | None, typer.Option(help="The file; ROOT/dsb2018/pack.zip by default.")
+    ] = None,
+) -> None:
+    """Write training and validation as one file under 45 MB, which is read where no store is."""
+    from ngat.data.pack import write_pack
+
+    with interruptible("Stopped; nothing was written."):
+        path = write_pack(root, out)
+    typer.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+
+
+@app.command()
 def types(
     source: Annotated[Path, typer.Option(help="The published table, image_types.csv.")],
     root: Root = Path("data"),
@@ -54,7 +69,7 @@ def split(
     root: Root = Path("data"),
     seed: Annotated[int, typer.Option(help="Another seed is another split.")] = 0,
 ) -> None:
-    """Deal the pictures to train, val and test, whole groups at a time."""
+    """Assign the pictures to train, val and test, whole groups at a time."""
     from ngat.data.split import write_split
 
     path = root / "split.csv"

@@ -1,8 +1,7 @@
-"""``ngat train``, ``ngat choose``, ``ngat evaluate`` and ``ngat predict``."""
+"""``ngat train``, ``ngat choose`` and ``ngat evaluate``."""
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +30,7 @@ def train(
     out: Annotated[Path, typer.Option(help="The run's folder.")],
     data: Data = "synthetic",
     preset: Annotated[
-        str, typer.Option(help="paper, companion, smoke, unet or fpn.")
+        str, typer.Option(help="paper, companion, smoke, unet, fpn or maskrcnn.")
     ] = "companion",
     minutes: Annotated[
         float | None, typer.Option(help="End after so many minutes, whatever steps remain.")
@@ -44,6 +43,12 @@ def train(
     root: Root = Path("data"),
     data_seed: DataSeed = 0,
     limit: Limit = None,
+    pipeline: Annotated[
+        str, typer.Option(help="Where patches are made: host, device, or auto (with a GPU, there).")
+    ] = "auto",
+    no_thresholds: Annotated[
+        bool, typer.Option("--no-thresholds", help="Choose none; ngat choose does it later.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a network; keep the best by validation, with its thresholds, in best.safetensors."""
@@ -73,6 +78,8 @@ def train(
             minutes=minutes,
             resume=resume,
             device=device,
+            pipeline=pipeline,  # type: ignore[arg-type]  # train says what is wrong with it
+            thresholds=not no_thresholds,
             progress=not quiet,
             command=command_line(),
             data=data,
@@ -183,37 +190,3 @@ def evaluate(
     typer.echo(printed(table1(runs, with_published=False)).to_string(index=False))
     for path in written:
         typer.echo(str(path))
-
-
-@app.command()
-def predict(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="PNG, TIFF or JPEG.")],
-    weights: Annotated[Path, typer.Option(help="A file that ngat train wrote.")],
-    out: Annotated[Path, typer.Option(help="Folder of the label images.")],
-    method: Annotated[str, typer.Option(help="split or components.")] = "split",
-    tta: Tta = False,
-    device: Device = "auto",
-    quiet: Quiet = False,
-) -> None:
-    """Find the nuclei in pictures: label images in OUT, and their outlines in OUT/outlines."""
-    from ngat.inference import METHODS
-    from ngat.segmentation.pictures import predict_files
-    from ngat.training.distributed import find_device
-    from ngat.training.weights import load_weights
-
-    if method not in METHODS:
-        raise InputError(f"Unknown method {method!r}; known: {', '.join(METHODS)}.")
-    twice = [stem for stem, count in Counter(path.stem for path in images).items() if count > 1]
-    if twice:
-        raise InputError(f"Two pictures are called {twice[0]}; predict them into two folders.")
-    with interruptible("Stopped; the pictures named above are done."):
-        loaded = load_weights(weights, find_device(device))
-        for path, count in predict_files(
-            loaded,
-            images,
-            out,
-            method,
-            tta=tta,
-            progress=not quiet,
-        ):
-            typer.echo(f"{path}: {count} nuclei")

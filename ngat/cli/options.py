@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from ngat.errors import InputError
+from ngat.system.interrupt import terminable
 
 Data = Annotated[str, typer.Option(help="synthetic, rings or dsb2018.")]
 Root = Annotated[Path, typer.Option(help="Folder that holds dsb2018/ and the tables of types.")]
@@ -48,15 +51,25 @@ def assignments(texts: list[str] | None) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def interruptible(sentence: str) -> Iterator[None]:
-    """Ctrl-C ends the command with a sentence and exit code 130.
+    """Ctrl-C ends the command with a sentence and exit code 130, SIGTERM with 143.
 
     An interruption that has something to say itself, says that.
     """
     try:
-        yield
+        with terminable():
+            yield
     except KeyboardInterrupt as error:
         typer.echo(str(error) or sentence, err=True)
-        raise typer.Exit(130) from error
+        raise typer.Exit(128 + getattr(error, "number", signal.SIGINT)) from error
+
+
+class Commands(TyperGroup):
+    """A group of commands each of which ends with a sentence, whatever interrupts it."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; one that knows better than this what is left, says so itself."""
+        with interruptible("Stopped; no file was left half written."):
+            return super().invoke(ctx)
 
 
 def command_line() -> list[str]:

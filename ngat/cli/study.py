@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from ngat.cli.options import Data, DataSeed, Device, Limit, Quiet, Root, command
 
 if TYPE_CHECKING:
     from ngat.data.sample import Sample
+    from ngat.training.sweep import Table
 
 app = typer.Typer()
 
@@ -34,6 +36,7 @@ def ablate(
         from ngat.data import load
         from ngat.errors import InputError
         from ngat.training import ablation
+        from ngat.training.sweep import Pictures
 
         if steps < 1:
             raise InputError(f"steps must be at least 1; got {steps}.")
@@ -43,13 +46,14 @@ def ablate(
         seed = 0 if data == "dsb2018" else 1
         part = "val" if data == "dsb2018" else "test"
         show = not quiet
-        train = load(data, "train", root=root, limit=limit, progress=show)
-        val = load(data, "val", root=root, limit=5, progress=show)
-        held = load(data, part, root=root, seed=seed, limit=limit, progress=show)
-        added = ablation.ablate(
-            out, variants, steps, train, val, held, device=device, progress=show
+        pictures = Pictures(
+            load(data, "train", root=root, limit=limit, progress=show),
+            load(data, "val", root=root, limit=5, progress=show),
+            load(data, part, root=root, seed=seed, limit=limit, progress=show),
         )
-        _tell(out, added, ("factor", "variant", "seed"), held, data, part, steps)
+        with _told(ablation.table(out), pictures.scored, data, part, steps):
+            added = ablation.ablate(out, variants, steps, pictures, device=device, progress=show)
+    typer.echo(f"{out}: {added} runs added")
 
 
 @app.command()
@@ -70,17 +74,21 @@ def leave_out(
         from ngat.data import load
         from ngat.errors import InputError
         from ngat.training import leave_out as study
+        from ngat.training.sweep import Pictures
 
         if steps < 1 or seeds < 1:
             raise InputError(f"steps and seeds must be at least 1; got {steps} and {seeds}.")
         names = [preset(name.strip()).name for name in networks.split(",")]
         show, seed = not quiet, 0 if data == "dsb2018" else 1
-        train = load(data, "train", root=root, limit=limit, progress=show)
-        val = load(data, "val", root=root, limit=limit, progress=show)
-        test = load(data, "test", root=root, seed=seed, limit=limit, progress=show)
+        pictures = Pictures(
+            load(data, "train", root=root, limit=limit, progress=show),
+            load(data, "val", root=root, limit=limit, progress=show),
+            load(data, "test", root=root, seed=seed, limit=limit, progress=show),
+        )
         trials = study.plan(names, seeds)
-        added = study.leave_out(out, trials, steps, train, val, test, device=device, progress=show)
-        _tell(out, added, study.RUN, test, data, "test", steps)
+        with _told(study.table(out), pictures.scored, data, "test", steps):
+            added = study.leave_out(out, trials, steps, pictures, device=device, progress=show)
+    typer.echo(f"{out}: {added} runs added")
 
 
 @app.command()
@@ -153,31 +161,32 @@ def robustness(
     typer.echo(str(out))
 
 
-def _tell(
-    out: Path,
-    added: int,
-    run: Sequence[str],
-    scored: Sequence[Sample],
-    data: str,
-    split: str,
-    steps: int,
-) -> None:
-    """Write a table's provenance beside it, unless nothing was added, and say how much was."""
+@contextlib.contextmanager
+def _told(
+    table: Table, scored: Sequence[Sample], data: str, split: str, steps: int
+) -> Iterator[None]:
+    """Write a table's provenance beside it, from the first run on; keep it if none was added.
+
+    Raises InputError where the table's runs were scored on other pictures.
+    """
     from ngat.data import fingerprint
     from ngat.system.files import write_json
     from ngat.system.provenance import provenance
-    from ngat.training.run_table import minutes
 
-    beside = out.with_suffix(".json")
-    if added or not beside.exists():  # a call with nothing to do made nothing
-        told = provenance(
-            command_line(),
-            None,
-            fingerprint(scored),
-            minutes(out, run),
-            data=data,
-            split=split,
-            steps=steps,
-        )
-        write_json(beside, told)
-    typer.echo(f"{out}: {added} runs added")
+    table.check(scored)
+    before = len(table.lines(steps))
+    try:
+        yield
+    finally:
+        after = len(table.lines(steps))
+        if after and (after > before or not table.origin.exists()):
+            told = provenance(
+                command_line(),
+                None,
+                fingerprint(scored),
+                table.minutes(steps),
+                data=data,
+                split=split,
+                steps=steps,
+            )
+            write_json(table.origin, told)

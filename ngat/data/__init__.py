@@ -1,4 +1,4 @@
-"""Every data set behind one door: :func:`load` gives pictures with their annotated nuclei."""
+"""Data sets: :func:`load` gives the pictures of any of them with their annotated nuclei."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,13 +17,14 @@ import requests
 from rich.progress import DownloadColumn
 
 from ngat.errors import InputError
-from ngat.system.files import sha256, write_json
+from ngat.system.files import held, sha256, write_json
 from ngat.system.progress import bar
 
 SITE = "https://data.broadinstitute.org/bbbc/BBBC038/"
 STAGE1 = ("stage1_train.zip", "stage1_test.zip", "stage1_solution.csv")
 STAGE2 = ("stage2_test_final.zip", "stage2_solution_final.csv")
 RECORD = "download.json"
+_KINDS = {".zip": "zip archive", ".csv": "table of ImageId and the like"}
 
 ATTEMPTS = 4
 PAUSE = 1.0  # seconds before the second attempt; doubled before each further one
@@ -46,23 +48,35 @@ def download(
     """Fetch published files into ``out`` and give it back, ready to be prepared.
 
     A broken download goes on where it stopped, also in a later call. The SHA-256 of each file is
-    recorded in ``download.json`` when it is first seen and checked in every later call.
+    recorded in ``download.json`` when it is first seen and checked in every later call. What is no
+    zip or no table of the challenge, such as a page that asks for a login, is neither kept nor
+    recorded, and one that was is fetched again.
 
     Raises:
-        InputError: no connection, a file the site does not have, a file that differs from its
-            recorded hash, or a folder that cannot be written.
+        InputError: no connection, a file the site does not have or gives something else for, a
+            file that differs from its recorded hash, or a folder that cannot be written or that
+            another process downloads into.
     """
     out = Path(out)
+    with held(out, "a download"):
+        return _download(out, files, site, progress)
+
+
+def _download(out: Path, files: tuple[str, ...], site: str, progress: bool) -> Path:
     known = _record(out / RECORD)
     # pooch reports each step as it goes; the bar and the errors say all of it.
     pooch.get_logger().setLevel(logging.WARNING)
     for name in files:
         fetch = _Resuming(name, out, progress)
+        if (out / name).is_file() and not _genuine(out / name, name):
+            (out / name).unlink()
+            known.pop(name, None)
         try:
-            out.mkdir(parents=True, exist_ok=True)
             path = pooch.retrieve(
                 site + name, known.get(name), fname=name, path=out, downloader=fetch
             )
+        except InputError:
+            raise
         except requests.HTTPError as error:
             raise InputError(
                 f"{site + name}: {error}; try later or get the file by hand."
@@ -100,6 +114,14 @@ def _record(path: Path) -> dict[str, str]:
     return dict(known)
 
 
+def _genuine(path: Path, name: str) -> bool:
+    """Is a file what its name says: a whole zip, or a table of the challenge?"""
+    if name.endswith(".zip"):
+        return zipfile.is_zipfile(path)
+    with path.open("rb") as file:
+        return file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip(b'"').startswith(b"ImageId")
+
+
 class _Resuming:
     """A downloader for pooch that keeps what arrived and asks only for the rest.
 
@@ -111,7 +133,10 @@ class _Resuming:
         self.name, self.folder, self.progress = name, folder, progress
 
     def __call__(self, url: str, output_file: object, pooch: object) -> None:
-        """Write the file at ``url`` to ``output_file``; ``pooch`` is part of its protocol."""
+        """Write the file at ``url`` to ``output_file``; ``pooch`` is part of its protocol.
+
+        Raises InputError where the site gives something else than a file of that kind.
+        """
         for attempt in range(ATTEMPTS):
             try:
                 part = self._fetch(url)
@@ -120,6 +145,14 @@ class _Resuming:
                 if attempt == ATTEMPTS - 1:
                     raise
             time.sleep(PAUSE * 2**attempt)
+        if not _genuine(part, self.name):
+            with part.open("rb") as file:
+                begins = file.read(40).decode("ascii", "replace").split("\n")[0].strip()
+            part.unlink()
+            raise InputError(
+                f"{url}: gave no {_KINDS[Path(self.name).suffix]} but something that begins with "
+                f"{begins!r}, perhaps a page that asks for a login; get the file by hand."
+            )
         os.replace(part, str(output_file))
 
     def _fetch(self, url: str) -> Path:

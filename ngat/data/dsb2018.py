@@ -105,6 +105,23 @@ def prepare(
     )
 
 
+def made_from(out: Path | str, source: Path | str) -> bool:
+    """Whether the store in ``out`` is of the published files in ``source``, as they are now.
+
+    Unpacked folders are not compared, file by file; a damaged store is of nothing.
+    """
+    source = Path(source)
+    names = [*(f"{part}.zip" for part in (TRAIN, FIXES, *TABLES)), *TABLES.values()]
+    try:
+        with store.Store(Path(out)) as made:
+            known = made.about.get("files", {})
+    except InputError:
+        return False
+    unpacked = any((source / part).is_dir() for part in (TRAIN, FIXES, *TABLES))
+    files = {name: sha256(source / name) for name in names if (source / name).is_file()}
+    return bool(files or unpacked) and files.items() <= known.items()
+
+
 def _entries(
     source: Path, tally: _Tally, about: dict[str, Any], progress: bool
 ) -> Iterator[store.Entry]:

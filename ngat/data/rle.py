@@ -14,6 +14,9 @@ import numpy.typing as npt
 
 from ngat.errors import InputError
 
+# A picture of more is not made of a file's word for it (a slide of 20,000 x 20,000 has less).
+MAX_PIXELS = 2**29
+
 
 def encode(mask: npt.ArrayLike) -> str:
     """Runs of a mask ``[H, W]`` (non-zero is inside), ascending and as long as can be."""
@@ -33,9 +36,14 @@ def pixels(
     """Pixels of the runs as ascending row-major numbers from 0: row · W + column.
 
     Raises:
-        InputError: an odd number of values, a value that is no whole number, a run outside
-            ``height`` × ``width``, or runs that overlap. The sentence starts with ``name``.
+        InputError: more than :data:`MAX_PIXELS`, an odd number of values, a value that is no whole
+            number, a run outside ``height`` × ``width``, or runs that overlap. The sentence starts
+            with ``name``.
     """
+    if height * width > MAX_PIXELS:
+        raise InputError(
+            f"{name}: {height} x {width} pixels are more than {MAX_PIXELS}; check Height and Width."
+        )
     words = runs.split()
     if len(words) % 2:
         raise InputError(
@@ -80,6 +88,22 @@ def decode(
     mask = np.zeros(height * width, dtype=bool)
     mask[pixels(runs, height, width, name=name)] = True
     return mask.reshape(height, width)
+
+
+def encode_part(mask: npt.NDArray[np.bool_], top: int, left: int, height: int) -> str:
+    """Runs of a mask that fills a box of a picture of ``height`` rows, from row ``top`` on."""
+    if mask.shape[0] == height:  # runs may go on into the next column
+        return _moved(encode(mask), left * height)
+    columns, rows = np.nonzero(np.diff(mask.T.astype(np.int8), axis=1, prepend=0, append=0))
+    numbers = (columns + left) * height + rows + top + 1
+    starts, stops = numbers[::2], numbers[1::2]
+    return " ".join(map(str, np.stack([starts, stops - starts], axis=1).ravel()))
+
+
+def _moved(runs: str, by: int) -> str:
+    numbers = np.array(runs.split(), dtype=np.int64)
+    numbers[::2] += by
+    return " ".join(map(str, numbers))
 
 
 def encode_labels(labels: npt.ArrayLike) -> list[str]:

@@ -38,7 +38,7 @@ class Glow:
 
 
 def _fluorescent(rng: Generator, height: int, width: int, law: Law, glow: Glow) -> Picture:
-    """Light adds up on a dark ground: nuclei, haze, scatter, uneven field, shot noise."""
+    """Fluorescence on a dark ground: nuclei, haze, scatter, uneven field, shot noise."""
     labels, placed = draw.pack(rng, height, width, law)
     light = np.zeros((height, width))
     # Nuclei out of focus: seen as haze, annotated by no one.

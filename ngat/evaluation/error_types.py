@@ -20,6 +20,7 @@ from ngat import metrics
 from ngat.data.sample import Sample
 from ngat.errors import InputError
 from ngat.evaluation.results import read_counts, read_instances
+from ngat.system.files import read_table
 from ngat.system.progress import track
 
 Labels = npt.NDArray[np.integer]
@@ -45,7 +46,7 @@ class Outcomes(NamedTuple):
 
 
 def outcomes(pred: Labels, true: Labels) -> Outcomes:
-    """What a prediction made of the annotated nuclei of a picture.
+    """Outcome of every annotated nucleus of a picture, and the number of extra objects.
 
     Raises:
         InputError: as :func:`ngat.metrics.overlaps`.
@@ -143,13 +144,7 @@ def read(path: Path) -> pd.DataFrame:
     Raises:
         InputError: it cannot be read, or is another table.
     """
-    try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as CSV ({error}).") from error
-    if tuple(table.columns) != COLUMNS:
-        raise InputError(f"{path}: is no table of error types; make it with `ngat error-types`.")
-    return table
+    return read_table(path, COLUMNS, "error types", "ngat error-types")
 
 
 def by(table: pd.DataFrame, column: str) -> pd.DataFrame:

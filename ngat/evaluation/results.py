@@ -36,7 +36,7 @@ from ngat.data import rle
 from ngat.data.annotation import merge
 from ngat.data.sample import Sample
 from ngat.errors import InputError
-from ngat.system.files import replacing, write_json
+from ngat.system.files import locked, replacing, write_json
 from ngat.system.provenance import provenance
 
 __all__ = [
@@ -141,15 +141,16 @@ def write_run(
         pixels.append([*where, *image.labels.shape, first.n_true, first.n_pred, *quality])
     stem = Path(folder) / name
     paths = [_beside(stem, suffix) for suffix in (".counts.csv", ".pixels.csv")]
-    for path, rows, columns in zip(
-        paths, (counts, pixels), (COUNT_COLUMNS, PIXEL_COLUMNS), strict=True
-    ):
-        with replacing(path) as beside:
-            pd.DataFrame(rows, columns=columns).to_csv(beside, index=False, lineterminator="\n")
-    paths.append(_beside(stem, ".rle.csv.gz"))
-    write_instances(paths[-1], {image.image_id: image.labels for image in images})
-    paths.append(_beside(stem, ".json"))
-    write_json(paths[-1], {**provenance, "method": method, "data": data, "images": len(images)})
+    with locked(stem):  # two evaluations of one name would mix their files
+        for path, rows, columns in zip(
+            paths, (counts, pixels), (COUNT_COLUMNS, PIXEL_COLUMNS), strict=True
+        ):
+            with replacing(path) as beside:
+                pd.DataFrame(rows, columns=columns).to_csv(beside, index=False, lineterminator="\n")
+        paths.append(_beside(stem, ".rle.csv.gz"))
+        write_instances(paths[-1], {image.image_id: image.labels for image in images})
+        paths.append(_beside(stem, ".json"))
+        write_json(paths[-1], {**provenance, "method": method, "data": data, "images": len(images)})
     return paths
 
 
@@ -251,7 +252,7 @@ def read_instances(
     """
     table = _table(path, RLE_COLUMNS[:2])
     if "Usage" in table:
-        table = table[table["Usage"].str.lower() != "ignored"]
+        table = table[table["Usage"].str.strip().str.lower() != "ignored"]
     labels: dict[str, Labels] = {}
     for image_id, rows in table.groupby("ImageId", sort=False):
         height, width = _stated_size(path, str(image_id), rows, sizes or {})

@@ -10,16 +10,14 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import tifffile
-from PIL import Image
 
 from ngat import metrics
 from ngat.errors import InputError
 from ngat.evaluation.results import read_instances
+from ngat.io.labels import LABEL_SUFFIXES, read_label_image
 
 Labels = npt.NDArray[np.integer]
 
-IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".npy")
 _CSV_ENDINGS = (".csv", ".csv.gz")
 
 
@@ -112,26 +110,15 @@ def read_labels(
     return labels
 
 
-def read_label_image(path: Path | str) -> Labels:
-    """One label image, ``int [H, W]``. Raises InputError where it is none."""
-    path = Path(path)
-    try:
-        if path.suffix.lower() == ".npy":
-            image = np.load(path, allow_pickle=False)
-        elif path.suffix.lower() == ".png":
-            with Image.open(path) as file:
-                image = np.asarray(file)
-        else:
-            image = tifffile.imread(path)
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise InputError(f"{path}: cannot be read as a label image ({error}).") from error
-    return metrics.as_labels(image, str(path))
-
-
 def _read_folder(folder: Path) -> dict[str, Labels]:
-    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES)
+    # Names that begin with a dot are no images: other systems leave such files beside each.
+    files = sorted(
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in LABEL_SUFFIXES and not file.name.startswith(".")
+    )
     if not files:
-        raise InputError(f"{folder}: holds no label image ({', '.join(IMAGE_SUFFIXES)}).")
+        raise InputError(f"{folder}: holds no label image ({', '.join(LABEL_SUFFIXES)}).")
     labels: dict[str, Labels] = {}
     for file in files:
         if file.stem in labels:

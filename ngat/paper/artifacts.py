@@ -1,4 +1,4 @@
-"""Which weights and results a notebook works with: its own run's, else the committed ones.
+"""Weights and result files of a notebook: those of its own run, else the committed ones.
 
 Committed are ``data/weights/<name>.safetensors`` and the result files in ``data/results/`` (of the
 2018 Data Science Bowl) and ``data/results/<data>/`` (of generated pictures).
@@ -30,7 +30,7 @@ def committed(session: Session) -> Path | None:
 
 
 def weights(session: Session) -> Path:
-    """The weights to use: those asked for; the run's own; the committed ones.
+    """The weights to use: those asked for, else the run's own, else the committed ones.
 
     A run has its own where its training was meant to be used
     (:func:`ngat.paper.study.training.budget`).
@@ -51,7 +51,7 @@ def weights(session: Session) -> Path:
 
 
 def general_weights(session: Session) -> Path:
-    """The weights for pictures that come from anywhere: those asked for, else the best there are.
+    """Weights for images of unknown origin: those asked for, else the best committed ones.
 
     Networks trained on real pictures come before those trained on generated ones.
 
@@ -65,14 +65,14 @@ def general_weights(session: Session) -> Path:
 def tested(session: Session) -> Session:
     """The session whose test pictures are reported on: for generated ones that of the next seed.
 
-    How hard the generated pictures are was set by looking at how Otsu's threshold fares on the test
-    pictures of seed 0; nothing was tuned on those of another seed.
+    The difficulty of the generated pictures was tuned with Otsu's threshold on the test pictures of
+    seed 0; nothing was tuned on those of another seed.
     """
     return session if session.data == "dsb2018" else replace(session, seed=session.seed + 1)
 
 
 def results(session: Session) -> list[Run]:
-    """The runs to tabulate: this run's own, then committed ones that those do not replace.
+    """The runs to tabulate: this run's own, then the committed runs that they do not replace.
 
     A committed run is replaced by one of the same method on the same data. Committed runs of real
     pictures are always shown, whatever this session's pictures are.

@@ -1,19 +1,27 @@
-"""One notebook: what it declares, and how it is executed by the interpreter that runs this."""
+"""One notebook: its declared parameters, and its execution by the running interpreter."""
 
 from __future__ import annotations
 
 import ast
+import asyncio
+import contextlib
 import logging
+import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import ngat
 from ngat.errors import InputError, MissingDependency
 from ngat.paper.session import HEADLESS
+from ngat.system.files import FULL, ensure_home
+from ngat.system.interrupt import SIGNALS, Interrupted, keeping
 
 try:
+    ensure_home()
     import nbformat
     import papermill
     import zmq
@@ -50,17 +58,34 @@ class ThisInterpreter(AsyncKernelManager):
     by name would then run the notebooks without this package.
     """
 
+    # The signal that ended the last kernel; 0 for none.
+    stopped_by: ClassVar[int] = 0
+
     @property
     def kernel_spec(self) -> KernelSpec:
-        """The specification of ipykernel in this interpreter, without interactive widgets."""
-        return KernelSpec(**get_kernel_dict(), env={HEADLESS: "1"})
+        """The specification of ipykernel in this interpreter, without interactive widgets.
+
+        The kernel finds the package that runs it, installed or not.
+        """
+        paths = [str(Path(ngat.__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
+        env = {HEADLESS: "1", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        return KernelSpec(**get_kernel_dict(), env=env)
 
     async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
         """Start it without its stderr, on which it may write at shutdown.
 
         What cells write to stderr arrives as messages, and is kept.
         """
+        ThisInterpreter.stopped_by = 0
+        # In place of nbclient's handlers, which end the kernel without saying why.
+        with contextlib.suppress(NotImplementedError, RuntimeError):
+            for number in SIGNALS:
+                asyncio.get_running_loop().add_signal_handler(number, self._stop, number)
         await super().start_kernel(**{"stderr": subprocess.DEVNULL, **options})
+
+    def _stop(self, number: int) -> None:
+        ThisInterpreter.stopped_by = number
+        self._stopping = asyncio.ensure_future(self.shutdown_kernel(now=True))
 
     @default("transport_encryption")
     def _encrypt_where_possible(self) -> str:
@@ -134,8 +159,26 @@ def declared(path: Path) -> dict[str, Any]:
     return found
 
 
+def needs(path: Path) -> list[str]:
+    """Numbers of the notebooks that this one builds on.
+
+    Raises:
+        InputError: one of them does not come before it.
+    """
+    found = [str(number) for number in read(path).metadata.get("ngat", {}).get("needs", [])]
+    for number in found:
+        if number >= path.stem[:2]:
+            raise InputError(f"{path}: needs notebook {number}, which does not come before it.")
+    return found
+
+
+def files_of(path: Path) -> set[str]:
+    """Names of the parameters that are files: ``weights``, and those that its metadata names."""
+    return {"weights", *read(path).metadata.get("ngat", {}).get("files", [])}
+
+
 def check(path: Path, parameters: Mapping[str, Any]) -> None:
-    """Hold parameters against a notebook's own; papermill itself would only warn.
+    """Check parameters against the notebook's own; papermill itself would only warn.
 
     Raises:
         InputError: a parameter is unknown to the notebook or of another type than its default.
@@ -174,7 +217,8 @@ def execute(
 
     Raises:
         InputError: a parameter does not fit the notebook.
-        NotebookFailed: a cell raised, ran out of time, or its kernel died.
+        NotebookFailed: a cell raised, ran out of time, or its kernel died or did not start.
+        Interrupted: SIGINT or SIGTERM ended it.
     """
     check(source, parameters)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -183,29 +227,46 @@ def execute(
         report = on_cell
         hooks["on_cell_start"] = lambda cell, cell_index: report(cell_index)
     at = f"{target.name} in {target.parent} shows how far it came."
+    kernel = f"the Jupyter kernel of {sys.executable}"
+    # The errors below say all of what papermill and nbclient would log.
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)
     try:
-        papermill.execute_notebook(
-            str(source),
-            str(target.resolve()),
-            parameters=dict(parameters),
-            kernel_name="python3",
-            kernel_manager_class=ThisInterpreter,
-            cwd=str(source.parent.resolve()),
-            progress_bar=False,
-            start_timeout=180,
-            **hooks,
-        )
+        with keeping(*SIGNALS):  # nbclient resets them when it is done
+            papermill.execute_notebook(
+                str(source),
+                str(target.resolve()),
+                parameters=dict(parameters),
+                kernel_name="python3",
+                kernel_manager_class=ThisInterpreter,
+                cwd=str(source.parent.resolve()),
+                progress_bar=False,
+                start_timeout=180,
+                **hooks,
+            )
     except papermill.PapermillExecutionError as error:
         reason = next(iter(str(error.evalue).splitlines()), "")
         raise NotebookFailed(
             f"{source.name}: cell [{error.exec_count}] stopped with {error.ename}: {reason}; {at}"
         ) from error
-    except DeadKernelError as error:
-        raise NotebookFailed(
-            f"{source.name}: the kernel died, perhaps for want of memory; {at}"
-        ) from error
     except CellTimeoutError as error:
         raise NotebookFailed(f"{source.name}: a cell ran out of time; {at}") from error
+    except (RuntimeError, OSError) as error:
+        if ThisInterpreter.stopped_by:
+            raise Interrupted(
+                f"{source.name}: stopped; the same command goes on with it.",
+                ThisInterpreter.stopped_by,
+            ) from error
+        if isinstance(error, DeadKernelError):
+            raise NotebookFailed(
+                f"{source.name}: the kernel died, perhaps for want of memory; {at}"
+            ) from error
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise NotebookFailed(
+            f"{source.name}: {kernel} did not start ({reason}); try: {sys.executable} -m pip "
+            "install --force-reinstall ipykernel"
+        ) from error
 
 
 def to_html(path: Path) -> str:

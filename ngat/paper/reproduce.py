@@ -7,17 +7,21 @@ notebooks themselves.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 import ngat
 from ngat.errors import InputError
@@ -27,36 +31,19 @@ from ngat.paper.notebook import (
     check,
     declared,
     execute,
+    files_of,
+    needs,
     numbered,
     read,
     title,
     to_html,
 )
-from ngat.system.files import replacing, sha256, write_json
+from ngat.paper.run_state import Record, State, digest, set_aside
+from ngat.system.files import held, replacing, sha256
+from ngat.system.interrupt import Interrupted
 
 PROFILES = ("smoke", "full")
 GENERATED = ("synthetic", "rings")
-
-
-@dataclass(frozen=True)
-class Record:
-    """What is known of one notebook of a run.
-
-    Attributes:
-        key: digest of all that its outcome depends on (:func:`_keys`).
-        status: ``finished`` or ``failed``.
-        seconds: wall time.
-        error: the sentence of a failure.
-    """
-
-    key: str
-    status: str
-    seconds: float
-    error: str = ""
-
-    def finished(self, key: str) -> bool:
-        """Whether the notebook ran to its end with everything as it is now."""
-        return self.status == "finished" and self.key == key
 
 
 def reproduce(
@@ -75,9 +62,9 @@ def reproduce(
 ) -> Path:
     """Run the notebooks and return the path of the run's ``index.html``.
 
-    A notebook that finished before is skipped while its own cells, its parameters, the package,
-    the files under ``data/`` and the notebooks it builds on are as they were. A notebook names
-    what it builds on in its metadata: ``{"ngat": {"needs": ["06"]}}``.
+    A notebook that finished before is skipped while all that its outcome depends on is as it was
+    (:mod:`ngat.paper.run_state`). It names in its metadata the notebooks that it builds on, and
+    those of its parameters that are files: ``{"ngat": {"needs": ["06"], "files": ["image"]}}``.
 
     Args:
         data: ``synthetic``, ``rings``, ``dsb2018`` (the prepared store), or a folder with the
@@ -94,9 +81,11 @@ def reproduce(
         console: where progress goes.
 
     Raises:
-        InputError: a parameter, a name or a folder does not fit.
-        NotebookFailed: a notebook stopped. The state and the index are written all the same, and
-            the next call goes on from there.
+        InputError: a parameter, a name or a folder does not fit, a file that a parameter names is
+            not there, or another process works in the run's folder.
+        NotebookFailed: a notebook stopped.
+        Interrupted: SIGINT or SIGTERM ended one. In both cases the state and the index are written
+            all the same, and the next call goes on from there.
     """
     console = console or Console()
     if profile not in PROFILES:
@@ -120,68 +109,77 @@ def reproduce(
         "seed": seed,
         "weights": str(Path(weights).resolve()) if weights else "",
     }
-    parameters = {path: standard | _own(path, extra or {}) for path in chosen}
+    parameters: dict[Path, dict[str, Any]] = {
+        path: standard | _own(path, extra or {}) for path in chosen
+    }
     for key in extra or {}:
         if not any(key in given for given in parameters.values()):
             raise InputError(f"No notebook of this run knows a parameter {key!r}.")
     for path, given in parameters.items():
         check(path, given)  # all of them before the first one runs
 
-    around = [_digest(Path(ngat.__file__).parent), _digest(notebooks.resolve().parent / "data")]
-    around += [sha256(weights)] if weights else []
-    keys = _keys(chosen, parameters, around)
-    state = _load(run / "state.json", standard)
-    if fresh:
-        state = {
-            stem: record
-            for stem, record in state.items()
-            if notebooks / f"{stem}.ipynb" not in keys
-        }
-    index = _write_index(run, found, state, standard)
-
-    def note(path: Path, began: float, error: str = "") -> None:
-        """Write down at once how a notebook ended, so that nothing finished is ever repeated."""
-        seconds = round(time.monotonic() - began, 1)
-        state[path.stem] = Record(keys[path], "failed" if error else "finished", seconds, error)
-        records = {stem: asdict(record) for stem, record in sorted(state.items())}
-        write_json(run / "state.json", {"parameters": standard, "notebooks": records})
-        executed = run / "notebooks" / path.name
-        if executed.is_file():
-            with replacing(executed.with_suffix(".html")) as beside:
-                beside.write_text(to_html(executed), encoding="utf-8")
-        _write_index(run, found, state, standard)
-
-    with _progress(console) as progress:
-        overall = progress.add_task("notebooks", total=len(chosen))
-        cells = progress.add_task("")
-        for path in chosen:
-            target = run / "notebooks" / path.name
-            record = state.get(path.stem)
-            if record and record.finished(keys[path]) and target.is_file():
-                console.print(f"{path.stem}: unchanged since it finished, kept")
+    around = {
+        "package": digest(Path(ngat.__file__).parent),
+        "data": digest(notebooks.resolve().parent / "data"),
+    }
+    with held(run, "a run of the notebooks"):
+        if aside := set_aside(run, standard):
+            console.print(f"the run with other parameters: moved to {aside}", soft_wrap=True)
+        state = State(run, standard)
+        index = _write_index(run, found, state)
+        with _progress(console) as progress:
+            overall = progress.add_task("notebooks", total=len(chosen))
+            cells = progress.add_task("")
+            for path in chosen:
+                given = parameters[path]
+                files = {n: sha256(given[n]) for n in files_of(path) if given.get(n)}
+                key = state.key(path, given, files, around)
+                target = run / "notebooks" / path.name
+                if not fresh and state.finished(path.stem, key) and target.is_file():
+                    console.print(f"{path.stem}: unchanged since it finished, kept")
+                    progress.advance(overall)
+                    continue
+                progress.reset(cells, total=len(read(path).cells) + 1, description=path.stem)
+                began = time.monotonic()
+                try:
+                    _run_one(path, target, given, key, state, progress, cells)
+                finally:
+                    _write_index(run, found, state)
+                console.print(f"{path.stem}: finished in {time.monotonic() - began:.0f} s")
                 progress.advance(overall)
-                continue
-            progress.reset(cells, total=len(read(path).cells) + 1, description=path.stem)
-            began = time.monotonic()
-            try:
-                execute(
-                    path,
-                    target,
-                    parameters[path],
-                    on_cell=lambda done: progress.update(cells, completed=done),
-                )
-            except NotebookFailed as error:
-                note(path, began, str(error))
-                raise
-            note(path, began)
-            console.print(f"{path.stem}: finished in {time.monotonic() - began:.0f} s")
-            progress.advance(overall)
 
     for kind in ("notebooks", "tables", "figures"):
         if (run / kind).is_dir():
             console.print(f"{kind + ':':<11}{run / kind}", soft_wrap=True)
     console.print(f"{'open:':<11}{index}", soft_wrap=True)
     return index
+
+
+def _run_one(
+    path: Path,
+    target: Path,
+    given: Mapping[str, Any],
+    key: str,
+    state: State,
+    progress: Progress,
+    task: TaskID,
+) -> None:
+    """Execute a notebook and note how it ended."""
+    state.forget(path.stem)
+    before, began = state.written(), time.monotonic()
+    status, said = "finished", ""
+    try:
+        execute(path, target, given, lambda done: progress.update(task, completed=done))
+    except (NotebookFailed, Interrupted) as error:
+        status, said = "stopped" if isinstance(error, Interrupted) else "failed", str(error)
+        raise
+    finally:
+        seconds = round(time.monotonic() - began, 1)
+        wrote = tuple(n for n, at in state.written().items() if before.get(n) != at)
+        state.note(path.stem, Record(key, status, seconds, said, wrote))
+        if target.is_file():
+            with replacing(target.with_suffix(".html")) as beside:
+                beside.write_text(to_html(target), encoding="utf-8")
 
 
 def _progress(console: Console) -> Progress:
@@ -203,7 +201,7 @@ def _store(data: str, root: Path, console: Console) -> str:
         return data
     # Not loaded for generated data, which need none of it.
     from ngat.data import store
-    from ngat.data.dsb2018 import prepare
+    from ngat.data.dsb2018 import made_from, prepare
 
     folder = root / "dsb2018"
     ready = (folder / store.FILE).is_file()
@@ -214,15 +212,16 @@ def _store(data: str, root: Path, console: Console) -> str:
                 "instead of 'dsb2018', or run: ngat data prepare --source DIR"
             )
         return data
-    if not Path(data).is_dir():
+    source = Path(data)
+    if not source.is_dir():
         raise InputError(
             f"{data}: is neither a data set ({', '.join(GENERATED)}, dsb2018) nor a folder."
         )
-    if ready:
+    if ready and made_from(folder, source):
         console.print(f"{folder / store.FILE}: prepared before, kept", soft_wrap=True)
     else:
         console.print(f"{folder}: made from {data}, once; this takes minutes", soft_wrap=True)
-        console.print(prepare(Path(data), folder), soft_wrap=True, highlight=False)
+        console.print(prepare(source, folder), soft_wrap=True, highlight=False)
     return "dsb2018"
 
 
@@ -237,67 +236,32 @@ def _chosen(found: Sequence[Path], only: Sequence[str]) -> list[Path]:
             raise InputError(f"There is no notebook {number}; there are {', '.join(by_number)}.")
         if number not in taken:
             taken.add(number)
-            wanted.extend(_needs(by_number[number]))
+            wanted.extend(needs(by_number[number]))
     return [by_number[number] for number in sorted(taken)]
 
 
-def _needs(path: Path) -> list[str]:
-    """Numbers of the notebooks that this one builds on; only earlier ones can be."""
-    needs = [str(number) for number in read(path).metadata.get("ngat", {}).get("needs", [])]
-    for number in needs:
-        if number >= path.stem[:2]:
-            raise InputError(f"{path}: needs notebook {number}, which does not come before it.")
-    return needs
-
-
 def _own(path: Path, extra: Mapping[str, Any]) -> dict[str, Any]:
-    known = declared(path)
-    return {key: value for key, value in extra.items() if key in known}
+    """What a notebook takes of the further parameters; files by their whole path.
+
+    Raises:
+        InputError: one of them names a file that is not there.
+    """
+    known, files = declared(path), files_of(path)
+    own = {key: value for key, value in extra.items() if key in known}
+    for key in files & own.keys():
+        if own[key] and not Path(own[key]).is_file():
+            raise InputError(f"{own[key]}: there is no such file; {path.name} reads it as {key}.")
+        own[key] = str(Path(own[key]).resolve()) if own[key] else ""
+    return own
 
 
-def _keys(
-    chosen: Sequence[Path], parameters: Mapping[Path, Mapping[str, Any]], around: Sequence[str]
-) -> dict[Path, str]:
-    """Per notebook a digest of its cells, its parameters, what is around it, what it needs."""
-    keys: dict[Path, str] = {}
-    by_number: dict[str, str] = {}
-    for path in chosen:
-        cells = [[cell.cell_type, cell.source] for cell in read(path).cells]
-        needs = [by_number[number] for number in sorted(_needs(path))]
-        text = json.dumps([cells, dict(parameters[path]), around, needs], sort_keys=True)
-        keys[path] = by_number[path.stem[:2]] = hashlib.sha256(text.encode()).hexdigest()
-    return keys
-
-
-def _digest(folder: Path) -> str:
-    """SHA-256 over names and contents of the files below a folder."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith("."):
-            digest.update(f"{path.relative_to(folder).as_posix()} {sha256(path)}\n".encode())
-    return digest.hexdigest()
-
-
-def _load(path: Path, standard: Mapping[str, Any]) -> dict[str, Record]:
-    """Records of an earlier call with the same parameters; none where there is no such state."""
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        if stored["parameters"] != standard:
-            return {}
-        return {stem: Record(**record) for stem, record in stored["notebooks"].items()}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-
-
-def _write_index(
-    run: Path, found: Sequence[Path], state: Mapping[str, Record], facts: Mapping[str, Any]
-) -> Path:
+def _write_index(run: Path, found: Sequence[Path], state: State) -> Path:
     rows = [
         run_index.Row(path.stem, title(read(path)), record.status, record.seconds, record.error)
         for path in found
-        if (record := state.get(path.stem)) is not None
+        if (record := state.records.get(path.stem)) is not None
     ]
     index = run / "index.html"
     with replacing(index) as beside:
-        beside.write_text(run_index.page(run, rows, facts), encoding="utf-8")
+        beside.write_text(run_index.page(run, rows, state.parameters), encoding="utf-8")
     return index

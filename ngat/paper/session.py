@@ -1,4 +1,4 @@
-"""What every notebook starts with: its parameters checked, its pictures, and where it writes.
+"""The start of every notebook: parameters checked, data loaded, output folders chosen.
 
 A run by `ngat reproduce` gives ``run_dir`` and everything goes there. Opened by hand, a notebook
 writes into ``runs/notebooks`` of the repository (or below the working folder, where there is no

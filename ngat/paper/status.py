@@ -140,7 +140,7 @@ _WITHOUT_RUNS: dict[str, Callable[[Path], Status]] = {
 
 
 def _from_runs(root: Path, of: str, runs: Sequence[Run]) -> Status:
-    """What rests on a trained network's result files: the best one's on real pictures, if any."""
+    """Status from a trained network's run: chosen by validation, real data first."""
     ours = [run for run in runs if artifacts.family(run) == "ngat"]
     real = [run for run in ours if run.counts["data"].iloc[0] == REAL]
     if not ours:

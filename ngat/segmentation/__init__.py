@@ -1,1 +1,1 @@
-"""Nuclei in pictures of one's own."""
+"""Nuclei in anyone's pictures: of any kind, any size, any number."""

@@ -1,17 +1,57 @@
-"""Files that are either whole or absent: write beside, then rename."""
+"""Files that are either whole or absent, and that one process at a time changes.
+
+A file is written beside and renamed. Whoever reads a file, changes it and writes it back does so
+under :func:`locked`; whoever works in a folder for long holds it by :func:`held`.
+"""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ngat.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - Windows has no flock, and works without
+    fcntl = None  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# No space, no quota, a limit on the size of files.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class DiskFull(InputError):
+    """A file could not be written for want of space; what was there before is unchanged."""
+
+
+@contextlib.contextmanager
+def space_for(path: Path | str) -> Iterator[None]:
+    """Report a full disk as one sentence that names the file.
+
+    Raises:
+        DiskFull: an operating system call in the block found no space.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise DiskFull(
+            f"{path}: cannot be written ({error.strerror}); free some space and run the same "
+            "command again."
+        ) from error
 
 
 @contextlib.contextmanager
@@ -20,30 +60,163 @@ def replacing(path: Path | str) -> Iterator[Path]:
 
     Raises:
         InputError: the folder cannot be made or written.
+        DiskFull: there is no space for the file; ``path`` is as it was.
     """
     path = Path(path)
+    with space_for(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+            os.close(handle)
+        except OSError as error:
+            if error.errno in FULL:
+                raise
+            raise _unwritable(path, error) from error
+        beside = Path(name)
+        try:
+            yield beside
+            # mkstemp makes files private; results are meant to be read by others.
+            beside.chmod(0o644)
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(path: Path | str) -> Iterator[None]:
+    """Wait until no other process changes ``path``, and keep others waiting during the block.
+
+    For the moment between reading a file and writing it back. Where the file system knows no
+    locks, the block runs without.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    with _lock(_beside(Path(path)), wait=True):
+        yield
+
+
+@contextlib.contextmanager
+def held(path: Path | str, what: str, *, folder: bool = True) -> Iterator[None]:
+    """Keep a folder or a file to this process as long as the block runs.
+
+    Args:
+        path: where this process writes; a folder is made if absent.
+        what: what it holds, for the message to a second process: ``a training run``.
+        folder: whether ``path`` is a folder.
+
+    Raises:
+        InputError: another process holds it, or it cannot be written.
+    """
+    path = Path(path)
+    lock = path / ".lock" if folder else _beside(path)
+    try:
+        with _lock(lock, wait=False):
+            yield
+    except BlockingIOError as error:
+        if error.filename != os.fspath(lock):
+            raise
+        raise InputError(
+            f"{path}: another process works on {what} there; wait for it, or choose another "
+            f"{'folder' if folder else 'file'}."
+        ) from error
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")
+
+
+@contextlib.contextmanager
+def _lock(path: Path, *, wait: bool) -> Iterator[None]:
+    """An exclusive flock on ``path``, which exists only as long as somebody holds it.
+
+    Raises BlockingIOError with that file name if another process has it and ``wait`` is off.
+    """
+    if fcntl is None:  # pragma: no cover
+        yield
+        return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(handle)
+        handle = _open_locked(path, wait)
+    except BlockingIOError:
+        raise
     except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written ({error.strerror}); choose another output folder."
-        ) from error
-    beside = Path(name)
+        raise _unwritable(path.parent, error) from error
     try:
-        yield beside
-        # mkstemp makes files private; results are meant to be read by others.
-        beside.chmod(0o644)
-        os.replace(beside, path)
+        yield
     finally:
-        beside.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _open_locked(path: Path, wait: bool) -> int:
+    """The handle of the lock file, with its lock where the file system has such."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            # Its last holder may have removed the file between opening it and locking it.
+            if os.path.samestat(os.fstat(handle), os.stat(path)):
+                return handle
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            if error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                return handle
+            os.close(handle)
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+        os.close(handle)
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"{path}: cannot be written ({error.strerror}); choose another output folder."
+    )
 
 
 def write_json(path: Path | str, value: Any) -> None:
     """Write ``value`` as indented JSON with sorted keys, whole or not at all."""
     with replacing(path) as beside:
         beside.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def read_table(
+    path: Path | str, columns: Sequence[str], what: str, made_by: str, **options: Any
+) -> pd.DataFrame:
+    """Read a CSV file that has exactly these columns.
+
+    Args:
+        path: the file.
+        columns: their names, in order.
+        what: what the table holds, and ``made_by`` the command that makes it, for the message.
+        **options: of :func:`pandas.read_csv`.
+
+    Raises:
+        InputError: it cannot be read, or has other columns.
+    """
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, **options)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as CSV ({error}).") from error
+    if tuple(table.columns) != tuple(columns):
+        raise InputError(f"{path}: is no table of {what}; make it with `{made_by}`.")
+    return table
+
+
+def ensure_home() -> None:
+    """Give this process and those that it starts an empty home folder where there is none.
+
+    The user of a container may have neither HOME nor an entry among the system's users; Jupyter
+    does not even load then.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        home = tempfile.mkdtemp(prefix="ngat-home-")
+        os.environ["HOME"] = home
+        atexit.register(shutil.rmtree, home, ignore_errors=True)
 
 
 def sha256(path: Path | str) -> str:

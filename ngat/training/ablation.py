@@ -8,20 +8,14 @@ favours what learns fast; it says little of what is best after a day.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from ngat.config import Preset, preset
-from ngat.data.sample import Sample
 from ngat.errors import InputError
-from ngat.system.progress import track
-from ngat.training.run_table import read_runs, write_runs
-from ngat.training.trainer import train
+from ngat.training.sweep import Pictures, Table, sweep, train_once
 from ngat.training.validation import validate
-from ngat.training.weights import load_weights
 
 BASE = "base"
 # What is changed, by what it is called: parameters of :func:`ngat.config.preset`.
@@ -72,12 +66,12 @@ class Variant(NamedTuple):
     """One line to be: what is changed, to what, and the seed."""
 
     factor: str
-    name: str
+    variant: str
     seed: int
 
     def preset(self, steps: int) -> Preset:
         """The whole configuration."""
-        changes = FACTORS[self.factor][self.name]
+        changes = FACTORS[self.factor][self.variant]
         return preset(
             "smoke", steps=steps, seed=self.seed, validate_every=steps, validate_images=5, **changes
         )
@@ -106,33 +100,15 @@ def plan(only: Sequence[str] = (), seeds: int = 3) -> list[Variant]:
 
 
 def run_one(
-    variant: Variant,
-    steps: int,
-    train_on: Sequence[Sample],
-    validate_on: Sequence[Sample],
-    score_on: Sequence[Sample],
-    *,
-    device: str = "auto",
+    variant: Variant, steps: int, pictures: Pictures, *, device: str = "auto"
 ) -> dict[str, Any]:
     """Train one variant and score it; gives a line with :data:`COLUMNS`."""
-    began = time.monotonic()
-    with TemporaryDirectory() as folder:
-        train(
-            variant.preset(steps),
-            train_on,
-            validate_on,
-            folder,
-            device=device,
-            progress=False,
-            command="ngat ablate",
-        )
-        seconds = time.monotonic() - began
-        # The last network, not the best: nothing is chosen.
-        model = load_weights(Path(folder) / "last.safetensors").model
-    scored = validate(model, score_on)
+    model, seconds = train_once(
+        variant.preset(steps), pictures, device=device, command="ngat ablate"
+    )
+    scored = validate(model, pictures.scored)
     return {
         **variant._asdict(),
-        "variant": variant.name,
         "steps": steps,
         "parameters": sum(p.numel() for p in model.parameters()),
         "seconds": round(seconds, 1),
@@ -140,29 +116,30 @@ def run_one(
     }
 
 
+def table(path: Path) -> Table:
+    """The table of ablations in a file."""
+    return Table(path, COLUMNS, Variant._fields, "ablations", "ngat ablate")
+
+
 def ablate(
     out: Path,
     variants: Sequence[Variant],
     steps: int,
-    train_on: Sequence[Sample],
-    validate_on: Sequence[Sample],
-    score_on: Sequence[Sample],
+    pictures: Pictures,
     *,
     device: str = "auto",
     progress: bool = True,
 ) -> int:
     """Run what is missing in ``out`` and add a line for each; returns how many were added.
 
-    The file is whole after every line: stopped, the same call goes on.
-
     Raises:
-        InputError: the file holds something else, or runs of another number of steps.
+        InputError: as :func:`ngat.training.sweep.sweep`.
     """
-    lines = read_runs(out, COLUMNS, steps, "ablations")
-    there = {(line["factor"], line["variant"], int(line["seed"])) for line in lines}
-    missing = [variant for variant in variants if tuple(variant) not in there]
-    for variant in track(missing, "Ablations", progress=progress):
-        line = run_one(variant, steps, train_on, validate_on, score_on, device=device)
-        lines.append({name: str(line[name]) for name in COLUMNS})
-        write_runs(out, COLUMNS, lines)
-    return len(missing)
+    return sweep(
+        table(out),
+        steps,
+        variants,
+        lambda variant: [run_one(variant, steps, pictures, device=device)],
+        "Ablations",
+        progress=progress,
+    )

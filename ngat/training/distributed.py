@@ -16,6 +16,10 @@ from torch import distributed, nn
 
 from ngat.errors import InputError
 
+# What torchrun sets beside WORLD_SIZE, and processes need in order to meet.
+_LAUNCH = ("RANK", "MASTER_ADDR", "MASTER_PORT")
+_REMEDY = "start several processes by torchrun, or unset WORLD_SIZE to train with one."
+
 
 @dataclass(frozen=True)
 class Team:
@@ -79,16 +83,22 @@ def team(device: str = "auto") -> Iterator[Team]:
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
-        InputError: the device does not exist here.
+        InputError: the device does not exist here; the environment names other processes that
+            cannot be joined.
     """
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    rank = int(os.environ.get("RANK", "0")) if world > 1 else 0
-    local = int(os.environ.get("LOCAL_RANK", rank)) if world > 1 else 0
+    rank, world, local = _launched()
     where = find_device(device, local)
     if world == 1:
         yield Team(0, 1, where)
         return
-    distributed.init_process_group("nccl" if where.type == "cuda" else "gloo")
+    try:
+        distributed.init_process_group("nccl" if where.type == "cuda" else "gloo")
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"WORLD_SIZE={world} names other processes, which cannot be reached at MASTER_ADDR "
+            f"({reason}); {_REMEDY}"
+        ) from error
     try:
         yield Team(rank, world, where)
     finally:
@@ -96,6 +106,32 @@ def team(device: str = "auto") -> Iterator[Team]:
         # the interpreter's end, the group's threads may meet it half gone, and abort the process.
         gc.collect()
         distributed.destroy_process_group()
+
+
+def _launched() -> tuple[int, int, int]:
+    """Rank, number of processes and rank on this machine, as ``torchrun`` sets them; or 0, 1, 0.
+
+    Raises:
+        InputError: they are incomplete or no such numbers, as jobs of a cluster may leave them.
+    """
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        return 0, 1, 0
+    if missing := [name for name in _LAUNCH if not os.environ.get(name)]:
+        raise InputError(
+            f"WORLD_SIZE is set to {os.environ['WORLD_SIZE']} without {', '.join(missing)}; "
+            + _REMEDY
+        )
+    try:
+        world, rank = int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
+        local = int(os.environ.get("LOCAL_RANK", rank))
+        if not (0 <= rank < world and local >= 0):
+            raise ValueError("out of range")
+    except ValueError as error:
+        raise InputError(
+            "WORLD_SIZE, RANK and LOCAL_RANK must be whole numbers, each rank below WORLD_SIZE; "
+            + _REMEDY
+        ) from error
+    return rank, world, local
 
 
 def find_device(device: str = "auto", local: int = 0) -> torch.device:

@@ -8,23 +8,17 @@ All at default thresholds, with the last network: nothing is chosen.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ngat.config import Preset, preset
-from ngat.data.sample import TYPES, Sample
+from ngat.data.sample import TYPES
 from ngat.errors import InputError
-from ngat.system.progress import track
-from ngat.training.run_table import Line, read_runs, write_runs
-from ngat.training.trainer import train
+from ngat.training.sweep import Pictures, Table, sweep, train_once
 from ngat.training.validation import validate
-from ngat.training.weights import load_weights
 
 NETWORKS = ("companion", "unet")
-RUN = ("network", "without", "seed")
 COLUMNS = (
     *("network", "without", "type", "seed", "steps", "parameters", "seconds", "images"),
     *("dice", "average_f1", "components_f1"),
@@ -64,72 +58,57 @@ def plan(networks: Sequence[str] = NETWORKS, seeds: int = 1) -> list[Trial]:
 
 
 def run_one(
-    trial: Trial,
-    steps: int,
-    train_on: Sequence[Sample],
-    validate_on: Sequence[Sample],
-    test_on: Sequence[Sample],
-    *,
-    device: str = "auto",
-) -> list[Line]:
+    trial: Trial, steps: int, pictures: Pictures, *, device: str = "auto"
+) -> list[dict[str, Any]]:
     """Train a network and test it on the types in question; gives lines with :data:`COLUMNS`."""
-    began = time.monotonic()
-    with TemporaryDirectory() as folder:
-        train(
-            trial.preset(steps),
-            train_on,
-            validate_on,
-            folder,
-            device=device,
-            progress=False,
-            command="ngat leave-out",
-        )
-        seconds = time.monotonic() - began
-        model = load_weights(Path(folder) / "last.safetensors").model
+    model, seconds = train_once(
+        trial.preset(steps), pictures, device=device, command="ngat leave-out"
+    )
     lines = []
     for kind in TYPES if not trial.without else (trial.without,):
-        pictures = [sample for sample in test_on if sample.type == kind]
-        if not pictures:
+        tested = [sample for sample in pictures.scored if sample.type == kind]
+        if not tested:
             continue
-        scored = validate(model, pictures)
+        scored = validate(model, tested)
         found = {
             **trial._asdict(),
             "type": kind,
             "steps": steps,
             "parameters": sum(p.numel() for p in model.parameters()),
             "seconds": round(seconds, 1),
-            "images": len(pictures),
+            "images": len(tested),
             **{name: round(getattr(scored, name), 6) for name in COLUMNS[8:]},
         }
-        lines.append({name: str(found[name]) for name in COLUMNS})
+        lines.append(found)
     return lines
+
+
+def table(path: Path) -> Table:
+    """The table of left-out types in a file."""
+    return Table(path, COLUMNS, Trial._fields, "left-out types", "ngat leave-out")
 
 
 def leave_out(
     out: Path,
     trials: Sequence[Trial],
     steps: int,
-    train_on: Sequence[Sample],
-    validate_on: Sequence[Sample],
-    test_on: Sequence[Sample],
+    pictures: Pictures,
     *,
     device: str = "auto",
     progress: bool = True,
 ) -> int:
     """Do the runs that ``out`` lacks and add their lines; returns how many runs were added.
 
-    The file is whole after every run: stopped, the same call goes on.
-
     Raises:
-        InputError: the file holds something else, or runs of another number of steps; no picture
-            is left to train or to test on.
+        InputError: as :func:`ngat.training.sweep.sweep`; no picture is left to train or to test on.
     """
-    if not test_on:
+    if not pictures.scored:
         raise InputError("There is no test picture; choose a data set that has some.")
-    lines = read_runs(out, COLUMNS, steps, "left-out types")
-    there = {tuple(line[name] for name in RUN) for line in lines}
-    missing = [trial for trial in trials if tuple(map(str, trial)) not in there]
-    for trial in track(missing, "Leave one type out", progress=progress):
-        lines += run_one(trial, steps, train_on, validate_on, test_on, device=device)
-        write_runs(out, COLUMNS, lines)
-    return len(missing)
+    return sweep(
+        table(out),
+        steps,
+        trials,
+        lambda trial: run_one(trial, steps, pictures, device=device),
+        "Leave one type out",
+        progress=progress,
+    )

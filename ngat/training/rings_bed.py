@@ -1,4 +1,4 @@
-"""The ring test bed: what a network can carry inwards that colour does not show.
+"""The ring test bed: can a network fill in nuclei whose interior colour says nothing?
 
 On the ring pictures (:mod:`ngat.data.rings`) only thin outlines tell nucleus from background, so a
 network scores high only if messages travel from the outline to the inside. Both presets train for
@@ -28,7 +28,7 @@ from ngat.data import Sample, fingerprint, load
 from ngat.errors import InputError
 from ngat.inference import Thresholds, predict
 from ngat.metrics import pixel_dice
-from ngat.system.files import replacing, write_json
+from ngat.system.files import locked, replacing, write_json
 from ngat.system.progress import track
 from ngat.system.provenance import provenance
 from ngat.training.trainer import train
@@ -60,7 +60,7 @@ def configuration(name: str, steps: int = 400, seed: int = 0) -> Preset:
         patch=96,
         coarse=0.0,
         augment=False,
-        vigour=1.0,
+        strength=1.0,
         contrast="plain",
         seed=seed,
         validate_every=max(1, steps // 8),
@@ -178,7 +178,8 @@ def run(data: Path, names: Sequence[str], *, steps: int = 400, progress: bool = 
     for name in names or NETWORKS:
         weights = data / "weights" / f"rings_{name}.safetensors"
         row = measure(name, weights, steps=steps, progress=progress)
-        write_json(path, read(data) | {name: row})
+        with locked(path):
+            write_json(path, read(data) | {name: row})
     return path
 
 

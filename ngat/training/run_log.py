@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
 from ngat.errors import InputError
-from ngat.system.files import replacing
+from ngat.system.files import replacing, space_for
 
 
 class RunLog:
@@ -38,12 +39,17 @@ class RunLog:
             kept = [row for row in whole if int(row[0]) <= step]
         with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows([list(columns), *kept])
+        self._path = path
         self._file = path.open("a", newline="", encoding="utf-8")
         self._writer = csv.writer(self._file, lineterminator="\n")
 
     def write(self, step: int, values: Sequence[float | None]) -> None:
-        """Append a line; seven digits, empty where there is no value."""
-        self._writer.writerow([step, *("" if v is None else f"{v:.7g}" for v in values)])
+        """Append a line; seven digits, empty where there is no value. Raises DiskFull."""
+        with space_for(self._path):
+            self._append([step, *("" if v is None else f"{v:.7g}" for v in values)])
+
+    def _append(self, line: Sequence[object]) -> None:
+        self._writer.writerow(line)
         self._file.flush()
 
     def __enter__(self) -> RunLog:
@@ -55,4 +61,6 @@ class RunLog:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._file.close()
+        # After a full disk the buffer still holds the line, and closing would try it again.
+        with contextlib.suppress(OSError):
+            self._file.close()

@@ -1,4 +1,4 @@
-"""How a run moves: place in the schedule, learning rate, decay, and chance without global state."""
+"""The training schedule: position in it, learning rate, weight decay, and seeding."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def parameter_groups(model: nn.Module, decay: float) -> list[dict[str, Any]]:
 
 @contextlib.contextmanager
 def seeded(device: torch.device, *seed: int) -> Iterator[None]:
-    """Torch's chance inside the block comes from ``seed`` alone; outside, nothing changes."""
+    """Seed torch's generators inside the block; restore them on exit."""
     devices = [device] if device.type == "cuda" else []
     # A seed sequence takes (1, 2) and (1, 2, 0) for the same; with their number they differ.
     entropy = np.random.SeedSequence([len(seed), *seed]).generate_state(1, np.uint64)

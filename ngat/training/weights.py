@@ -5,24 +5,41 @@ A weights file needs nothing beside it, and holds no code: reading one from a st
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from ngat.baselines.networks import Network, build
 from ngat.config import Preset, from_dict, to_dict
 from ngat.errors import InputError
 from ngat.system.files import replacing
+from ngat.training.eight_bits import expanded
 
 FORMAT = "ngat-weights-1"
 # The largest rival has some million parameters; more than this is some other file.
 MAX_BYTES = 1 << 30
+# The largest numbers that a configuration in a file may ask for; a network of ten million levels
+# would be built for hours before its tensors were found not to fit.
+MAX_SIZES = {
+    "levels": 12,
+    "channels": 1024,
+    "heads": 64,
+    "depth": 64,
+    "norm_groups": 256,
+    "plasticity_steps": 64,
+    "plasticity_width": 1024,
+    "width": 512,
+    "shrink": 64,
+    "outputs": 16,
+}
 
 
 class Weights(NamedTuple):
@@ -58,16 +75,20 @@ def load_weights(path: Path | str, device: str | torch.device = "cpu") -> Weight
         InputError: absent, truncated, not safetensors, not from this program, or tensors that do
             not fit the configuration.
     """
+
     tensors, metadata = read_tensors(path, FORMAT)
     try:
         preset = from_dict(json.loads(metadata["configuration"]))
         provenance = json.loads(metadata["provenance"])
         if not isinstance(provenance, dict):
             raise ValueError("its provenance is not a dictionary")
+        for name, value in asdict(preset.model).items():
+            if isinstance(value, int) and value > MAX_SIZES.get(name, value):
+                raise ValueError(f"{name} is {value}, more than {MAX_SIZES[name]}")
         # Building draws random weights that are replaced at once; the caller's generator is spared.
         with torch.random.fork_rng(devices=[]):
             model = build(preset.model)
-        model.load_state_dict(tensors)
+        model.load_state_dict(expanded(tensors))
     except (KeyError, ValueError, RuntimeError, TypeError) as error:
         reason = str(error).split("\n\t")[0].splitlines()[0]
         raise InputError(
@@ -85,16 +106,18 @@ def write_tensors(
     whole = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     # All text in one entry: safetensors keeps no order between entries, and the same network
     # should give the same bytes.
-    text = json.dumps({"format": kind, **metadata})
+    text = json.dumps({"format": kind, **metadata, "checksum": _checksum(whole, metadata)})
     with replacing(path) as beside:
-        save_file(whole, beside, metadata={"ngat": text})
+        # Written by Python, whose errors say what is wrong with the disk; safetensors' own do not.
+        beside.write_bytes(save(whole, metadata={"ngat": text}))
 
 
 def read_tensors(path: Path | str, kind: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read what :func:`write_tensors` wrote.
 
     Raises:
-        InputError: absent, truncated, not safetensors, or of another kind.
+        InputError: absent, truncated, not safetensors, of another kind, or not as it was written.
+            Files of earlier versions have no checksum to tell that by.
     """
     path = Path(path)
     try:
@@ -104,7 +127,7 @@ def read_tensors(path: Path | str, kind: str) -> tuple[dict[str, Tensor], dict[s
             metadata = _text((file.metadata() or {}).get("ngat", ""))
             if metadata.pop("format", None) != kind:
                 raise InputError(f"{path}: holds no {kind}; give a file that `ngat train` wrote.")
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except OSError as error:
         reason = error.strerror or "it is no file"
         raise InputError(
@@ -114,6 +137,19 @@ def read_tensors(path: Path | str, kind: str) -> tuple[dict[str, Tensor], dict[s
         raise InputError(
             f"{path}: is truncated or not a safetensors file; get it again."
         ) from error
+    checksum = metadata.pop("checksum", None)
+    if checksum is not None and checksum != _checksum(tensors, metadata):
+        raise InputError(f"{path}: is damaged (its checksum differs); get it again.")
+    return tensors, metadata
+
+
+def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """SHA-256 of all names, shapes and values, and of the text."""
+    digest = hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _text(content: str) -> dict[str, str]:

@@ -250,10 +250,10 @@ def test_the_command_line_trains_evaluates_and_predicts(
 
     pixels = np.random.default_rng(0).integers(0, 256, (30, 21, 3), dtype=np.uint8)
     Image.fromarray(pixels).save("picture.png")
-    asked = ["predict", "picture.png", *weights, "--out", "found", "--device", "cpu", "--quiet"]
+    asked = ["segment", "picture.png", *weights, "--out", "found", "--device", "cpu", "--quiet"]
     code, said, wrong = inside(capsys, monkeypatch, *asked)
     assert code == 0, wrong
-    assert "picture.png" in said
+    assert "picture  done" in said
 
     again = [*words, "--resume", "--set", "levels=3"]
     code, said, wrong = inside(capsys, monkeypatch, *again)

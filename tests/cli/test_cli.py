@@ -149,12 +149,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("evaluate --out o --method guess --limit 1", "Unknown method 'guess'"),
         ("evaluate --out rgb.png/o --method otsu --limit 1", "cannot be written"),
         ("evaluate --out o --method otsu --masks no --limit 1", "masks 'no' are unknown"),
-        ("predict nan.tif --weights w.safetensors --out o", "nan.tif: the picture holds NaN"),
-        ("predict text.png --weights w.safetensors --out o", "text.png: not a readable"),
-        ("predict absent.png --weights w.safetensors --out o", "absent.png: cannot be read"),
-        ("predict rgb.png --weights w.safetensors --out grey.png", "cannot be written"),
-        ("predict rgb.png sub/rgb.png --weights w.safetensors --out o", "pictures are called rgb"),
-        ("predict rgb.png --weights w.safetensors --out o --method no", "Unknown method 'no'"),
+        ("segment absent.png --out o", "absent.png: there is no such file or folder"),
+        ("segment *.gif --out o", "*.gif: holds no picture"),
+        ("segment sub --weights half.safetensors --out o", "half.safetensors: is truncated"),
+        ("segment rgb.png --out o --method no", "Unknown method 'no'"),
+        ("segment rgb.png --out o --format gif", "Unknown format 'gif'; known: labels, overlay"),
+        ("segment rgb.png --out o --page x", "--page x: give a number from 0, or all"),
+        ("segment rgb.png --out o --diameter 0", "--diameter must be from 1.5 to 1536; got 0"),
+        ("segment rgb.png --out o --scale nan", "--scale must be from 0.015625 to 16; got nan"),
+        ("segment rgb.png --out o --scale 1 --diameter 9", "--diameter or --scale, not both"),
         ("score absent absent", "absent: no such file or folder"),
         ("tables --results sub", "sub: holds no result file"),
         ("data prepare", "Give either --source DIR or --download"),
@@ -208,7 +211,7 @@ def test_a_killed_training_goes_on_to_the_same_losses(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
-    line = [sys.executable, "-m", "ngat", *train(steps=100000), "--out", "o"]
+    line = [sys.executable, "-m", "ngat", *train(steps=100000, engine="reference"), "--out", "o"]
     process = subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     log = tmp_path / "o" / "log.csv"
     deadline = time.monotonic() + 120
@@ -226,18 +229,19 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
 def test_from_pictures_to_scores(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One channel and 16 bits are simply read, and mean the same as 8 bits."""
+    """One channel and 16 bits are simply read."""
     pictures = ["rgb.png", "grey.png", "deep.png"]
     words = ["--weights", "w.safetensors", "--out", "found", "--device", "cpu"]
-    code, out, err = inside(capsys, monkeypatch, "predict", *pictures, *words)
+    code, out, err = inside(capsys, monkeypatch, "segment", *pictures, *words)
     assert code == 0, err
-    assert out.count("nuclei") == 3
-    grey, deep = (np.asarray(Image.open(folder / "found" / n)) for n in ("grey.png", "deep.png"))
-    assert grey.shape == (30, 21)
-    np.testing.assert_array_equal(grey, deep)
-    assert np.asarray(Image.open("found/outlines/rgb.png")).shape == (30, 21, 3)
+    assert out.count(" done ") == 3
+    assert "3 done, 0 skipped, 0 failed" in out
+    grey, deep = (tifffile.imread(folder / f"found/labels/{n}.tif") for n in ("grey", "deep"))
+    assert grey.shape == deep.shape == (30, 21)
+    assert np.asarray(Image.open("found/overlay/rgb.png")).shape == (30, 21, 3)
 
-    code, out, err = inside(capsys, monkeypatch, "score", "found", "found", "--out", "s.csv")
+    sides = ("found/labels", "found/labels")
+    code, out, err = inside(capsys, monkeypatch, "score", *sides, "--out", "s.csv")
     assert code == 0, err
     assert "score: 1.0000" in out
     assert Path("s.csv").read_text().startswith("image_id,")

@@ -1,11 +1,15 @@
 """Downloading against a server on this machine: resuming, hashes, and what can go wrong."""
 
 import hashlib
+import io
 import json
 import re
 import threading
+import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
+import processes
 import pytest
 
 from ngat.data import download as room
@@ -69,6 +73,17 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(rest)
 
 
+def content(name, seed=0):
+    """A file of its kind, of some 900 KB that do not repeat."""
+    noise = np.random.default_rng(seed).bytes(900_000)
+    if name.endswith(".csv"):
+        return b"ImageId,EncodedPixels\n" + noise.hex().encode()
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as file:
+        file.writestr("a/images/a.png", noise)
+    return packed.getvalue()
+
+
 @pytest.fixture
 def site(monkeypatch):
     # No pauses, pieces that a break falls between, no proxy between a test and its own machine.
@@ -76,7 +91,7 @@ def site(monkeypatch):
     monkeypatch.setattr(room, "PIECE", 10_000)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     server = Site()
-    server.files = {name: name.encode() * 50_000 for name in STAGE1}
+    server.files = {name: content(name) for name in STAGE1}
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield server
@@ -130,7 +145,7 @@ def test_pieces_of_two_versions_are_never_joined(site, tmp_path):
     site.break_after, site.breaks = 50_000, room.ATTEMPTS
     with pytest.raises(InputError):
         fetch(site, tmp_path)
-    site.files[NAME] = site.files[NAME][::-1]
+    site.files[NAME] = content(NAME, 1)
     site.asked.clear()
     fetch(site, tmp_path)
     assert site.asked == [(NAME, None)]
@@ -156,7 +171,7 @@ def test_a_file_that_changed_at_the_site_is_refused(site, tmp_path):
     fetch(site, tmp_path)
     record = (tmp_path / RECORD).read_text()
     (tmp_path / NAME).unlink()
-    site.files[NAME] = b"something else"
+    site.files[NAME] = content(NAME, 1)
     with pytest.raises(InputError, match=r"differs from the hash recorded in .*download\.json"):
         fetch(site, tmp_path)
     assert not (tmp_path / NAME).exists()
@@ -185,3 +200,52 @@ def test_a_folder_that_cannot_be_written_is_named(site, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         fetch(site, tmp_path / "file" / "out")
+
+
+PAGE = b"<!DOCTYPE html>\n<html><body>Please log in.</body></html>"
+
+
+@pytest.mark.parametrize("name", [STAGE1[0], STAGE1[2]])
+def test_a_login_page_is_not_the_data_set(site, tmp_path, name):
+    whole, site.files[name] = site.files[name], PAGE
+    with pytest.raises(InputError, match=r"gave no .* begins with '<!DOCTYPE html>', perhaps"):
+        fetch(site, tmp_path, (name,))
+    assert not list(tmp_path.iterdir()), "neither kept nor recorded"
+    site.files[name] = whole
+    fetch(site, tmp_path, (name,))
+    assert (tmp_path / name).read_bytes() == whole
+
+
+def test_a_login_page_that_was_kept_is_fetched_again(site, tmp_path):
+    """As versions before this one recorded it."""
+    (tmp_path / NAME).write_bytes(PAGE)
+    (tmp_path / RECORD).write_text(json.dumps({NAME: hashlib.sha256(PAGE).hexdigest()}))
+    fetch(site, tmp_path)
+    assert (tmp_path / NAME).read_bytes() == site.files[NAME]
+    record = json.loads((tmp_path / RECORD).read_text())
+    assert record == {NAME: hashlib.sha256(site.files[NAME]).hexdigest()}
+
+
+def test_a_truncated_zip_is_no_zip(site, tmp_path):
+    site.files[NAME] = site.files[NAME][:500_000]
+    with pytest.raises(InputError, match="gave no zip archive"):
+        fetch(site, tmp_path)
+
+
+def test_two_downloads_into_one_folder(site, tmp_path):
+    code = """
+import sys, time
+from pathlib import Path
+from ngat.system.files import held
+with held("d", "a download"):
+    Path("begun").touch()
+    time.sleep(60)
+"""
+    other = processes.start(code, cwd=tmp_path)
+    processes.wait_for((tmp_path / "begun").exists, other)
+    with pytest.raises(InputError, match="another process works on a download there"):
+        fetch(site, tmp_path / "d")
+    other.kill()
+    other.communicate()
+    fetch(site, tmp_path / "d")
+    assert (tmp_path / "d" / NAME).exists()

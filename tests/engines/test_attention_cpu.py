@@ -129,11 +129,11 @@ def test_the_exponential_is_good_to_the_last_places():
     import numpy as np
     from numba import njit
 
-    from ngat.engines.cpu.simd import LANES, exponential, get, pointer, put
+    from ngat.engines.cpu.simd import SIMD, exponential, get, pointer, put
 
     @njit
     def fill(y, x, count, like):
-        for n in range(0, count, LANES):
+        for n in range(0, count, SIMD):
             put(pointer(y, like), n, exponential(get(pointer(x, like), n)))
 
     x = -np.linspace(0.0, 100.0, 1 << 18, dtype=np.float32)

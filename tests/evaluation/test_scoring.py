@@ -120,7 +120,7 @@ def test_what_is_no_label_image_is_told(tmp_path, image, says):
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".npy"])
 def test_a_damaged_file_is_told(tmp_path, suffix):
     (tmp_path / f"bad{suffix}").write_bytes(b"no picture at all")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="not a readable label image"):
         read_label_image(tmp_path / f"bad{suffix}")
 
 

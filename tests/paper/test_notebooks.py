@@ -65,6 +65,7 @@ def test_setup_cell_clones_once_fails_loudly_and_finds_its_folder_after_a_restar
     (tools / "git").chmod(0o755)
     code = (
         "import importlib.util as u, subprocess, sys\n"
+        "sys.modules['google.colab'] = sys\n"
         "u.find_spec = lambda name: None\n"
         f"sys.executable = {str(tools / 'git')!r}\n" + hygiene.SETUP + "print(os.getcwd())\n"
     )
@@ -90,6 +91,18 @@ def test_setup_cell_clones_once_fails_loudly_and_finds_its_folder_after_a_restar
     clones = [line for line in log.read_text().splitlines() if line.startswith("clone")]
     assert len(clones) == 2, "the failed one, and one for both runs"
     assert hygiene.TAG in clones[1]
+
+
+def test_a_kernel_without_the_package_is_named_and_nothing_is_installed(tmp_path: Path) -> None:
+    said = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", hygiene.SETUP],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert "has no ngat: choose another kernel, or run `make env`" in said.stderr
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(not COMMITTED, reason="no notebooks yet")

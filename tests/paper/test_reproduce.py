@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import re
+import signal
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
 import nbformat
+import processes
 import pytest
 from notebook_cases import PARAMETERS, notebook
 from rich.console import Console
 
 pytest.importorskip("papermill")
 
+from ngat.data import store
 from ngat.errors import InputError
 from ngat.paper import run_index
-from ngat.paper.notebook import NotebookFailed, declared
+from ngat.paper.notebook import NotebookFailed, declared, files_of
 from ngat.paper.reproduce import reproduce
+from ngat.system.files import DiskFull, sha256
 
 # Appends a line to a file beside the notebooks' folder: how often did this notebook really run?
 COUNT = "from pathlib import Path\nwith open('../ran.txt', 'a') as file:\n    file.write('{} ')"
@@ -122,14 +128,14 @@ def test_a_folder_of_files_becomes_the_store_once(
 
     def prepare(source: Path, out: Path) -> str:
         made.append((source, out))
-        out.mkdir(parents=True)
-        (out / "store.zip").write_bytes(b"pictures")
+        store.write(out, [], {"files": {p.name: sha256(p) for p in source.iterdir()}})
         return "3 images"
 
     monkeypatch.setattr("ngat.data.dsb2018.prepare", prepare)
     bench.add("01_first", "open('../data.txt', 'w').write(data)")
     source = bench.root / "files"
     source.mkdir()
+    (source / "stage1_train.zip").write_bytes(b"pictures")
     index = bench.run(data=str(source))
     assert made == [(source, bench.root / "data/dsb2018")]
     assert "3 images" in bench.said
@@ -139,6 +145,15 @@ def test_a_folder_of_files_becomes_the_store_once(
     bench.run(data="dsb2018")
     assert len(made) == 1
     assert bench.ran() == ["01_first"]
+
+    # The folder's files are others now: so is the store, and what was made of it.
+    (source / "stage1_train.zip").write_bytes(b"other pictures")
+    bench.run(data=str(source))
+    assert len(made) == 2
+    assert bench.ran() == ["01_first"]
+    (bench.root / "data/dsb2018/store.zip").write_bytes(b"damaged")
+    bench.run(data=str(source))
+    assert len(made) == 3
 
 
 def test_goes_on_where_it_failed(bench: Bench) -> None:
@@ -163,6 +178,178 @@ def test_goes_on_where_it_failed(bench: Bench) -> None:
     index = bench.run(name="try")
     assert bench.ran() == ["02_second", "03_third"]
     assert "KeyError" not in index.read_text()
+
+
+IMAGE = PARAMETERS + "\nimage = ''"
+
+
+def test_a_picture_that_was_replaced_is_looked_at_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name is relative to where the command is given, not to where the kernel runs."""
+    bench.add(
+        "11_own",
+        "open('../seen.txt', 'w').write(open(image).read())",
+        parameters=IMAGE,
+        files=("image",),
+    )
+    monkeypatch.chdir(bench.root)
+    Path("a.png").write_text("one")
+    bench.run(extra={"image": "a.png"})
+    bench.run(extra={"image": "a.png"})
+    assert bench.ran() == ["11_own"]
+    assert Path("seen.txt").read_text() == "one"
+    Path("a.png").write_text("two")
+    bench.run(extra={"image": "a.png"})
+    assert bench.ran() == ["11_own"]
+    assert Path("seen.txt").read_text() == "two"
+    with pytest.raises(InputError, match=r"^b.png: there is no such file; 11_own.ipynb reads it"):
+        bench.run(extra={"image": "b.png"})
+    assert bench.ran() == []
+
+
+def test_the_committed_notebook_says_which_parameter_is_a_file() -> None:
+    own = Path(__file__).parents[2] / "notebooks/11_your_own_images.ipynb"
+    assert files_of(own) == {"weights", "image"}
+
+
+SAVE = """from pathlib import Path
+folder = Path(run_dir) / "weights"
+folder.mkdir(exist_ok=True)
+(folder / "own.safetensors").write_text(Path("../wanted.txt").read_text())"""
+
+
+def test_weights_that_another_notebook_left_count_by_content(bench: Bench) -> None:
+    """Whoever reads the run's own weights is stale when they are others."""
+    bench.add("06_trains", SAVE)
+    bench.add("11_reads")
+    (bench.root / "wanted.txt").write_text("one")
+    bench.run()
+    bench.run()
+    assert bench.ran() == ["06_trains", "11_reads"]
+    bench.run(only=["06"], fresh=True)  # again the same
+    bench.run()
+    assert bench.ran() == ["06_trains"]
+    (bench.root / "wanted.txt").write_text("two")
+    bench.run(only=["06"], fresh=True)
+    bench.run()
+    assert bench.ran() == ["06_trains", "11_reads"]
+
+
+def test_a_run_with_other_parameters_is_moved_out_of_the_way(bench: Bench) -> None:
+    """Its weights are not those of this run; and they are not lost."""
+    bench.add("06_trains", SAVE)
+    (bench.root / "wanted.txt").write_text("one")
+    run = bench.run(name="try").parent
+    (run / "note.txt").write_text("mine")
+    bench.run(name="try", seed=1)
+    assert "moved to" in bench.said
+    assert bench.ran() == ["06_trains", "06_trains"]
+    assert (run / "earlier-1/weights/own.safetensors").read_text() == "one"
+    assert (run / "earlier-1/state.json").is_file()
+    assert (run / "note.txt").read_text() == "mine"
+    bench.run(name="try", seed=1)
+    assert bench.ran() == []
+
+
+def test_two_runs_of_one_name(bench: Bench) -> None:
+    """The second is refused in a sentence; a notebook would vanish from the index."""
+    bench.add("01_first", "open('../begun', 'w'); import time; time.sleep(60)")
+    words = ["reproduce", "--name", "try"]
+    first = processes.ngat(*words, cwd=bench.root)
+    processes.wait_for((bench.root / "begun").exists, first)
+    code, out, err = processes.end(processes.ngat(*words, cwd=bench.root))
+    assert (code, out) == (2, "")
+    assert "another process works on a run of the notebooks there" in err
+    assert err.count("\n") == 1
+    first.send_signal(signal.SIGTERM)
+    assert processes.end(first)[0] == 143
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_with_a_sentence_and_the_same_command_goes_on(
+    bench: Bench, number: signal.Signals
+) -> None:
+    bench.add("01_first")
+    bench.add("02_second", "open('../begun', 'w'); import time", "time.sleep(0 if seed else 60)")
+    slow = bench.notebooks / "02_second.ipynb"
+    first = processes.ngat("reproduce", cwd=bench.root)
+    processes.wait_for((bench.root / "begun").exists, first)
+    first.send_signal(number)
+    code, _, err = processes.end(first)
+    assert code == 128 + number
+    assert err == "02_second.ipynb: stopped; the same command goes on with it.\n"
+    assert bench.ran() == ["01_first", "02_second"]
+    state = json.loads((bench.root / "runs/synthetic-smoke/state.json").read_text())
+    assert [r["status"] for r in state["notebooks"].values()] == ["finished", "stopped"]
+    assert "stopped" in (bench.root / "runs/synthetic-smoke/index.html").read_text()
+
+    slow.write_text(slow.read_text().replace("60", "0 "))
+    code, _, err = processes.end(processes.ngat("reproduce", cwd=bench.root))
+    assert (code, err) == (0, "")
+    assert bench.ran() == ["02_second"]
+
+
+def test_a_run_that_was_killed_is_not_taken_for_finished(bench: Bench) -> None:
+    """Not even one that had finished before and was to run afresh."""
+    bench.add("01_first", "import os; os.path.exists('../die') and os.kill(os.getppid(), 9)")
+    code, _, err = processes.end(processes.ngat("reproduce", cwd=bench.root))
+    assert code == 0, err
+    (bench.root / "die").touch()
+    assert processes.end(processes.ngat("reproduce", "--fresh", cwd=bench.root))[0] == -9
+    (bench.root / "die").unlink()
+    bench.ran()
+    assert processes.end(processes.ngat("reproduce", cwd=bench.root))[0] == 0
+    assert bench.ran() == ["01_first"]
+
+
+@pytest.mark.parametrize("argv", [["false"], ["/nowhere/python"]])
+def test_a_kernel_that_does_not_start_is_named(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, argv: list[str]
+) -> None:
+    spec = {"argv": argv, "display_name": "x", "language": "python"}
+    monkeypatch.setattr("ngat.paper.notebook.get_kernel_dict", lambda: spec)
+    bench.add("01_first")
+    with pytest.raises(NotebookFailed, match=r"^01_first.ipynb: the Jupyter kernel of .* did not"):
+        bench.run()
+    assert bench.ran() == []
+
+
+def test_the_kernel_finds_the_package_that_runs_it(bench: Bench) -> None:
+    """Installed or not: else a notebook would fetch and install another copy."""
+    bench.add("01_first", "import package; open('../found.txt', 'w').write(package.__file__)")
+    bench.run()
+    assert (bench.root / "found.txt").read_text() == str(bench.root / "package/__init__.py")
+
+
+HOMELESS = """
+import os, pwd, sys
+def unknown(*_): raise KeyError("uid not found")
+pwd.getpwuid = pwd.getpwnam = unknown
+os.environ.pop("HOME", None)
+sys.argv = ["ngat", "reproduce"]
+from ngat.cli import main
+main()
+"""
+
+
+def test_a_user_without_a_home_folder(bench: Bench) -> None:
+    """As in a container that runs as a user whom its system does not know."""
+    bench.add("01_first")
+    code, _, err = processes.end(processes.start(HOMELESS, cwd=bench.root))
+    assert code == 0, err
+    assert bench.ran() == ["01_first"]
+
+
+def test_a_full_disk_is_one_sentence(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.add("01_first")
+
+    def full(_: Path) -> str:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("ngat.paper.reproduce.to_html", full)
+    with pytest.raises(DiskFull, match=r"01_first\.html: cannot be written \(No space left"):
+        bench.run()
 
 
 def test_a_dead_kernel_is_a_failure_with_a_sentence(bench: Bench) -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from tiny import tiny
 
+from ngat.errors import InputError
 from ngat.inference import Prediction, Thresholds
 from ngat.magnification import Seen
+from ngat.model import NGAT
 from ngat.paper.figures import own as figures
 from ngat.paper.figures.own import workbench
 from ngat.paper.study import own
+from ngat.training.weights import Weights
 
 LABELS = np.zeros((20, 30), dtype=np.int32)
 LABELS[2:6, 3:13] = 1
@@ -28,6 +32,13 @@ def test_table_of_nuclei() -> None:
     # A bar of 4 × 10 pixels: the variances of its rows and columns are (n² − 1) / 12.
     assert table["elongation"][0] == pytest.approx(np.sqrt(99 / 15), abs=0.005)
     assert len(own.table(np.zeros((4, 4), dtype=np.int32))) == 0
+
+
+def test_a_method_that_does_not_exist_is_named_before_anything_is_predicted() -> None:
+    trained = Weights(NGAT(tiny().model), tiny(), {})
+    assert own.thresholds(trained, "components") == Thresholds()
+    with pytest.raises(InputError, match="'watershed' is unknown; choose components or split"):
+        own.thresholds(trained, "watershed")
 
 
 def test_robustness_is_drawn_from_worst_to_best() -> None:

@@ -13,7 +13,7 @@ from ngat.config import preset, to_dict
 from ngat.errors import InputError
 from ngat.training import ablation
 from ngat.training.ablation import BASE, COLUMNS, FACTORS, OF_BASE, Variant, ablate, plan
-from ngat.training.run_table import minutes
+from ngat.training.sweep import Pictures
 
 
 def flat(chosen) -> dict:
@@ -59,15 +59,15 @@ def tiny_base(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_runs_go_on_where_they_stopped(tiny_base: None, tmp_path: Path) -> None:
     out = tmp_path / "ablations.csv"
     variants = [Variant(BASE, BASE, 0), Variant("loss", "bce", 0), Variant(BASE, BASE, 1)]
-    pictures = (rings(limit=4), rings("val", 2), rings("val", 2))
-    assert ablate(out, variants[:1], 3, *pictures, device="cpu", progress=False) == 1
+    pictures = Pictures(rings(limit=4), rings("val", 2), rings("val", 2))
+    assert ablate(out, variants[:1], 3, pictures, device="cpu", progress=False) == 1
     first = out.read_text()
-    assert ablate(out, variants, 3, *pictures, device="cpu", progress=False) == 2
+    assert ablate(out, variants, 3, pictures, device="cpu", progress=False) == 2
     assert out.read_text().startswith(first)
-    assert ablate(out, variants, 3, *pictures, device="cpu", progress=False) == 0
+    assert ablate(out, variants, 3, pictures, device="cpu", progress=False) == 0
     table = pd.read_csv(out)
     assert len(table) == 3
-    assert minutes(out, COLUMNS[:3]) == pytest.approx(table["seconds"].sum() / 60)
+    assert ablation.table(out).minutes(3) == pytest.approx(table["seconds"].sum() / 60)
     with out.open() as file:
         lines = list(csv.DictReader(file))
     assert tuple(lines[0]) == COLUMNS
@@ -76,11 +76,11 @@ def test_runs_go_on_where_they_stopped(tiny_base: None, tmp_path: Path) -> None:
     ]
     assert all(0 <= float(line[name]) <= 1 for line in lines for name in COLUMNS[6:])
     # The same seed and change give the same numbers; another seed gives others.
-    again = ablation.run_one(variants[0], 3, *pictures, device="cpu")
+    again = ablation.run_one(variants[0], 3, pictures, device="cpu")
     assert [str(again[name]) for name in COLUMNS[6:]] == [lines[0][name] for name in COLUMNS[6:]]
     assert lines[0]["accuracy"] != lines[2]["accuracy"]
     with pytest.raises(InputError, match="holds runs of 3 steps, not 4"):
-        ablate(out, variants, 4, *pictures, device="cpu", progress=False)
+        ablate(out, variants, 4, pictures, device="cpu", progress=False)
     out.write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match="no table of ablations"):
-        ablate(out, variants, 3, *pictures, device="cpu", progress=False)
+        ablate(out, variants, 3, pictures, device="cpu", progress=False)

@@ -1,5 +1,6 @@
 """Training: resumed runs equal uninterrupted ones; processes equal one; failures say so."""
 
+import errno
 import itertools
 import json
 import math
@@ -12,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import processes
 import pytest
 import torch
 from tiny import SMALL, log_of, rings, tensors_of, tiny
@@ -22,8 +24,10 @@ from ngat.errors import InputError
 from ngat.inference import predict
 from ngat.metrics import pixel_dice
 from ngat.model import NGAT
+from ngat.system.files import DiskFull
 from ngat.training import trainer as training
 from ngat.training.checkpoint import FORMAT
+from ngat.training.distributed import team
 from ngat.training.run_log import RunLog
 from ngat.training.schedule import learning_rate, parameter_groups, position, seeded
 from ngat.training.trainer import TrainingDiverged, TrainingInterrupted, train
@@ -77,10 +81,10 @@ def test_a_killed_run_resumes_to_the_same_losses_and_weights(tmp_path: Path) -> 
 
     # Checkpoints come with validations, at steps 5 and 10: killed before the first, between them
     # (the log has a line too many by then), and just before the end.
-    for step in (3, 9, 13):
+    for step, logged in ((3, ["3"]), (9, ["3", "6", "9"]), (13, ["3", "6", "9", "12"])):
         with pytest.raises(Killed):
             run(tmp_path / "killed", resume=True, on_step=kill_at(step), dropout=0.3)
-    assert not (tmp_path / "killed/log.csv").read_text().endswith("14,")
+        assert [row[0] for row in log_of(tmp_path / "killed")[1:]] == logged
     run(tmp_path / "killed", resume=True, dropout=0.3)
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
     # Steps 3, 6, 9, 12 and the last.
@@ -330,6 +334,113 @@ def test_a_log_is_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
 def test_a_senseless_time_limit_is_refused(tmp_path: Path, value: float) -> None:
     with pytest.raises(InputError, match="minutes must be a positive number"):
         train(tiny(), rings(), rings("val", 1), tmp_path, minutes=value)
+
+
+@pytest.mark.parametrize(
+    ("left_over", "sentence"),
+    [
+        ({"WORLD_SIZE": "4"}, "set to 4 without RANK, MASTER_ADDR, MASTER_PORT; start several"),
+        ({"WORLD_SIZE": "4", "RANK": "1", "MASTER_ADDR": "x"}, "without MASTER_PORT"),
+        ({"WORLD_SIZE": "many"}, "set to many without RANK"),
+        ({"WORLD_SIZE": "", "RANK": "0"}, "unset WORLD_SIZE"),
+        ({"WORLD_SIZE": "4", "RANK": "4", "MASTER_ADDR": "x", "MASTER_PORT": "1"}, "whole numbers"),
+        ({"WORLD_SIZE": "4", "RANK": "a", "MASTER_ADDR": "x", "MASTER_PORT": "1"}, "whole numbers"),
+    ],
+)
+def test_what_a_cluster_s_job_left_over_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left_over: dict, sentence: str
+) -> None:
+    for name, value in left_over.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=sentence):
+        run(tmp_path / "o")
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_rank_left_over_alone_means_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "LOCAL_RANK"):
+        monkeypatch.setenv(name, "3")
+    with team("cpu") as members:
+        assert (members.rank, members.world) == (0, 1)
+
+
+def test_processes_that_cannot_meet_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_: str) -> None:
+        raise RuntimeError("The client socket has timed out\nwhile waiting")
+
+    monkeypatch.setattr(torch.distributed, "init_process_group", refused)
+    there = {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "gone", "MASTER_PORT": "1"}
+    for name, value in there.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=r"cannot be reached .* timed out\); start several"):
+        run(Path("never"))
+
+
+TRAIN = """
+import sys
+from pathlib import Path
+from test_training import run
+from ngat.errors import InputError
+def on_step(done):
+    Path("begun").touch()
+    while not Path("go").exists(): pass
+try:
+    run(Path("o"), seed=int(sys.argv[1]), steps=4, engine="reference", on_step=on_step)
+except InputError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_a_folder_belongs_to_one_training(tmp_path: Path) -> None:
+    """Else configuration and weights of two runs are mixed, and nobody notices."""
+    first = processes.start(TRAIN, 0, cwd=tmp_path)
+    processes.wait_for((tmp_path / "begun").exists, first)
+    code, _, err = processes.end(processes.start(TRAIN, 1, cwd=tmp_path))
+    assert code == 1
+    assert err.strip() == (
+        "o: another process works on a training run there; wait for it, or choose another folder."
+    )
+    (tmp_path / "go").touch()
+    assert processes.end(first)[0] == 0
+    assert json.loads((tmp_path / "o/config.json").read_text())["train"]["seed"] == 0
+    assert load_weights(tmp_path / "o/best.safetensors").preset.train.seed == 0
+    assert not (tmp_path / "o/.lock").exists()
+
+
+def test_a_lock_left_by_a_kill_holds_nobody(tmp_path: Path) -> None:
+    (tmp_path / "o").mkdir()
+    (tmp_path / "o/.lock").touch()
+    run(tmp_path / "o", steps=1)
+
+
+@pytest.mark.parametrize("name", ["log.csv", "checkpoint.safetensors", "best.safetensors"])
+def test_a_full_disk_is_one_sentence_and_the_run_goes_on_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """As the operating system reports it, at a later write of each file."""
+    run(tmp_path / "whole")
+    seen = itertools.count()
+
+    def full(real):
+        def write(self, *arguments):
+            path = str(getattr(self, "_path", self))
+            if name in path and next(seen) >= 1:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return real(self, *arguments)
+
+        return write
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full(Path.write_bytes))
+        patch.setattr(training, "LOG_EVERY", 1)
+        patch.setattr(RunLog, "_append", full(RunLog._append))
+        with pytest.raises(DiskFull, match=rf"{name}: cannot be written \(No space left"):
+            run(tmp_path / "full")
+    assert not list((tmp_path / "full").glob(".*")), "nothing half written is left"
+    run(tmp_path / "full", resume=True)
+    a, b = (tensors_of(tmp_path / n / "last.safetensors") for n in ("whole", "full"))
+    for key in a:
+        np.testing.assert_array_equal(a[key], b[key])
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tiny import tiny
 
@@ -92,6 +93,8 @@ def test_tensors_that_do_not_fit_are_refused(saved: Path) -> None:
         metadata = file.metadata()
     text = json.loads(metadata["ngat"])
     assert text["format"] == FORMAT
+    del text["checksum"]
+    metadata = {"ngat": json.dumps(text)}
     tensors = {key: value.clone() for key, value in load_file(saved).items()}
     name = "embed.bias"
     for damage in (
@@ -117,3 +120,44 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be written"):
         save_weights(tmp_path / "file" / "w.safetensors", NGAT(chosen.model), chosen, {})
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_changed_byte_is_noticed(saved: Path) -> None:
+    """Anywhere among the tensors: every value would still be a number."""
+    whole = saved.read_bytes()
+    start = 8 + int.from_bytes(whole[:8], "little")
+    for place in range(start, len(whole), max(1, (len(whole) - start) // 40)):
+        changed = bytearray(whole)
+        changed[place] ^= 1
+        saved.write_bytes(changed)
+        with pytest.raises(InputError, match=r"w\.safetensors: is damaged \(its checksum differs"):
+            load_weights(saved)
+
+
+def test_files_without_a_checksum_still_load() -> None:
+    committed = sorted((Path(__file__).parents[2] / "data/weights").glob("*.safetensors"))
+    assert committed
+    for path in committed:
+        load_weights(path)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"levels": 10**7},
+        {"channels": 10**9, "heads": 1},
+        {"depth": 10**6},
+        {"plasticity_steps": 999},
+    ],
+)
+def test_absurd_sizes_are_refused_at_once(saved: Path, sizes: dict[str, int]) -> None:
+    with safe_open(saved, framework="pt") as file:
+        text = json.loads(file.metadata()["ngat"])
+    del text["checksum"]
+    configuration = json.loads(text["configuration"])
+    configuration["model"] |= sizes
+    text["configuration"] = json.dumps(configuration)
+    save_file(load_file(saved), saved, metadata={"ngat": json.dumps(text)})
+    name = next(iter(sizes))
+    with pytest.raises(InputError, match=rf"{name} is {sizes[name]}, more than"):
+        load_weights(saved)

@@ -30,7 +30,7 @@ if NARROW:
     config.CPU_NAME, config.CPU_FEATURES = "haswell", "+avx2,+fma"
 
 AVX512 = bool(_HOST.get("avx512f")) and not NARROW
-LANES = 16 if AVX512 else 8  # numbers of a vector; two registers each for float64
+SIMD = 16 if AVX512 else 8  # numbers of a vector; two registers each for float64
 REGISTERS = 32 if AVX512 or llvm.get_default_triple().startswith("aarch64") else 16
 
 

@@ -7,15 +7,11 @@ For the nodes i of one head, first the weights of all taps k,
 then, channel by channel, h_i = Σ_k α_ik z_j. The gradients are in
 :mod:`ngat.engines.cpu.backward`. What makes both fast:
 
-* Planes: neighbouring nodes lie side by side in memory, so that several of them (``LANES``) are one
+* Planes: neighbouring nodes lie side by side in memory, so that several of them (``SIMD``) are one
   vector. A weight is computed once for all channels and stays in a register.
 * Edges are regular: no list of them, no gather, no scatter.
 * Lanes outside the picture are masked and their weights are zero, so a border costs no branch.
 * Kernels take addresses: numba counts references to arrays, with locked instructions.
-
-Compiled code is kept on disk. Numba knows it to be stale by the file alone that it was made of
-(its text, in older versions its date): after a change to ``cpu_lanes.py`` or ``cpu_taps.py``,
-delete ``__pycache__/*.nb?``.
 """
 
 from __future__ import annotations
@@ -23,10 +19,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from ngat.engines.cpu.compile import inlined, kernel
 from ngat.engines.cpu.simd import (
-    LANES,
+    SIMD,
     ahead,
     exponential,
     get,
@@ -36,7 +32,6 @@ from ngat.engines.cpu.simd import (
     pointer,
     put,
     splat,
-    store,
     where,
 )
 from ngat.engines.cpu.taps import (
@@ -48,7 +43,6 @@ from ngat.engines.cpu.taps import (
     four,
     get_four,
     get_nine,
-    jit,
     king_scores,
     nine,
     parent_scores,
@@ -57,9 +51,10 @@ from ngat.engines.cpu.taps import (
     three_rows,
     two_halves,
     two_rows,
+    write,
 )
 
-TAPS = 14  # of the king, then the children, then the parent, as far as they are heard
+TAPS = 14  # of the king, then the children, then the parent, as far as they exist
 
 
 class Task(NamedTuple):
@@ -86,11 +81,11 @@ class Task(NamedTuple):
 
 def scratch(width: int) -> tuple[int, int]:
     """How far apart the ring's taps stand, and how many numbers of scratch, zero, a call needs."""
-    step = LANES + -(-width // LANES) * LANES + 2 * LANES
-    return step, LANES + TAPS * 3 * (LANES + 2 * step)
+    step = SIMD + -(-width // SIMD) * SIMD + 2 * SIMD
+    return step, SIMD + TAPS * 3 * (SIMD + 2 * step)
 
 
-@jit
+@inlined
 def piece(task, index):  # type: ignore[no-untyped-def]
     """Picture, head, and rows from … to before … of a numbered piece of work.
 
@@ -106,7 +101,7 @@ def piece(task, index):  # type: ignore[no-untyped-def]
     )
 
 
-@jit
+@inlined
 def places(king, child, parent):  # type: ignore[no-untyped-def]
     """The first taps of children and parent, and the number of taps."""
     children = 9 if king.height else 0
@@ -114,7 +109,7 @@ def places(king, child, parent):  # type: ignore[no-untyped-def]
     return children, parents, parents + (1 if parent.height else 0)
 
 
-@jit
+@inlined
 def constants(slope):  # type: ignore[no-untyped-def]
     return Numbers(
         splat(0.0, slope),
@@ -125,28 +120,28 @@ def constants(slope):  # type: ignore[no-untyped-def]
     )
 
 
-@jit
+@inlined
 def weights(a, step, e, king, child, parent, er, y, x, mask, numbers):  # type: ignore[no-untyped-def]
     """Eq. 16 into ``e``, eq. 17 into ``a`` for nodes (y, x …); ``mask``: in the picture."""
     children, parents, taps = places(king, child, parent)
     # A node whose scores are all −∞ has no weights (NaN), a lane outside the picture zeros.
     top = where(mask, numbers.nowhere, numbers.lowest)
     if king.height:
-        top = king_scores(e, LANES, king, er, y, x, top, numbers)
+        top = king_scores(e, SIMD, king, er, y, x, top, numbers)
     if child.height:
-        top = child_scores(ahead(e, children * LANES), LANES, child, er, y, x, top, numbers)
+        top = child_scores(ahead(e, children * SIMD), SIMD, child, er, y, x, top, numbers)
     if parent.height:
-        top = parent_scores(ahead(e, parents * LANES), parent, er, y, x, top, numbers)
+        top = parent_scores(ahead(e, parents * SIMD), parent, er, y, x, top, numbers)
     softmax(a, step, e, taps, top, numbers)
 
 
-@jit
+@inlined
 def softmax(a, step, e, taps, top, numbers):  # type: ignore[no-untyped-def]
     """Eq. 17 into ``a``, from scores ``e`` whose largest is ``top``."""
     # The node's own largest score is taken off first, so that nothing overflows.
     sum_ = numbers.zero
     for k in range(taps):
-        p = exponential(get(e, k * LANES) - top)
+        p = exponential(get(e, k * SIMD) - top)
         put(a, k * step, p)
         sum_ = sum_ + p
     # The largest weight is exp(0): only lanes outside the picture have a sum below one.
@@ -155,41 +150,42 @@ def softmax(a, step, e, taps, top, numbers):  # type: ignore[no-untyped-def]
         put(a, k * step, get(a, k * step) * scale)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def forward(task, king_, child_, parent_, er_, er_step, out, out_step, slope, size):  # type: ignore[no-untyped-def]
+@kernel
+def forward(task, sources, er_, out, slope, size):  # type: ignore[no-untyped-def]
     """h_i = Σ_k α_ik z_j (eq. 18) into ``out``, ``[B, heads · D, height, width]``.
 
-    ``er_`` and ``out`` are addresses, their steps lead from picture to picture, ``size`` is a
-    number's in bytes.
+    ``sources`` are king, child and parent; ``er_`` and ``out`` addresses with the step from picture
+    to picture; ``size`` is a number's in bytes.
     """
+    king_, child_, parent_ = sources
     channels, height, width = task.channels, task.height, task.width
     nodes = task.plane
     children, parents, _ = places(king_, child_, parent_)
     numbers = constants(slope)
     zero = numbers.zero
     e = pointer(task.scratch, slope)
-    a = ahead(e, TAPS * LANES)
+    a = ahead(e, TAPS * SIMD)
     for index in range(task.first, task.last):
         b, head, first, last = piece(task, index)
         king = planes_of(king_, 9, b, head, channels, slope, size)
         child = planes_of(child_, 4, b, head, channels, slope, size)
         parent = planes_of(parent_, 1, b, head, channels, slope, size)
-        er = pointer(er_ + size * (b * er_step + head * nodes), slope)
-        h = pointer(out + size * (b * out_step + head * channels * nodes), slope)
+        er = pointer(er_[0] + size * (b * er_[1] + head * nodes), slope)
+        h = pointer(out[0] + size * (b * out[1] + head * channels * nodes), slope)
         for y in range(first, last):
-            for x in range(0, width, LANES):
-                masks = three_columns(x, width)
+            for x in range(0, width, SIMD):
+                columns = three_columns(x, width)
                 here = y * width + x
-                er_i = load(er, here, masks[1], zero)
-                weights(a, LANES, e, king, child, parent, er_i, y, x, masks[1], numbers)
-                w9 = get_nine(a, LANES)
-                w4 = get_four(ahead(a, children * LANES), LANES)
-                w1 = get(a, parents * LANES)
+                er_i = load(er, here, columns.same, zero)
+                weights(a, SIMD, e, king, child, parent, er_i, y, x, columns.same, numbers)
+                w9 = get_nine(a, SIMD)
+                w4 = get_four(ahead(a, children * SIMD), SIMD)
+                w1 = get(a, parents * SIMD)
                 rows9, rows4 = (
                     three_rows(y, height, width),
                     two_rows(y, child.height, child.width),
                 )
-                masks4 = two_halves(2 * x, child.width)
+                halves = two_halves(2 * x, child.width)
                 above, mask1 = (
                     (y >> 1) * parent.width + (x >> 1),
                     inside(x >> 1, parent.width),
@@ -198,11 +194,11 @@ def forward(task, king_, child_, parent_, er_, er_step, out, out_step, slope, si
                     h_i = zero
                     if king.height:
                         z = ahead(king.z, c * nodes + x)
-                        h_i = h_i + dot_nine(w9, nine(z, rows9, masks, zero))
+                        h_i = h_i + dot_nine(w9, nine(z, rows9, columns, zero))
                     if child.height:
                         z = ahead(child.z, c * child.plane + 2 * x)
-                        h_i = h_i + dot_four(w4, four(z, rows4, masks4, zero))
+                        h_i = h_i + dot_four(w4, four(z, rows4, halves, zero))
                     if parent.height:
                         z = ahead(parent.z, c * parent.plane)
                         h_i = h_i + w1 * both(z, above, mask1, zero)
-                    store(h, c * nodes + here, masks[1], h_i)
+                    write(h, c * nodes + here, columns.same, columns.whole, h_i)

@@ -17,7 +17,7 @@ from ngat.engines.cpu.products import (
     scratch_of_maps,
     scratch_of_outer,
 )
-from ngat.engines.cpu.simd import LANES
+from ngat.engines.cpu.simd import SIMD
 from ngat.engines.cpu.threads import Job, share, threads_for
 
 NOWHERE = Operand(0, 0, 0)
@@ -66,7 +66,7 @@ def linear(
 
     def run(n: int, first: int, last: int) -> None:
         own = torch.empty(scratch_of_maps(depth), dtype=dtype)
-        lanes = torch.zeros(2 * rows * LANES if moments else 0, dtype=torch.float64)
+        lanes = torch.zeros(2 * rows * SIMD if moments else 0, dtype=torch.float64)
         shape = Shape(rows, depth, nodes, first, last, own.data_ptr(), lanes.data_ptr())
         into = 0 if sums is None else sums[n].data_ptr()
         maps(shape, *operands, into, *kind(dtype))

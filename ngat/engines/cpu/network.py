@@ -2,8 +2,9 @@
 
 The plain way (:meth:`ngat.model.NGAT.message_passing`) normalises every level after every update
 and then maps it. Here no normalised plane is written: statistics are taken while an update is
-being computed, and the maps that read it absorb them (:mod:`ngat.engines.cpu.normed`). Typed updates
-are one operation each (:mod:`ngat.engines.cpu.fused`). Dropout is drawn by torch and added outside.
+being computed, and the maps that read it absorb them (:mod:`ngat.engines.cpu.normed`). Typed
+updates are one operation each (:mod:`ngat.engines.cpu.fused`). Dropout is drawn by torch and added
+outside.
 """
 
 from __future__ import annotations

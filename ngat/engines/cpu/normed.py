@@ -12,7 +12,7 @@ where A and Q are means over the group's nodes and channels of ∂L/∂n = Wᵀ 
 follow from small matrices, A from Wᵀ r and Q from the columns of W ∘ G, not from passes over nodes.
 
 All but the first term of ∂L/∂x is what reaches x through its moments: ∂L/∂Σx = s (s Q μ − A) and
-∂L/∂Σx² = −s² Q / 2. As such it is handed to whoever took the moments. However many maps read x,
+∂L/∂Σx² = −s² Q / 2. As such it is returned to what took the moments. However many maps read x,
 it is added to ∂L/∂x once (:func:`settled`), at best while that is being read anyway.
 """
 
@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ngat.engines.cpu.compile import inlined, kernel
 from ngat.engines.cpu.fold import Fold
 from ngat.engines.cpu.maps import linear, products
 from ngat.system.profiling import label
@@ -161,7 +161,7 @@ def unfolded(
     return d_weight, d_moments
 
 
-@njit(nogil=True, error_model="numpy", inline="always")
+@inlined
 def mean_and_scale(moments, b, group, each, nodes, epsilon):  # type: ignore[no-untyped-def]
     """μ and s of a group."""
     sum_ = squares = 0.0
@@ -175,7 +175,7 @@ def mean_and_scale(moments, b, group, each, nodes, epsilon):  # type: ignore[no-
     return mean, 1.0 / np.sqrt(variance + epsilon)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def fold_in(weight, bias, moments, scaled, shifts, groups, nodes, epsilon):  # type: ignore[no-untyped-def]
     """W s and b − W s μ of every picture into ``scaled`` and ``shifts``."""
     batch, rows, depth = scaled.shape
@@ -195,7 +195,7 @@ def fold_in(weight, bias, moments, scaled, shifts, groups, nodes, epsilon):  # t
             shifts[b, m] = shift
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def fold_back(weight, g, r, moments, d_weight, d_moments, groups, nodes, epsilon):  # type: ignore[no-untyped-def]
     """∂L/∂W, and ∂L/∂Σx and ∂L/∂Σx²."""
     batch, rows, depth = g.shape

@@ -13,9 +13,6 @@ the next normalisation needs are taken on the way.
   competes for a few places of the cache. A tile of x is laid side by side while its first results
   are computed, so that it arrives behind the arithmetic.
 * Everything is summed lane by lane over a strip, and then in float64.
-
-Numba knows the code it keeps on disk to be stale by this file alone (its text, in older versions
-its date): after a change to ``cpu_tiles.py`` or ``cpu_lanes.py``, delete ``__pycache__/*.nb?``.
 """
 
 from __future__ import annotations
@@ -23,10 +20,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from ngat.engines.cpu.compile import inlined, kernel
+from ngat.engines.cpu.instructions import REGISTERS
 from ngat.engines.cpu.simd import (
-    LANES,
+    SIMD,
     accumulate,
     ahead,
     get,
@@ -39,16 +37,19 @@ from ngat.engines.cpu.simd import (
 )
 from ngat.engines.cpu.tiles import outers, tiles
 
-# Here, with the code that they are compiled into: what is kept on disk must not outlive them.
+# Tiles, in vectors: sums, what they are made of, and a factor stay in registers, of which there
+# are 32 or 16. Maps: ROWS × WIDE sums, WIDE columns, a factor. Sums over nodes: DOWN × ROWS, DOWN
+# more of the row of ones, DOWN and ROWS factors, of which the latter need one at a time.
 ROWS = 4
-WIDE = 4 if LANES == 16 else 2
-TILE = WIDE * LANES  # nodes at once
+WIDE = 4 if REGISTERS == 32 else 2
+DOWN = 4 if REGISTERS == 32 else 2
+TILE = WIDE * SIMD  # nodes at once
 STRIP = 256  # nodes whose x is laid out at once: 32 kB of 32 channels, which the first cache holds
 
 tile_first, tile_rows, tile_row = tiles(ROWS, WIDE, keep=True), tiles(ROWS, WIDE), tiles(1, WIDE)
-outer_block, outer_one = outers(ROWS, ROWS, STRIP), outers(1, 1, STRIP)
+outer_block, outer_one = outers(DOWN, ROWS, STRIP), outers(1, 1, STRIP)
 # The first columns of x bring the sums of d along.
-outer_first, outer_one_first = outers(ROWS, ROWS, STRIP, ones=True), outers(1, 1, STRIP, ones=True)
+outer_first, outer_one_first = outers(DOWN, ROWS, STRIP, ones=True), outers(1, 1, STRIP, ones=True)
 
 
 class Shape(NamedTuple):
@@ -56,7 +57,7 @@ class Shape(NamedTuple):
 
     Attributes:
         scratch: address of numbers that it may use (:func:`scratch_of_maps`, …).
-        lanes: that of sums in float64, ``[rows, 2, LANES]``, zero; where they are asked for.
+        lanes: that of sums in float64, ``[rows, 2, SIMD]``, zero; where they are asked for.
     """
 
     rows: int
@@ -79,9 +80,6 @@ class Operand(NamedTuple):
     plane: int
 
 
-jit = njit(nogil=True, error_model="numpy", forceinline=True)
-
-
 def scratch_of_maps(depth: int) -> int:
     """How many numbers of scratch a call of :func:`maps` needs."""
     return depth * TILE
@@ -92,33 +90,33 @@ def scratch_of_outer(rows: int, depth: int) -> int:
     return (depth + rows) * STRIP
 
 
-@jit
+@inlined
 def lay_out(to, to_step, x, x_step, first, count, depth, nodes, zero):  # type: ignore[no-untyped-def]
     """Copy ``count`` columns of x; those past the last are zero."""
     if first + count <= nodes:
         for k in range(depth):
-            for i in range(0, count, LANES):
+            for i in range(0, count, SIMD):
                 put(to, k * to_step + i, get(x, k * x_step + first + i))
         return
     for k in range(depth):
-        for i in range(0, count, LANES):
+        for i in range(0, count, SIMD):
             column = load(x, k * x_step + first + i, inside(first + i, nodes), zero)
             put(to, k * to_step + i, column)
 
 
-@jit
+@inlined
 def of_picture(operand, b, like, size):  # type: ignore[no-untyped-def]
     """Pointer to a picture's numbers, null where there are none."""
     return pointer(operand.address + size * b * operand.step, like)
 
 
-@jit
+@inlined
 def rows_from(p, operand, count):  # type: ignore[no-untyped-def]
     """``p`` moved on, unless it is null."""
     return ahead(p, count if operand.address else 0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def maps(shape, w_, c_, x_, base_, k_, more_, gate_, out_, sums_, like, size):  # type: ignore[no-untyped-def]
     """``out`` of the module's formula, ``[B, rows, nodes]``; ``size`` is a number's in bytes.
 
@@ -151,7 +149,7 @@ def maps(shape, w_, c_, x_, base_, k_, more_, gate_, out_, sums_, like, size):  
                 more_r = rows_from(more, more_, r * more_.plane)
                 gate_r, out_r = rows_from(gate, gate_, r * gate_.plane), ahead(out, r * out_.plane)
                 added = c_r, base_r, k_r, more_r, gate_r, out_r
-                sums_r = ahead(lanes, 2 * r * LANES if sums_ else 0)
+                sums_r = ahead(lanes, 2 * r * SIMD if sums_ else 0)
                 if whole and r == 0 and not side_by_side:
                     x_at = ahead(x, at)
                     tile_first(w_r, x_at, x_.plane, columns, depth, added, sums_r, at, nodes, steps)
@@ -163,11 +161,11 @@ def maps(shape, w_, c_, x_, base_, k_, more_, gate_, out_, sums_, like, size):  
         if sums_ and (n + 1 == shape.last or (n + 1) % strips == 0):
             sums = pointer(sums_, np.float64(0))
             for i in range(2 * rows):
-                accumulate(sums, 2 * rows * b + i, total(get(lanes, i * LANES)))
-                put(lanes, i * LANES, none)
+                accumulate(sums, 2 * rows * b + i, total(get(lanes, i * SIMD)))
+                put(lanes, i * SIMD, none)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def outer(shape, d_, x_, g_, like, size):  # type: ignore[no-untyped-def]
     """G and r of the module's formula, added to ``[B, rows, depth + 1]`` in float64 at ``g_``."""
     rows, depth, nodes = shape.rows, shape.depth, shape.nodes
@@ -181,20 +179,20 @@ def outer(shape, d_, x_, g_, like, size):  # type: ignore[no-untyped-def]
         x = pointer(x_.address + size * b * x_.step, like)
         g = ahead(pointer(g_, np.float64(0)), b * rows * (depth + 1))
         lay_out(columns, STRIP, x, x_.plane, first, STRIP, depth, nodes, zero)
-        step, count = d_.plane, STRIP // LANES
+        step, count = d_.plane, STRIP // SIMD
         if first + STRIP > nodes:  # the last strip of d, too, needs zeros where it ends
-            count = (nodes - first + LANES - 1) // LANES
+            count = (nodes - first + SIMD - 1) // SIMD
             lay_out(rest, STRIP, ahead(d, -first), d_.plane, first, STRIP, rows, nodes, zero)
             d, step = rest, STRIP
         r = 0
         while r < rows:
-            block = ROWS if r + ROWS <= rows else 1
+            block = DOWN if r + DOWN <= rows else 1
             here = ahead(d, r * step)
             k = 0
             while k < depth:
                 into = ahead(g, r * (depth + 1) + k)
                 x_k = ahead(columns, k * STRIP)
-                many = ROWS if block == ROWS and k + ROWS <= depth else 1
+                many = ROWS if block == DOWN and k + ROWS <= depth else 1
                 if many == ROWS and k == 0:
                     outer_first(into, depth + 1, here, step, x_k, count, depth)
                 elif many == ROWS:

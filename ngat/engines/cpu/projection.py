@@ -10,7 +10,7 @@ and for the mean T / A over the area A, which is bounded by the picture,
 
     ∂(T / A)/∂right = (∂T/∂right − T / A · (bottom − top)) / A.
 
-* Channels of I lie side by side: a look-up touches one line of the cache for all of them.
+* Channels of I lie side by side: a project_rows-up touches one line of the cache for all of them.
 * In the backward pass, channels are weighted with their gradients first, so that there is one T.
 """
 
@@ -19,18 +19,16 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-from numba import njit
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ngat.engines.cpu.compile import inlined, kernel
 from ngat.engines.cpu.simd import ahead, pointer
 from ngat.engines.cpu.threads import Job, share, threads_for
 from ngat.projection import MIN_VALID_PIXELS
 
 # As much as the reference asks for, and what its area may lack from rounding.
 LEAST = MIN_VALID_PIXELS * (1 - 1e-9)
-
-jit = njit(nogil=True, error_model="numpy", forceinline=True)
 
 
 def integral_image(pixels: Tensor) -> Tensor:
@@ -60,7 +58,7 @@ class Projection(torch.autograd.Function):
         arrays = [x.numpy() for x in (positions.detach(), mean, valid)]
 
         def run(_: int, *rows: int) -> None:
-            look(entries(integral), *arrays, LEAST, *rows)
+            project_rows(entries(integral), *arrays, LEAST, *rows)
 
         share(Job(run, batch * height, threads_for(mean.numel())))
         ctx.save_for_backward(integral, positions)
@@ -78,7 +76,7 @@ class Projection(torch.autograd.Function):
         arrays = [x.numpy() for x in (positions.detach(), d.contiguous(), found)]
 
         def run(_: int, *rows: int) -> None:
-            look_back(entries(integral), *arrays, LEAST, *rows)
+            project_back(entries(integral), *arrays, LEAST, *rows)
 
         share(Job(run, len(d) * d.shape[2], threads_for(d.numel())))
         return None, found
@@ -106,7 +104,7 @@ class Edge(NamedTuple):
     free: float
 
 
-@jit
+@inlined
 def edge(at, end):  # type: ignore[no-untyped-def]
     """An edge that would be ``at``."""
     if at != at:  # NaN, which has no entries, but must not be lost
@@ -116,7 +114,7 @@ def edge(at, end):  # type: ignore[no-untyped-def]
     return Edge(inside, low, inside - low, 1.0 if inside == at else 0.0)
 
 
-@jit
+@inlined
 def box(positions, b, row, i, height, width):  # type: ignore[no-untyped-def]
     """Edges of a node's box: left, right, top, bottom."""
     longer = max(height, width)
@@ -130,7 +128,7 @@ def box(positions, b, row, i, height, width):  # type: ignore[no-untyped-def]
     )
 
 
-@jit
+@inlined
 def across(line, left, right, step):  # type: ignore[no-untyped-def]
     """I at the right edge less that at the left one, in one line of entries, and its slopes."""
     l_low, l_high = line[left.low * step], line[left.low * step + step]
@@ -139,7 +137,7 @@ def across(line, left, right, step):  # type: ignore[no-untyped-def]
     return r_low + right.far * d_right - l_low + left.far * d_left, d_left, d_right
 
 
-@jit
+@inlined
 def over(entries, edges, step, line):  # type: ignore[no-untyped-def]
     """T and its derivatives in left, right, top, bottom; ``entries`` are those of one channel."""
     left, right, top, bottom = edges
@@ -158,7 +156,7 @@ def over(entries, edges, step, line):  # type: ignore[no-untyped-def]
     )
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def integrate(pixels, integral):  # type: ignore[no-untyped-def]
     """Sums of all that lies above and on the left."""
     batch, channels, height, width = pixels.shape
@@ -173,8 +171,8 @@ def integrate(pixels, integral):  # type: ignore[no-untyped-def]
                     integral[b, y + 1, x + 1, c] = integral[b, y, x + 1, c] + along
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def look(integral, positions, mean, valid, least, first, last):  # type: ignore[no-untyped-def]
+@kernel
+def project_rows(integral, positions, mean, valid, least, first, last):  # type: ignore[no-untyped-def]
     """T / A for rows of nodes numbered through all pictures; 0 where A is less than ``least``."""
     address, height, width, channels = integral
     line, rows, columns = (width + 1) * channels, positions.shape[2], positions.shape[3]
@@ -191,8 +189,8 @@ def look(integral, positions, mean, valid, least, first, last):  # type: ignore[
                 mean[b, c, row, i] = 0.0 if area < least else total / area
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def look_back(integral, positions, d, found, least, first, last):  # type: ignore[no-untyped-def]
+@kernel
+def project_back(integral, positions, d, found, least, first, last):  # type: ignore[no-untyped-def]
     """Gradients in x, y and z: edges move with x or y, and apart with z / √2."""
     address, height, width, channels = integral
     line, rows, columns = (width + 1) * channels, positions.shape[2], positions.shape[3]

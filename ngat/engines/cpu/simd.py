@@ -1,7 +1,7 @@
 """A handful of neighbouring nodes at once: short vectors as values in numba code.
 
 Numba leaves vectorising to LLVM, which does it loop by loop and moves every operand through
-memory. With vectors as values a kernel is written for one node and computes :data:`LANES` of them
+memory. With vectors as values a kernel is written for one node and computes :data:`SIMD` of them
 in registers. LLVM turns the vectors into what the processor has: AVX-512, AVX2, NEON.
 
 Only what :mod:`ngat.engines.cpu.kernels` needs is here. Indices are not checked.
@@ -18,11 +18,11 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, models, overload, register_model
 
-from ngat.engines.cpu.instructions import LANES as LANES
+from ngat.engines.cpu.instructions import SIMD as SIMD
 
 
 class Lanes(types.Type):
-    """:data:`LANES` numbers of one type; ``Lanes(types.boolean)`` is a mask."""
+    """:data:`SIMD` numbers of one type; ``Lanes(types.boolean)`` is a mask."""
 
     def __init__(self, element: types.Type) -> None:
         self.element = element
@@ -37,7 +37,7 @@ class _LanesModel(models.PrimitiveModel):
         super().__init__(
             dmm,
             fe_type,
-            ir.VectorType(bits if fe_type.element == types.boolean else element, LANES),
+            ir.VectorType(bits if fe_type.element == types.boolean else element, SIMD),
         )
 
 
@@ -52,17 +52,17 @@ def vector(element: Any, numbers: list[Any]) -> ir.Constant:
 def broadcast(builder: Any, value: Any) -> Any:
     """A scalar in every lane."""
     one = builder.insert_element(
-        ir.Constant(ir.VectorType(value.type, LANES), ir.Undefined),
+        ir.Constant(ir.VectorType(value.type, SIMD), ir.Undefined),
         value,
         ir.IntType(32)(0),
     )
-    return builder.shuffle_vector(one, one, vector(ir.IntType(32), [0] * LANES))
+    return builder.shuffle_vector(one, one, vector(ir.IntType(32), [0] * SIMD))
 
 
 def address(context: Any, builder: Any, pointer: Any, value: Any, index: Any) -> Any:
     """Address of ``value[index]`` as that of a vector."""
     element = context.get_data_type(pointer.dtype)
-    return builder.bitcast(builder.gep(value, [index]), ir.VectorType(element, LANES).as_pointer())
+    return builder.bitcast(builder.gep(value, [index]), ir.VectorType(element, SIMD).as_pointer())
 
 
 def binary(function: Callable[[Any, Any], Any], instruction: str) -> None:
@@ -105,7 +105,7 @@ def inside(typing_context, first, count):  # type: ignore[no-untyped-def]
     def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         i32 = ir.IntType(32)
         first, count = (broadcast(builder, builder.trunc(a, i32)) for a in arguments)
-        number = builder.add(first, vector(i32, list(range(LANES))))
+        number = builder.add(first, vector(i32, list(range(SIMD))))
         return builder.icmp_unsigned("<", number, count)  # below zero is a large unsigned number
 
     return MASK(types.int64, types.int64), code
@@ -172,7 +172,7 @@ def store(typing_context, p, index, mask, x):  # type: ignore[no-untyped-def]
 
 def masked(builder: Any, operation: str, p: Any, result: Any, arguments: list[Any]) -> Any:
     """LLVM's masked load or store."""
-    name = f"llvm.masked.{operation}.v{LANES}f{p.dtype.bitwidth}.p0"
+    name = f"llvm.masked.{operation}.v{SIMD}f{p.dtype.bitwidth}.p0"
     function = builder.module.globals.get(name) or ir.Function(
         builder.module, ir.FunctionType(result, [a.type for a in arguments]), name
     )
@@ -265,10 +265,10 @@ def shuffled(name: str, order: list[int]) -> Any:
 
 
 # Rows of children and parents: 0 1 2 3 … ↔ (0 2 4 …, 1 3 5 …), and 0 1 2 … → 0 0 1 1 ….
-evens = shuffled("evens", list(range(0, 2 * LANES, 2)))
-odds = shuffled("odds", list(range(1, 2 * LANES, 2)))
-zip_low = shuffled("zip_low", [n // 2 + LANES * (n % 2) for n in range(LANES)])
-zip_high = shuffled("zip_high", [(LANES + n) // 2 + LANES * (n % 2) for n in range(LANES)])
+evens = shuffled("evens", list(range(0, 2 * SIMD, 2)))
+odds = shuffled("odds", list(range(1, 2 * SIMD, 2)))
+zip_low = shuffled("zip_low", [n // 2 + SIMD * (n % 2) for n in range(SIMD)])
+zip_high = shuffled("zip_high", [(SIMD + n) // 2 + SIMD * (n % 2) for n in range(SIMD)])
 
 
 @intrinsic
@@ -277,9 +277,9 @@ def total(typing_context, x):  # type: ignore[no-untyped-def]
 
     def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         (x,) = arguments
-        half = LANES // 2
+        half = SIMD // 2
         while half:
-            order = [n + half if n < half else n for n in range(LANES)]
+            order = [n + half if n < half else n for n in range(SIMD)]
             x = builder.fadd(x, builder.shuffle_vector(x, x, vector(ir.IntType(32), order)))
             half //= 2
         return builder.extract_element(x, ir.IntType(32)(0))
@@ -292,9 +292,9 @@ def scaled(typing_context, p, shifted):  # type: ignore[no-untyped-def]
     """p · 2^n, where n stands in the low bits of ``shifted``: n is added to p's exponent."""
 
     def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        integers = ir.VectorType(ir.IntType(32), LANES)
+        integers = ir.VectorType(ir.IntType(32), SIMD)
         p, n = (builder.bitcast(a, integers) for a in arguments)
-        n = builder.shl(n, vector(ir.IntType(32), [23] * LANES))
+        n = builder.shl(n, vector(ir.IntType(32), [23] * SIMD))
         return builder.bitcast(builder.add(p, n), arguments[0].type)
 
     return p(p, p), code
@@ -316,7 +316,7 @@ def _exponential(x):  # type: ignore[no-untyped-def]
         def exp(typing_context, x):  # type: ignore[no-untyped-def]
             def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
                 function = ir.FunctionType(arguments[0].type, [arguments[0].type])
-                name = f"llvm.exp.v{LANES}f64"
+                name = f"llvm.exp.v{SIMD}f64"
                 callee = builder.module.globals.get(name) or ir.Function(
                     builder.module, function, name
                 )

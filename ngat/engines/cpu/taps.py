@@ -1,6 +1,6 @@
-"""What nodes hear through each relation's taps: the parts of :mod:`ngat.engines.cpu.kernels`.
+"""What each relation's taps lead to: the parts of :mod:`ngat.engines.cpu.kernels`.
 
-A function serves the :data:`~ngat.engines.cpu.simd.LANES` nodes (y, x), (y, x + 1), … at once, x
+A function serves the :data:`~ngat.engines.cpu.simd.SIMD` nodes (y, x), (y, x + 1), … at once, x
 being a multiple of that number. In scratch, numbers of consecutive taps stand ``step`` apart.
 """
 
@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from numba import njit
-
+from ngat.engines.cpu.compile import inlined
 from ngat.engines.cpu.simd import (
-    LANES,
+    SIMD,
     ahead,
     evens,
     get,
@@ -22,14 +21,13 @@ from ngat.engines.cpu.simd import (
     pointer,
     put,
     repeat,
+    store,
     zip_low,
 )
 
-jit = njit(nogil=True, error_model="numpy", forceinline=True)
-
 
 class Sources(NamedTuple):
-    """One relation's sources. A relation that is not heard has height 0.
+    """One relation's sources. An absent relation has height 0.
 
     Attributes:
         z, el, t: addresses of z_j ``[B, heads · D, height, width]``, el_j ``[B, heads, …]`` and
@@ -70,7 +68,7 @@ class Numbers(NamedTuple):
     nowhere: Any
 
 
-@jit
+@inlined
 def planes_of(sources, taps, b, head, channels, like, size):  # type: ignore[no-untyped-def]
     """Planes of ``sources``; numbers have the type of ``like`` and ``size`` bytes."""
     nodes = sources.plane
@@ -87,7 +85,7 @@ def planes_of(sources, taps, b, head, channels, like, size):  # type: ignore[no-
 # Scores of all taps, eq. 16; −inf where one leads outside. They return the largest so far.
 
 
-@jit
+@inlined
 def score(e, at, el, er, t, top, numbers):  # type: ignore[no-untyped-def]
     """LeakyReLU(el + er + t); a slope below one makes it a maximum."""
     s = el + er + t
@@ -96,19 +94,19 @@ def score(e, at, el, er, t, top, numbers):  # type: ignore[no-untyped-def]
     return maximum(top, s)
 
 
-@jit
+@inlined
 def king_scores(e, step, king, er, y, x, top, numbers):  # type: ignore[no-untyped-def]
     """Nine taps: rows above, here and below; left, same and right column."""
-    masks = three_columns(x, king.width)
+    columns = three_columns(x, king.width)
     for dy in range(3):
         v = y + dy - 1
         k = 3 * dy
         if 0 <= v < king.height:
             el = ahead(king.el, v * king.width + x)
             left, same, right = (
-                load(el, -1, masks[0], numbers.nowhere),
-                load(el, 0, masks[1], numbers.nowhere),
-                load(el, 1, masks[2], numbers.nowhere),
+                load(el, -1, columns.left, numbers.nowhere),
+                load(el, 0, columns.same, numbers.nowhere),
+                load(el, 1, columns.right, numbers.nowhere),
             )
         else:
             left = same = right = numbers.nowhere
@@ -118,7 +116,7 @@ def king_scores(e, step, king, er, y, x, top, numbers):  # type: ignore[no-untyp
     return top
 
 
-@jit
+@inlined
 def child_scores(e, step, child, er, y, x, top, numbers):  # type: ignore[no-untyped-def]
     """Four taps: even and odd column of two rows. An odd side leaves the last node without one."""
     for cy in range(2):
@@ -126,7 +124,7 @@ def child_scores(e, step, child, er, y, x, top, numbers):  # type: ignore[no-unt
         columns = child.width if v < child.height else 0
         at = v * child.width + u
         low = load(child.el, at, inside(u, columns), numbers.nowhere)
-        high = load(child.el, at + LANES, inside(u + LANES, columns), numbers.nowhere)
+        high = load(child.el, at + SIMD, inside(u + SIMD, columns), numbers.nowhere)
         k = 2 * cy
         top = score(e, k * step, evens(low, high), er, repeat(child.t, k), top, numbers)
         k += 1
@@ -134,7 +132,7 @@ def child_scores(e, step, child, er, y, x, top, numbers):  # type: ignore[no-unt
     return top
 
 
-@jit
+@inlined
 def parent_scores(e, parent, er, y, x, top, numbers):  # type: ignore[no-untyped-def]
     """One tap, which neighbours share."""
     u = x >> 1
@@ -143,26 +141,73 @@ def parent_scores(e, parent, er, y, x, top, numbers):  # type: ignore[no-untyped
 
 
 # Neighbourhoods in a plane, and sums over their taps. A row outside the picture is replaced by the
-# nearest one: the weight of what is heard from it is zero.
+# nearest one: the weight of that tap is zero.
 
 
-@jit
+@inlined
 def three_rows(y, height, width):  # type: ignore[no-untyped-def]
     """Where the rows above, here and below start."""
     return max(0, y - 1) * width, y * width, min(height - 1, y + 1) * width
 
 
-@jit
+class Columns(NamedTuple):
+    """Which of a vector's columns are in the picture.
+
+    Masks cost registers, and masked stores dozens of instructions on some processors; hence the
+    two numbers, by which most vectors do without.
+
+    Attributes:
+        left, same, right: masks of the columns on the left, here and on the right.
+        inner: whether all of these are in the picture. whole: whether all columns here are.
+    """
+
+    left: Any
+    same: Any
+    right: Any
+    inner: bool
+    whole: bool
+
+
+class Halves(NamedTuple):
+    """Masks of twice as many columns, and whether all of them are in the picture."""
+
+    low: Any
+    high: Any
+    whole: bool
+
+
+@inlined
 def three_columns(x, width):  # type: ignore[no-untyped-def]
-    """Masks of the columns on the left, here and on the right."""
-    return inside(x - 1, width), inside(x, width), inside(x + 1, width)
+    """Columns x … of a plane."""
+    return Columns(
+        inside(x - 1, width),
+        inside(x, width),
+        inside(x + 1, width),
+        x > 0 and x + SIMD < width,
+        x + SIMD <= width,
+    )
 
 
-@jit
-def nine(z, rows, masks, zero):  # type: ignore[no-untyped-def]
+@inlined
+def write(p, at, mask, whole, x):  # type: ignore[no-untyped-def]
+    """``p[at + i] = x`` in the lanes of ``mask``, which are all where ``whole``."""
+    if whole:
+        put(p, at, x)
+    else:
+        store(p, at, mask, x)
+
+
+@inlined
+def nine(z, rows, columns, zero):  # type: ignore[no-untyped-def]
     """The king neighbourhoods of nodes, in a plane."""
     up, here, down = rows
-    left, same, right = masks
+    if columns.inner:
+        return (
+            get(z, up - 1), get(z, up), get(z, up + 1),
+            get(z, here - 1), get(z, here), get(z, here + 1),
+            get(z, down - 1), get(z, down), get(z, down + 1),
+        )  # fmt: skip
+    left, same, right = columns.left, columns.same, columns.right
     return (
         load(z, up - 1, left, zero), load(z, up, same, zero), load(z, up + 1, right, zero),
         load(z, here - 1, left, zero), load(z, here, same, zero), load(z, here + 1, right, zero),
@@ -170,7 +215,7 @@ def nine(z, rows, masks, zero):  # type: ignore[no-untyped-def]
     )  # fmt: skip
 
 
-@jit
+@inlined
 def get_nine(w, step):  # type: ignore[no-untyped-def]
     """The king's nine taps, from scratch."""
     return (
@@ -180,7 +225,7 @@ def get_nine(w, step):  # type: ignore[no-untyped-def]
     )  # fmt: skip
 
 
-@jit
+@inlined
 def put_nine(w, step, x):  # type: ignore[no-untyped-def]
     """The king's nine taps, to scratch."""
     put(w, 0, x[0])
@@ -194,9 +239,9 @@ def put_nine(w, step, x):  # type: ignore[no-untyped-def]
     put(w, 8 * step, x[8])
 
 
-@jit
+@inlined
 def get_opposite(w, rows, step):  # type: ignore[no-untyped-def]
-    """A source is heard by the node above it on the left through that one's lower right tap, …"""
+    """A source is the lower right tap of the node above it on the left, …"""
     up, here, down = rows
     return (
         get(w, up + 8 * step - 1), get(w, up + 7 * step), get(w, up + 6 * step + 1),
@@ -205,13 +250,13 @@ def get_opposite(w, rows, step):  # type: ignore[no-untyped-def]
     )  # fmt: skip
 
 
-@jit
+@inlined
 def sum_nine(w):  # type: ignore[no-untyped-def]
     """Σ_k w_k."""
     return (w[0] + w[1] + w[2]) + (w[3] + w[4] + w[5]) + (w[6] + w[7] + w[8])
 
 
-@jit
+@inlined
 def dot_nine(w, z):  # type: ignore[no-untyped-def]
     """Σ_k w_k z_k."""
     return (
@@ -221,7 +266,7 @@ def dot_nine(w, z):  # type: ignore[no-untyped-def]
     )  # fmt: skip
 
 
-@jit
+@inlined
 def add_nine(q, g, z):  # type: ignore[no-untyped-def]
     """q_k + g z_k for every tap."""
     return (
@@ -231,35 +276,39 @@ def add_nine(q, g, z):  # type: ignore[no-untyped-def]
     )  # fmt: skip
 
 
-@jit
+@inlined
 def two_rows(y, height, width):  # type: ignore[no-untyped-def]
     """Where the children's rows start."""
     return 2 * y * width, min(height - 1, 2 * y + 1) * width
 
 
-@jit
+@inlined
 def two_halves(u, width):  # type: ignore[no-untyped-def]
-    """Masks of twice as many columns."""
-    return inside(u, width), inside(u + LANES, width)
+    """Columns u …, twice as many as nodes."""
+    return Halves(inside(u, width), inside(u + SIMD, width), u + 2 * SIMD <= width)
 
 
-@jit
-def four(z, rows, masks, zero):  # type: ignore[no-untyped-def]
+@inlined
+def four(z, rows, halves, zero):  # type: ignore[no-untyped-def]
     """The children of nodes, in a plane."""
     upper, lower = rows
-    low, high = masks
-    a, b = load(z, upper, low, zero), load(z, upper + LANES, high, zero)
-    c, d = load(z, lower, low, zero), load(z, lower + LANES, high, zero)
+    if halves.whole:
+        a, b = get(z, upper), get(z, upper + SIMD)
+        c, d = get(z, lower), get(z, lower + SIMD)
+        return evens(a, b), odds(a, b), evens(c, d), odds(c, d)
+    low, high = halves.low, halves.high
+    a, b = load(z, upper, low, zero), load(z, upper + SIMD, high, zero)
+    c, d = load(z, lower, low, zero), load(z, lower + SIMD, high, zero)
     return evens(a, b), odds(a, b), evens(c, d), odds(c, d)
 
 
-@jit
+@inlined
 def get_four(w, step):  # type: ignore[no-untyped-def]
     """The four taps of children, from scratch."""
     return get(w, 0), get(w, step), get(w, 2 * step), get(w, 3 * step)
 
 
-@jit
+@inlined
 def put_four(w, step, x):  # type: ignore[no-untyped-def]
     """The four taps of children, to scratch."""
     put(w, 0, x[0])
@@ -268,19 +317,19 @@ def put_four(w, step, x):  # type: ignore[no-untyped-def]
     put(w, 3 * step, x[3])
 
 
-@jit
+@inlined
 def dot_four(w, z):  # type: ignore[no-untyped-def]
     """Σ_k w_k z_k."""
     return w[0] * z[0] + w[1] * z[1] + w[2] * z[2] + w[3] * z[3]
 
 
-@jit
+@inlined
 def add_four(q, g, z):  # type: ignore[no-untyped-def]
     """q_k + g z_k for every tap."""
     return q[0] + g * z[0], q[1] + g * z[1], q[2] + g * z[2], q[3] + g * z[3]
 
 
-@jit
+@inlined
 def both(z, at, mask, zero):  # type: ignore[no-untyped-def]
     """The parent of neighbours, twice."""
     above = load(z, at, mask, zero)

@@ -13,7 +13,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ngat.engines.cpu.simd import LANES, address, broadcast, masked, vector
+from ngat.engines.cpu.simd import SIMD, address, broadcast, masked, vector
 
 
 class Vectors:
@@ -21,12 +21,12 @@ class Vectors:
 
     def __init__(self, context: Any, builder: Any, pointer: Any) -> None:
         self.context, self.builder, self.pointer = context, builder, pointer
-        self.type = ir.VectorType(context.get_data_type(pointer.dtype), LANES)
+        self.type = ir.VectorType(context.get_data_type(pointer.dtype), SIMD)
         self.align = pointer.dtype.bitwidth // 8
 
     def place(self, p: Any, start: Any, number: int) -> Any:
         """Address of the so-manieth vector from ``p[start]`` on."""
-        index = self.builder.add(start, ir.IntType(64)(number * LANES))
+        index = self.builder.add(start, ir.IntType(64)(number * SIMD))
         return address(self.context, self.builder, self.pointer, p, index)
 
     def load(self, p: Any, start: Any, number: int) -> Any:
@@ -57,7 +57,7 @@ class Vectors:
         """Mask of the lanes i with first + i < count."""
         i32 = ir.IntType(32)
         first, count = (broadcast(self.builder, self.builder.trunc(a, i32)) for a in (first, count))
-        number = self.builder.add(first, vector(i32, list(range(LANES))))
+        number = self.builder.add(first, vector(i32, list(range(SIMD))))
         return self.builder.icmp_unsigned("<", number, count)
 
     def if_there(self, p: Any) -> Any:
@@ -93,7 +93,7 @@ class Vectors:
         Two vectors are added to one whose halves are their halves' sums, and so on in pairs.
         """
         vectors = [(self.builder.load(v), [n]) for n, v in enumerate(variables)]
-        length = LANES  # of the run of lanes that is still to be added up
+        length = SIMD  # of the run of lanes that is still to be added up
         while length > 1:
             length //= 2
             pairs = [vectors[n : n + 2] for n in range(0, len(vectors), 2)]
@@ -104,9 +104,9 @@ class Vectors:
     def _halved(self, pair: list[Any], length: int) -> tuple[Any, list[Any]]:
         """Runs of two vectors with their halves, of so many lanes, added; and whose they are."""
         (a, of_a), (b, of_b) = pair if len(pair) == 2 else (pair[0], (pair[0][0], [None] * 64))
-        runs = LANES // (2 * length)
+        runs = SIMD // (2 * length)
         first = [(2 * length * n, of_a[n]) for n in range(runs)]
-        second = [(LANES + 2 * length * n, of_b[n]) for n in range(runs)]
+        second = [(SIMD + 2 * length * n, of_b[n]) for n in range(runs)]
         if length < 4:  # side by side, which is one instruction where a run is less than 128 bits
             order = [run for both in zip(first, second, strict=True) for run in both]
         else:
@@ -170,46 +170,66 @@ def tiles(rows: int, wide: int, keep: bool = False) -> Any:
                 start = builder.mul(loop.index, x_step)
                 columns = [lanes.load(x, start, n) for n in range(wide)]
                 if keep:
-                    start = builder.mul(loop.index, i64(wide * LANES))
+                    start = builder.mul(loop.index, i64(wide * SIMD))
                     for n, column in enumerate(columns):
                         lanes.store(column, to, start, n)
                 for r, row in enumerate(found):
                     factor = lanes.repeat(w, builder.add(loop.index, builder.mul(depth, i64(r))))
                     for place, column in zip(row, columns, strict=True):
                         lanes.add_product(place, factor, column)
-            masks = [lanes.inside(builder.add(first, i64(n * LANES)), nodes) for n in range(wide)]
-            for r, row in enumerate(found):
-                at_base, at_more, at_gate, at_out = (
-                    builder.add(first, builder.mul(builder.extract_value(steps, n), i64(r)))
-                    for n in range(4)
-                )
-                with lanes.if_there(c):
-                    shift = lanes.repeat(c, i64(r))
-                    for place in row:
-                        lanes.add(place, shift)
-                with lanes.if_there(base):
+
+            def finish(masks):  # type: ignore[no-untyped-def]
+                """What is done to the sums; ``masks`` of their columns, None for all."""
+
+                def load(p, start, n):  # type: ignore[no-untyped-def]
+                    if masks is None:
+                        return lanes.load(p, start, n)
+                    return lanes.load_masked(p, start, n, masks[n])
+
+                for r, row in enumerate(found):
+                    at_base, at_more, at_gate, at_out = (
+                        builder.add(first, builder.mul(builder.extract_value(steps, n), i64(r)))
+                        for n in range(4)
+                    )
+                    with lanes.if_there(c):
+                        shift = lanes.repeat(c, i64(r))
+                        for place in row:
+                            lanes.add(place, shift)
+                    with lanes.if_there(base):
+                        for n, place in enumerate(row):
+                            lanes.add(place, load(base, at_base, n))
+                    with lanes.if_there(more):
+                        factor = lanes.repeat(k, i64(r))
+                        for n, place in enumerate(row):
+                            lanes.add_product(place, factor, load(more, at_more, n))
+                    with lanes.if_there(gate):
+                        for n, place in enumerate(row):
+                            value = load(gate, at_gate, n)
+                            shut = builder.fcmp_ordered("<=", value, zero)  # not where it is NaN
+                            builder.store(builder.select(shut, zero, builder.load(place)), place)
                     for n, place in enumerate(row):
-                        lanes.add(place, lanes.load_masked(base, at_base, n, masks[n]))
-                with lanes.if_there(more):
-                    factor = lanes.repeat(k, i64(r))
-                    for n, place in enumerate(row):
-                        value = lanes.load_masked(more, at_more, n, masks[n])
-                        lanes.add_product(place, factor, value)
-                with lanes.if_there(gate):
-                    for n, place in enumerate(row):
-                        value = lanes.load_masked(gate, at_gate, n, masks[n])
-                        shut = builder.fcmp_ordered("<=", value, zero)  # not where it is NaN
-                        builder.store(builder.select(shut, zero, builder.load(place)), place)
-                for n, place in enumerate(row):
-                    lanes.store_masked(builder.load(place), out, at_out, n, masks[n])
-                with lanes.if_there(sums):
-                    for n, place in enumerate(row):
-                        value = builder.select(masks[n], builder.load(place), zero)
-                        if value.type != double.type:
-                            value = builder.fpext(value, double.type)
-                        for number, term in enumerate((value, builder.fmul(value, value))):
-                            at = sums, i64(r * 2 * LANES), number
-                            double.store(builder.fadd(double.load(*at), term), *at)
+                        if masks is None:
+                            lanes.store(builder.load(place), out, at_out, n)
+                        else:
+                            lanes.store_masked(builder.load(place), out, at_out, n, masks[n])
+                    with lanes.if_there(sums):
+                        for n, place in enumerate(row):
+                            value = builder.load(place)
+                            if masks is not None:
+                                value = builder.select(masks[n], value, zero)
+                            if value.type != double.type:
+                                value = builder.fpext(value, double.type)
+                            for number, term in enumerate((value, builder.fmul(value, value))):
+                                at = sums, i64(r * 2 * SIMD), number
+                                double.store(builder.fadd(double.load(*at), term), *at)
+
+            end = builder.add(first, i64(wide * SIMD))
+            with builder.if_else(builder.icmp_signed("<=", end, nodes)) as (whole, cut):
+                with whole:
+                    finish(None)
+                with cut:
+                    first_of = [builder.add(first, i64(n * SIMD)) for n in range(wide)]
+                    finish([lanes.inside(at, nodes) for at in first_of])
             return context.get_dummy_value()
 
         of_double, i64 = types.CPointer(types.float64), types.int64
@@ -235,7 +255,7 @@ def outers(rows: int, columns: int, x_step: int, ones: bool = False) -> Any:
             lanes = Vectors(context, builder, signature.args[2])
             sums = lanes.zeros(rows, columns + ones)
             with cgutils.for_range(builder, count, intp=i64) as loop:
-                start = builder.mul(loop.index, i64(LANES))
+                start = builder.mul(loop.index, i64(SIMD))
 
                 def row(p, step, r):  # type: ignore[no-untyped-def]
                     return lanes.load(p, builder.add(start, builder.mul(step, i64(r))), 0)

@@ -1,9 +1,9 @@
-"""Windows on levels: a few rows of what a block of rows hears, in a core's own cache.
+"""Windows on levels: a few rows of what a block of rows attends to, in a core's own cache.
 
 The maps of a level have more channels than the level, and attention reads what they wrote at once.
 They are therefore made block by block of rows, into windows that are written again and again, and
-none of them ever reaches memory. A block's nodes hear one row beyond the block, and in the backward
-pass what is heard hears one further:
+none of them ever reaches memory. A block's nodes attend to one row beyond the block, and in the
+backward pass those attend to one further:
 
     window of the level itself    rows first − 2 … last + 2, as far as there are any
     of its children, its parents  those of rows first … last alone
@@ -15,16 +15,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from numba import njit
-
+from ngat.engines.cpu.compile import inlined
 from ngat.engines.cpu.kernels import Task
 from ngat.engines.cpu.products import STRIP, Operand, Shape, maps
-from ngat.engines.cpu.simd import LANES, inside, load, pointer, splat, store
-from ngat.engines.cpu.taps import Sources
+from ngat.engines.cpu.simd import SIMD, inside, load, pointer, splat
+from ngat.engines.cpu.taps import Sources, write
 
 HALO = 2  # rows of the level itself above a block, and below
-
-jit = njit(nogil=True, error_model="numpy", forceinline=True)
 
 
 class Plan(NamedTuple):
@@ -55,7 +52,7 @@ class Plan(NamedTuple):
 
 
 class Level(NamedTuple):
-    """A level that is heard, its maps, and their window; all 0 where it is not heard.
+    """A level that is attended to, its maps, and their window; all 0 where there is none.
 
     Attributes:
         x: address of ``[B, depth, height, width]``.
@@ -89,7 +86,7 @@ class Rows(NamedTuple):
     bottom: int
 
 
-@jit
+@inlined
 def rows_of(plan, n):  # type: ignore[no-untyped-def]
     """The so-manieth block."""
     blocks = (plan.height + plan.block - 1) // plan.block
@@ -98,7 +95,7 @@ def rows_of(plan, n):  # type: ignore[no-untyped-def]
     return Rows(n // blocks, first, last, max(0, first - HALO), min(plan.height, last + HALO))
 
 
-@jit
+@inlined
 def task_of(plan, plane, rows, zero):  # type: ignore[no-untyped-def]
     """All heads on the rows of a block, counted from the window's top."""
     return Task(
@@ -117,20 +114,20 @@ def task_of(plan, plane, rows, zero):  # type: ignore[no-untyped-def]
     )
 
 
-@jit
+@inlined
 def part(level, operand, b, row, size):  # type: ignore[no-untyped-def]
     """Planes of a picture of the level from ``row`` on; nothing where there is nothing."""
     ahead = size * (b * operand.step + row * level.width)
     return Operand(operand.address + (ahead if operand.address else 0), 0 * b, operand.plane)
 
 
-@jit
+@inlined
 def shape_of(rows, depth, nodes, scratch, lanes):  # type: ignore[no-untyped-def]
     """All strips of so many nodes."""
     return Shape(rows, depth, nodes, 0 * nodes, (nodes + STRIP - 1) // STRIP, scratch, lanes)
 
 
-@jit
+@inlined
 def fill(level, b, first, last, top, scratch, like, size):  # type: ignore[no-untyped-def]
     """Maps of rows ``first`` to before ``last`` into the window, which begins with row ``top``."""
     nodes = (last - first) * level.width
@@ -153,18 +150,18 @@ def fill(level, b, first, last, top, scratch, like, size):  # type: ignore[no-un
     )
 
 
-@jit
+@inlined
 def slide(window, plane, planes, by, count, like, size):  # type: ignore[no-untyped-def]
     """Copy ``count`` nodes of all planes to the window's top, from ``by`` nodes further down."""
     zero = splat(0.0, like)
     for n in range(planes if by > 0 else 0):
         p = pointer(window + size * n * plane, like)
-        for i in range(0, count, LANES):
+        for i in range(0, count, SIMD):
             mask = inside(i, count)
-            store(p, i, mask, load(p, by + i, mask, zero))
+            write(p, i, mask, i + SIMD <= count, load(p, by + i, mask, zero))
 
 
-@jit
+@inlined
 def combine(to, a, b, sign, planes, count, like, size):  # type: ignore[no-untyped-def]
     """``to`` = a + sign · b for ``count`` nodes of some planes; what has the address 0 is zero."""
     zero, factor = splat(0.0, like), splat(sign, like)
@@ -172,22 +169,22 @@ def combine(to, a, b, sign, planes, count, like, size):  # type: ignore[no-untyp
         p = pointer(to.address + size * n * to.plane, like)
         p_a = pointer(a.address + size * n * a.plane, like)
         p_b = pointer(b.address + size * n * b.plane, like)
-        for i in range(0, count, LANES):
+        for i in range(0, count, SIMD):
             mask = inside(i, count)
             left = load(p_a, i, mask, zero) if a.address else zero
             right = load(p_b, i, mask, zero) if b.address else zero
-            store(p, i, mask, left + factor * right)
+            write(p, i, mask, i + SIMD <= count, left + factor * right)
 
 
-@jit
+@inlined
 def scores(plan, level, window, itself, row, number, size):  # type: ignore[no-untyped-def]
     """What follows z in a window, from ``row`` on: el, then er of king and of children."""
     plane = (1 + itself) * plan.channels + number * plan.heads
     return Operand(window + size * (plane * level.plane + row * level.width), 0 * row, level.plane)
 
 
-@jit
-def hear(plan, king, child, parent, moves, rows, ready, bottom, like, size):  # type: ignore[no-untyped-def]
+@inlined
+def map_windows(plan, king, child, parent, moves, rows, ready, bottom, like, size):  # type: ignore[no-untyped-def]
     """All windows for a block; those of the level itself from row ``ready`` to before ``bottom``.
 
     ``moves`` join el and er: b·ζ of the level as the king sees it, of its children, and of the
@@ -221,11 +218,11 @@ def hear(plan, king, child, parent, moves, rows, ready, bottom, like, size):  # 
         fill(parent, b, top, end, top, scratch, like, size)
 
 
-@jit
+@inlined
 def sources(plan, level, window, itself, row, height, size):  # type: ignore[no-untyped-def]
     """A window's z and el as kernels see them, when ``row`` of theirs is its first.
 
-    ``height`` counts the level's rows from the kernels' row 0 on; 0 where it is not heard.
+    ``height`` counts the level's rows from the kernels' row 0 on; 0 where it is absent.
     """
     z = window + size * (itself * plan.channels * level.plane - row * level.width)
     el = z + size * plan.channels * level.plane

@@ -10,8 +10,8 @@ and with g_i, the gradient in h_i, and slope_ik = 1 where e_ik > 0, else 0.2,
 
     δ_i   = Σ_k α_ik g_i·z_j
     ds_ik = slope_ik α_ik (g_i·z_j − δ_i)
-    der_i = Σ_k ds_ik,  dt_k = Σ_i ds_ik       seen from who hears: `as_destination`
-    del_j = Σ_i ds_ik,  dz_j = Σ_i α_ik g_i    seen from who is heard: `as_source`
+    der_i = Σ_k ds_ik,  dt_k = Σ_i ds_ik       seen from the destination: `as_destination`
+    del_j = Σ_i ds_ik,  dz_j = Σ_i α_ik g_i    seen from the source: `as_source`
 
 The neighbourhood is symmetric, so the sums over i are gathers like the others: nothing is
 scattered, no two programs write to one place, and a result repeats to the last bit.
@@ -23,7 +23,7 @@ How the work lies on the device (:mod:`ngat.engines.cuda.taps` has the tiles and
   loads and stores runs of a plane's row.
 * Weights first, for all taps; then channel after channel nothing but multiply-adds. All lies in
   tuples of one-dimensional tensors, a value per lane: lanes never wait for one another.
-* The softmax subtracts each node's own maximum, and m and 1/s are handed on apart: m + log s
+* The softmax subtracts each node's own maximum, and m and 1/s are passed on separately: m + log s
   would lose the digits of the sum where |m| is large.
 * The passes share no more than the inputs: recomputing a weight is cheaper than moving it.
 * Sizes and steps are ordinary numbers to the compiler (``do_not_specialize``): one compiled
@@ -47,11 +47,11 @@ def forward(
     er_step, king_z_step, king_el_step, child_z_step, child_el_step, parent_z_step, parent_el_step,
     heads, H, W, h, w, out,
     D: tl.constexpr, KING: tl.constexpr, CHILD: tl.constexpr, PARENT: tl.constexpr,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, LANES: tl.constexpr, EXACT: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, SIMD: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
     """out = h. H × W is the level's size, h × w that of the level below."""
     TAPS: tl.constexpr = KING + CHILD + PARENT
-    y, x = tile(ROWS, COLUMNS, LANES)
+    y, x = tile(ROWS, COLUMNS, SIMD)
     here, inside = own(y, x, H, W, ROWS)
     e, at = scores(
         er, er_step, king_el, king_el_step, king_t, child_el, child_el_step, child_t,
@@ -72,7 +72,7 @@ def forward(
     for _ in range(D):
         sums = ()
         for r in tl.static_range(ROWS):
-            h_i = tl.full([LANES], 0.0, EXACT)
+            h_i = tl.full([SIMD], 0.0, EXACT)
             for k in tl.static_range(TAPS):
                 z = value(king, child, parent, at[r * TAPS + k], k, KING, CHILD, EXACT)
                 h_i += alpha[r * TAPS + k] * z
@@ -91,12 +91,12 @@ def as_destination(
     er_step, king_z_step, king_el_step, child_z_step, child_el_step, parent_z_step, parent_el_step,
     heads, H, W, h, w, g, der, softmaxes, dt,
     D: tl.constexpr, KING: tl.constexpr, CHILD: tl.constexpr, PARENT: tl.constexpr,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, LANES: tl.constexpr, EXACT: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, SIMD: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
     """der; m, 1/s and δ for `as_source` in ``softmaxes [3, B, heads, H, W]``; and a part of dt per
     warp, ``[B · heads, tiles, warps, taps]``, which are to be added."""
     TAPS: tl.constexpr = KING + CHILD + PARENT
-    y, x = tile(ROWS, COLUMNS, LANES)
+    y, x = tile(ROWS, COLUMNS, SIMD)
     here, inside = own(y, x, H, W, ROWS)
     e, at = scores(
         er, er_step, king_el, king_el_step, king_t, child_el, child_el_step, child_t,
@@ -106,7 +106,7 @@ def as_destination(
 
     dots = ()  # g_i·z_j
     for _ in tl.static_range(ROWS * TAPS):
-        dots = dots + (tl.full([LANES], 0.0, EXACT),)
+        dots = dots + (tl.full([SIMD], 0.0, EXACT),)
     above = ((H + 1) // 2) * ((W + 1) // 2)
     king = planes(king_z, king_z_step, heads, D, H * W)
     child = planes(child_z, child_z_step, heads, D, h * w)
@@ -130,10 +130,10 @@ def as_destination(
     ds = ()
     for r in tl.static_range(ROWS):
         m, share = softmax(e, r, TAPS)
-        delta = tl.full([LANES], 0.0, EXACT)
+        delta = tl.full([SIMD], 0.0, EXACT)
         for k in tl.static_range(TAPS):
             delta += tl.exp(e[r * TAPS + k] - m) * share * dots[r * TAPS + k]
-        der_i = tl.full([LANES], 0.0, EXACT)
+        der_i = tl.full([SIMD], 0.0, EXACT)
         for k in tl.static_range(TAPS):
             alpha = tl.exp(e[r * TAPS + k] - m) * share
             sloped = tl.where(e[r * TAPS + k] > 0, alpha, alpha * SLOPE)
@@ -148,18 +148,18 @@ def as_destination(
 
     # dt: every warp adds up its own nodes, so that warps need not wait for one another, and its
     # lane k writes the sum of tap k.
-    lane = tl.arange(0, LANES)
-    sums = tl.full([LANES], 0.0, EXACT)
+    lane = tl.arange(0, SIMD)
+    sums = tl.full([SIMD], 0.0, EXACT)
     for k in tl.static_range(TAPS):
         total = ds[k]
         for r in tl.static_range(1, ROWS):
             total += ds[r * TAPS + k]
-        by_warp = tl.sum(tl.reshape(total, [LANES // WARP, WARP]), axis=1, keep_dims=True)
-        total = tl.reshape(tl.broadcast_to(by_warp, [LANES // WARP, WARP]), [LANES])
+        by_warp = tl.sum(tl.reshape(total, [SIMD // WARP, WARP]), axis=1, keep_dims=True)
+        total = tl.reshape(tl.broadcast_to(by_warp, [SIMD // WARP, WARP]), [SIMD])
         sums = tl.where(lane % WARP == k, total, sums)
     program = tl.program_id(2) * tl.num_programs(1) + tl.program_id(1)
     program = (program * tl.num_programs(0) + tl.program_id(0)).to(tl.int64)
-    part = dt + (program * (LANES // WARP) + lane // WARP) * TAPS
+    part = dt + (program * (SIMD // WARP) + lane // WARP) * TAPS
     tl.store(part + lane % WARP, sums, mask=lane % WARP < TAPS)
 
 
@@ -167,15 +167,15 @@ def as_destination(
 def as_source(
     z, el, t, er, z_step, el_step, er_step, heads, h, w, H, W, g, softmaxes, dz, del_,
     D: tl.constexpr, RELATION: tl.constexpr,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, LANES: tl.constexpr, EXACT: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, SIMD: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
-    """dz and del of one relation's sources (h × w), heard by nodes of a level of H × W.
+    """dz and del of one relation's sources (h × w), attended to by nodes of a level of H × W.
 
-    Who hears j? Through king tap k, the node at j's own tap 8 − k; as a child, j's parent;
+    Who attends to j? Through king tap k, the node at j's own tap 8 − k; as a child, j's parent;
     as a parent, j's children.
     """
     LISTENERS: tl.constexpr = 9 if RELATION == "king" else 4 if RELATION == "parent" else 1
-    y, x = tile(ROWS, COLUMNS, LANES)
+    y, x = tile(ROWS, COLUMNS, SIMD)
     here, inside = own(y, x, h, w, ROWS)
     head = tl.program_id(2) % heads
     plane = tl.program_id(2).to(tl.int64) * (H * W)
@@ -185,7 +185,7 @@ def as_source(
     alpha, sloped, at, del_j = (), (), (), ()
     for r in tl.static_range(ROWS):
         el_j = tl.load(el + here[r]).to(EXACT)
-        rest = tl.full([LANES], 0.0, EXACT)
+        rest = tl.full([SIMD], 0.0, EXACT)
         for k in tl.static_range(LISTENERS):
             if RELATION == "king":
                 place, there = locate(y, x, H, W, "king", k, r)
@@ -214,8 +214,8 @@ def as_source(
     for _ in range(D):
         sums, dels = (), ()
         for r in tl.static_range(ROWS):
-            dz_j = tl.full([LANES], 0.0, EXACT)
-            b_g = tl.full([LANES], 0.0, EXACT)  # Σ slope α g, so that its product with z is in del
+            dz_j = tl.full([SIMD], 0.0, EXACT)
+            b_g = tl.full([SIMD], 0.0, EXACT)  # Σ slope α g, so that its product with z is in del
             for k in tl.static_range(LISTENERS):
                 g_i = tl.load(gradient + at[r * LISTENERS + k]).to(EXACT)
                 dz_j += alpha[r * LISTENERS + k] * g_i

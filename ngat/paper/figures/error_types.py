@@ -1,4 +1,4 @@
-"""What became of annotated nuclei, by what they are: found, merged, split or missed."""
+"""Annotated nuclei found, merged, split or missed, by properties of the nucleus."""
 
 from __future__ import annotations
 

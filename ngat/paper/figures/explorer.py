@@ -1,4 +1,4 @@
-"""A node to play with in JupyterLab: sliders for (x, y, z), its footprint and its colour."""
+"""An interactive node for JupyterLab: sliders for (x, y, z), its footprint and its colour."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Leave one type out: each type as seen and as never seen, network beside network."""
+"""Leave one type out: the score of each type with and without it in training, by network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ngat.paper.style import GREY, TYPE_NAMES, method_styles, style
 
 
 def seen_and_unseen(pairs: pd.DataFrame, label: str = "average F1") -> Figure:
-    """A line per type and network from what is reached with the type to what is without.
+    """A line per type and network, from the score with the type in training to that without.
 
     Args:
         pairs: from :func:`ngat.paper.study.generalisation.pairs`.

@@ -1,4 +1,4 @@
-"""Figures of the pyramid graph: levels in space, the taps of a node, what the nodes see."""
+"""Figures of the pyramid graph: levels in space, the taps of a node, projected colours."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def taps(graph: PyramidGraph, node: Place) -> Figure:
 
 
 def levels(seen: Sequence[Picture]) -> Figure:
-    """The picture as each level sees it, every node drawn as the cell it stands over."""
+    """The picture at every level: each node drawn as its cell, in its projected colour."""
     with style():
         fig = Figure(figsize=(7.2, 1.9))
         for m, picture in enumerate(seen):
@@ -135,7 +135,7 @@ def levels(seen: Sequence[Picture]) -> Figure:
 
 
 def pyramids(picture: Picture, positions: Sequence[Point]) -> Figure:
-    """Figure 3: equilateral pyramids on the picture, each node in the colour that it sees.
+    """Figure 3: equilateral pyramids on the picture, each node in its projected colour.
 
     Args:
         picture: ``[H, W, 3]`` in [0, 1].
@@ -167,7 +167,7 @@ def pyramids(picture: Picture, positions: Sequence[Point]) -> Figure:
 
 
 def footprint(picture: Picture, position: Point) -> Figure:
-    """One node from above, from the side, and the colour that it sees.
+    """One node from above and from the side, and its projected colour.
 
     Args:
         position: ζ = (x, y, z) in units of the picture's longer side.

@@ -14,7 +14,7 @@ from ngat.paper.style import LEVEL_COLOURS, method_styles, style
 
 
 def curves(table: pd.DataFrame) -> Figure:
-    """Loss over p_t, and how fast it falls with the node's logit.
+    """Loss over p_t, and its gradient at the node's logit.
 
     Args:
         table: from :func:`ngat.paper.study.loss.curves`.

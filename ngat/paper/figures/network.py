@@ -1,4 +1,4 @@
-"""Figures of the network: the order of its updates, and what it does on the ring test bed."""
+"""Figures of the network: the order of its updates, and its results on the ring test bed."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def nuclei(
     image: npt.NDArray[np.uint8], prediction: Prediction, labels: Labels, title: str = ""
 ) -> Figure:
-    """A picture, what the network says of nucleus and of core, and the nuclei made of that."""
+    """A picture, the probabilities of nucleus and of core, and the resulting nuclei."""
     with style():
         fig = Figure(figsize=(8.4, 2.35))
         axes = fig.subplots(1, 4)
@@ -48,7 +48,7 @@ def nuclei(
 
 
 def sizes(table: pd.DataFrame) -> Figure:
-    """How large the nuclei are.
+    """Histogram of nuclear areas.
 
     Args:
         table: from :func:`ngat.paper.study.own.table`.
@@ -107,7 +107,7 @@ def workbench(
     method: Method,
     thresholds: Thresholds,
 ) -> VBox:
-    """Sliders over the thresholds: the nuclei follow at once, as the network runs only once.
+    """Sliders over the thresholds; the network runs once, the nuclei are recomputed.
 
     Raises:
         MissingDependency: ipywidgets is not installed.

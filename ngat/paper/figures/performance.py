@@ -1,4 +1,4 @@
-"""Speed, memory and the floor, drawn from the benchmarks' result files."""
+"""Speed, memory and the lower bound on time, from the benchmarks' result files."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def memory(frame: pd.DataFrame) -> Figure:
 
 
 def allocators(frame: pd.DataFrame) -> Figure:
-    """What the system's allocator costs: as it comes, over the one that keeps its pages."""
+    """Cost of the system's allocator: time with its defaults over time with pages kept."""
     where = ["engine", "pass", "side", "batch", "threads", "dtype"]
     times = select(frame, quantity="time_ms", scope="layer")
     default = select(times, allocator="default").set_index(where)["value"]

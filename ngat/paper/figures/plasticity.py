@@ -27,7 +27,7 @@ def footprints(
     levels: Sequence[int],
     centre: tuple[int, int],
 ) -> Figure:
-    """Footprints at home and after training, and an arrow from one centre to the other.
+    """Footprints at the home position and after training, and an arrow between their centres.
 
     Args:
         home, after: placements over ``sample``.
@@ -87,7 +87,7 @@ def _window(at: int, size: int) -> tuple[int, int]:
 
 
 def moves(tables: Mapping[str, pd.DataFrame]) -> Figure:
-    """The move that all nodes of a level share, and what differs from node to node.
+    """The mean move of a level, and each node's deviation from it.
 
     Args:
         tables: by network, from :func:`ngat.paper.study.plasticity.moves_by_level`.
@@ -113,7 +113,7 @@ def moves(tables: Mapping[str, pd.DataFrame]) -> Figure:
 
 
 def heights(sample: Sample, placement: Placement, levels: Sequence[int]) -> Figure:
-    """How much higher or lower than at home every node stands, level by level.
+    """Vertical offset of every node from its home position, level by level.
 
     Args:
         placement: over ``sample``.
@@ -143,7 +143,7 @@ def heights(sample: Sample, placement: Placement, levels: Sequence[int]) -> Figu
 
 
 def bounds(table: pd.DataFrame) -> Figure:
-    """Largest moves for random weights of growing size, and the bounds they cannot cross.
+    """Largest moves for random weights of growing size, and their bounds.
 
     Args:
         table: from :func:`ngat.paper.study.plasticity.bounds`.

@@ -1,4 +1,4 @@
-"""Figures 5 and 6: from a picture to nuclei, and where they differ from the annotation."""
+"""Figures 5 and 6: from a picture to nuclei, and differences from the annotation."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SIDES = (96, 256)
 
 
 class Example(NamedTuple):
-    """A picture, what the network says of it, and the nuclei made of that."""
+    """A picture, the network's prediction and the resulting nuclei."""
 
     heading: str
     sample: Sample
@@ -159,7 +159,7 @@ def levels(
     by_level: Sequence[npt.NDArray[np.float32]],
     whole: npt.NDArray[np.float32],
 ) -> Figure:
-    """What each level says of nucleus, and their weighted reconstruction."""
+    """Probability of nucleus at each level, and their weighted reconstruction."""
     with style():
         fig = Figure(figsize=(1.5 * (2 + len(by_level)), 1.9))
         axes = fig.subplots(1, 2 + len(by_level), squeeze=False)
@@ -201,7 +201,7 @@ def scores(tables: Mapping[str, pd.DataFrame]) -> Figure:
 
 
 def error_bars(table: pd.DataFrame) -> Figure:
-    """What became of annotated nuclei, a bar per method, and how much was extra.
+    """Outcomes of annotated nuclei, a bar per method, and the number of extra objects.
 
     Args:
         table: from :func:`ngat.paper.study.segmentation.error_table`.

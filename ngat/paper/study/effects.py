@@ -9,6 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from ngat.errors import InputError
+from ngat.system.files import read_table
 from ngat.training.ablation import BASE, COLUMNS, FACTORS
 
 METRICS = {"dice": "Dice", "average_f1": "average F1"}
@@ -20,12 +21,7 @@ def read(path: Path) -> pd.DataFrame:
     Raises:
         InputError: it cannot be read, has other columns, unknown variants, or no base.
     """
-    try:
-        table = pd.read_csv(path, dtype={"variant": str})
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as CSV ({error}).") from error
-    if tuple(table.columns) != COLUMNS:
-        raise InputError(f"{path}: is no table of ablations; make it with `ngat ablate`.")
+    table = read_table(path, COLUMNS, "ablations", "ngat ablate", dtype={"variant": str})
     order = {pair: k for k, pair in enumerate((f, v) for f in FACTORS for v in FACTORS[f])}
     place = pd.Series(zip(table["factor"], table["variant"], strict=True)).map(order)
     if place.isna().any() or not (table["factor"] == BASE).any():

@@ -8,6 +8,7 @@ import pandas as pd
 
 from ngat.data.sample import TYPES
 from ngat.errors import InputError
+from ngat.system.files import read_table
 from ngat.training.leave_out import COLUMNS
 
 
@@ -17,12 +18,10 @@ def read(path: Path) -> pd.DataFrame:
     Raises:
         InputError: it cannot be read, has other columns, unknown types, or a measurement twice.
     """
-    try:
-        table = pd.read_csv(path, dtype={"without": str, "type": str}, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as CSV ({error}).") from error
-    if tuple(table.columns) != COLUMNS:
-        raise InputError(f"{path}: is no table of left-out types; make it with `ngat leave-out`.")
+    types = {"without": str, "type": str}
+    table = read_table(
+        path, COLUMNS, "left-out types", "ngat leave-out", dtype=types, keep_default_na=False
+    )
     strange = set(table["type"]) | set(table["without"]) - {""}
     if strange - set(TYPES) or table.duplicated(["network", "without", "type", "seed"]).any():
         raise InputError(f"{path}: holds unknown types, or runs twice; run `ngat leave-out` again.")

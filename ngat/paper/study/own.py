@@ -6,8 +6,23 @@ import numpy as np
 import pandas as pd
 from skimage.measure import regionprops_table
 
+from ngat.errors import InputError
+from ngat.inference import Thresholds, thresholds_from
 from ngat.instances import Labels
 from ngat.paper.study.dataset import touching
+from ngat.training.weights import Weights
+
+
+def thresholds(trained: Weights, method: str) -> Thresholds:
+    """The thresholds that were chosen with a network for a method of finding nuclei.
+
+    Raises:
+        InputError: there is no such method.
+    """
+    found = {str(name): value for name, value in thresholds_from(trained.provenance).items()}
+    if method not in found:
+        raise InputError(f"method {method!r} is unknown; choose {' or '.join(found)}.")
+    return found[method]
 
 
 def table(labels: Labels) -> pd.DataFrame:

@@ -51,7 +51,7 @@ def trained_briefly(chosen: Preset, samples: Sequence[Sample]) -> tuple[NGAT, li
 
 
 def place(model: NGAT, sample: Sample) -> Placement:
-    """Where a network's nodes stand over a picture."""
+    """Positions of a network's nodes over a picture."""
     with torch.no_grad():
         seen = as_tensor(sample.image, model.config.contrast)
         placement: Placement = model.plasticity(seen, graph_of(model, sample))
@@ -64,7 +64,7 @@ def graph_of(model: NGAT, sample: Sample) -> PyramidGraph:
 
 
 def nucleus_share(placement: Placement, sample: Sample) -> list[Tensor]:
-    """Share of nucleus under every node's pyramid where it stands now, ``[H_m, W_m]`` per level."""
+    """Share of nucleus under every node's pyramid at its present position, ``[H_m, W_m]``."""
     integral = integral_image(torch.from_numpy(sample.labels > 0)[None, None])
     return [project(integral, zeta)[0][0, 0] for zeta in placement.positions]
 

@@ -179,7 +179,7 @@ def one_per_type(table: pd.DataFrame) -> list[str]:
 
 
 class Errors(NamedTuple):
-    """What became of annotated nuclei (:mod:`ngat.evaluation.error_types`), and what was extra."""
+    """Outcomes of annotated nuclei (:mod:`ngat.evaluation.error_types`), and extra objects."""
 
     found: int
     merged: int
@@ -189,7 +189,7 @@ class Errors(NamedTuple):
 
 
 def errors(pred: Labels, true: Labels) -> Errors:
-    """Count the annotated nuclei of a picture by what a prediction made of them."""
+    """Count the annotated nuclei of a picture by outcome."""
     found = outcomes(pred, true)
     counts = np.bincount(found.of_each, minlength=len(OUTCOMES)).tolist()
     return Errors(**dict(zip(OUTCOMES, counts, strict=True)), extra=found.extra)

@@ -1,4 +1,4 @@
-"""Notebook 6: a training here and now, and the logs of trainings, as figure 8 wants them."""
+"""Notebook 6: a short training, and training logs in the form of figure 8."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Budget:
 def budget(
     session: Session, *, in_run: bool, kind: str = "balanced", steps: int = 0, minutes: float = 0.0
 ) -> Budget:
-    """How long to train: a few steps by hand, what the profile says in a run, or what is given.
+    """Length of a training: a few steps interactively, the profile's in a run, or as given.
 
     In a run the short form is the ``smoke`` preset on a schedule of :data:`SHORT` steps, at whose
     end the rate is zero as at the end of the whole one; on real pictures it ends by the clock. Its

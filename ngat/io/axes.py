@@ -1,0 +1,201 @@
+"""A file's arrays by named axes, and the choice of one plane and its channels.
+
+Axes have the letters of the TIFF readers: Y and X are the plane, C channels, S the samples of a
+colour, and whatever else there is (Z depth, T time, Q unknown, …) numbers pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ngat.errors import InputError
+
+Array = npt.NDArray[Any]
+# Position on every axis but Y, X and S; rows; columns → [h, w], or [h, w, S].
+Read = Callable[[dict[str, int], slice, slice], Array]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What one series of a file holds.
+
+    Attributes:
+        name: the file, for sentences.
+        axes: a letter for each side of ``shape``.
+        read: a region of one plane, as the file stores it.
+        whole: all of it, for axes of other names; None where that cannot be had.
+        channel_names: by C, where the file knows them.
+        pixel_size: micrometres (y, x), where the file knows them.
+        colour: its samples are red, green and blue.
+        alpha: how the last sample is transparency: ``straight``, ``premultiplied``, or empty.
+        orientation: EXIF's number, 1 to 8, of how the stored picture is to be turned.
+        inverted: the smallest value is white.
+        levels: number of magnifications stored, the largest first.
+    """
+
+    name: str
+    axes: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    read: Read
+    whole: Callable[[], Array] | None = None
+    channel_names: tuple[str, ...] = ()
+    pixel_size: tuple[float, float] | None = None
+    colour: bool = False
+    alpha: str = ""
+    orientation: int = 1
+    inverted: bool = False
+    levels: int = 1
+
+    def size(self, axis: str) -> int:
+        """Length of an axis; 1 where there is none of that name."""
+        return self.shape[self.axes.index(axis)] if axis in self.axes else 1
+
+    @property
+    def page_axes(self) -> list[str]:
+        """Axes that number pages, without those of length 1."""
+        return [a for a in self.axes if a not in "YXCS" and self.size(a) > 1]
+
+    @property
+    def pages(self) -> int:
+        """How many pages there are."""
+        return prod(self.size(a) for a in self.page_axes)
+
+    def page(self, number: int) -> dict[str, int]:
+        """Position on the page axes of one page; the last axis runs fastest."""
+        sides = [self.size(a) for a in self.page_axes]
+        places = np.unravel_index(number, sides) if sides else ()
+        return dict.fromkeys(self.axes, 0) | {
+            a: int(i) for a, i in zip(self.page_axes, places, strict=True)
+        }
+
+
+def array_stack(name: str, array: Array, axes: str, **more: Any) -> Stack:
+    """A stack of an array in memory."""
+
+    def read(place: dict[str, int], rows: slice, columns: slice) -> Array:
+        index: list[Any] = []
+        for letter in axes:
+            index.append({"Y": rows, "X": columns, "S": slice(None)}.get(letter, place.get(letter)))
+        plane = array[tuple(index)]
+        order = [letter for letter in axes if letter in "YXS"]
+        return np.moveaxis(plane, [order.index(a) for a in "YXS" if a in order], range(len(order)))
+
+    return Stack(name, axes, array.shape, array.dtype, read, lambda: array, **more)
+
+
+def renamed(stack: Stack, axes: str) -> Stack:
+    """The stack with axes as the user says (option ``--axes``).
+
+    Raises:
+        InputError: letters are missing or too many, or the data cannot be read that way.
+    """
+    axes = axes.upper()
+    shape = " x ".join(map(str, stack.shape))
+    if len(axes) != len(stack.shape) or len(set(axes)) != len(axes) or not set("YX") <= set(axes):
+        raise InputError(
+            f"{stack.name}: --axes {axes} does not fit {shape} (the file says {stack.axes}); give "
+            "one letter for each side, Y and X among them."
+        )
+    in_plane = [(a, i) for i, a in enumerate(axes) if a in "YXS"]
+    if in_plane == [(a, i) for i, a in enumerate(stack.axes) if a in "YXS"]:
+        # Only the numbering of planes has other names.
+        names = dict(zip(axes, stack.axes, strict=True))
+
+        def read(place: dict[str, int], rows: slice, columns: slice) -> Array:
+            return stack.read({names[a]: i for a, i in place.items()}, rows, columns)
+
+        return replace(stack, axes=axes, read=read, channel_names=())
+    if stack.whole is None:
+        raise InputError(f"{stack.name}: cannot be read as --axes {axes}; save it as TIFF.")
+    return array_stack(
+        stack.name, stack.whole(), axes, pixel_size=stack.pixel_size, inverted=stack.inverted
+    )
+
+
+def choose_page(stacks: Sequence[Stack], page: int | None) -> tuple[Stack, int]:
+    """The stack that holds a page, and the page's number in it.
+
+    Raises:
+        InputError: there are several and none is chosen, or fewer than that.
+    """
+    stack = stacks[0]
+    total = sum(s.pages for s in stacks)
+    if page is None:
+        if total == 1:
+            return stack, 0
+        sides = ", ".join(f"{a}={stack.size(a)}" for a in stack.page_axes)
+        held = f"{total} pages" + (f" ({sides})" if sides and len(stacks) == 1 else "")
+        hint = ""
+        if len(stack.axes) == 3 and stack.shape[-1] <= 16 and stack.pages > stack.shape[-1]:
+            hint = ", or, if its last side is channels, --axes YXC"
+        elif len(stack.page_axes) == 1 and total <= 8:
+            letters = stack.axes.replace(stack.page_axes[0], "C")
+            hint = f", or, if they are channels, --axes {letters}"
+        raise InputError(
+            f"{stack.name}: holds {held}; choose one with --page 0 to {total - 1} or every one "
+            f"with --page all{hint}."
+        )
+    if not 0 <= page < total:
+        raise InputError(f"{stack.name}: has no page {page}; choose --page 0 to {total - 1}.")
+    for stack in stacks:
+        if page < stack.pages:
+            break
+        page -= stack.pages
+    return stack, page
+
+
+def choose_channels(stack: Stack, channel: str | int | None) -> tuple[int, ...]:
+    """Numbers of the one or three channels that a network is to see.
+
+    Channels are those of axis C, else the samples without transparency.
+
+    Raises:
+        InputError: there are several and none is chosen, or not that one.
+    """
+    count, names = channels_of(stack)
+    name = stack.name
+    if channel is None:
+        if stack.colour and stack.size("C") == 1:
+            return tuple(range(min(count, 3)))
+        if count == 1:
+            return (0,)
+        known = f" ({', '.join(names)})" if any(names) else ""
+        raise InputError(
+            f"{name}: holds {count} channels{known}; choose that of the nuclei with --channel, "
+            "for example --channel 0, or three as red, green and blue with --channel 0,1,2."
+        )
+    chosen = []
+    for word in str(channel).split(","):
+        word = word.strip()
+        if word in names:
+            chosen.append(names.index(word))
+        elif word.isdecimal() and int(word) < count:
+            chosen.append(int(word))
+        else:
+            known = f" ({', '.join(names)})" if any(names) else ""
+            last = f"--channel 0 to {count - 1}" if count > 1 else "it has one, --channel 0"
+            raise InputError(f"{name}: has no channel {word!r}; choose {last}{known}.")
+    if len(chosen) not in (1, 3):
+        raise InputError(f"{name}: --channel names one channel or three; got {len(chosen)}.")
+    return tuple(chosen)
+
+
+def channels_of(stack: Stack) -> tuple[int, tuple[str, ...]]:
+    """Number of channels without transparency, and their names (numbers where it has none)."""
+    if "C" in stack.axes and stack.size("C") > 1:
+        count = stack.size("C")
+    else:
+        count = stack.size("S") - bool(stack.alpha)
+    names = stack.channel_names
+    if stack.colour and count == 3 and stack.size("C") == 1:
+        names = ("red", "green", "blue")
+    if len(names) != count or len(set(names)) != count:
+        names = tuple(str(i) for i in range(count)) if count > 1 else ("intensity",)
+    return count, names

@@ -1,0 +1,72 @@
+"""What readers of other people's files share: limits, and one sentence for every failure."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from math import prod
+
+from ngat.errors import InputError
+
+# The most that is read into memory at once. What is larger must be in a form that is read by
+# region: tiled or striped TIFF, OME-Zarr.
+MAX_BYTES = 1 << 30
+
+
+@contextlib.contextmanager
+def reading(name: str, what: str = "picture") -> Iterator[None]:
+    """Turn whatever a reader raises on a damaged file into one sentence that begins with its name.
+
+    Every exception is meant: a flipped bit can fail anywhere in a decoder, as ZeroDivisionError
+    or struct.error as well as by a class of the decoder's own. What readers log about damage is
+    left out, for the sentence says it.
+
+    Raises:
+        InputError: anything inside failed.
+    """
+    log = logging.getLogger("tifffile")
+    before = log.disabled
+    log.disabled = True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except InputError:
+        raise
+    except MemoryError as error:
+        raise InputError(
+            f"{name}: needs more memory than there is; save it as tiled TIFF or cut it."
+        ) from error
+    except OSError as error:
+        if error.strerror is None:
+            raise InputError(_damaged(name, what, error)) from error
+        raise InputError(
+            f"{name}: cannot be read ({error.strerror}); check the file name."
+        ) from error
+    except Exception as error:
+        raise InputError(_damaged(name, what, error)) from error
+    finally:
+        log.disabled = before
+
+
+def check_size(name: str, shape: tuple[int, ...], itemsize: int) -> None:
+    """Refuse what a header promises beyond :data:`MAX_BYTES`, before memory is spent on it."""
+    if min(shape, default=0) < 1:
+        raise InputError(f"{name}: has no pixels ({_times(shape)}); get the file again.")
+    if prod(shape) * itemsize > MAX_BYTES:
+        raise InputError(
+            f"{name}: {_times(shape)} values are more than is read at once; "
+            "save the picture as tiled TIFF or OME-Zarr, or cut it."
+        )
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(side) for side in shape)
+
+
+def _damaged(name: str, what: str, error: BaseException) -> str:
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    reason = "".join(c for c in reason if c.isprintable())[:120].rstrip(". ")
+    return f"{name}: not a readable {what} ({reason}); get the file again, or save it anew."

@@ -1,0 +1,108 @@
+"""Label images of any form: PNG, TIFF, NPY; whole numbers, 0 is background."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+from scipy import ndimage
+
+from ngat.errors import InputError
+from ngat.io.axes import Stack, array_stack, choose_page
+from ngat.io.damage import check_size, reading
+from ngat.io.picture import Picture
+from ngat.io.values import as_labels
+
+Labels = npt.NDArray[np.integer]
+LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".npy")
+# Values that programs write for "inside" in a mask.
+_INSIDE = (1, 255, 65535)
+
+
+def read_label_image(
+    path: Path | str, *, masks: Literal["refuse", "components"] = "refuse"
+) -> Labels:
+    """One label image, ``int [H, W]``, turned upright as pictures are.
+
+    Args:
+        path: PNG (a palette's numbers are the labels), TIFF in any compression, or NPY.
+        masks: what to do with an image of two values whose inside is in several pieces: in a mask
+            nuclei have no numbers. ``components`` makes each piece a nucleus.
+
+    Raises:
+        InputError: absent, damaged, too large, several pages or channels, NaN, negative or
+            fractional values, or a mask.
+    """
+    path = Path(path)
+    with reading(str(path), "label image"):
+        if path.suffix.lower() == ".npy":
+            stored = np.lib.format.open_memmap(path, mode="r")
+            _flat(str(path), stored.shape)
+            check_size(str(path), stored.shape, stored.dtype.itemsize)
+            labels: npt.NDArray[Any] = np.array(stored)
+        else:
+            labels = _upright(_stack(path))
+    return numbered(as_labels(labels, str(path)), str(path), masks)
+
+
+def numbered(
+    labels: Labels, name: str, masks: Literal["refuse", "components"] = "refuse"
+) -> Labels:
+    """The labels, or the pieces of a mask; see :func:`read_label_image`."""
+    values = np.unique(labels)
+    if not (len(values[values > 0]) == 1 and values[-1] in _INSIDE):
+        return labels
+    # Pieces that meet at a corner are one nucleus, more likely than two.
+    pieces, count = ndimage.label(labels > 0, structure=np.ones((3, 3)))
+    if count > 1 and masks == "refuse":
+        raise InputError(
+            f"{name}: is a mask (0 and {int(values[-1])}) in {count} pieces, which would count as "
+            "one nucleus; give every nucleus a number of its own."
+        )
+    return pieces.astype(np.int32) if count > 1 else labels
+
+
+def _stack(path: Path) -> Stack:
+    """The image with its values as stored: no colours are looked up."""
+    with path.open("rb") as file:
+        head = file.read(4)
+    if head[:2] in (b"II", b"MM"):
+        from ngat.io.tiff import open_tiff
+
+        stacks = open_tiff(path, 0, raw=True)
+        return choose_page(stacks, None)[0]
+    data = path.read_bytes()
+    try:
+        picture = Image.open(io.BytesIO(data), formats=("PNG",))
+    except UnidentifiedImageError as error:
+        raise InputError(
+            f"{path}: not a readable label image (PNG, TIFF or NPY); get the file again."
+        ) from error
+    check_size(str(path), (picture.height, picture.width, 4), 1)
+    orientation = picture.getexif().get(274, 1)
+    pixels = np.asarray(picture)
+    axes = "YX" if pixels.ndim == 2 else "YXS"
+    return array_stack(str(path), pixels, axes, orientation=orientation)
+
+
+def _upright(stack: Stack) -> npt.NDArray[Any]:
+    samples = stack.size("S") * stack.size("C")
+    if samples > 1:
+        shape = (*Picture(stack, {}, (0,)).shape, samples)
+        _flat(stack.name, shape)
+    check_size(stack.name, stack.shape, stack.dtype.itemsize)
+    picture = Picture(stack, stack.page(0), (0,))
+    pixels = picture.stored()[:, :, 0]
+    return pixels
+
+
+def _flat(name: str, shape: tuple[int, ...]) -> None:
+    if len(shape) != 2:
+        raise InputError(
+            f"{name} has {len(shape)} dimensions ({' x '.join(map(str, shape))}); a label image "
+            "has two, height and width."
+        )

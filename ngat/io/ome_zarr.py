@@ -1,0 +1,106 @@
+"""OME-Zarr (versions 0.4 and 0.5) and plain Zarr arrays, through zarr where it is installed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ngat.errors import InputError, MissingDependency
+from ngat.io.axes import Array, Stack
+
+_UNITS = {"micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3}
+
+
+def open_zarr(path: Path, level: int) -> Stack:
+    """One image of a Zarr folder.
+
+    Raises:
+        MissingDependency: zarr is not installed.
+        InputError: no Zarr folder, or not of one image.
+    """
+    name = str(path)
+    if not any((path / mark).exists() for mark in (".zgroup", ".zarray", ".zattrs", "zarr.json")):
+        raise InputError(f"{name}: is a folder but no OME-Zarr picture; give a picture.")
+    try:
+        import zarr
+    except ModuleNotFoundError as error:
+        raise MissingDependency(
+            f"{name}: zarr is not installed; install it with pip install 'ngat[zarr]'."
+        ) from error
+    opened = zarr.open(str(path), mode="r")
+    if isinstance(opened, zarr.Array):
+        return _stack(name, opened, _guess(opened.shape), (), None, 1, level)
+    attributes = dict(opened.attrs)
+    ome: dict[str, Any] = attributes.get("ome", attributes)
+    if "multiscales" not in ome:
+        raise InputError(
+            f"{name}: holds no single image; give a folder inside it that does, for example "
+            f"{path / '0'}."
+        )
+    image = ome["multiscales"][0]
+    datasets = image["datasets"]
+    if not 0 <= level < len(datasets):
+        raise InputError(f"{name}: has no level {level}; choose --level 0 to {len(datasets) - 1}.")
+    array = opened[datasets[level]["path"]]
+    described = image.get("axes") or [{"name": letter} for letter in "tczyx"[-array.ndim :]]
+    axes = [a if isinstance(a, dict) else {"name": a} for a in described]
+    letters = "".join(str(a["name"])[0].upper() for a in axes)
+    names = tuple(str(c.get("label", "")) for c in ome.get("omero", {}).get("channels", []))
+    size = _pixel_size(axes, datasets[level].get("coordinateTransformations", []))
+    return _stack(name, array, letters, names, size, len(datasets), level)
+
+
+def _stack(
+    name: str,
+    array: Any,
+    axes: str,
+    channel_names: tuple[str, ...],
+    pixel_size: tuple[float, float] | None,
+    levels: int,
+    level: int,
+) -> Stack:
+    if level >= levels:
+        raise InputError(f"{name}: has one level; leave out --level.")
+    if len(axes) != array.ndim or not set("YX") <= set(axes):
+        raise InputError(f"{name}: its axes {axes} do not fit {array.shape}; give --axes.")
+
+    def read(place: dict[str, int], rows: slice, columns: slice) -> Array:
+        where = {"Y": rows, "X": columns, "S": slice(None)}
+        part = np.asarray(array[tuple(where.get(a, place.get(a, 0)) for a in axes)])
+        order = [letter for letter in axes if letter in "YXS"]
+        return np.moveaxis(part, [order.index(a) for a in "YXS" if a in order], range(len(order)))
+
+    return Stack(
+        name,
+        axes,
+        tuple(array.shape),
+        np.dtype(array.dtype),
+        read,
+        lambda: np.asarray(array[:]),
+        channel_names,
+        pixel_size,
+        colour="S" in axes and array.shape[axes.index("S")] == 3,
+        levels=levels,
+    )
+
+
+def _guess(shape: tuple[int, ...]) -> str:
+    if len(shape) == 3 and shape[2] == 3:
+        return "YXS"
+    return ("QRUVW"[: len(shape) - 2] if len(shape) > 2 else "") + "YX"
+
+
+def _pixel_size(
+    axes: list[dict[str, Any]], transforms: list[dict[str, Any]]
+) -> tuple[float, float] | None:
+    scale = next((t["scale"] for t in transforms if t.get("type") == "scale"), None)
+    if scale is None:
+        return None
+    by_name = {
+        str(a["name"]).lower(): float(s) * _UNITS.get(str(a.get("unit", "")), 0.0)
+        for a, s in zip(axes, scale, strict=True)
+    }
+    size = by_name.get("y", 0.0), by_name.get("x", 0.0)
+    return size if min(size) > 0 else None

@@ -1,0 +1,319 @@
+"""One door for pictures: any file becomes a :class:`Picture`, which is read by region."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ngat.errors import InputError
+from ngat.io.axes import (
+    Array,
+    Stack,
+    array_stack,
+    channels_of,
+    choose_channels,
+    choose_page,
+    renamed,
+)
+from ngat.io.damage import reading
+
+TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".svs", ".ndpi", ".scn", ".qptiff", ".lsm", ".stk")
+RASTER_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
+SLIDE_SUFFIXES = (".mrxs", ".vms", ".vmu", ".svslide", ".bif")
+PICTURE_SUFFIXES = (*RASTER_SUFFIXES, *TIFF_SUFFIXES, *SLIDE_SUFFIXES, ".zarr")
+
+# EXIF's orientations as (transpose first, then flip rows, flip columns).
+_TURNS = {
+    1: (False, False, False),
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (True, True, False),
+}
+OVERVIEW = 1024  # longest side of an overview, in pixels
+_BAND = 1 << 22  # pixels read at once for one
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One plane of a file, turned upright, of which nothing has been read yet.
+
+    Attributes:
+        stack, place: where its pixels are.
+        chosen: the one or three channels that a network is to see.
+    """
+
+    stack: Stack
+    place: dict[str, int]
+    chosen: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """The file, for sentences."""
+        return self.stack.name
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width as it is seen."""
+        height, width = self.stack.size("Y"), self.stack.size("X")
+        return (width, height) if _TURNS[self.stack.orientation][0] else (height, width)
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Of all channels, transparency apart."""
+        return channels_of(self.stack)[1]
+
+    @property
+    def pixel_size(self) -> tuple[float, float] | None:
+        """Micrometres (y, x) where the file knows them."""
+        size = self.stack.pixel_size
+        return size[::-1] if size and _TURNS[self.stack.orientation][0] else size
+
+    def read(self, rows: slice = slice(None), columns: slice = slice(None)) -> Array:
+        """Pixels for a network: ``[h, w]`` of one channel or ``[h, w, 3]``, as stored in depth.
+
+        Integers of more than 16 bits and float64 become float32; two values become 0 and 1.
+
+        Raises:
+            InputError: damaged, or NaN or infinite values.
+        """
+        pixels = self.read_all(rows, columns)[:, :, list(self.chosen)]
+        if pixels.dtype not in (np.uint8, np.uint16):
+            pixels = pixels.astype(np.float32)
+        return pixels if len(self.chosen) == 3 else pixels[:, :, 0]
+
+    def read_all(self, rows: slice = slice(None), columns: slice = slice(None)) -> Array:
+        """All channels ``[h, w, C]`` as stored in depth; errors as :meth:`read`."""
+        pixels = self.stored(rows, columns)
+        if pixels.dtype.kind == "b":
+            pixels = pixels.astype(np.uint8)
+        if pixels.dtype.kind == "f" and pixels.dtype != np.float32:
+            with np.errstate(over="ignore"):
+                pixels = pixels.astype(np.float32)
+        if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+            raise InputError(
+                f"{self.name}: the picture holds NaN or infinite values; replace them first."
+            )
+        if self.stack.inverted:
+            pixels = _inverted(pixels)
+        if self.stack.alpha:
+            pixels = _opaque(pixels, self.stack.alpha, self._backdrop)
+        return pixels
+
+    def overview(self, longest: int = OVERVIEW) -> Array:
+        """The picture for a network, reduced to at most ``longest`` pixels a side.
+
+        Blocks of pixels are averaged; ``float32 [h, w]`` or ``[h, w, 3]``. The memory it takes
+        does not depend on the picture's height.
+        """
+        height, width = self.shape
+        step = max(1, -(-max(height, width) // longest))
+        band = step * max(1, _BAND // (step * width))
+        parts = []
+        for top in range(0, height, band):
+            pixels = self.read(slice(top, min(top + band, height)))
+            parts.append(block_means(pixels, step))
+        return np.concatenate(parts)
+
+    @cached_property
+    def _backdrop(self) -> npt.NDArray[np.float64]:
+        """Median colour of what is opaque: what transparent pixels are painted with.
+
+        Black or white would be nuclei in one kind of picture or the other.
+        """
+        height, width = self.shape
+        rows = np.unique(np.linspace(0, height - 1, 64).astype(int))
+        seen = np.concatenate([self.stored(slice(int(r), int(r) + 1))[0] for r in rows])
+        opaque = seen[seen[:, -1] >= 0.99 * _full(seen.dtype)]
+        if not len(opaque):
+            return np.zeros(seen.shape[1] - 1)
+        return np.median(opaque[:, :-1], axis=0)
+
+    def stored(self, rows: slice = slice(None), columns: slice = slice(None)) -> Array:
+        """``[h, w, channels and transparency]`` with values as stored, turned upright."""
+        height, width = self.shape
+        top, bottom, _ = rows.indices(height)
+        left, right, _ = columns.indices(width)
+        transpose, flip_y, flip_x = _TURNS[self.stack.orientation]
+        if flip_y:
+            top, bottom = height - bottom, height - top
+        if flip_x:
+            left, right = width - right, width - left
+        where = (slice(top, bottom), slice(left, right))
+        if transpose:
+            where = where[::-1]
+        with reading(self.name):
+            if "C" in self.stack.axes and self.stack.size("C") > 1:
+                planes = [
+                    self.stack.read(self.place | {"C": c}, *where)
+                    for c in range(self.stack.size("C"))
+                ]
+                pixels = np.stack([p if p.ndim == 2 else p[:, :, 0] for p in planes], axis=2)
+            else:
+                pixels = np.asarray(self.stack.read(self.place, *where))
+                pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
+        if pixels.shape[:2] != (where[0].stop - where[0].start, where[1].stop - where[1].start):
+            raise InputError(f"{self.name}: is shorter than it says; get the file again.")
+        if transpose:
+            pixels = pixels.swapaxes(0, 1)
+        return pixels[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
+
+
+def block_means(pixels: Array, step: int) -> npt.NDArray[np.float32]:
+    """Means over blocks of ``step × step`` pixels, and over what is left at the far edges."""
+    sums = pixels.astype(np.float64)
+    for axis in (0, 1):
+        starts = np.arange(0, pixels.shape[axis], step)
+        counts = np.minimum(starts + step, pixels.shape[axis]) - starts
+        sums = np.add.reduceat(sums, starts, axis=axis)
+        sums /= counts.reshape([-1 if i == axis else 1 for i in range(sums.ndim)])
+    return sums.astype(np.float32)
+
+
+def open_picture(
+    path: Path | str,
+    *,
+    channel: str | int | None = None,
+    page: int | None = None,
+    level: int = 0,
+    axes: str | None = None,
+) -> Picture:
+    """Open a picture file of any common kind.
+
+    Args:
+        path: PNG, JPEG, BMP, GIF, TIFF of any kind (OME, ImageJ, slides), or OME-Zarr.
+        channel: number or name of the channel to segment, or three (``"0,1,2"``).
+        page: which page, counting from 0 over all axes but Y, X and the channels'.
+        level: of a stored pyramid; 0 is the largest.
+        axes: a letter for each side of the stored array, where the file does not say or errs.
+
+    Raises:
+        InputError: absent, damaged, of no known kind, or it holds more than the options choose.
+    """
+    stack, number = choose_page(_stacks(Path(path), level, axes), page)
+    return Picture(stack, stack.page(number), choose_channels(stack, channel))
+
+
+def open_pictures(
+    path: Path | str, *, channel: str | int | None = None, level: int = 0, axes: str | None = None
+) -> Iterator[Picture]:
+    """Every page of a file; arguments and errors as :func:`open_picture`."""
+    for stack in _stacks(Path(path), level, axes):
+        chosen = choose_channels(stack, channel)
+        for number in range(stack.pages):
+            yield Picture(stack, stack.page(number), chosen)
+
+
+def array_picture(
+    array: npt.ArrayLike,
+    *,
+    axes: str | None = None,
+    channel: str | int | None = None,
+    page: int | None = None,
+    pixel_size: tuple[float, float] | None = None,
+    name: str = "the array",
+) -> Picture:
+    """A picture of an array.
+
+    Args:
+        array: ``[H, W]``, ``[H, W, 3]`` (colour), ``[H, W, 4]`` (with transparency), or any shape
+            whose ``axes`` are given.
+        axes: a letter for each side: Y, X, C (channels), S (red, green, blue), others are pages.
+
+    Raises:
+        InputError: as :func:`open_picture`, and for what is no array of numbers.
+    """
+    pixels = np.asarray(array)
+    if pixels.dtype.kind not in "biuf" or pixels.size == 0:
+        raise InputError(f"{name}: {pixels.dtype} of shape {pixels.shape} is no picture.")
+    if axes is None:
+        if pixels.ndim == 2:
+            axes = "YX"
+        elif pixels.ndim == 3 and pixels.shape[2] in (3, 4):
+            axes = "YXS"
+        else:
+            raise InputError(
+                f"{name}: has shape {pixels.shape}; name its axes, for example axes='CYX'."
+            )
+    stack = array_stack(name, pixels, "".join("QRUVW"[i % 5] for i in range(pixels.ndim)))
+    stack = _coloured(renamed(stack, axes))
+    if pixel_size is not None:
+        stack = replace(stack, pixel_size=pixel_size)
+    stack, number = choose_page([stack], page)
+    return Picture(stack, stack.page(number), choose_channels(stack, channel))
+
+
+def is_picture(path: Path) -> bool:
+    """Does the name say that it is a picture? Files that systems hide or leave behind are none."""
+    return path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
+
+
+def _stacks(path: Path, level: int, axes: str | None) -> Sequence[Stack]:
+    """All series of a file; the kind is told by its content, not by its name."""
+    name = str(path)
+    with reading(name):
+        if path.is_dir():
+            from ngat.io.ome_zarr import open_zarr
+
+            stacks = [open_zarr(path, level)]
+        elif path.suffix.lower() in SLIDE_SUFFIXES:
+            from ngat.io.slide import open_slide
+
+            stacks = [open_slide(path, level)]
+        else:
+            with path.open("rb") as file:
+                head = file.read(4)
+            if head[:2] in (b"II", b"MM"):
+                from ngat.io.tiff import open_tiff
+
+                stacks = open_tiff(path, level)
+            else:
+                from ngat.io.raster import open_raster
+
+                if level:
+                    raise InputError(f"{name}: has one level; leave out --level.")
+                stacks = [open_raster(path)]
+        for stack in stacks:
+            if stack.dtype.kind not in "biuf":
+                raise InputError(f"{name}: holds {stack.dtype} values; save them as numbers.")
+        if axes is not None:
+            stacks = [_coloured(renamed(stack, axes)) for stack in stacks]
+    return stacks
+
+
+def _coloured(stack: Stack) -> Stack:
+    """A stack whose axes the user named: three samples are a colour, a fourth is alpha."""
+    samples = stack.size("S")
+    if stack.colour or "S" not in stack.axes:
+        return stack
+    return replace(stack, colour=samples in (3, 4), alpha="straight" if samples in (2, 4) else "")
+
+
+def _full(dtype: np.dtype[Any]) -> float:
+    return float(np.iinfo(dtype).max) if dtype.kind in "iu" else 1.0
+
+
+def _inverted(pixels: Array) -> Array:
+    if pixels.dtype.kind == "u":
+        return np.iinfo(pixels.dtype).max - pixels
+    return -1 - pixels if pixels.dtype.kind == "i" else -pixels
+
+
+def _opaque(pixels: Array, alpha: str, backdrop: npt.NDArray[np.float64]) -> Array:
+    """Colours in front of a backdrop, in the same depth."""
+    share = (pixels[:, :, -1:] / _full(pixels.dtype)).astype(np.float32)
+    colours = pixels[:, :, :-1]
+    if (share == 1).all():
+        return colours
+    seen = colours if alpha == "premultiplied" else colours * share
+    seen = seen + (1 - share) * backdrop
+    return np.rint(seen).astype(pixels.dtype) if pixels.dtype.kind in "iu" else seen

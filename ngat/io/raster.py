@@ -1,0 +1,76 @@
+"""PNG, JPEG, BMP and GIF, through Pillow; PNG of 16-bit colour through imagecodecs."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from ngat.errors import InputError
+from ngat.io.axes import Stack, array_stack
+from ngat.io.damage import check_size
+
+FORMATS = ("PNG", "JPEG", "BMP", "GIF")
+_ORIENTATION = 274  # EXIF's tag
+_SAMPLES = {"1": 1, "L": 1, "P": 4, "I": 1, "F": 1}
+
+
+def open_raster(path: Path) -> Stack:
+    """The picture in memory.
+
+    Raises:
+        InputError: several frames, too large, or of no known kind.
+    """
+    name = str(path)
+    data = path.read_bytes()
+    if not data:
+        raise InputError(f"{name}: is empty; get the file again.")
+    try:
+        picture = Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise InputError(
+            f"{name}: not a readable PNG, JPEG, BMP, GIF, TIFF or OME-Zarr picture; "
+            "get the file again, or save it anew."
+        ) from error
+    deep_colour = picture.format == "PNG" and data[24] == 16 and data[25] in (2, 4, 6)
+    check_size(
+        name,
+        (picture.height, picture.width, _SAMPLES.get(picture.mode, 4)),
+        2 if deep_colour or picture.mode.startswith("I;16") else 4 if picture.mode in "IF" else 1,
+    )
+    frames = getattr(picture, "n_frames", 1)
+    if frames > 1 and picture.format != "MPO":  # a JPEG with previews of the one picture
+        raise InputError(f"{name}: holds {frames} frames; save the one to be read as PNG.")
+    orientation = picture.getexif().get(_ORIENTATION, 1)
+    orientation = orientation if orientation in range(1, 9) else 1
+    if deep_colour:
+        pixels = imagecodecs.png_decode(data)
+    else:
+        pixels = np.asarray(_plain(picture))
+    samples = pixels.shape[2] if pixels.ndim == 3 else 1
+    return array_stack(
+        name,
+        pixels,
+        "YXS" if pixels.ndim == 3 else "YX",
+        colour=samples >= 3,
+        alpha="straight" if samples in (2, 4) else "",
+        orientation=orientation,
+    )
+
+
+def _plain(picture: Image.Image) -> Image.Image:
+    """In a mode whose bands are grey or red, green and blue, with or without transparency."""
+    mode = picture.mode
+    if mode in ("P", "PA"):
+        return picture.convert("RGBA" if mode == "PA" or "transparency" in picture.info else "RGB")
+    if "transparency" in picture.info and mode in ("L", "RGB"):
+        return picture.convert("LA" if mode == "L" else "RGBA")
+    if mode in ("CMYK", "YCbCr", "LAB", "HSV", "RGBX"):
+        return picture.convert("RGB")
+    if mode == "RGBa":
+        return picture.convert("RGBA")
+    picture.load()
+    return picture

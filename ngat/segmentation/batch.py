@@ -1,0 +1,268 @@
+"""Many pictures, one after the other: each is done, skipped or failed, and the rest goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import ngat
+from ngat.errors import InputError
+from ngat.inference import Method
+from ngat.io.picture import Picture, open_picture, open_pictures
+from ngat.segmentation.find import Found, Map, find, in_turn
+from ngat.segmentation.formats import DEFAULT, FORMATS
+from ngat.segmentation.inputs import Input
+from ngat.segmentation.measure import typical_diameter
+from ngat.segmentation.network import Trained, chosen_magnification, trained
+from ngat.segmentation.record import (
+    FORMAT,
+    DiskFull,
+    is_complete,
+    read_record,
+    told,
+    write_results,
+)
+from ngat.segmentation.tiles import TILE
+from ngat.system.files import sha256
+
+# Larger pictures are worked on in files instead of memory.
+IN_MEMORY = 1 << 24
+
+Status = Literal["done", "skipped", "failed"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is asked for, the same for every picture.
+
+    Attributes:
+        channel, page, level, axes: as in :func:`ngat.io.open_picture`; page may be ``all``.
+        diameter, scale: instead of the magnification that the network finds.
+        method: how maps become nuclei.
+        formats: names of :data:`ngat.segmentation.formats.FORMATS`.
+        weights: a file; None takes the one that is shipped.
+        device, tta: as in :class:`ngat.segmentation.network.Trained`.
+        tile: side of tiles as the network sees them.
+    """
+
+    channel: str | None = None
+    page: str | None = None
+    level: int = 0
+    axes: str | None = None
+    diameter: float | None = None
+    scale: float | None = None
+    method: Method = "split"
+    formats: tuple[str, ...] = DEFAULT
+    weights: Path | None = None
+    device: str = "cpu"
+    tta: bool = False
+    tile: int = TILE
+
+    def network(self) -> Trained:
+        """The network that is asked for, loaded once."""
+        return trained(self.weights, self.device, self.tta)
+
+    def chosen(self) -> dict[str, Any]:
+        """What decides which nuclei are found."""
+        left_out = ("formats", "weights", "device", "tile", "page")
+        return {k: v for k, v in asdict(self).items() if k not in left_out}
+
+
+class Outcome(NamedTuple):
+    """What became of a picture; ``remark`` says why it failed, or what a user should know."""
+
+    path: Path
+    name: str
+    status: Status
+    nuclei: int | None = None
+    magnification: float | None = None
+    diameter: float | None = None
+    remark: str = ""
+
+
+def segment_file(
+    item: Input,
+    out: Path,
+    options: Options,
+    *,
+    overwrite: bool = False,
+    tiles: Map = in_turn,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Outcome]:
+    """Find the nuclei of one file and write them; of several pages, of each.
+
+    Args:
+        overwrite: make anew what is finished already.
+        tiles, progress: as in :func:`ngat.segmentation.find.find`.
+
+    Raises:
+        DiskFull: no room is left; nothing half-written is.
+    """
+    outcomes = []
+    try:
+        for picture, name, page in _pages(item, options):
+            named = Input(item.path, name)
+            try:
+                outcomes.append(
+                    _segment(named, picture, page, out, options, overwrite, tiles, progress)
+                )
+            except DiskFull:
+                raise
+            except InputError as error:
+                outcomes.append(Outcome(item.path, name, "failed", remark=str(error)))
+    except DiskFull:
+        raise
+    except InputError as error:
+        outcomes.append(Outcome(item.path, item.name, "failed", remark=str(error)))
+    except MemoryError:
+        remark = f"{item.path}: needs more memory than there is; save it as tiled TIFF, or cut it."
+        outcomes.append(Outcome(item.path, item.name, "failed", remark=remark))
+    return outcomes
+
+
+def _pages(item: Input, options: Options) -> Iterator[tuple[Picture, str, int | None]]:
+    """Pictures of a file, the names of their results, and their numbers."""
+    how: dict[str, Any] = {
+        "channel": options.channel,
+        "level": options.level,
+        "axes": options.axes,
+    }
+    if options.page == "all":
+        for number, picture in enumerate(open_pictures(item.path, **how)):
+            yield picture, f"{item.name}_p{number:03d}", number
+        return
+    page = int(options.page) if options.page is not None else None
+    yield open_picture(item.path, page=page, **how), item.name, page
+
+
+def _segment(
+    item: Input,
+    picture: Picture,
+    page: int | None,
+    out: Path,
+    options: Options,
+    overwrite: bool,
+    tiles: Map,
+    progress: Callable[[int, int], None],
+) -> Outcome:
+    network = options.network()
+    record_path = out / f"{item.name}.json"
+    source = {"input": str(item.path), "input_sha256": _digest(item.path), "page": page}
+    how = {
+        "options": options.chosen(),
+        "weights": {"name": network.name, "sha256": network.sha256},
+    }
+    names = {f: f"{FORMATS[f].folder}/{item.name}{FORMATS[f].suffix}" for f in options.formats}
+    earlier = read_record(record_path)
+    if earlier is not None:
+        same_picture = earlier["input_sha256"] == source["input_sha256"]
+        if not same_picture and Path(earlier["input"]).resolve() != item.path.resolve():
+            raise InputError(
+                f"{record_path}: is of another picture, {earlier['input']}; choose another --out."
+            )
+        same_way = all(earlier.get(key) == value for key, value in how.items())
+        if same_picture and is_complete(earlier, out) and not overwrite:
+            if not same_way:
+                raise InputError(
+                    f"{record_path}: was made with other options or weights; add --overwrite to "
+                    "make it anew, or choose another --out."
+                )
+            if set(names.values()) <= set(earlier["outputs"]):
+                values = (earlier[k] for k in ("nuclei", "magnification", "diameter_px"))
+                return Outcome(item.path, item.name, "skipped", *values)
+    folder = None
+    if picture.shape[0] * picture.shape[1] > IN_MEMORY:
+        folder = _workplace(out, item, {**source, **how, "tile": options.tile})
+    try:
+        found = find(
+            picture,
+            network,
+            options.method,
+            magnification=chosen_magnification(options.diameter, options.scale),
+            tile=options.tile,
+            folder=folder,
+            tiles=tiles,
+            progress=progress,
+        )
+    except OSError as error:
+        raise told(error, out) from error
+    diameter: float | None = typical_diameter(found.table["area"]) if len(found.table) else None
+    record = {
+        "format": FORMAT,
+        "ngat": ngat.__version__,
+        **source,
+        **how,
+        "pixel_size_um": picture.pixel_size,
+        "magnification": found.magnification,
+        "thresholds": asdict(network.thresholds(options.method)),
+        "nuclei": len(found.table),
+        "diameter_px": diameter,
+        "notes": list(found.notes),
+    }
+    writers = {
+        name: partial(_write, FORMATS[form].write, found, picture) for form, name in names.items()
+    }
+    write_results(out, record_path, record, writers)
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+    return Outcome(
+        item.path,
+        item.name,
+        "done",
+        len(found.table),
+        found.magnification,
+        diameter,
+        "; ".join(found.notes),
+    )
+
+
+def _write(
+    write: Callable[[Path, Found, Picture], None], found: Found, picture: Picture, path: Path
+) -> None:
+    write(path, found, picture)
+
+
+def _workplace(out: Path, item: Input, made_with: dict[str, Any]) -> Path:
+    """The folder of a large picture's planes; other pictures and options have others."""
+    key = hashlib.sha256(repr(sorted(made_with.items())).encode()).hexdigest()[:16]
+    folder = out / ".ngat-tiles" / f"{item.name.replace('/', '_')}-{key}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise told(error, out) from error
+    return folder
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a file; of a folder (OME-Zarr), of its files' names, sizes and times."""
+    if not path.is_dir():
+        return sha256(path)
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")):
+        if file.is_file():
+            state = file.stat()
+            entry = f"{file.relative_to(path)} {state.st_size} {state.st_mtime_ns}\n"
+            digest.update(entry.encode())
+    return digest.hexdigest()
+
+
+def summary(outcomes: Sequence[Outcome]) -> str:
+    """A table of all pictures, and a line that counts them."""
+    rows = [("picture", "status", "nuclei", "diameter", "magnification", "remark")]
+    for o in outcomes:
+        numbers = (
+            "" if o.nuclei is None else str(o.nuclei),
+            "" if o.diameter is None else f"{o.diameter:.1f} px",
+            "" if o.magnification is None else f"{o.magnification:.2f}",
+        )
+        rows.append((o.name, o.status, *numbers, o.remark if o.status != "failed" else "see above"))
+    widths = [max(len(row[i]) for row in rows) for i in range(6)]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows]
+    counts = {s: sum(o.status == s for o in outcomes) for s in ("done", "skipped", "failed")}
+    lines.append(", ".join(f"{n} {status}" for status, n in counts.items()))
+    return "\n".join(lines)

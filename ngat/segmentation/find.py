@@ -1,0 +1,131 @@
+"""Nuclei of one picture of any size, tile by tile, in memory that a tile determines.
+
+First every tile is predicted, with a halo. Then nuclei are made of each tile's components; those
+that cross a seam are put together from all tiles they touch. What becomes of a component depends on
+itself and a few pixels around it (:data:`ngat.instances.MARGIN`), so the nuclei are those of the
+whole picture, whatever the tiles. At last they are numbered in reading order.
+
+All that is known so far lies in planes (:class:`ngat.segmentation.canvas.Canvas`) and one small
+file per tile. With a folder for them, the work goes on where it was stopped, in any process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ngat.inference import Method, Thresholds
+from ngat.io.picture import Picture
+from ngat.segmentation.canvas import Canvas
+from ngat.segmentation.job import Job, divide_tile, predict_tile
+from ngat.segmentation.network import Network
+from ngat.segmentation.seams import join
+from ngat.segmentation.tiles import TILE, Grid, grid
+from ngat.segmentation.unlike import remarks
+
+# A tile is empty if, seen from afar, it varies by less than this share of the picture's range.
+EMPTY = 0.02
+
+Map = Callable[[Callable[[Any, int], Any], Any, Sequence[int]], Iterable[Any]]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The nuclei of a picture.
+
+    Attributes:
+        labels: their plane, ``int32 [H, W]``, numbered 1 … n in reading order.
+        table: one line per nucleus, see :func:`ngat.segmentation.measure.measure`.
+        magnification: at which the network saw the picture.
+        notes: what a user should know.
+    """
+
+    labels: Canvas
+    table: pd.DataFrame
+    magnification: float
+    notes: tuple[str, ...] = ()
+
+
+def in_turn(work: Callable[[Any, int], Any], job: Any, numbers: Sequence[int]) -> Iterable[Any]:
+    """Tiles one after the other, in this process."""
+    return (work(job, number) for number in numbers)
+
+
+def find(
+    picture: Picture,
+    network: Network,
+    method: Method = "split",
+    thresholds: Thresholds | None = None,
+    *,
+    magnification: float | None = None,
+    tile: int = TILE,
+    folder: Path | None = None,
+    tiles: Map = in_turn,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Found:
+    """Find the nuclei of a picture of any size.
+
+    Args:
+        thresholds: None takes those chosen for the network.
+        magnification: None lets the network find it.
+        tile: side of the tiles as the network sees them; it changes memory, not nuclei.
+        folder: where to keep what is known, to go on from it later.
+        tiles: how the work of all tiles is done, by this process or by others.
+        progress: told how many steps of how many are done.
+
+    Raises:
+        InputError: the picture cannot be read.
+    """
+    notes: list[str] = []
+    thresholds = thresholds or network.thresholds(method)
+    if magnification is None:
+        magnification = network.magnification(picture)
+    cut = grid(picture.shape, magnification, network.halo, tile)
+    job = Job(picture, network, cut, {}, method, thresholds, folder)
+    plan = job.known("plan")
+    if plan is None:
+        survey = network.survey(picture, cut.magnification)
+        plan = {"numbers": np.array(_not_empty(picture, cut), dtype=int), **survey}
+        job.keep("plan", plan)
+    numbers = plan["numbers"].tolist()
+    job.survey = {name: values for name, values in plan.items() if name != "numbers"}
+    total = 2 * len(numbers) + 1
+    for work, before in ((predict_tile, 0), (divide_tile, len(numbers))):
+        for done, _ in enumerate(tiles(work, job, numbers), start=1):
+            progress(before + done, total)
+    if len(numbers) < len(cut):
+        notes.append(f"{len(cut) - len(numbers)} of {len(cut)} tiles are empty, not searched")
+    table = join(job, numbers, notes)
+    notes += remarks(picture, table, cut.magnification)
+    progress(total, total)
+    return Found(job.labels, table, cut.magnification, tuple(notes))
+
+
+def _not_empty(picture: Picture, cut: Grid) -> list[int]:
+    """Numbers of the tiles in which there is anything to see; of a picture of one tile, that one.
+
+    Seen from afar noise is averaged away, and what remains of empty glass or of a dark field is
+    one value. A tile counts with its halo.
+    """
+    if len(cut) == 1:
+        overview = np.atleast_3d(picture.overview())
+        return [0] if float(np.ptp(overview)) > 0 else []
+    overview = np.atleast_3d(picture.overview())
+    step = -(-max(picture.shape) // max(overview.shape[:2]))
+    low, high = np.percentile(overview, (0.1, 99.9), axis=(0, 1))
+    least = EMPTY * float((high - low).max())
+    numbers = []
+    for number in range(len(cut)):
+        rows, columns = cut.with_halo(number)
+        part = overview[
+            rows.start // step : -(-rows.stop // step),
+            columns.start // step : -(-columns.stop // step),
+        ]
+        if float(np.ptp(part, axis=(0, 1)).max()) > least:
+            numbers.append(number)
+    return numbers

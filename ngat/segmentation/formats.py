@@ -1,0 +1,182 @@
+"""What is written of a picture's nuclei: one function per form, each nucleus by nucleus.
+
+None of them holds more than a band of the picture in memory.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import tifffile
+from PIL import Image
+from skimage.segmentation import find_boundaries
+
+from ngat.data import rle
+from ngat.instances import Labels
+from ngat.io.picture import Picture
+from ngat.segmentation.canvas import Canvas
+from ngat.segmentation.find import Found
+from ngat.segmentation.measure import PLACE, in_micrometres
+from ngat.segmentation.outlines import feature, polygons, roi
+
+OUTLINE = (230, 159, 0)  # orange of the Okabe-Ito palette: seen on dark, violet and grey
+# Larger pictures are drawn reduced; their labels are stored in tiles.
+DRAWN = 4096
+_TILE = 512
+
+
+def write_labels(path: Path, found: Found, picture: Picture) -> None:
+    """A label TIFF: 16 bits, or 32 where there are more nuclei; of large pictures an OME-TIFF."""
+    height, width = picture.shape
+    dtype = np.uint16 if len(found.table) <= np.iinfo(np.uint16).max else np.uint32
+    options: dict[str, Any] = {"compression": "zlib", "photometric": "minisblack"}
+    size = picture.pixel_size
+    if size is not None:
+        options |= {"resolution": (1e4 / size[1], 1e4 / size[0]), "resolutionunit": "CENTIMETER"}
+    if max(height, width) <= DRAWN:
+        whole = found.labels.read((slice(0, height), slice(0, width)))
+        tifffile.imwrite(path, whole.astype(dtype), metadata=None, **options)
+        return
+    metadata: dict[str, Any] = {"axes": "YX"}
+    if size is not None:
+        metadata |= {"PhysicalSizeY": size[0], "PhysicalSizeX": size[1]}
+    with tifffile.TiffWriter(path, bigtiff=True, ome=True) as file:
+        file.write(
+            _tiles(found.labels, np.dtype(dtype)),
+            shape=(height, width),
+            dtype=dtype,
+            tile=(_TILE, _TILE),
+            metadata=metadata,
+            **options,
+        )
+
+
+def write_runs(path: Path, found: Found, picture: Picture) -> None:
+    """Run lengths as the 2018 challenge asks for them, one line per nucleus."""
+    height, width = picture.shape
+    name = Path(picture.name).name.split(".")[0]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        lines = csv.writer(file, lineterminator="\n")
+        lines.writerow(["ImageId", "EncodedPixels", "Height", "Width"])
+        for _, mask, (top, left) in nuclei(found):
+            lines.writerow([name, rle.encode_part(mask, top, left, height), height, width])
+        if not len(found.table):
+            lines.writerow([name, "", height, width])
+
+
+def write_geojson(path: Path, found: Found, picture: Picture) -> None:
+    """Polygons with measurements that QuPath opens as detections (GeoJSON, in pixels)."""
+    with path.open("w", encoding="utf-8") as file:
+        file.write('{"type": "FeatureCollection", "features": [')
+        for index, one in enumerate(features(found, picture)):
+            file.write((",\n" if index else "\n") + json.dumps(one, separators=(",", ":")))
+        file.write("\n]}\n")
+
+
+def write_rois(path: Path, found: Found, picture: Picture) -> None:
+    """A zip of ImageJ's regions of interest, for the ROI Manager."""
+    digits = len(str(len(found.table)))
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for number, mask, corner in nuclei(found):
+            info = zipfile.ZipInfo(f"{number:0{digits}d}.roi")  # the same nuclei, the same bytes
+            info.compress_type = zipfile.ZIP_DEFLATED
+            file.writestr(info, roi(number, polygons(mask, corner)))
+
+
+def write_table(path: Path, found: Found, picture: Picture) -> None:
+    """One line per nucleus with its measurements, as CSV."""
+    table = shown_table(found, picture.pixel_size)
+    table.to_csv(path, index=False, lineterminator="\n", float_format="%.6g")
+
+
+def write_overlay(path: Path, found: Found, picture: Picture) -> None:
+    """The picture with stretched contrast and every nucleus outlined, as PNG."""
+    Image.fromarray(outlined(found, picture)).save(path, "PNG")
+
+
+class Format(NamedTuple):
+    """A form of output: its folder, the ending of its files, and who writes it."""
+
+    folder: str
+    suffix: str
+    write: Callable[[Path, Found, Picture], None]
+
+
+FORMATS = {
+    "labels": Format("labels", ".tif", write_labels),
+    "overlay": Format("overlay", ".png", write_overlay),
+    "table": Format("tables", ".csv", write_table),
+    "geojson": Format("geojson", ".geojson", write_geojson),
+    "rois": Format("rois", ".zip", write_rois),
+    "rle": Format("rle", ".csv", write_runs),
+}
+DEFAULT = ("labels", "overlay", "table")
+
+
+def nuclei(found: Found) -> Iterator[tuple[int, npt.NDArray[np.bool_], tuple[int, int]]]:
+    """Every nucleus: its number, its mask inside its box, and the box's first row and column."""
+    boxes = found.table[["nucleus", *PLACE[1:]]].to_numpy(dtype=np.int64)
+    # Nuclei are in reading order: a band of rows is read once for all that begin in it.
+    band, first, last = np.zeros((0, 0), np.int32), 0, 0
+    for number, top, left, bottom, right in boxes.tolist():
+        if top < first or bottom > last:
+            first, last = top, min(found.labels.shape[0], max(bottom, top + _TILE))
+            band = found.labels.read((slice(first, last), slice(0, found.labels.shape[1])))
+        yield number, band[top - first : bottom - first, left:right] == number, (top, left)
+
+
+def features(found: Found, picture: Picture) -> Iterator[dict[str, Any]]:
+    """Every nucleus as a GeoJSON feature."""
+    table = shown_table(found, picture.pixel_size).drop(columns="nucleus")
+    measured = (
+        {name: float(f"{value:.6g}") for name, value in zip(table.columns, row, strict=True)}
+        for row in table.itertuples(index=False, name=None)
+    )
+    for (number, mask, corner), values in zip(nuclei(found), measured, strict=True):
+        yield feature(number, polygons(mask, corner), values)
+
+
+def shown_table(found: Found, pixel_size: tuple[float, float] | None) -> Any:
+    """The measurements as users get them: without boxes, with micrometres where they are known."""
+    return in_micrometres(found.table.drop(columns=[*PLACE[1:], "first"]), pixel_size)
+
+
+def outlined(found: Found, picture: Picture) -> npt.NDArray[np.uint8]:
+    """The picture as ``uint8 [h, w, 3]``, contrast stretched, nuclei outlined on their inside."""
+    seen = picture.overview(DRAWN)
+    low, high = np.percentile(seen, (0.1, 99.9))
+    seen = np.clip((seen - low) / max(float(high - low), 1e-12), 0, 1)
+    drawn = np.rint(255 * seen).astype(np.uint8)
+    if drawn.ndim == 2:
+        drawn = np.repeat(drawn[:, :, None], 3, axis=2)
+    step = max(1, -(-max(picture.shape) // DRAWN))
+    labels = np.concatenate(list(_bands(found.labels, step)))
+    drawn[find_boundaries(labels, mode="inner")] = OUTLINE
+    return drawn
+
+
+def _bands(labels: Canvas, step: int) -> Iterator[Labels]:
+    """Every ``step``-th row and column, band by band."""
+    height, width = labels.shape
+    band = step * max(1, (1 << 22) // (step * width))
+    for top in range(0, height, band):
+        window = (slice(top, min(top + band, height)), slice(0, width))
+        yield labels.read(window)[::step, ::step]
+
+
+def _tiles(labels: Canvas, dtype: np.dtype[Any]) -> Iterator[npt.NDArray[Any]]:
+    height, width = labels.shape
+    for top in range(0, height, _TILE):
+        band = labels.read((slice(top, min(top + _TILE, height)), slice(0, width))).astype(dtype)
+        for left in range(0, width, _TILE):
+            tile = np.zeros((_TILE, _TILE), dtype)
+            part = band[:, left : left + _TILE]
+            tile[: part.shape[0], : part.shape[1]] = part
+            yield tile

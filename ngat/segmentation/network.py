@@ -1,0 +1,264 @@
+"""The trained network behind ``ngat segment``: shipped or the user's, with its own thresholds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol, get_args
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+import ngat
+from ngat.data.contrast import TILE, Contrast, contrast_by_rows
+from ngat.data.normalize import mirrored
+from ngat.errors import InputError
+from ngat.inference import (
+    METHODS,
+    SMALLEST,
+    Method,
+    Prediction,
+    Thresholds,
+    evaluating,
+    find_magnification,
+    probabilities,
+    receptive_field,
+    thresholds_from,
+)
+from ngat.instances import Landscape
+from ngat.io.axes import Array
+from ngat.io.picture import Picture
+from ngat.magnification import SIZE
+from ngat.system.files import sha256
+from ngat.training.weights import load_weights
+
+SHIPPED = "companion.safetensors"  # the weights that are used where none are given
+DIAMETER = 2 * SIZE / math.sqrt(math.pi)  # of a nucleus of the size that a network knows best
+# A picture of at most so many pixels a side is looked at as a whole to find its magnification; of
+# larger ones some windows are.
+LOOKED_AT, WINDOW, WINDOWS = 2048, 1024, 5
+MAGNIFICATIONS = (1 / 64, 16.0)  # the range that may be asked for
+_RANGE = (0.1, 99.9)  # percentiles of a picture's values that become black and white
+
+# Arrays by name, plain enough to be stored.
+Survey = dict[str, Array]
+
+
+class Network(Protocol):
+    """What segmentation needs of a network."""
+
+    halo: int  # pixels, as the network sees them, on which a prediction depends
+
+    def thresholds(self, method: Method) -> Thresholds:
+        """Those chosen for this network."""
+
+    def magnification(self, picture: Picture) -> float:
+        """The factor that makes nuclei as large as the network sees them best."""
+
+    def survey(self, picture: Picture, magnification: float) -> Survey:
+        """What of the whole picture counts in each of its parts: how its values are normalised."""
+
+    def predict(
+        self, image: Array, magnification: float, survey: Survey, rows: slice, columns: slice
+    ) -> Prediction:
+        """Both maps ``float32 [h, w]`` of a part of a picture, ``[h, w]`` or ``[h, w, 3]``.
+
+        ``rows`` and ``columns`` say where in the picture it lies. Sides are whole numbers after
+        magnification, or else end where the picture does.
+        """
+
+
+class Trained:
+    """A network of a weights file.
+
+    Args:
+        path: the file; None takes the one that is shipped.
+        device: where it runs.
+        tta: average over flips and two magnifications.
+
+    Raises:
+        InputError: absent, damaged, or thresholds that make no sense.
+    """
+
+    def __init__(
+        self, path: Path | str | None = None, device: str | torch.device = "cpu", tta: bool = False
+    ) -> None:
+        self.path = Path(path) if path is not None else shipped_weights()
+        loaded = load_weights(self.path, device)
+        self.model, self.provenance, self.tta = loaded.model, loaded.provenance, tta
+        self.name = loaded.preset.name
+        self.halo = receptive_field(self.model.config)
+        self.sha256 = sha256(self.path)
+        self._thresholds = checked(thresholds_from(self.provenance, tta), self.path)
+
+    def thresholds(self, method: Method) -> Thresholds:
+        """Those that the weights carry."""
+        return self._thresholds[method]
+
+    def magnification(self, picture: Picture) -> float:
+        """See :class:`Network`. Of a large picture, the median over some of its windows."""
+        found = [find_magnification(self.model, window)[0] for window in _windows(picture)]
+        return float(np.median(found))
+
+    def survey(self, picture: Picture, magnification: float) -> Survey:
+        """Black and white of the picture, or of the surroundings of each of its parts."""
+        if self.model.config.contrast == "local":
+            found = contrast_by_rows(
+                lambda rows: np.atleast_3d(picture.read(rows)), picture.shape, TILE / magnification
+            )
+            return {"low": found.low, "high": found.high, "shape": np.array(found.shape)}
+        seen = np.atleast_3d(picture.overview())
+        low, high = np.percentile(seen, _RANGE, axis=(0, 1))
+        depth = picture.stack.dtype
+        if self.model.config.contrast == "plain":
+            if depth == np.uint8:
+                return {"low": np.zeros(1), "high": np.full(1, 255.0)}
+            low, high = low.min(keepdims=True), high.max(keepdims=True)
+        # What hardly varies stays flat: see ngat.data.contrast, whose rule this is.
+        least = 8.0 if depth == np.uint8 else 1e-6 * max(1e-30, float(np.abs(seen).max()))
+        spread = np.maximum(high - low, max(0.5 * float((high - low).max()), least))
+        return {"low": (low + high - spread) / 2, "high": (low + high + spread) / 2}
+
+    def predict(
+        self, image: Array, magnification: float, survey: Survey, rows: slice, columns: slice
+    ) -> Prediction:
+        """See :class:`Network`."""
+        height, width = image.shape[:2]
+        seen = self._normalised(np.atleast_3d(image), survey, rows, columns)
+        seen = np.repeat(seen, 3, axis=2) if seen.shape[2] == 1 else seen
+        size = (max(1, round(height * magnification)), max(1, round(width * magnification)))
+        planes = torch.from_numpy(np.ascontiguousarray(np.moveaxis(seen, 2, 0)))[None]
+        planes = _resized(planes, size)
+        seen_by = mirrored(planes, SMALLEST).to(next(self.model.parameters()).device)
+        with evaluating(self.model):
+            found = probabilities(self.model, seen_by, self.tta)[..., : size[0], : size[1]]
+            maps = _resized(found, (height, width))[0].float().cpu().numpy()
+        return prediction(maps[0], maps[min(1, len(maps) - 1)], magnification)
+
+    def _normalised(self, image: Array, survey: Survey, rows: slice, columns: slice) -> Array:
+        """Pixels of a part of a picture in [0, 1], ``float32 [h, w, C]``."""
+        low, high = survey["low"], survey["high"]
+        if self.model.config.contrast != "local":
+            return np.clip((image - low) / (high - low), 0, 1).astype(np.float32)
+        height, width = survey["shape"].tolist()
+        # A part may be filled up beyond the picture's end.
+        places = (
+            np.minimum(np.arange(side.start, side.start + length), end - 1)
+            for side, length, end in zip(
+                (rows, columns), image.shape[:2], (height, width), strict=True
+            )
+        )
+        return Contrast(low, high, (height, width)).apply(image, *places)
+
+
+@lru_cache(maxsize=2)
+def trained(path: Path | None, device: str, tta: bool) -> Trained:
+    """:class:`Trained`, kept for the next picture or tile of this process."""
+    return Trained(path, device, tta)
+
+
+def shipped_weights() -> Path:
+    """The weights that come with the package; of a checkout, those beside it."""
+    package = Path(ngat.__file__).parent
+    places = (package / "shipped" / SHIPPED, package.parent / "data" / "weights" / SHIPPED)
+    for place in places:
+        if place.exists():
+            return place
+    raise InputError(f"{places[0]}: is missing; install ngat again, or give --weights.")
+
+
+def prediction(probability: Array, core: Array, magnification: float) -> Prediction:
+    """A :class:`~ngat.inference.Prediction` of maps."""
+    values: tuple[Any, ...] = (
+        np.ascontiguousarray(probability, np.float32),
+        np.ascontiguousarray(core, np.float32),
+        magnification,
+    )
+    return Prediction(*values[: len(Prediction._fields)])
+
+
+def chosen_magnification(diameter: float | None, scale: float | None) -> float | None:
+    """The factor that a user asks for; None where the network is to find it.
+
+    Args:
+        diameter: of a typical nucleus in the picture, in pixels.
+        scale: the factor itself.
+
+    Raises:
+        InputError: both are given, or a number that cannot be.
+    """
+    if diameter is None and scale is None:
+        return None
+    if diameter is not None and scale is not None:
+        raise InputError("Give --diameter or --scale, not both.")
+    name, value = ("--diameter", diameter) if diameter is not None else ("--scale", scale)
+    assert value is not None
+    low, high = MAGNIFICATIONS
+    factor = DIAMETER / value if name == "--diameter" and value else value
+    if not (math.isfinite(value) and value > 0 and low <= factor <= high):
+        limits = (DIAMETER / high, DIAMETER / low) if name == "--diameter" else (low, high)
+        raise InputError(f"{name} must be from {limits[0]:g} to {limits[1]:g}; got {value}.")
+    return factor
+
+
+def checked(thresholds: Mapping[Method, Thresholds], path: Path | str) -> dict[Method, Thresholds]:
+    """The thresholds of a weights file, if they can be.
+
+    Raises:
+        InputError: one is NaN, of another type, or out of range. NaN would find no nucleus.
+    """
+    for method in METHODS:
+        for field in fields(Thresholds):
+            value = getattr(thresholds[method], field.name)
+            if field.name == "landscape":
+                good = value in get_args(Landscape)
+            else:
+                high = 1e6 if field.name == "min_area" else 1.0
+                number = isinstance(value, int | float) and not isinstance(value, bool)
+                good = not isinstance(field.default, int | float) or (
+                    number and math.isfinite(value) and 0 <= value <= high
+                )
+            if not good:
+                raise InputError(
+                    f"{path}: its threshold {field.name} for {method} is {value!r}, which cannot "
+                    "be; choose thresholds with `ngat choose`."
+                )
+    return dict(thresholds)
+
+
+def _windows(picture: Picture) -> list[Array]:
+    """The whole of a picture of ordinary size; of a larger one, windows spread over it.
+
+    Those are taken that vary most, seen from afar: glass and a dark field say nothing.
+    """
+    height, width = picture.shape
+    if max(height, width) <= LOOKED_AT:
+        return [picture.read()]
+    overview = np.atleast_3d(picture.overview())
+    step = -(-max(height, width) // max(overview.shape[:2]))
+    side = -(-WINDOW // step)
+    corners = [
+        (row, column)
+        for row in range(0, max(1, overview.shape[0] - side + 1), side)
+        for column in range(0, max(1, overview.shape[1] - side + 1), side)
+    ]
+    variety = [
+        -float(overview[row : row + side, column : column + side].std()) for row, column in corners
+    ]
+    return [
+        picture.read(
+            slice(corners[i][0] * step, min(height, corners[i][0] * step + WINDOW)),
+            slice(corners[i][1] * step, min(width, corners[i][1] * step + WINDOW)),
+        )
+        for i in np.argsort(variety, kind="stable")[:WINDOWS].tolist()
+    ]
+
+
+def _resized(planes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    if tuple(planes.shape[-2:]) == size:
+        return planes
+    return F.interpolate(planes, size, mode="bilinear", antialias=True)

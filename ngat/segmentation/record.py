@@ -1,0 +1,141 @@
+"""The record of a picture's results: how they were made, and which files may be replaced."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ngat.errors import InputError
+from ngat.system.files import sha256, write_json
+
+FORMAT = "ngat-segmentation-1"
+
+
+class DiskFull(InputError):
+    """Nothing more can be written; going on with other pictures is of no use."""
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """What an earlier run wrote; None where there is no such file.
+
+    Raises:
+        InputError: the file is another program's.
+    """
+    if not path.exists():
+        return None
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record["format"] != FORMAT or not isinstance(record["outputs"], dict):
+            raise ValueError
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: was not written by ngat segment; move it, or choose another --out."
+        ) from error
+    return dict(record)
+
+
+def is_complete(record: Mapping[str, Any], out: Path) -> bool:
+    """Were all files written, and are they still there?"""
+    return bool(record.get("finished")) and all((out / name).exists() for name in record["outputs"])
+
+
+def write_results(
+    out: Path,
+    record_path: Path,
+    record: dict[str, Any],
+    writers: Mapping[str, Callable[[Path], None]],
+) -> None:
+    """Write all files of a picture, or none.
+
+    They are written into a folder beside, then the record names them, then they take their places:
+    whatever happens in between, the next run knows which files it may replace.
+
+    Args:
+        out: the folder of results.
+        record_path: of the record.
+        record: what it is to say, without the outputs.
+        writers: by the file's name inside ``out``.
+
+    Raises:
+        InputError: a file is there that was not written by this command, or was changed since.
+        DiskFull: no room is left.
+    """
+    try:
+        earlier = read_record(record_path) or {"outputs": {}}
+        known = {name: _hashes(value) for name, value in earlier["outputs"].items()}
+        for name in writers:
+            _check_ours(out / name, known.get(name, []))
+        out.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=".ngat-", dir=out))
+        try:
+            outputs = {}
+            for index, (name, write) in enumerate(writers.items()):
+                path = beside / f"{index}{Path(name).suffix}"
+                write(path)
+                outputs[name] = sha256(path)
+            ours = {name: [*known.get(name, []), digest] for name, digest in outputs.items()}
+            write_json(
+                record_path,
+                {**record, "finished": False, "outputs": ours | known_only(known, outputs)},
+            )
+            for index, name in enumerate(writers):
+                target = out / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                path = beside / f"{index}{Path(name).suffix}"
+                path.chmod(0o644)
+                os.replace(path, target)
+            write_json(
+                record_path,
+                {**record, "finished": True, "outputs": outputs | known_only(known, outputs)},
+            )
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+    except InputError as error:
+        if isinstance(error.__cause__, OSError):
+            raise told(error.__cause__, out) from error
+        raise
+    except OSError as error:
+        raise told(error, out) from error
+
+
+def known_only(known: Mapping[str, list[str]], outputs: Mapping[str, str]) -> dict[str, list[str]]:
+    """Files of an earlier run, in other forms, that this one leaves as they are."""
+    return {name: hashes for name, hashes in known.items() if name not in outputs}
+
+
+def told(error: OSError, out: Path) -> InputError:
+    """The sentence for an error of the disk."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    # Some encoders only say that they failed.
+    if full or (error.errno is None and shutil.disk_usage(out).free < 1 << 20):
+        return DiskFull(
+            f"{out}: the disk is full; make room, and the same command goes on where it was."
+        )
+    reason = error.strerror or str(error)
+    return InputError(
+        f"{error.filename or out}: cannot be written ({reason}); choose another --out."
+    )
+
+
+def _check_ours(path: Path, hashes: list[str]) -> None:
+    if not path.exists() and not path.is_symlink():
+        return
+    if not hashes:
+        raise InputError(
+            f"{path}: is there already and was not written by this command; move it, or choose "
+            "another --out."
+        )
+    if path.is_symlink() or sha256(path) not in hashes:
+        raise InputError(
+            f"{path}: was changed since ngat wrote it; move it, or choose another --out."
+        )
+
+
+def _hashes(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)

@@ -1,0 +1,141 @@
+"""Nuclei of one picture for use in Python: ``ngat.segment``."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ngat.inference import Method, Thresholds
+from ngat.instances import Labels
+from ngat.io.picture import Picture, array_picture, open_picture
+from ngat.segmentation.canvas import Canvas
+from ngat.segmentation.find import Found, find
+from ngat.segmentation.formats import features, outlined, shown_table, write_rois
+from ngat.segmentation.network import Network, chosen_magnification, trained
+from ngat.segmentation.tiles import TILE
+from ngat.system.files import replacing
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Nuclei of a picture.
+
+    Attributes:
+        labels: ``int32 [H, W]``, 0 is background, 1 … n are nuclei in reading order.
+        table: one line per nucleus: centre, area, shape, and the intensities of every channel, in
+            pixels, and in micrometres where the file knows them.
+        magnification: factor at which the network saw the picture.
+        thresholds: with which its maps became nuclei.
+        notes: what a user should know.
+    """
+
+    labels: Labels
+    table: pd.DataFrame
+    magnification: float
+    thresholds: Thresholds
+    notes: tuple[str, ...]
+    _found: Found
+    _picture: Picture
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def to_geojson(self, path: Path | str | None = None) -> dict[str, Any]:
+        """A GeoJSON collection that QuPath opens as detections; written to ``path`` if given."""
+        made = {"type": "FeatureCollection", "features": list(features(self._found, self._picture))}
+        if path is not None:
+            import json
+
+            with replacing(path) as beside:
+                beside.write_text(json.dumps(made), encoding="utf-8")
+        return made
+
+    def to_rois(self, path: Path | str | None = None) -> list[bytes]:
+        """ImageJ's regions of interest, one per nucleus; as a zip in ``path`` if given."""
+        with tempfile.TemporaryDirectory() as folder:
+            zipped = Path(folder) / "rois.zip"
+            write_rois(zipped, self._found, self._picture)
+            data = zipped.read_bytes()
+        if path is not None:
+            with replacing(path) as beside:
+                beside.write_bytes(data)
+        with zipfile.ZipFile(io.BytesIO(data)) as file:
+            return [file.read(name) for name in file.namelist()]
+
+    def outlined(self) -> npt.NDArray[np.uint8]:
+        """The picture ``uint8 [h, w, 3]`` with stretched contrast and all nuclei outlined."""
+        return outlined(self._found, self._picture)
+
+
+def segment(
+    image: npt.ArrayLike | Path | str,
+    *,
+    weights: Path | str | None = None,
+    diameter: float | None = None,
+    scale: float | None = None,
+    channel: str | int | None = None,
+    page: int | None = None,
+    level: int = 0,
+    axes: str | None = None,
+    method: Method = "split",
+    thresholds: Thresholds | None = None,
+    device: str = "cpu",
+    tta: bool = False,
+    network: Network | None = None,
+    tile: int = TILE,
+) -> Segmentation:
+    """Find the nuclei in a picture of any kind and size.
+
+    Args:
+        image: a file (PNG, JPEG, TIFF of any kind, OME-Zarr), or an array ``[H, W]``,
+            ``[H, W, 3]`` (colour), or of any shape whose ``axes`` are given, for example
+            ``axes="CYX"``.
+        weights: a file that ``ngat train`` wrote; None takes those that are shipped.
+        diameter: of a typical nucleus in pixels, if it is known; else the network finds it.
+        scale: instead, the factor by which the picture is resized for the network.
+        channel, page, level, axes: what is read of a file that holds more than one picture; see
+            :func:`ngat.io.open_picture`.
+        method: ``split`` parts touching nuclei, ``components`` does not.
+        thresholds: None takes those that were chosen for the weights.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        tta: average over flips and two magnifications: six times the work.
+        network: instead of ``weights``.
+        tile: side of the tiles that pictures are cut into; it changes memory, not nuclei.
+
+    Raises:
+        InputError: one sentence that says what is wrong and what would help.
+    """
+    if isinstance(image, str | Path):
+        picture = open_picture(image, channel=channel, page=page, level=level, axes=axes)
+    else:
+        picture = array_picture(image, channel=channel, page=page, axes=axes)
+    asked = chosen_magnification(diameter, scale)
+    if network is None:
+        network = trained(Path(weights) if weights is not None else None, device, tta)
+    chosen = thresholds or network.thresholds(method)
+    found = find(picture, network, method, chosen, magnification=asked, tile=tile)
+    return Segmentation(
+        _whole(found.labels),
+        shown_table(found, picture.pixel_size),
+        found.magnification,
+        chosen,
+        found.notes,
+        found,
+        picture,
+    )
+
+
+def _whole(labels: Canvas) -> Labels:
+    return labels.read((slice(0, labels.shape[0]), slice(0, labels.shape[1])))
+
+
+__all__: Sequence[str] = ("Segmentation", "segment")

@@ -1,0 +1,103 @@
+"""How a picture is cut: tiles with a halo, on a grid that magnification maps to whole pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ngat.segmentation.canvas import Window
+
+# Side of a tile as the network sees it, without its halo, in pixels.
+TILE = 1024
+# Sides are multiples of this as the network sees them: of the coarsest level's cells, and more.
+UNIT = 32
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Tiles that cover a picture.
+
+    Attributes:
+        height, width: of the picture.
+        unit: pixels of the picture that become ``seen`` whole pixels of the network.
+        seen: a multiple of :data:`UNIT`.
+        side: of a tile, in units.
+        halo: round a tile, in units.
+    """
+
+    height: int
+    width: int
+    unit: int
+    seen: int
+    side: int
+    halo: int
+
+    @property
+    def magnification(self) -> float:
+        """The exact factor of the grid; near the one that was asked for."""
+        return self.seen / self.unit
+
+    @property
+    def rows(self) -> int:
+        """Number of rows of tiles."""
+        return -(-self.height // (self.side * self.unit))
+
+    @property
+    def columns(self) -> int:
+        """Number of columns of tiles."""
+        return -(-self.width // (self.side * self.unit))
+
+    def __len__(self) -> int:
+        return self.rows * self.columns
+
+    def window(self, number: int) -> Window:
+        """Rows and columns of a tile; tiles are numbered in reading order."""
+        i, j = divmod(number, self.columns)
+        step = self.side * self.unit
+        return (
+            slice(i * step, min((i + 1) * step, self.height)),
+            slice(j * step, min((j + 1) * step, self.width)),
+        )
+
+    def with_halo(self, number: int) -> Window:
+        """A tile with what it depends on."""
+        return self.wider(self.window(number), self.halo * self.unit)
+
+    def wider(self, window: Window, margin: int) -> Window:
+        """A window with a margin, as far as the picture goes."""
+        rows, columns = window
+        return (
+            slice(max(0, rows.start - margin), min(self.height, rows.stop + margin)),
+            slice(max(0, columns.start - margin), min(self.width, columns.stop + margin)),
+        )
+
+    def seams(self) -> Iterator[tuple[int, int, int]]:
+        """Pairs of tiles that share an edge: first, second, and the axis across the edge."""
+        for number in range(len(self)):
+            i, j = divmod(number, self.columns)
+            if j + 1 < self.columns:
+                yield number, number + 1, 1
+            if i + 1 < self.rows:
+                yield number, number + self.columns, 0
+
+
+def grid(shape: tuple[int, int], magnification: float, halo: int, tile: int = TILE) -> Grid:
+    """The grid for a picture.
+
+    Args:
+        shape: height and width.
+        magnification: as asked for; the grid's own differs by at most a few per cent.
+        halo: pixels that the network's predictions depend on, as it sees them.
+        tile: side of a tile as the network sees it; the same nuclei are found with any.
+    """
+    seen = UNIT * max(1, round(magnification))
+    unit = max(1, round(seen / magnification))
+    return Grid(
+        shape[0],
+        shape[1],
+        unit,
+        seen,
+        max(1, tile // seen),
+        math.ceil(halo / seen),
+    )

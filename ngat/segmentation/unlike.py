@@ -1,0 +1,74 @@
+"""Is a picture unlike those of training? Then its nuclei deserve a second look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import ndimage
+
+from ngat.io.axes import Array
+from ngat.io.picture import Picture
+from ngat.segmentation.measure import typical_diameter
+
+# From 128 training pictures drawn from stage 1 of the 2018 Data Science Bowl, with their annotated
+# nuclei (medians: 125, 3.4 and 16): the least, the third percentile, and the range.
+CONTRAST = 11.0
+SHARPNESS = 1.6  # of a nucleus that is nothing but blur it is 1.4
+DIAMETER = (5.0, 60.0)  # of the median nucleus in pixels, as the network sees it
+_WINDOW = 512  # pixels a side that are looked at
+
+
+def remarks(picture: Picture, table: pd.DataFrame, magnification: float) -> Iterator[str]:
+    """What of a picture is unlike training, in words; nothing where it is like it.
+
+    Args:
+        picture, table: the picture and its nuclei (:func:`ngat.segmentation.measure.measure`).
+        magnification: at which the network saw it.
+    """
+    if not len(table):
+        yield "no nucleus was found"
+        return
+    diameter = typical_diameter(table["area"])
+    if not DIAMETER[0] <= diameter * magnification <= DIAMETER[1]:
+        size = "small" if diameter * magnification < DIAMETER[0] else "large"
+        yield f"nuclei are unusually {size} for the network; try --diameter"
+    middle = table.iloc[len(table) // 2]
+    place = [
+        slice(max(0, int(at) - _WINDOW // 2), max(0, int(at) - _WINDOW // 2) + _WINDOW)
+        for at in (middle["y"], middle["x"])
+    ]
+    contrast, sharpness = features(picture.read(*place), diameter)
+    if contrast < CONTRAST:
+        yield "contrast is lower than in any training picture"
+    if sharpness < SHARPNESS:
+        yield "edges are more blurred than in nearly all training pictures"
+
+
+def features(pixels: Array, diameter: float) -> tuple[float, float]:
+    """Contrast and sharpness of a picture, whatever its range of values.
+
+    Args:
+        pixels: ``[h, w]`` or ``[h, w, 3]``.
+        diameter: of a typical nucleus.
+
+    Returns:
+        the range of values over the noise between neighbouring pixels; and the number of times
+        that the steepest edges would rise over the whole range within a nucleus' diameter.
+    """
+    grey = np.asarray(pixels, dtype=np.float64)
+    grey = grey.mean(axis=2) if grey.ndim == 3 else grey
+    low, high = np.percentile(grey, (0.5, 99.5))
+    span = max(float(high - low), 1e-12)
+    # Second differences do not see slopes; a sixth of their variance is that of the noise.
+    noise = 1.4826 * np.median(np.abs(_second(grey))) / np.sqrt(6)
+    edges = ndimage.gaussian_gradient_magnitude(grey, max(0.5, diameter / 24))
+    return span / max(float(noise), 1e-12), float(np.percentile(edges, 99.5)) * diameter / span
+
+
+def _second(grey: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    if grey.shape[1] < 3:
+        return np.zeros(1)
+    return grey[:, 2:] - 2 * grey[:, 1:-1] + grey[:, :-2]

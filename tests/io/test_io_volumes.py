@@ -1,0 +1,84 @@
+"""OME-Zarr and slides, where their readers are installed."""
+
+from __future__ import annotations
+
+import builtins
+import os
+
+import numpy as np
+import pytest
+import tifffile
+from pictures import SHAPE, colour, grey
+
+from ngat.errors import InputError, MissingDependency
+from ngat.io import open_picture
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_ome_zarr(tmp_path, version):
+    zarr = pytest.importorskip("zarr")
+    root = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=version)
+    pixels = np.stack([grey(), grey() // 2])[None, :, None]
+    for name, step in (("0", 1), ("1", 2)):
+        part = np.ascontiguousarray(pixels[..., ::step, ::step])
+        root.create_array(name, data=part, chunks=(1, 1, 1, 16, 16))
+    axes = [{"name": n, "unit": "nanometer" if n in "yx" else None} for n in "tczyx"]
+    scales = [[1, 1, 1, 500 * k, 250 * k] for k in (1, 2)]
+    datasets = [
+        {"path": str(i), "coordinateTransformations": [{"type": "scale", "scale": scale}]}
+        for i, scale in enumerate(scales)
+    ]
+    multiscales = [{"version": "0.4", "axes": axes, "datasets": datasets}]
+    described = {"multiscales": multiscales, "omero": {"channels": [{"label": "DAPI"}, {}]}}
+    root.attrs.update({"ome": described} if version == 3 else described)
+    with pytest.raises(InputError, match=r"2 channels .*DAPI"):
+        open_picture(tmp_path / "a.zarr")
+    picture = open_picture(tmp_path / "a.zarr", channel=1)
+    assert picture.shape == SHAPE
+    assert picture.pixel_size == (0.5, 0.25)
+    np.testing.assert_array_equal(picture.read(), grey() // 2)
+    part = picture.read(slice(3, 40), slice(20, 61))
+    np.testing.assert_array_equal(part, (grey() // 2)[3:40, 20:61])
+    assert open_picture(tmp_path / "a.zarr", channel=0, level=1).shape == (24, 32)
+    with pytest.raises(InputError, match="has no level 2; choose --level 0 to 1"):
+        open_picture(tmp_path / "a.zarr", channel=0, level=2)
+
+
+def test_folders_that_are_no_picture(tmp_path):
+    zarr = pytest.importorskip("zarr")
+    zarr.open_group(tmp_path / "plate.zarr", mode="w").attrs["plate"] = {}
+    with pytest.raises(InputError, match="holds no single image; give a folder inside it"):
+        open_picture(tmp_path / "plate.zarr")
+    (tmp_path / "broken.zarr").mkdir()
+    (tmp_path / "broken.zarr/zarr.json").write_text("{")
+    with pytest.raises(InputError, match=r"broken\.zarr: not a readable"):
+        open_picture(tmp_path / "broken.zarr")
+
+
+def test_slides_by_openslide(tmp_path):
+    pytest.importorskip("openslide")
+    pixels = np.tile(colour(), (8, 8, 1))
+    tifffile.imwrite(tmp_path / "a.tif", pixels, tile=(64, 64), photometric="rgb")
+    os.replace(tmp_path / "a.tif", tmp_path / "a.svslide")
+    picture = open_picture(tmp_path / "a.svslide")
+    np.testing.assert_array_equal(picture.read(slice(9, 99)), pixels[9:99])
+    (tmp_path / "b.mrxs").write_text("x")
+    with pytest.raises(InputError, match=r"b\.mrxs: "):
+        open_picture(tmp_path / "b.mrxs")
+
+
+@pytest.mark.parametrize(("name", "module"), [("a.zarr", "zarr"), ("a.mrxs", "openslide")])
+def test_a_reader_that_is_not_installed_is_named(tmp_path, monkeypatch, name, module):
+    if module == "zarr":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / ".zgroup").write_text("{}")
+    real = builtins.__import__
+
+    def without(wanted, *rest, **more):
+        if wanted == module:
+            raise ModuleNotFoundError(wanted)
+        return real(wanted, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(MissingDependency, match="pip install"):
+        open_picture(tmp_path / name)

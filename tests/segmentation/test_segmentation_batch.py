@@ -1,0 +1,340 @@
+"""``ngat segment`` on files and folders: nothing is harmed or half-written, all goes on."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import roifile
+import tifffile
+from local_network import Local, clumps
+from PIL import Image
+
+from ngat import cli
+from ngat.data import rle
+from ngat.errors import InputError
+from ngat.evaluation.scoring import read_labels
+from ngat.io import read_label_image
+from ngat.segmentation import batch
+from ngat.segmentation.batch import Options, segment_file, summary
+from ngat.segmentation.formats import FORMATS
+from ngat.segmentation.inputs import Input, find_inputs
+from ngat.segmentation.network import DIAMETER
+from ngat.segmentation.outlines import filled
+from ngat.segmentation.record import DiskFull
+
+
+@pytest.fixture(autouse=True)
+def local(monkeypatch):
+    """A network without weights, in place of the one that is shipped."""
+    monkeypatch.setattr(Options, "network", lambda self: Local(probability=0.3, core=0.4))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Three pictures in a folder and one below it, in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate(("in/a.tif", "in/b.png", "in/sub/a.tif")):
+        path = Path(name)
+        path.parent.mkdir(exist_ok=True, parents=True)
+        pixels = clumps((70, 90), seed=seed)
+        if path.suffix == ".tif":
+            size = {"resolution": (4, 2), "metadata": {"unit": "um"}, "imagej": True}
+            tifffile.imwrite(path, pixels, **size)
+        else:
+            Image.fromarray(pixels).save(path)
+    return tmp_path
+
+
+def hashes(folder):
+    return {
+        str(p): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(Path(folder).rglob("*"))
+        if p.is_file()
+    }
+
+
+def ngat(monkeypatch, capsys, *words):
+    monkeypatch.setattr(sys, "argv", ["ngat", "segment", *words])
+    try:
+        cli.main()
+        code = 0
+    except SystemExit as end:
+        code = int(end.code or 0)
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def run(out="out", words=("in",), overwrite=False, **options):
+    outcomes = []
+    for item in find_inputs(words, Path(out)):
+        outcomes += segment_file(item, Path(out), Options(**options), overwrite=overwrite)
+    return outcomes
+
+
+def test_results_among_the_inputs_harm_none_of_them(folder, monkeypatch, capsys):
+    before = hashes("in")
+    for _ in range(2):  # the second time results lie there as well
+        code, out, err = ngat(monkeypatch, capsys, "in", "--out", "in")
+        assert (code, err) == (0, "")
+        assert before.items() <= hashes("in").items()
+    assert "0 done, 3 skipped, 0 failed" in out
+    assert read_label_image("in/labels/a.tif").max() > 3
+
+
+def test_what_it_did_not_write_is_left_alone(folder):
+    Path("out/labels").mkdir(parents=True)
+    Path("out/labels/a.tif").write_text("mine")
+    Path("out/b.json").write_text("{}")
+    by_name = {outcome.name: outcome for outcome in run()}
+    assert by_name["sub/a"].status == "done"
+    assert "a.tif: is there already and was not written by" in by_name["a"].remark
+    assert "b.json: was not written by ngat segment" in by_name["b"].remark
+    assert Path("out/labels/a.tif").read_text() == "mine"
+    assert not Path("out/tables/a.csv").exists()  # all of a picture's files or none
+    assert [p.name for p in Path("out").iterdir() if p.name.startswith(".")] == []
+
+
+def test_labels_that_the_user_corrected_are_kept(folder):
+    run()
+    tifffile.imwrite("out/labels/a.tif", np.ones((70, 90), np.uint16))
+    by_name = {outcome.name: outcome for outcome in run(overwrite=True)}
+    assert "was changed since ngat wrote it" in by_name["a"].remark
+    assert read_label_image("out/labels/a.tif").max() == 1
+    assert by_name["b"].status == "done"
+
+
+def test_a_link_to_a_picture_is_not_followed(folder):
+    Path("out/labels").mkdir(parents=True)
+    Path("out/labels/a.tif").symlink_to(Path("in/a.tif").resolve())
+    before = hashes("in")
+    assert {o.name: o.status for o in run()} == {"a": "failed", "b": "done", "sub/a": "done"}
+    assert hashes("in") == before
+
+
+def test_a_batch_goes_on_skips_and_tells(folder, monkeypatch, capsys):
+    Path("in/bad.png").write_text("no picture")
+    tifffile.imwrite("in/stack.tif", np.stack([clumps((50, 60))] * 2), photometric="minisblack")
+    code, out, err = ngat(monkeypatch, capsys, "in", "--out", "out")
+    assert code == 1
+    assert "3 done, 0 skipped, 2 failed" in out
+    assert sorted(line.split(":")[0] for line in err.splitlines()) == ["in/bad.png", "in/stack.tif"]
+    times = {p: p.stat().st_mtime_ns for p in Path("out").rglob("*.tif")}
+    code, out, err = ngat(monkeypatch, capsys, "in", "--out", "out")
+    assert "0 done, 3 skipped, 2 failed" in out
+    assert times == {p: p.stat().st_mtime_ns for p in Path("out").rglob("*.tif")}
+    Path("in/bad.png").unlink()
+    code, out, err = ngat(monkeypatch, capsys, "in", "--out", "out", "--page", "all", "--overwrite")
+    assert (code, err) == (0, "")
+    assert {p.name for p in Path("out/labels").glob("stack*")} == {
+        "stack_p000.tif",
+        "stack_p001.tif",
+    }
+
+
+def test_skipped_means_the_same_picture_and_options(folder):
+    run()
+    assert {o.status for o in run()} == {"skipped"}
+    assert {o.status for o in run(formats=("labels", "rle"))} == {"done"}  # a form is new
+    told = run(scale=2.0)
+    assert all("was made with other options" in outcome.remark for outcome in told)
+    assert {o.status for o in run(scale=2.0, overwrite=True)} == {"done"}
+    before = read_label_image("out/labels/a.tif")
+    tifffile.imwrite("in/a.tif", clumps((70, 90), seed=9))
+    by_name = {outcome.name: outcome.status for outcome in run(scale=2.0)}
+    assert by_name == {"a": "done", "b": "skipped", "sub/a": "skipped"}
+    assert (read_label_image("out/labels/a.tif") != before).any()
+    Path("out/labels/b.tif").unlink()
+    assert {o.name: o.status for o in run(scale=2.0)}["b"] == "done"
+
+
+def test_names_of_results(folder):
+    names = lambda *words: [item.name for item in find_inputs(words, Path("out"))]  # noqa: E731
+    assert names("in") == ["a", "b", "sub/a"]
+    assert names("in/**/*.tif") == ["a", "sub/a"]
+    assert names("in/a.tif", "in/b.png") == ["a", "b"]
+    assert names("in/a.tif", "in/sub/a.tif") == ["a", "sub/a"]
+    assert names("in/a.tif", "in", "in/a.tif") == ["a", "b", "sub/a"]
+    Image.fromarray(clumps((40, 40))).save("in/A.png")
+    Path("in/._b.png").write_bytes(b"left behind")
+    assert names("in") == ["A_png", "a_tif", "b", "sub/a"]
+    for words, says in ((["absent"], "no such file"), (["in/*.gif"], "holds no picture")):
+        with pytest.raises(InputError, match=says):
+            find_inputs(words, Path("out"))
+
+
+def test_another_picture_of_the_same_name_is_refused(folder):
+    run(words=["in/a.tif"])
+    (told,) = run(words=["in/sub/a.tif"])
+    assert "out/a.json: is of another picture, in/a.tif" in told.remark
+
+
+def test_every_form_holds_the_same_nuclei(folder):
+    """Labels, run lengths, polygons and regions, each by a reader of its own."""
+    run(formats=tuple(FORMATS))
+    labels = tifffile.imread("out/labels/a.tif")
+    assert labels.dtype == np.uint16
+    count = int(labels.max())
+    assert count > 3
+    by_runs = read_labels("out/rle/a.csv")["a"]
+    np.testing.assert_array_equal(by_runs, labels)
+    table = pd.read_csv("out/rle/a.csv")
+    assert table["EncodedPixels"].tolist() == rle.encode_labels(labels)
+
+    collection = json.loads(Path("out/geojson/a.geojson").read_text())
+    found = np.zeros(labels.size, int)
+    for made in collection["features"]:
+        assert made["geometry"]["type"] == "Polygon"
+        inside = filled([made["geometry"]["coordinates"]], *labels.shape)
+        found[inside] = int(made["properties"]["name"])
+    np.testing.assert_array_equal(found.reshape(labels.shape), labels)
+
+    found = np.zeros(labels.size, int)
+    with zipfile.ZipFile("out/rois/a.zip") as file:
+        assert len(file.namelist()) == count
+        for name in file.namelist():
+            one = roifile.ImagejRoi.frombytes(file.read(name))
+            parts = one.coordinates(multi=True)
+            inside = filled([parts if isinstance(parts, list) else [parts]], *labels.shape)
+            found[inside] = int(one.name)
+    np.testing.assert_array_equal(found.reshape(labels.shape), labels)
+
+    table = pd.read_csv("out/tables/a.csv")
+    areas = np.bincount(labels.ravel())[1:]
+    assert table["area_px"].tolist() == areas.tolist()
+    assert table["area_um2"].tolist() == pytest.approx((areas / 8).tolist(), rel=1e-4)
+    assert "major_axis_um" not in table  # pixels are twice as high as wide
+    values = tifffile.imread("in/a.tif").astype(float)
+    sums = np.bincount(labels.ravel(), values.ravel())[1:]
+    assert table["integrated_intensity"].tolist() == pytest.approx(sums.tolist(), rel=1e-5)
+    shown = np.asarray(Image.open("out/overlay/a.png"))
+    assert shown.shape == (70, 90, 3)
+    assert (shown == (230, 159, 0)).all(axis=2).any()
+    assert shown.min() == 0  # contrast is stretched, whatever the depth
+    assert shown[:, :, 2].max() > 250
+
+
+def test_the_record_says_how_it_was_made(folder):
+    run(words=["in/a.tif"], diameter=12.0)
+    record = json.loads(Path("out/a.json").read_text())
+    assert record["input"] == "in/a.tif"
+    assert record["input_sha256"] == hashlib.sha256(Path("in/a.tif").read_bytes()).hexdigest()
+    assert record["magnification"] == pytest.approx(DIAMETER / 12, rel=0.04)
+    assert record["pixel_size_um"] == [0.5, 0.25]
+    assert record["thresholds"]["core"] == 0.4
+    assert record["options"]["diameter"] == 12
+    assert record["weights"]["sha256"] == Local.sha256
+    assert record["outputs"].keys() == {"labels/a.tif", "overlay/a.png", "tables/a.csv"}
+    for name, digest in record["outputs"].items():
+        assert hashlib.sha256(Path("out", name).read_bytes()).hexdigest() == digest
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_full_disk_ends_the_batch_with_a_sentence(folder, monkeypatch, capsys, form):
+    run(words=["in/a.tif"], formats=tuple(FORMATS))
+    before = hashes("out")
+
+    def full(path, found, picture):
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setitem(FORMATS, form, FORMATS[form]._replace(write=full))
+    code, out, err = ngat(monkeypatch, capsys, "in", "--out", "out", "--format", "all")
+    assert code == 2
+    assert err == "out: the disk is full; make room, and the same command goes on where it was.\n"
+    assert "0 done, 1 skipped, 0 failed" in out
+    assert hashes("out") == before
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(Options, "network", lambda self: Local(probability=0.3, core=0.4))
+    assert {o.status for o in run(formats=tuple(FORMATS))} == {"done", "skipped"}
+
+
+def test_a_file_that_cannot_grow_is_a_full_disk(folder):
+    """The system's own error, through every writer's library."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for form in FORMATS:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
+        try:
+            with pytest.raises(DiskFull):
+                run(out=f"out-{form}", formats=(form,))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert hashes(f"out-{form}") == {}
+
+
+def test_large_pictures_leave_nothing_behind(folder, monkeypatch):
+    run(out="whole", formats=("labels", "rle", "table"))
+    monkeypatch.setattr(batch, "IN_MEMORY", 100)
+    tiny = {"formats": ("labels", "rle", "table"), "tile": 32}
+    run(out="tiles", **tiny)
+    assert [p for p in Path("tiles").rglob("*") if ".ngat" in str(p) and p.is_file()] == []
+    for path in Path("whole").rglob("*"):
+        if path.suffix in (".tif", ".csv"):
+            assert path.read_bytes() == Path(str(path).replace("whole", "tiles")).read_bytes()
+
+
+def test_the_summary_counts(folder):
+    text = summary(run())
+    assert text.splitlines()[0].split()[:3] == ["picture", "status", "nuclei"]
+    assert text.splitlines()[-1] == "3 done, 0 skipped, 0 failed"
+
+
+def wait_for(condition, process):
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_signal_leaves_whole_files_and_the_same_command_goes_on(tmp_path):
+    for i in range(12):
+        Path(tmp_path / "in").mkdir(exist_ok=True)
+        Image.fromarray(clumps((96, 96), seed=i)).save(tmp_path / f"in/{i:02d}.png")
+    line = [sys.executable, "-m", "ngat", "segment", "in", "--format", "all", "--device", "cpu"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": tmp_path}
+    process = subprocess.Popen([*line, "--out", "out"], **pipes)
+    wait_for((tmp_path / "out/01.json").exists, process)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == "Stopped; what is finished is kept, and the same command goes on.\n"
+    done = out.count(" done ")
+    assert 1 <= done < 12
+    assert list((tmp_path / "out").rglob(".*")) == []
+    said = subprocess.run([*line, "--out", "out"], capture_output=True, text=True, cwd=tmp_path)
+    assert said.returncode == 0
+    assert f"{12 - done} done, {done} skipped" in said.stdout
+
+
+def test_names_that_a_terminal_cannot_show(tmp_path):
+    Image.fromarray(clumps((40, 40))).save(tmp_path / "zelle_α_→.png")
+    Path(tmp_path / "böse_→.png").write_text("x")
+    environment = os.environ | {"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"}
+    said = subprocess.run(
+        [sys.executable, "-m", "ngat", "segment", ".", "--out", "out", "--device", "cpu"],
+        capture_output=True,
+        cwd=tmp_path,
+        env=environment,
+    )
+    assert said.returncode == 1, said.stderr
+    assert b"1 done, 0 skipped, 1 failed" in said.stdout
+    assert b"Traceback" not in said.stderr
+    assert Path(tmp_path / "out/labels/zelle_α_→.tif").exists()
+
+
+def test_items_are_plain():
+    assert Input(Path("a.tif"), "a")._replace(name="b").name == "b"

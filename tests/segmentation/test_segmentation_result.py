@@ -1,0 +1,115 @@
+"""``ngat.segment``: three lines of Python, with the thresholds that the weights carry."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+
+import numpy as np
+import pytest
+import tifffile
+from local_network import Local, clumps
+from tiny import tiny
+
+import ngat
+from ngat.errors import InputError
+from ngat.inference import Thresholds, thresholds_to_dict
+from ngat.model import NGAT
+from ngat.segmentation.network import DIAMETER, Trained, shipped_weights
+from ngat.training.weights import load_weights, save_weights
+
+
+def test_arrays_and_files_give_the_same(tmp_path):
+    pixels = clumps((80, 90))
+    tifffile.imwrite(tmp_path / "a.tif", pixels)
+    first = ngat.segment(pixels, network=Local(probability=0.3))
+    second = ngat.segment(tmp_path / "a.tif", network=Local(probability=0.3))
+    np.testing.assert_array_equal(first.labels, second.labels)
+    assert first.labels.dtype == np.int32
+    assert len(first) == len(first.table) == first.labels.max() > 3
+    assert first.magnification == 1.0
+    assert ngat.segment(
+        pixels, network=Local(), diameter=DIAMETER / 2
+    ).magnification == pytest.approx(2)
+    channels = np.stack([np.zeros_like(pixels), pixels])
+    third = ngat.segment(channels, axes="CYX", channel=1, network=Local(probability=0.3))
+    np.testing.assert_array_equal(first.labels, third.labels)
+    assert {"mean_0", "mean_1", "integrated_1"} <= set(third.table)
+    with pytest.raises(InputError, match="name its axes"):
+        ngat.segment(channels, network=Local())
+
+
+def test_outlines_go_where_they_are_wanted(tmp_path):
+    found = ngat.segment(clumps((80, 90)), network=Local(probability=0.3))
+    made = found.to_geojson(tmp_path / "a.geojson")
+    assert json.loads((tmp_path / "a.geojson").read_text()) == made
+    assert [f["properties"]["name"] for f in made["features"]] == [
+        str(i + 1) for i in range(len(found))
+    ]
+    assert made["features"][0]["properties"]["measurements"]["area_px"] > 0
+    rois = found.to_rois(tmp_path / "a.zip")
+    assert len(rois) == len(found)
+    with zipfile.ZipFile(io.BytesIO((tmp_path / "a.zip").read_bytes())) as file:
+        assert [file.read(name) for name in file.namelist()] == rois
+    assert found.outlined().shape == (80, 90, 3)
+
+
+def weights(path, **thresholds):
+    """A network whose maps depend on the picture, and which carries thresholds of its own."""
+    model = NGAT(tiny().model)
+    chosen = {"split": Thresholds(**thresholds), "components": Thresholds(**thresholds)}
+    save_weights(path, model, tiny(), {"thresholds": thresholds_to_dict(chosen)})
+    return path
+
+
+def test_the_thresholds_are_those_of_the_weights(tmp_path):
+    """The fault: the default thresholds, whatever the weights carried."""
+    image = clumps((64, 64))
+    every = ngat.segment(image, weights=weights(tmp_path / "a", probability=0.0, core=1.0))
+    none = ngat.segment(image, weights=weights(tmp_path / "b", probability=1.0))
+    assert (every.labels > 0).all()
+    assert every.thresholds.core == 1.0
+    assert none.labels.max() == 0
+    assert len(none.table) == 0
+    assert list(none.table) == list(every.table)
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "says"),
+    [
+        ({"probability": float("nan")}, "threshold probability for .* is nan"),
+        ({"probability": "0.5"}, "threshold probability for .* is '0.5'"),
+        ({"core": None}, "threshold core for .* is None"),
+        ({"min_area": -3}, "min_area for .* is -3"),
+        ({"min_area": True}, "min_area for .* is True"),
+        ({"landscape": "sea"}, "landscape for .* is 'sea'"),
+        ({"core": 1e9}, "core for"),
+    ],
+)
+def test_thresholds_that_cannot_be_are_refused(tmp_path, thresholds, says):
+    with pytest.raises(InputError, match=says) as told:
+        Trained(weights(tmp_path / "w", **thresholds))
+    assert str(told.value).startswith(str(tmp_path / "w"))
+
+
+def test_weights_are_shipped():
+    """Whatever they are called, they load, and they carry thresholds."""
+    assert load_weights(shipped_weights()).provenance["thresholds"].keys() >= {"split"}
+    found = ngat.segment(clumps((64, 64)))
+    assert found.labels.shape == (64, 64)
+
+
+def test_depth_changes_nothing():
+    """8 bits, the same in a 16-bit file, 12 bits, floats of any range: the same maps, nearly."""
+    pixels = (clumps((96, 96)) // 257).astype(np.uint8)
+    first = ngat.segment(pixels)
+    for other in (
+        pixels.astype(np.uint16),
+        pixels.astype(np.uint16) * 16,
+        pixels.astype(np.int32) * 70000 - 5,
+        pixels / 3 - 40,
+    ):
+        found = ngat.segment(other)
+        agree = (found.labels > 0) == (first.labels > 0)
+        assert agree.mean() > 0.97

@@ -1,0 +1,114 @@
+"""Compiled kernels are never stale, and where they are kept never ends a program."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ngat
+
+pytest.importorskip("numba")
+
+# Pairs of columns added up by a small kernel, whose helpers stand in other files.
+PROGRAM = """
+import numpy as np
+from ngat.engines.cpu.compile import cache_folder
+from ngat.engines.cpu.typed import gather
+
+x, out = np.arange(8, dtype=np.float32), np.zeros(4, np.float32)
+gather(1, 1, 8, x.ctypes.data, 8, out.ctypes.data, 4, np.float32(0), 4)
+print(cache_folder(), sum(gather.stats.cache_hits.values()), *out.astype(int))
+"""
+SUMS = ["1", "5", "9", "13"]
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A copy of the package, to be edited."""
+    source = Path(ngat.__file__).parent
+    shutil.copytree(source, tmp_path / "ngat", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path / "ngat"
+
+
+def start(package, program=PROGRAM, **variables):
+    kept = {k: v for k, v in os.environ.items() if k not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")}
+    return subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=package.parent,
+        env={**kept, "PYTHONPATH": str(package.parent), **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def end(process):
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    folder, hits, *sums = out.split()
+    return folder, int(hits), sums
+
+
+def test_an_edited_helper_is_noticed(package):
+    folder, hits, sums = end(start(package))
+    assert Path(folder).parent == package / "attention" / "__pycache__"
+    assert (hits, sums) == (0, SUMS)
+    assert end(start(package)) == (folder, 1, SUMS)
+
+    helper = package / "attention" / "cpu_simd.py"
+    source = helper.read_text()
+    swapped = 'shuffled("evens", list(range(1, 2 * SIMD, 2)))'
+    edited = source.replace('shuffled("evens", list(range(0, 2 * SIMD, 2)))', swapped)
+    assert edited != source
+    helper.write_text(edited)
+    other, hits, sums = end(start(package))
+    assert other != folder
+    assert (hits, sums) == (0, ["2", "6", "10", "14"])
+
+    helper.write_text(source)
+    assert end(start(package)) == (folder, 1, SUMS)
+
+
+def test_processes_that_begin_together_agree(package):
+    found = [end(process) for process in [start(package) for _ in range(3)]]
+    assert {tuple(sums) for *_, sums in found} == {tuple(SUMS)}
+    assert end(start(package))[1:] == (1, SUMS)
+
+
+def test_a_read_only_package_without_a_home(package, tmp_path):
+    """A container's user: compiled code goes to the folder for temporary files, or nowhere."""
+    blocked = package / "attention" / "__pycache__"
+    blocked.write_text("a file, where no folder can be made")
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    nowhere = {"HOME": str(blocked / "home"), "PYTHONDONTWRITEBYTECODE": "1"}
+    folder, _, sums = end(start(package, TMPDIR=str(temporary), **nowhere))
+    assert Path(folder).is_relative_to(temporary)
+    assert sums == SUMS
+    lost = PROGRAM.replace(
+        "import numpy", "import tempfile\ntempfile.tempdir = '/dev/null'\nimport numpy", 1
+    )
+    assert end(start(package, lost, **nowhere)) == ("None", 0, SUMS)
+
+
+def test_a_cache_that_breaks_is_done_without(package):
+    """The folder is lost, and a file in it is cut off, between two calls."""
+    folder, *_ = end(start(package))
+    for path in Path(folder).rglob("*.nbi"):
+        path.write_bytes(path.read_bytes()[:10])
+    assert end(start(package)) == (folder, 0, SUMS)
+    assert end(start(package)) == (folder, 1, SUMS)  # mended
+    gone = PROGRAM.replace(
+        "\ngather(", "\nimport shutil\nshutil.rmtree(cache_folder())\ngather(", 1
+    )
+    assert end(start(package, gone))[2] == SUMS
+
+
+def test_narrow_kernels_are_compiled_apart(package):
+    wide, narrow = end(start(package)), end(start(package, NGAT_SIMD="avx2"))
+    assert narrow[2] == wide[2] == SUMS
+    refused = start(package, NGAT_SIMD="mmx")
+    assert "InputError: NGAT_SIMD=mmx: leave it unset" in refused.communicate()[1]
