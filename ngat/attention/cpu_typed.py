@@ -9,7 +9,14 @@ in :mod:`ngat.attention.cpu_kernels`.
 from __future__ import annotations
 
 from ngat.attention.cpu_compile import kernel
-from ngat.attention.cpu_kernels import TAPS, constants, piece, softmax
+from ngat.attention.cpu_kernels import (
+    TAPS,
+    child_scores,
+    constants,
+    king_scores,
+    piece,
+    softmax,
+)
 from ngat.attention.cpu_simd import (
     SIMD,
     ahead,
@@ -24,13 +31,11 @@ from ngat.attention.cpu_simd import (
 )
 from ngat.attention.cpu_taps import (
     both,
-    child_scores,
     dot_four,
     dot_nine,
     four,
     get_four,
     get_nine,
-    king_scores,
     nine,
     planes_of,
     three_columns,
