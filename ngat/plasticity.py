@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ngat.attention.profiling import label
 from ngat.config import ModelConfig
 from ngat.graph import PyramidGraph
 from ngat.projection import Projector, home_positions, project_home, projector
+from ngat.system.profiling import label
 
 REACH = 0.45  # largest sideways move in cells of the node's level
 COLOURS = 3

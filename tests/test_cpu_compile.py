@@ -15,8 +15,8 @@ pytest.importorskip("numba")
 # Pairs of columns added up by a small kernel, whose helpers stand in other files.
 PROGRAM = """
 import numpy as np
-from ngat.attention.cpu_compile import cache_folder
-from ngat.attention.cpu_typed import gather
+from ngat.engines.cpu.compile import cache_folder
+from ngat.engines.cpu.typed import gather
 
 x, out = np.arange(8, dtype=np.float32), np.zeros(4, np.float32)
 gather(1, 1, 8, x.ctypes.data, 8, out.ctypes.data, 4, np.float32(0), 4)

@@ -98,8 +98,8 @@ def test_version_is_cited() -> None:
     [
         ("import ngat, ngat.model", {}, "None None"),
         ("from ngat.waiting import let_threads_sleep; let_threads_sleep()", {}, "PASSIVE 2000"),
-        ("import ngat.session", {}, "PASSIVE 2000"),
-        ("import ngat.session", {"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE None"),
+        ("import ngat.paper.session", {}, "PASSIVE 2000"),
+        ("import ngat.paper.session", {"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE None"),
     ],
 )
 def test_threads_sleep_in_our_own_programs_alone(

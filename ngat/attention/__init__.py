@@ -30,10 +30,10 @@ import torch
 from torch import Tensor
 
 from ngat.attention.engines import ENGINES, Attend, Engine, find_engine, installed, resolve
-from ngat.attention.profiling import label
 from ngat.attention.taps import SLOPE, TapGroup
 from ngat.errors import InputError
 from ngat.graph import TAP_COUNT
+from ngat.system.profiling import label
 
 __all__ = [
     "ENGINES",

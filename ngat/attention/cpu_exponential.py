@@ -7,8 +7,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
-from ngat.attention.cpu_simd import choose, maximum, splat, vector
-from ngat.attention.instructions import SIMD
+from ngat.engines.cpu.instructions import SIMD
+from ngat.engines.cpu.simd import choose, maximum, splat, vector
 
 
 @intrinsic

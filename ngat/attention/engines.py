@@ -23,9 +23,9 @@ Attend = Callable[[Sequence[TapGroup], Tensor], Tensor]
 # Modules, loaded when first asked for.
 ENGINES = {
     "reference": "ngat.attention.reference",
-    "dgl": "ngat.attention.message_passing",
-    "cpu": "ngat.attention.cpu",
-    "cuda": "ngat.attention.cuda",
+    "dgl": "ngat.engines.dgl",
+    "cpu": "ngat.engines.cpu.attend",
+    "cuda": "ngat.engines.cuda.attend",
 }
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from ngat.attention import ENGINES
 from ngat.benchmark.floor import PASSES, cost, floor_ms
 from ngat.benchmark.hosts import in_words, processor
+from ngat.benchmark.layers import Case, build
 from ngat.benchmark.measure import Call, Times, interleaved, machine, passes_of, peak_bytes, wait
-from ngat.benchmark.rivals import Case, build
 from ngat.benchmark.rows import row, version_of
 from ngat.benchmark.worker import Found, Setting
 from ngat.errors import MissingDependency

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ngat.benchmark.rivals import Case, Layer, Softmax, Weights
+from ngat.benchmark.layers import Case, Layer, Softmax, Weights
 from ngat.errors import MissingDependency
 from ngat.graph import RELATIONS, batch_dgl, import_dgl
 

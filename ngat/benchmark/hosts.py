@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ngat.attention import installed
 from ngat.errors import InputError
-from ngat.provenance import hardware
+from ngat.system.provenance import hardware
 
 
 def cores() -> int:
@@ -55,7 +55,7 @@ def processor(device: str) -> str:
     named = hardware(device)
     if device != "cpu" or not installed("cpu"):
         return named
-    from ngat.attention.instructions import instruction_set
+    from ngat.engines.cpu.instructions import instruction_set
 
     return f"{named}, {instruction_set()}"
 

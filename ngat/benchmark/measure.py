@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ngat.benchmark.rivals import Case, Layer, PyramidLayer
+from ngat.benchmark.layers import Case, Layer, PyramidLayer
 from ngat.waiting import WAITING
 
 Key = TypeVar("Key", bound=Hashable)

@@ -18,9 +18,9 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from ngat.attention.profiling import LABEL
 from ngat.model import NGAT, Maps, Norm
 from ngat.plasticity import Plasticity
+from ngat.system.profiling import LABEL
 
 PARTS: dict[type[nn.Module], str] = {
     Norm: "norm",

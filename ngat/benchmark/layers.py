@@ -1,0 +1,267 @@
+"""The layers that are compared: the same residual update of all nodes of one pyramid.
+
+It is :class:`ngat.model.PyramidGATConv` without normalisation and moves, as the presets run it:
+*joint* relations (``paper``) are one GATConv over all edges; *typed* relations (``companion``) are
+a HeteroGraphConv of one GATConv per relation with more than one edge a node, a sum over the
+parents, the node's own map, and a last map. NGAT's layers run by the same calls as in the network.
+
+Each takes a picture's embeddings in the layout that it likes best and holds the same weights, so
+that all give the same values and gradients (tests/benchmark/test_benchmark.py). Settings are those that
+favour the other: the graph is built, sorted and indexed beforehand, it has its self-loops, and
+checks that a layer could repeat at every call are off. NGAT's own layers carry the position term's
+table of taps, at zero, and compute its gradient; the others have nothing like it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from ngat.attention import ENGINES, Attend, find_engine
+from ngat.attention import reference as reference_engine
+from ngat.config import ModelConfig
+from ngat.errors import InputError
+from ngat.graph import RELATIONS, PyramidGraph, sources_of
+from ngat.model import PyramidGATConv
+
+# Engines of ours are named as in ngat.attention.ENGINES.
+LABELS = {
+    "cpu": "NGAT cpu",
+    "cuda": "NGAT cuda",
+    "reference": "NGAT reference",
+    "dgl": "NGAT dgl",
+    "compile": "torch.compile",
+    "dgl_gatconv": "DGL GATConv",
+    "pyg_gatconv": "PyG GATConv",
+}
+BASELINE = "dgl_gatconv"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A layer's size: ``batch`` pictures of ``side × side``, ``heads`` that share ``channels``.
+
+    Raises:
+        InputError: a size is not positive, or heads do not divide the channels.
+    """
+
+    side: int
+    batch: int = 1
+    levels: int = 4
+    heads: int = 4
+    channels: int = 32
+    dtype: str = "float32"
+    relations: str = "joint"
+
+    def __post_init__(self) -> None:
+        if min(self.side, self.batch, self.levels, self.heads, self.channels) < 1:
+            raise InputError(f"A benchmark needs sizes of at least 1; got {self}.")
+        if self.channels % self.heads:
+            raise InputError(f"{self.heads} heads do not share {self.channels} channels equally.")
+        if self.relations not in ("joint", "typed"):
+            raise InputError(f"Unknown layer {self.relations!r}; known: joint, typed.")
+
+    @property
+    def scope(self) -> str:
+        """The layer's name in result files: ``layer`` (joint) or ``typed layer``."""
+        return "layer" if self.relations == "joint" else "typed layer"
+
+    @cached_property
+    def graph(self) -> PyramidGraph:
+        """The pyramid of one picture."""
+        return PyramidGraph(self.side, self.side, self.levels)
+
+    @property
+    def nodes(self) -> int:
+        """Nodes of the whole batch."""
+        return self.batch * self.graph.num_nodes
+
+    @property
+    def edges(self) -> int:
+        """Edges of the whole batch, self-loops included."""
+        return self.batch * sum(self.graph.count_edges(relation) for relation in RELATIONS)
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """What the embeddings are held in."""
+        found: torch.dtype = getattr(torch, self.dtype)
+        return found
+
+    def planes(self, channels: int, seed: int) -> list[Tensor]:
+        """Normal numbers, ``[B, channels, H_m, W_m]`` for every level."""
+        generator = torch.Generator().manual_seed(seed)
+        return [
+            torch.randn(self.batch, channels, *size, generator=generator).to(self.torch_dtype)
+            for size in self.graph.sizes
+        ]
+
+
+class Softmax(NamedTuple):
+    """W ``[C, C]`` (eq. 15); a_s and a_d ``[heads, D]``, the halves of a in eq. 16."""
+
+    projection: Tensor
+    source: Tensor
+    destination: Tensor
+
+    def rows(self, name: str) -> Tensor:
+        """a_s·z_j of every head as a map of h_j: (a_s W), ``[heads, C]``; or a_d·z_i."""
+        by_head = self.projection.unflatten(0, (len(self.source), -1))
+        return torch.einsum("hd,hdc->hc", getattr(self, name), by_head)
+
+
+class Weights(NamedTuple):
+    """Weights of all layers; joint relations need ``king`` alone.
+
+    Attributes:
+        king, child: their softmaxes.
+        parent, own, out: maps ``[C, C]`` of the parent, of the node itself, and of the result.
+    """
+
+    king: Softmax
+    child: Softmax
+    parent: Tensor
+    own: Tensor
+    out: Tensor
+
+
+def draw(case: Case, seed: int = 0) -> Weights:
+    """Weights of ordinary size, the same for all layers."""
+    generator = torch.Generator().manual_seed(seed)
+    heads = (case.heads, case.channels // case.heads)
+
+    def normal(*size: int) -> Tensor:
+        return torch.randn(size, generator=generator) / size[-1] ** 0.5
+
+    def square() -> Tensor:
+        return normal(case.channels, case.channels)
+
+    king, child = (Softmax(square(), normal(*heads), normal(*heads)) for _ in range(2))
+    return Weights(king, child, square(), square(), square())
+
+
+class Layer(nn.Module):
+    """A layer on a pyramid of planes: NGAT's own layout. Others override how they lie.
+
+    Where ``apart`` is true, the layer is ``attention(project(inputs))`` and the attention can be
+    measured alone.
+    """
+
+    apart = True
+
+    def __init__(self, case: Case) -> None:
+        super().__init__()
+        self.case = case
+
+    def project(self, inputs: list[Tensor]) -> list[Tensor]:
+        """z, el and er (eq. 15), in the layer's own layout."""
+        raise NotImplementedError
+
+    def attention(self, maps: list[Tensor]) -> list[Tensor]:
+        """The attention alone (eq. 16–18), from what :meth:`project` gives."""
+        raise NotImplementedError
+
+    def lay_out(self, planes: Sequence[Tensor]) -> list[Tensor]:
+        """A pyramid of planes ``[B, C, H_m, W_m]`` as this layer's input."""
+        return [plane.contiguous() for plane in planes]
+
+    def planes(self, outputs: Sequence[Tensor]) -> list[Tensor]:
+        """The inverse of :meth:`lay_out`, for the output."""
+        return list(outputs)
+
+
+class PyramidLayer(Layer):
+    """:class:`ngat.model.PyramidGATConv` on all levels, by the calls of the network.
+
+    Args:
+        engine: a name in :data:`ngat.attention.ENGINES`; ``compile`` leaves out the door of the
+            operator, which chooses an engine by name, and takes the reference's own function.
+    """
+
+    def __init__(self, case: Case, weights: Weights, engine: str) -> None:
+        super().__init__(case)
+        self.engine = engine
+        self.apart = case.relations == "joint"
+        config = ModelConfig(
+            levels=case.levels,
+            channels=case.channels,
+            heads=case.heads,
+            relations=cast(Any, case.relations),
+            norm="none",
+            plasticity="fixed",
+        )
+        self.conv = PyramidGATConv(config)
+        w_king, _, _ = king = weights.king
+        with torch.no_grad():
+            if case.relations == "joint":
+                rows = [w_king, king.rows("source"), king.rows("destination")]
+                self.conv.own.weight.copy_(torch.cat(rows))
+            else:
+                child, other = weights.child, self.conv.other
+                ers = [king.rows("destination"), child.rows("destination")]
+                self.conv.own.weight.copy_(
+                    torch.cat([weights.own, w_king, king.rows("source"), *ers])
+                )
+                of_child = torch.cat([child.projection, child.rows("source")])
+                other["child"].get_parameter("weight").copy_(of_child)
+                other["parent"].get_parameter("weight").copy_(weights.parent)
+                self.conv.out.weight.copy_(weights.out)
+            for name, taps in self.conv.terms.named_parameters():
+                if ".t." in name:
+                    taps.zero_()
+
+    def forward(self, planes: list[Tensor]) -> list[Tensor]:
+        """``[B, C, H_m, W_m]`` per level → the same."""
+        if self.engine == "compile":
+            return list(self.conv(planes, attend=reference_engine.attend).values())
+        engine = find_engine(self.engine, planes[0])
+        if engine.message_passing is None:
+            return list(self.conv(planes, attend=engine.attend).values())
+        from ngat.engines.cpu.network import Nodes, layer
+
+        nodes = [Nodes(h, self.conv.norm, m) for m, h in enumerate(planes)]
+        return [new.h for new in layer(self.conv, nodes, None, engine.attend).values()]
+
+    def project(self, planes: list[Tensor]) -> list[Tensor]:
+        """(z, el, er) of all levels, one after the other."""
+        return [part for h in planes for part in self.conv.own(h)]
+
+    def attention(self, maps: list[Tensor]) -> list[Tensor]:
+        """From (z, el, er) of all levels, one after the other."""
+        levels = self.case.levels
+        attend: Attend = reference_engine.attend
+        if self.engine != "compile":
+            attend = find_engine(self.engine, maps[0]).attend
+        updates = []
+        for m in range(levels):
+            of_sources = {r: tuple(maps[3 * n : 3 * n + 3]) for r, n in sources_of(m, levels)}
+            ((groups, er),) = self.conv.softmaxes(of_sources, m, None)
+            updates.append(attend(groups, er))
+        return updates
+
+
+def build(engine: str, case: Case, device: str = "cpu") -> Layer:
+    """The layer of this name with the common weights, on a device.
+
+    Raises:
+        InputError: no layer has this name.
+        MissingDependency: its package is not installed.
+    """
+    where = torch.device(device)
+    from ngat.benchmark.graph_libraries import DGLLayer, PyGLayer
+
+    weights = draw(case)
+    layer: Layer
+    if engine == "dgl_gatconv":
+        layer = DGLLayer(case, weights, where)
+    elif engine == "pyg_gatconv":
+        layer = PyGLayer(case, weights, where)
+    elif engine in ENGINES or engine == "compile":
+        layer = PyramidLayer(case, weights, engine)
+    else:
+        raise InputError(f"Unknown layer {engine!r}; known: {', '.join(LABELS)}.")
+    return layer.to(where, case.torch_dtype)
