@@ -140,7 +140,7 @@ def look(
     picture = mirrored(picture, SMALLEST).to(next(model.parameters()).device)
     with evaluating(model):
         if picture.shape[2] * picture.shape[3] <= whole:
-            result = _probabilities(model, picture, tta)
+            result = probabilities(model, picture, tta)
         else:
             result = _tiled(model, picture, tta, tile, margin)
     return result[..., :height, :width].float().cpu()
@@ -243,8 +243,8 @@ def autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
     return contextlib.nullcontext()
 
 
-def _probabilities(model: Network, picture: Tensor, tta: bool) -> Tensor:
-    """``[1, 3, H, W]`` → ``[1, K, H, W]``."""
+def probabilities(model: Network, picture: Tensor, tta: bool) -> Tensor:
+    """What a network says of all it is shown at once, ``[1, 3, H, W]`` → ``[1, K, H, W]``."""
     if not tta:
         return _one_view(model, picture)
     height, width = picture.shape[-2:]
@@ -264,7 +264,7 @@ def _one_view(model: Network, picture: Tensor) -> Tensor:
 
 
 def _tiled(model: Network, picture: Tensor, tta: bool, tile: int, margin: int | None) -> Tensor:
-    """As :func:`_probabilities`, tile by tile; of each its middle is kept."""
+    """As :func:`probabilities`, tile by tile; of each its middle is kept."""
     config = model.config
     step = config.shrink * 2 ** (config.levels - 1 if isinstance(config, ModelConfig) else 4)
     if margin is None:
@@ -282,7 +282,7 @@ def _tiled(model: Network, picture: Tensor, tta: bool, tile: int, margin: int | 
             # Tiles begin on the grid of the coarsest level, so that cells are those of the whole.
             above, before = max(0, top - margin), max(0, left - margin)
             window = picture[..., above : top + middle + margin, before : left + middle + margin]
-            result = _probabilities(model, window, tta)
+            result = probabilities(model, window, tta)
             kept = result[
                 ..., top - above : top - above + middle, left - before : left - before + middle
             ]
