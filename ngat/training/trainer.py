@@ -117,9 +117,9 @@ def train(
         start: a trained network of the same architecture to go on from, instead of random values.
 
     Raises:
-        InputError: no pictures, a network to start from of another architecture, an unknown type to leave out, an unwritable folder, a folder that
-            holds another run or in which another process trains, a full disk, or a configuration
-            that makes no network.
+        InputError: no pictures, a network to start from of another architecture, an unknown type to
+            leave out, an unwritable folder, a folder that holds another run or in which another
+            process trains, a full disk, or a configuration that makes no network.
         TrainingDiverged: the loss is NaN or infinite.
         TrainingInterrupted: after SIGINT or SIGTERM, with a checkpoint written.
     """
