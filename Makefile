@@ -11,13 +11,14 @@
 #   make notebooks                            execute notebooks in place, ready to be committed
 #   make stored                               weights and results that notebooks on generated data read
 #   make real MINUTES=60                      train and score every method on the real data: hours
+#   make gpu MINUTES=9 OUT=runs/gpu/out    all that a GPU is wanted for, in minutes
 #   make tables                               tables 1 and 2 from the committed result files
-#   make readme                               rewrite the README's tables from the result files
+#   make readme                               rewrite the tables of README.md and data/results/README.md
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help env reproduce test test-slow test-browser lint format notebooks stored real tables readme \
+.PHONY: help env reproduce test test-slow test-browser lint format notebooks stored real gpu tables readme \
   lock clean
 
 VENV ?= .venv
@@ -148,6 +149,13 @@ real: env
 	cp runs/real/figures/fig0[56]_*.png figures/dsb2018/
 	$(BIN)/ngat leave-out --data dsb2018 --steps 200 --out $(REAL)/leave_one_out.csv
 	$(BIN)/ngat ablate --data dsb2018 --out $(REAL)/ablations.csv
+
+# Needs torch for CUDA, and no network; nothing is installed. Stopped, it goes on where it was.
+GPU_PYTHON ?= python3
+OUT ?= runs/gpu/out
+gpu: MINUTES := 9
+gpu:
+	PYTHONPATH=. $(GPU_PYTHON) -m ngat gpu --minutes $(MINUTES) --out '$(OUT)' $(ARGS)
 
 tables: env
 	$(BIN)/ngat tables --results $(REAL) --out runs/tables

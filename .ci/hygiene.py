@@ -1,5 +1,6 @@
 """Notebooks as they are committed: executed by one command, and held to what a reader needs.
 
+python .ci/hygiene.py stamp notebooks                     badges and set-up cells for this version
 python .ci/hygiene.py execute [--only 01,03] notebooks    run in place, leave out what is personal
 python .ci/hygiene.py check notebooks                     list what is wrong, exit 1 if anything is
 """
@@ -20,6 +21,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+import ngat
 from ngat.errors import InputError
 from ngat.paper.notebook import ThisInterpreter, declared, numbered, read
 from ngat.paper.session import FIGURES
@@ -33,6 +35,68 @@ CHECKED = re.compile(r"^#\s*NBVAL_CHECK_OUTPUT\b", re.MULTILINE)
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 # Folders of people and of runs; a committed output that names one was made for one machine.
 PERSONAL = re.compile(r"/(?:home|Users|root)/|[A-Z]:\\+Users\\+")
+
+
+# The repository's address stands here alone; `stamp` writes it into notebooks, a test holds the
+# README to it.
+REPOSITORY = "https://github.com/ngat-companion/ngat"
+TAG = f"v{ngat.__version__}"
+# A failed clone or installation raises. After a restart the clone is found again.
+SETUP = f"""\
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+if not Path("../ngat/__init__.py").is_file():  # on Colab, say: torch stays, the rest is added
+    clone = Path("ngat-companion")
+    if importlib.util.find_spec("ngat") is None:
+        if "google.colab" not in sys.modules:
+            raise ImportError(
+                f"{{sys.executable}} has no ngat: choose another kernel, or run `make env`."
+            )
+        if not clone.is_dir():
+            address = ["--branch", "{TAG}", "{REPOSITORY}"]
+            subprocess.run(["git", "clone", "--quiet", "--depth=1", *address, clone], check=True)
+        pip = [sys.executable, "-m", "pip", "install", "--quiet"]
+        subprocess.run([*pip, clone.resolve()], check=True)
+        importlib.invalidate_caches()
+    if clone.is_dir():
+        os.chdir(clone / "notebooks")
+
+"""
+AFTER_SETUP = "from ngat.paper.session import open_session\n"
+
+
+def badges(name: str) -> str:
+    """Where a notebook of this version opens in Binder and in Colab."""
+    project = REPOSITORY.removeprefix("https://github.com/")
+    return (
+        "[![Binder](https://mybinder.org/badge_logo.svg)]"
+        f"(https://mybinder.org/v2/gh/{project}/{TAG}?labpath=notebooks%2F{name})\n"
+        "[![Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
+        f"(https://colab.research.google.com/github/{project}/blob/{TAG}/notebooks/{name})"
+    )
+
+
+def stamp(path: Path) -> bool:
+    """Write a notebook's badges and set-up cell; return whether they were out of date.
+
+    Raises:
+        InputError: its first three cells are not a title with badges, parameters and set-up.
+    """
+    notebook = read(path)
+    if len(notebook.cells) < 3 or AFTER_SETUP not in notebook.cells[2].source:
+        raise InputError(f"{path}: its third cell must hold '{AFTER_SETUP.strip()}'.")
+    first, _, third = notebook.cells[:3]
+    before = first.source, third.source
+    first.source = first.source.partition("\n\n[![Binder]")[0] + "\n\n" + badges(path.name)
+    third.source = SETUP + AFTER_SETUP + third.source.partition(AFTER_SETUP)[2]
+    if stale := before != (first.source, third.source):
+        with replacing(path) as beside:
+            beside.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+    return stale
 
 
 def clean(notebook: nbformat.NotebookNode) -> None:
@@ -156,7 +220,7 @@ def _text(value: object) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("action", choices=("execute", "check"))
+    parser.add_argument("action", choices=("stamp", "execute", "check"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--only", default="", help="numbers, for example 01,03")
     options = parser.parse_args(arguments)
@@ -165,6 +229,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for path in numbered(options.folder):
             if only and path.stem[:2] not in only:
+                continue
+            if options.action == "stamp":
+                stamp(path)
                 continue
             if options.action == "execute":
                 print(f"{path.name} …", flush=True)

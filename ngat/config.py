@@ -80,14 +80,15 @@ class RivalConfig:
     """A convolutional network to compare with (:mod:`ngat.baselines.convolutional`).
 
     Attributes:
-        network: ``unet`` or ``fpn``.
+        network: ``unet``, ``fpn`` or ``maskrcnn`` (:mod:`ngat.gpu.maskrcnn`, for which norm and
+            dropout do not count and width is that of its pyramid and heads).
         width: channels at full resolution; deeper stages have up to eight times as many.
         norm: ``instance``, ``group`` (of eight) or ``batch``.
         dropout: probability with which a channel is dropped in training.
         outputs, shrink, contrast: as in :class:`ModelConfig`.
     """
 
-    network: Literal["unet", "fpn"] = "unet"
+    network: Literal["unet", "fpn", "maskrcnn"] = "unet"
     width: int = 32
     norm: Literal["instance", "group", "batch"] = "instance"
     dropout: float = 0.0
@@ -144,7 +145,7 @@ class TrainConfig:
         validate_every: steps between validations.
         validate_images: validation pictures scored each time; 0 scores all.
         augment: random flips, turns, intensity, stain and inversion.
-        vigour: factor on how far stains and magnification change (:meth:`AugmentConfig.of`).
+        strength: factor on how far stains and magnification change (:meth:`AugmentConfig.of`).
         sized: resize every patch so that the median nucleus of its image has nearly the size
             :data:`ngat.magnification.SIZE`; else patches have the image's own magnification.
         octaves: standard deviation of that size, in octaves.
@@ -166,7 +167,7 @@ class TrainConfig:
     validate_every: int = 500
     validate_images: int = 0
     augment: bool = True
-    vigour: float = 1.0
+    strength: float = 1.0
     sized: bool = False
     octaves: float = 0.45
     tail: float = 0.15
@@ -187,7 +188,7 @@ class Preset:
 
 # How all networks are trained on real images, so that their rows compare.
 _REAL = TrainConfig(
-    steps=60_000, patch=112, sized=True, vigour=1.5, validate_every=1000, validate_images=40
+    steps=60_000, patch=112, sized=True, strength=1.5, validate_every=1000, validate_images=40
 )
 
 PRESETS = {
@@ -234,6 +235,13 @@ PRESETS = {
             loss=LossConfig(kind="bce"),
             train=replace(_REAL, learning_rate=1e-3),
         ),
+        # It needs a GPU: four hundred times the parameters of the companion.
+        Preset(
+            "maskrcnn",
+            model=RivalConfig("maskrcnn", width=256, norm="batch", outputs=3, contrast="local"),
+            loss=LossConfig(kind="bce"),
+            train=replace(_REAL, learning_rate=4e-4),
+        ),
     )
 }
 
@@ -246,7 +254,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(
         ("seed", "validate_images", "gamma", "core_weight", "size_weight", "octaves"), (0, math.inf)
     ),
-    "vigour": (0, math.inf),
+    "strength": (0, math.inf),
     **dict.fromkeys(("learning_rate", "weight_decay", "clip"), (0, math.inf)),
     **dict.fromkeys(("dropout", "reconstruction", "alpha", "level_decay"), (0, 1)),
     **dict.fromkeys(("warmup", "balance", "coarse", "tail"), (0, 1)),
@@ -307,6 +315,10 @@ def _checked(part: type, key: str, value: Any) -> Any:
     return checked
 
 
+# Parameters by the names that earlier weights files have for them.
+RENAMED = {"vigour": "strength"}
+
+
 def to_dict(chosen: Preset) -> dict[str, Any]:
     """A preset as nested dictionaries of plain values (for JSON)."""
     return dataclasses.asdict(chosen)
@@ -323,7 +335,12 @@ def from_dict(value: dict[str, Any]) -> Preset:
         model = RivalConfig if rival else ModelConfig
         parts = {"model": model, "loss": LossConfig, "train": TrainConfig}
         built: dict[str, Any] = {
-            key: part(**{name: _checked(part, name, v) for name, v in value[key].items()})
+            key: part(
+                **{
+                    (known := RENAMED.get(name, name)): _checked(part, known, v)
+                    for name, v in value[key].items()
+                }
+            )
             for key, part in parts.items()
         }
         return Preset(value["name"], **built)

@@ -27,6 +27,7 @@ from ngat.data.normalize import as_tensor, mirrored
 from ngat.errors import InputError
 from ngat.instances import MIN_AREA, MIN_SEED, Labels, Landscape, components, split
 from ngat.magnification import Seen, find
+from ngat.system.precision import autocast
 
 Method = Literal["components", "split"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -51,7 +52,7 @@ class Thresholds:
     Attributes:
         probability: a pixel is foreground above it.
         core: a pixel seeds a nucleus above it (``split`` only).
-        prominence: if not 0, only on a summit of the core map that rises so much above the pass
+        prominence: if not 0, only on a maximum of the core map that rises so much above the saddle
             to any higher one (``split`` only).
         min_area: smallest nucleus in pixels, as the network sees it.
         landscape: what the watershed floods from the seeds, see :func:`ngat.instances.split`.
@@ -158,7 +159,7 @@ def find_magnification(model: Network, image: npt.NDArray[Any]) -> tuple[float, 
 
 
 def receptive_field(config: ModelConfig | RivalConfig) -> int:
-    """Pixels from which a network with fixed statistics can hear of, in each direction.
+    """Pixels on which a prediction of a network with fixed statistics depends, in each direction.
 
     A king update reaches one cell of its level further, and whatever crosses levels spreads over
     the cell it arrives in. Positions add their neighbours' colours, and pyramids of up to twice a
@@ -236,15 +237,8 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
         model.train(training)
 
 
-def autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """Mixed precision (bfloat16) on a GPU; nothing on the CPU, where it would not pay."""
-    if device.type == "cuda":
-        return torch.autocast("cuda", dtype=torch.bfloat16)
-    return contextlib.nullcontext()
-
-
-def probabilities(model: Network, picture: Tensor, tta: bool) -> Tensor:
-    """What a network says of all it is shown at once, ``[1, 3, H, W]`` → ``[1, K, H, W]``."""
+def probabilities(model: Network, picture: Tensor, tta: bool = False) -> Tensor:
+    """What the network says of a picture as it is shown it, ``[1, 3, H, W]`` → ``[1, K, H, W]``."""
     if not tta:
         return _one_view(model, picture)
     height, width = picture.shape[-2:]

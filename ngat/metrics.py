@@ -166,7 +166,7 @@ def match(
 
 
 class ImageScore(NamedTuple):
-    """Eq. 27 and its F1 counterpart for one image: means over the thresholds."""
+    """Eq. 27 and the same mean of F1, for one image: means over the thresholds."""
 
     score: float
     average_f1: float

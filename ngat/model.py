@@ -29,6 +29,7 @@ from ngat.config import ModelConfig
 from ngat.errors import InputError
 from ngat.graph import RELATIONS, SOURCE_STEP, PyramidGraph, Relation, sources_of
 from ngat.plasticity import COLOURS, Placement, Plasticity
+from ngat.system.precision import exact
 
 HEAD_BIAS = -2.0  # a head starts by calling a node in eight a nucleus: σ(−2) = 0.12
 
@@ -131,10 +132,10 @@ class NGAT(nn.Module):
         at least: half precision cannot tell probabilities near one apart.
         """
         height, width = output.logits[0].shape[-2:]
-        total, weights = torch.zeros_like(in_single(output.logits[0])), 0.0
+        total, weights = torch.zeros_like(exact(output.logits[0])), 0.0
         for m, logits in enumerate(output.logits):
             weight = self.config.reconstruction**m
-            cells = torch.sigmoid(in_single(logits))
+            cells = torch.sigmoid(exact(logits))
             for n in reversed(range(m)):
                 below = output.logits[n].shape[-2:]
                 cells = next(shifted(cells, "parent", below[0], below[1], 0.0))
@@ -384,7 +385,7 @@ class Norm(nn.Module):
         """``[B, C, H_m, W_m]``, normalised; in training batch statistics are recorded."""
         if self.kind == "none":
             return h
-        h = in_single(h)
+        h = exact(h)
         if self.kind == "batch":
             if not self.training:
                 mean, variance = self.statistics(level)
@@ -440,8 +441,3 @@ class Maps(nn.Module):
             bias = self.bias.to(h.dtype)[None, :, None]
             out = torch.baddbmm(bias.expand(len(h), -1, -1), weight, h.flatten(2))
         return out.unflatten(2, h.shape[2:]).split(self.parts, 1)
-
-
-def in_single(x: Tensor) -> Tensor:
-    """In float32 what autocast left in half precision: statistics and probabilities need it."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

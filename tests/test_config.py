@@ -94,3 +94,9 @@ def test_a_foreign_configuration_is_refused(damage: str) -> None:
         value["train"] = 5
     with pytest.raises(InputError, match="not a configuration of this version"):
         from_dict(value)
+
+
+def test_earlier_names_of_parameters_are_read() -> None:
+    value = to_dict(config.preset("companion", strength=1.25))
+    value["train"]["vigour"] = value["train"].pop("strength")
+    assert from_dict(value) == config.preset("companion", strength=1.25)

@@ -176,7 +176,9 @@ import sys, time
 from pathlib import Path
 from ngat.training import ablation
 from ngat.cli import main
-def slow(*_, **__):
+def slow(variant, steps, *_, **__):
+    if variant.factor == "base":
+        return dict.fromkeys(ablation.COLUMNS, 1) | variant._asdict() | {"steps": steps}
     Path("begun").touch()
     time.sleep(60)
 ablation.run_one = slow
@@ -195,6 +197,10 @@ def test_a_signal_ends_a_sweep_with_a_sentence(tmp_path: Path, number: signal.Si
         "",
         "Stopped; the same command goes on after the last whole run.\n",
     )
+    # What is there is whole, and says where it comes from.
+    assert (tmp_path / "o.csv").read_text().count("\n") == 2
+    assert json.loads((tmp_path / "o.json").read_text())["data"] == "rings"
+    assert not list(tmp_path.glob(".*"))
 
 
 README = """

@@ -125,7 +125,7 @@ def varied(**overrides: object) -> NGAT:
     return model.double()
 
 
-def test_nothing_is_heard_from_beyond_the_receptive_field() -> None:
+def test_a_prediction_depends_on_its_receptive_field_alone() -> None:
     """The gradient of a pixel's logits with respect to the image ends where it is said to end."""
     for overrides in ({"levels": 2, "depth": 1}, {"levels": 3, "depth": 2}):
         model = varied(**overrides)

@@ -19,7 +19,7 @@ from ngat.graph import CHILD_TAPS, KING_TAPS, Relation
 def shifted(
     field: Tensor, relation: Relation, height: int, width: int, fill: float
 ) -> Iterator[Tensor]:
-    """Views of a source field as the destination's nodes hear it, one per tap.
+    """Views of a source field at the positions of the destination's nodes, one per tap.
 
     Args:
         field: ``[B, C, h, w]`` at the source's level.

@@ -1,4 +1,4 @@
-"""What a node hears through one relation."""
+"""The sources of one relation."""
 
 from __future__ import annotations
 

@@ -9,8 +9,7 @@ pyramid; every level of the pyramid passes a branch of its own and the branches 
 Kirillov et al. 2019. Its stem keeps the full resolution (3 × 3 instead of 7 × 7 with stride 2), and
 the pyramid begins there: many nuclei are smaller than ten pixels. Nothing is pre-trained.
 
-Mask R-CNN is not among them: torchvision's needs a GPU to be trained in reasonable time, and was
-not run.
+Mask R-CNN is not among them, since it finds nuclei one by one: :mod:`ngat.gpu.maskrcnn`.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ from ngat.errors import InputError, MissingDependency
 from ngat.graph import PyramidGraph
 from ngat.model import HEAD_BIAS, Output
 from ngat.projection import home_positions
+from ngat.system.precision import exact
 
 # Both networks halve the sides four times. Twice that side leaves two pixels at the bottom, since
 # one alone has no variance to be normalised by.
@@ -73,7 +73,7 @@ class Rival(nn.Module):
 
     def reconstruct(self, output: Output) -> Tensor:
         """Probabilities ``[B, K, H, W]``: there is one level."""
-        return torch.sigmoid(output.logits[0])
+        return torch.sigmoid(exact(output.logits[0]))
 
 
 class FeaturePyramid(nn.Module):

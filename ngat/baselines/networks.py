@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Union
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ngat.baselines.convolutional import Rival
 from ngat.config import ModelConfig, RivalConfig
 from ngat.model import NGAT, Output
+
+if TYPE_CHECKING:
+    from ngat.gpu.maskrcnn import MaskRCNN
 
 
 class Shrunk(nn.Module):
@@ -40,7 +45,12 @@ class Shrunk(nn.Module):
         return F.avg_pool2d(pixels, self.config.shrink, ceil_mode=True, count_include_pad=False)
 
 
-Network = NGAT | Rival | Shrunk
+Network = Union[NGAT, Rival, Shrunk, "MaskRCNN"]
+
+
+def finds_nuclei(network: nn.Module) -> bool:
+    """Whether a network gives nuclei rather than probabilities, and has losses of its own."""
+    return hasattr(network, "nuclei")
 
 
 def build(config: ModelConfig | RivalConfig) -> Network:
@@ -50,5 +60,9 @@ def build(config: ModelConfig | RivalConfig) -> Network:
         InputError: a configuration that makes no network.
         MissingDependency: a rival's library is not installed.
     """
+    if isinstance(config, RivalConfig) and config.network == "maskrcnn":
+        from ngat.gpu.maskrcnn import MaskRCNN
+
+        return MaskRCNN(config)
     network = Rival(config) if isinstance(config, RivalConfig) else NGAT(config)
     return network if config.shrink == 1 else Shrunk(network)

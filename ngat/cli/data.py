@@ -36,6 +36,21 @@ def prepare(
 
 
 @app.command()
+def pack(
+    root: Root = Path("data"),
+    out: Annotated[
+        Path | None, typer.Option(help="The file; ROOT/dsb2018/pack.zip by default.")
+    ] = None,
+) -> None:
+    """Write training and validation as one file under 45 MB, which is read where no store is."""
+    from ngat.data.pack import write_pack
+
+    with interruptible("Stopped; nothing was written."):
+        path = write_pack(root, out)
+    typer.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+
+
+@app.command()
 def types(
     source: Annotated[Path, typer.Option(help="The published table, image_types.csv.")],
     root: Root = Path("data"),

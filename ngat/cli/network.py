@@ -30,7 +30,7 @@ def train(
     out: Annotated[Path, typer.Option(help="The run's folder.")],
     data: Data = "synthetic",
     preset: Annotated[
-        str, typer.Option(help="paper, companion, smoke, unet or fpn.")
+        str, typer.Option(help="paper, companion, smoke, unet, fpn or maskrcnn.")
     ] = "companion",
     minutes: Annotated[
         float | None, typer.Option(help="End after so many minutes, whatever steps remain.")
@@ -47,6 +47,12 @@ def train(
     root: Root = Path("data"),
     data_seed: DataSeed = 0,
     limit: Limit = None,
+    pipeline: Annotated[
+        str, typer.Option(help="Where patches are made: host, device, or auto (with a GPU, there).")
+    ] = "auto",
+    no_thresholds: Annotated[
+        bool, typer.Option("--no-thresholds", help="Choose none; ngat choose does it later.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a network; keep the best by validation, with its thresholds, in best.safetensors."""
@@ -83,6 +89,8 @@ def train(
             minutes=minutes,
             resume=resume,
             device=device,
+            pipeline=pipeline,  # type: ignore[arg-type]  # train says what is wrong with it
+            thresholds=not no_thresholds,
             progress=not quiet,
             command=command_line(),
             data=data,

@@ -50,16 +50,16 @@ def readme(
     check: Annotated[bool, typer.Option(help="Only tell whether it is out of date.")] = False,
     root: Annotated[Path, typer.Option(help="The top of the repository.")] = Path("."),
 ) -> None:
-    """Rewrite the README's tables from the committed result files."""
+    """Rewrite the tables of README.md and data/results/README.md from the result files."""
     from ngat.paper.readme import refresh
 
     stale = refresh(root, check=check)
     typer.echo(
-        "README.md is up to date."
+        "README.md and data/results/README.md are up to date."
         if not stale
-        else "README.md is out of date; run: ngat readme"
+        else "README.md or data/results/README.md is out of date; run: ngat readme"
         if check
-        else "README.md was rewritten."
+        else "README.md and data/results/README.md were rewritten."
     )
     if stale and check:
         raise typer.Exit(1)

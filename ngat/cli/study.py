@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -50,8 +51,9 @@ def ablate(
             load(data, "val", root=root, limit=5, progress=show),
             load(data, part, root=root, seed=seed, limit=limit, progress=show),
         )
-        added = ablation.ablate(out, variants, steps, pictures, device=device, progress=show)
-        _tell(ablation.table(out), added, pictures.scored, data, part, steps)
+        with _told(ablation.table(out), pictures.scored, data, part, steps):
+            added = ablation.ablate(out, variants, steps, pictures, device=device, progress=show)
+    typer.echo(f"{out}: {added} runs added")
 
 
 @app.command()
@@ -84,8 +86,9 @@ def leave_out(
             load(data, "test", root=root, seed=seed, limit=limit, progress=show),
         )
         trials = study.plan(names, seeds)
-        added = study.leave_out(out, trials, steps, pictures, device=device, progress=show)
-        _tell(study.table(out), added, pictures.scored, data, "test", steps)
+        with _told(study.table(out), pictures.scored, data, "test", steps):
+            added = study.leave_out(out, trials, steps, pictures, device=device, progress=show)
+    typer.echo(f"{out}: {added} runs added")
 
 
 @app.command()
@@ -158,24 +161,32 @@ def robustness(
     typer.echo(str(out))
 
 
-def _tell(
-    table: Table, added: int, scored: Sequence[Sample], data: str, split: str, steps: int
-) -> None:
-    """Write a table's provenance beside it, unless nothing was added, and say how much was."""
+@contextlib.contextmanager
+def _told(
+    table: Table, scored: Sequence[Sample], data: str, split: str, steps: int
+) -> Iterator[None]:
+    """Write a table's provenance beside it, from the first run on; keep it if none was added.
+
+    Raises InputError where the table's runs were scored on other pictures.
+    """
     from ngat.data import fingerprint
     from ngat.system.files import write_json
     from ngat.system.provenance import provenance
 
-    beside = table.path.with_suffix(".json")
-    if added or not beside.exists():  # a call with nothing to do made nothing
-        told = provenance(
-            command_line(),
-            None,
-            fingerprint(scored),
-            table.minutes(steps),
-            data=data,
-            split=split,
-            steps=steps,
-        )
-        write_json(beside, told)
-    typer.echo(f"{table.path}: {added} runs added")
+    table.check(scored)
+    before = len(table.lines(steps))
+    try:
+        yield
+    finally:
+        after = len(table.lines(steps))
+        if after and (after > before or not table.origin.exists()):
+            told = provenance(
+                command_line(),
+                None,
+                fingerprint(scored),
+                table.minutes(steps),
+                data=data,
+                split=split,
+                steps=steps,
+            )
+            write_json(table.origin, told)

@@ -12,7 +12,9 @@ can be normalised region by region, with the same result as the whole.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -94,23 +96,30 @@ def contrast(image: npt.NDArray[Any], tile: float = TILE) -> Contrast:
         image: ``[H, W, C]`` of any type and range, finite.
         tile: side of a tile in pixels of this image.
     """
-    height, width, channels = image.shape
-    rows, columns = max(1, round(height / tile)), max(1, round(width / tile))
-    edges = [
-        np.linspace(0, length, n + 1).round().astype(int)
-        for length, n in ((height, rows), (width, columns))
+    return contrast_by_rows(lambda rows: image[rows], (image.shape[0], image.shape[1]), tile)
+
+
+def contrast_by_rows(
+    read: Callable[[slice], npt.NDArray[Any]], shape: tuple[int, int], tile: float = TILE
+) -> Contrast:
+    """:func:`contrast` of an image that is read a row of tiles at a time.
+
+    Args:
+        read: rows of the image, ``[h, W, C]``.
+        shape: height and width of the image.
+        tile: side of a tile in pixels.
+    """
+    rows, columns = (
+        np.linspace(0, length, max(1, round(length / tile)) + 1).round().astype(int)
+        for length in shape
+    )
+    found = [
+        [_statistics(part) for part in np.split(read(slice(top, bottom)), columns[1:-1], axis=1)]
+        for top, bottom in pairwise(rows.tolist())
     ]
-    low = np.full((rows, columns, channels), np.nan)
-    high, noise = low.copy(), low.copy()
-    for i in range(rows):
-        for j in range(columns):
-            part = image[edges[0][i] : edges[0][i + 1], edges[1][j] : edges[1][j + 1]]
-            pixels, steps = _structured(part)
-            if len(pixels):
-                low[i, j], high[i, j] = np.percentile(pixels, (TAIL, 100 - TAIL), axis=0)
-                noise[i, j] = np.median(steps, axis=0) / 0.954  # of a difference of two: σ√2 · .674
+    low, high, noise = np.moveaxis(np.array(found), 2, 0)
     if np.isnan(low).all():  # nothing in it at all
-        value = np.asarray(image[0, 0], dtype=np.float64)
+        value = np.asarray(read(slice(0, 1))[0, 0], dtype=np.float64)
         low[:], high[:], noise[:] = value, value, 0
     low, high = _nearest(low), _nearest(high)
     noise = _nearest(noise)
@@ -120,7 +129,17 @@ def contrast(image: npt.NDArray[Any], tile: float = TILE) -> Contrast:
         ndimage.uniform_filter(x, (3, 3, 1), mode="nearest") for x in (low, high, noise)
     )
     lack = np.maximum(NOISE * noise - (high - low), 0)
-    return Contrast(low - lack / 2, high + lack / 2, (height, width))
+    return Contrast(low - lack / 2, high + lack / 2, shape)
+
+
+def _statistics(part: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Least and largest value that count in a tile, and its noise, ``[3, C]``; NaN of flat ones."""
+    pixels, steps = _structured(part)
+    if not len(pixels):
+        return np.full((3, part.shape[2]), np.nan)
+    low, high = np.percentile(pixels, (TAIL, 100 - TAIL), axis=0)
+    # A step's median is .674 σ√2 where neighbours differ by noise alone.
+    return np.stack([low, high, np.median(steps, axis=0) / 0.954])
 
 
 def _structured(part: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

@@ -3,6 +3,9 @@
 Inside: ``images/<id>.webp`` (lossless), ``published/<id>.png`` and, where there is one,
 ``corrected/<id>.png`` (16-bit label images), ``manifest.csv`` with sizes, counts and content
 hashes, ``about.json`` with the hashes of the files it was made from. Any zip tool opens it.
+
+Where it is not at hand, a pack of it (:mod:`ngat.data.pack`) is read in its place: without the
+test, with one annotation an image, and with JPEG 2000 (lossless, too) where that is smaller.
 """
 
 from __future__ import annotations
@@ -27,8 +30,9 @@ from PIL import Image
 from ngat.errors import InputError
 from ngat.system.files import replacing
 
-FILE = "store.zip"
+FILE, PACK = "store.zip", "pack.zip"
 FORMAT = 1
+NAME = 16  # digits of an id that name a pack's files; all 64 would take a tenth of an MB
 AHEAD = 8  # pictures that wait in memory while the codecs work
 Masks = Literal["published", "corrected"]
 
@@ -76,12 +80,30 @@ def write(folder: Path, entries: Iterable[Entry], about: dict[str, Any]) -> Path
     Raises:
         InputError: the folder cannot be written.
     """
-    path = folder / FILE
+    return write_archive(folder / FILE, _encoded(entries), about)
+
+
+def write_archive(
+    path: Path,
+    contents: Iterable[tuple[StoredImage, dict[str, bytes]]],
+    about: dict[str, Any],
+    *,
+    most_bytes: int | None = None,
+) -> Path:
+    """Write rows of the manifest and the files of each, whole or not at all.
+
+    Args:
+        about: what ``about.json`` says; read when all else is written.
+        most_bytes: how large the file may be.
+
+    Raises:
+        InputError: the file cannot be written, or would be larger.
+    """
     with replacing(path) as beside:
         try:
             with zipfile.ZipFile(beside, "w") as file:
                 rows = []
-                for row, files in _encoded(entries):
+                for row, files in contents:
                     rows.append(row)
                     for name, data in files.items():
                         _add(file, name, data)
@@ -92,6 +114,12 @@ def write(folder: Path, entries: Iterable[Entry], about: dict[str, Any]) -> Path
             raise InputError(
                 f"{path}: cannot be written ({error.strerror}); choose another output folder."
             ) from error
+        size = beside.stat().st_size
+        if most_bytes is not None and size > most_bytes:
+            raise InputError(
+                f"{path}: would take {size / 1e6:.1f} MB where {most_bytes / 1e6:.0f} MB are the "
+                "most; leave images out of the split."
+            )
     return path
 
 
@@ -175,6 +203,8 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
+        if not self.path.exists() and (folder / PACK).exists():
+            self.path = folder / PACK
         if not self.path.exists():
             raise InputError(
                 f"{self.path}: the 2018 Data Science Bowl is not prepared; run: "
@@ -184,6 +214,8 @@ class Store:
             self._file = zipfile.ZipFile(self.path)
             self.about: dict[str, Any] = json.loads(self._file.read("about.json"))
             self.rows = {row.image_id: row for row in self._rows()}
+            # Files by their names without the ending, which tells their form.
+            self._files = {name.rpartition(".")[0]: name for name in self._file.namelist()}
         except (OSError, zipfile.BadZipFile, EOFError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{self.path}: the store is damaged; {_REMEDY}") from error
         if self.about.get("format") != FORMAT:
@@ -203,22 +235,37 @@ class Store:
 
     def image(self, image_id: str) -> npt.NDArray[np.uint8]:
         """The picture, ``uint8 [H, W, 3]``, checked against its hash."""
-        image = self._decode(f"images/{image_id}.webp").astype(np.uint8)
+        image = self._decode("images", image_id).astype(np.uint8)
+        if image.ndim == 2:  # grey, one channel of three equal ones
+            image = np.repeat(image[:, :, None], 3, axis=2)
         return self._checked(image, image_id, self.rows[image_id].image_sha256)
 
+    def held(self, image_id: str, masks: Masks) -> Masks:
+        """Which masks :meth:`labels` gives: published ones where none were corrected."""
+        return masks if self.rows[image_id].corrected_sha256 else "published"
+
     def labels(self, image_id: str, masks: Masks = "published") -> npt.NDArray[np.int32]:
-        """Its nuclei, ``int32 [H, W]``, checked; published ones where none were corrected."""
-        row = self.rows[image_id]
-        if masks == "published" or not row.corrected_sha256:
-            masks, expected = "published", row.published_sha256
-        else:
-            expected = row.corrected_sha256
-        labels = self._decode(f"{masks}/{image_id}.png").astype(np.int32)
+        """Its nuclei, ``int32 [H, W]``, checked; published ones where none were corrected.
+
+        Raises:
+            InputError: damaged, or a pack that holds the other masks only.
+        """
+        row, masks = self.rows[image_id], self.held(image_id, masks)
+        if self.path.name == PACK and f"{masks}/{image_id[:NAME]}" not in self._files:
+            raise InputError(
+                f"{self.path}: holds no {masks} masks of {image_id}, only what training and "
+                f"validation read; make the whole store: ngat data prepare --source DIR"
+            )
+        labels = self._decode(masks, image_id).astype(np.int32)
+        if labels.ndim == 3:  # two bytes a pixel, the lower first
+            labels = labels[:, :, 0] + 256 * labels[:, :, 1]
+        expected = row.published_sha256 if masks == "published" else row.corrected_sha256
         return self._checked(labels, image_id, expected)
 
-    def _decode(self, name: str) -> npt.NDArray[Any]:
+    def _decode(self, folder: str, image_id: str) -> npt.NDArray[Any]:
+        name = f"{folder}/{image_id[:NAME] if self.path.name == PACK else image_id}"
         try:
-            return np.asarray(Image.open(io.BytesIO(self._file.read(name))))
+            return np.asarray(Image.open(io.BytesIO(self._file.read(self._files[name]))))
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise InputError(f"{self.path}: {name} is damaged; {_REMEDY}") from error
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ngat.baselines import thresholding as baselines
-from ngat.baselines.networks import build
+from ngat.baselines.networks import build, finds_nuclei
 from ngat.config import preset as preset_of
 from ngat.data.sample import Sample, fingerprint
 from ngat.errors import InputError
@@ -112,7 +112,10 @@ def evaluate(
     stem = name or f"{data.replace(', ', '-').replace(' ', '-')}-{samples[0].split}-{called}"
 
     rows: dict[str, tuple[str, str]]
-    if loaded is not None:
+    if loaded is not None and finds_nuclei(loaded.model):
+        find, settings = detector(loaded)
+        rows = {"": (stem, label)}
+    elif loaded is not None:
         find, settings = network(loaded, tta)
         rows = {kind: (f"{stem}-{kind}", f"{label} ({kind})") for kind in INSTANCE_METHODS}
     elif tuned is not None:
@@ -165,6 +168,16 @@ def network(weights: Weights, tta: bool) -> tuple[Predictor, dict[str, Any]]:
         "thresholds": thresholds_to_dict(thresholds),
     }
     return find, settings
+
+
+def detector(weights: Weights) -> tuple[Predictor, dict[str, Any]]:
+    """A predictor by a network that finds nuclei itself, and its settings for the provenance."""
+    chosen = dict(weights.provenance.get("thresholds", {}))
+
+    def find(sample: Sample) -> dict[str, Labels]:
+        return {"": weights.model.nuclei(sample.image, **chosen)}  # type: ignore[operator]
+
+    return find, {"preset": weights.preset.name, "thresholds": chosen}
 
 
 def otsu(sample: Sample) -> dict[str, Labels]:

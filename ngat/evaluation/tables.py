@@ -1,8 +1,7 @@
 """Tables 1 and 2 and the data of figure 7, from result files, beside the published rows.
 
-Measured rows say what they were measured on; published rows say ``published, stage 2``. The two
-stand in one table because a reader compares them, and apart in its column ``measured on`` because
-the images differ.
+Measured rows say what they were measured on, published rows say ``published, stage 2``. The paper's
+split tests on stage 2 as well (``dsb2018, test``), so the two compare; rows of other images do not.
 
 Intervals are 95 % percentile bootstrap intervals over images: how far a number would move had other
 images of the same kind been drawn. They say nothing of other seeds, and crops of one parent picture

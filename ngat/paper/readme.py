@@ -1,9 +1,9 @@
-"""The README's tables of results, generated from committed files."""
+"""The generated parts of the README and of the page of results, from committed files."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -11,9 +11,14 @@ import pandas as pd
 from ngat.errors import InputError
 from ngat.evaluation import published, tables
 from ngat.evaluation.results import Run, runs_in
+from ngat.paper import artifacts
 from ngat.paper.index import PAPER_ITEMS
-from ngat.paper.status import REAL, RESULTS, RULES, status_of
+from ngat.paper.status import RESULTS, RULES, status_of
 from ngat.system.files import replacing
+
+PAGE = RESULTS / "README.md"  # the long tables
+# Published rows of the short table: the paper, the challenge's winner, the classical reference.
+SHORT = (published.PAPER, "topcoders", "CellProfiler")
 
 
 def committed(root: Path) -> list[Run]:
@@ -22,8 +27,14 @@ def committed(root: Path) -> list[Run]:
     return [run for folder in folders for run in runs_in(folder)]
 
 
-def paper(root: Path, runs: Sequence[Run]) -> str:
-    """A line for every figure and table of the paper: where it is, how it is made, how far."""
+def paper(root: Path, runs: Sequence[Run], up: str = "") -> str:
+    """A line for every figure and table of the paper: where it is, how it is made, how far.
+
+    Args:
+        root: the top of the repository.
+        runs: all result files.
+        up: the way from the page's folder to the top, for links: ``../../``.
+    """
     rows = []
     for item in PAPER_ITEMS:
         found = status_of(root, item.of, runs)
@@ -33,9 +44,9 @@ def paper(root: Path, runs: Sequence[Run]) -> str:
         rows.append(
             {
                 "in the paper": f"{item.of}: {item.shows}",
-                "notebook": f"[{item.notebook}](notebooks/{notebook.name})" if notebook else "",
+                "notebook": f"[{item.notebook}]({up}notebooks/{notebook.name})" if notebook else "",
                 "command": f"`make reproduce {data}ONLY={item.notebook}`",
-                "result file": f"[{Path(result).name}]({result})" if result else "–",
+                "result file": f"[{Path(result).name}]({up}{result})" if result else "–",
                 "hardware": found.hardware or "–",
                 "minutes": "–" if found.minutes is None else f"{found.minutes:.1f}",
                 "status": found.status,
@@ -44,48 +55,63 @@ def paper(root: Path, runs: Sequence[Run]) -> str:
     return tables.markdown(pd.DataFrame(rows)) + "\n" + RULES
 
 
-def measured(runs: Sequence[Run]) -> str:
-    """Tables 1 and 2 and the composition in Markdown."""
-    one, two = tables.table1(runs), tables.table2(runs)
-    note = (
-        f"Measured rows come from the files in `{RESULTS.as_posix()}/`; in brackets stand 95 % "
-        "bootstrap intervals over images."
-        if runs
-        else f"No measured rows yet: `{RESULTS.as_posix()}/` holds no result files."
-    )
-    return "\n".join(
+def short(runs: Sequence[Run]) -> str:
+    """Published and measured rows of stage 2 in a few lines: one method of each sort.
+
+    Which method stands for its sort is chosen by validation (:func:`artifacts.headline`).
+    """
+    same = [run for run in runs if published.same_images(run.counts)]
+    one = tables.table1(same)
+    theirs = one["measured on"] == published.MEASURED_ON
+    system = one["method"].str.partition(":")[0]
+    ours = artifacts.headline(same) if same else []
+    rows = pd.concat(
         [
-            f"{note} {_comparable(runs)}",
-            "",
-            "**Table 1**: means over images and thresholds, pooled counts at IoU > 0.7, Dice.",
-            "",
-            tables.markdown(tables.printed(one)),
-            "**Table 2**: F1 at IoU > 0.7, mean over the images of a type.",
-            "",
-            tables.markdown(tables.wide(two)),
-            "**What was measured on**:",
-            "",
-            tables.markdown(tables.composition(runs)),
+            *(one[theirs & (system == name)] for name in SHORT),
+            *(one[~theirs & (one["method"] == name)] for name in ours),
         ]
     )
+    shown = tables.printed(rows)
+    shown.insert(1, "row", ["published" if known else "measured" for known in theirs[rows.index]])
+    kept = ["method", "row", "average_f1", "score", "recall", "extra", "parameters"]
+    text = tables.markdown(shown[[column for column in kept if column in shown]])
+    waiting = "" if same else "\nNo measured rows yet: there are no result files of stage 2.\n"
+    return text + waiting
 
 
-def _comparable(runs: Sequence[Run]) -> str:
-    """Whether published and measured rows are of the same images, as a sentence."""
-    real = [run for run in runs if run.counts["data"].iloc[0].startswith(REAL)]
-    same = [run for run in real if published.same_images(run.counts)]
-    if not same:
-        return "Published rows were measured on other images (stage 2 of the challenge)."
-    if len(same) == len(real):
-        return "Published rows were measured on the same images (stage 2 of the challenge)."
-    where = sorted({", ".join(run.counts[["data", "split"]].iloc[0]) for run in same})
-    return (
-        "Published rows were measured on stage 2 of the challenge, as were the measured rows of "
-        f"*{'* and *'.join(where)}*; the others are of other images."
+def measured(runs: Sequence[Run]) -> str:
+    """Tables 1 and 2 of stage 2 in Markdown, and apart from them what else was measured."""
+    same = [run for run in runs if published.same_images(run.counts)]
+    other = [run for run in runs if not published.same_images(run.counts)]
+    note = (
+        "Measured rows come from the files in this folder; in brackets stand 95 % bootstrap "
+        "intervals over images. They were measured on the images of the published rows, the 106 "
+        "of stage 2 (`dsb2018, test`)."
+        if same
+        else "No measured rows yet: this folder holds no result files of stage 2."
     )
+    parts = [note, "", *_both(same, with_published=True)]
+    if other:
+        parts += ["**Other images**, never to be compared with the rows above:", ""]
+        parts += _both(other, with_published=False)
+    parts += ["**What was measured on**:", "", tables.markdown(tables.composition(runs))]
+    return "\n".join(parts)
 
 
-def replace(text: str, name: str, content: str) -> str:
+def _both(runs: Sequence[Run], *, with_published: bool) -> list[str]:
+    one = tables.table1(runs, with_published=with_published)
+    two = tables.table2(runs, with_published=with_published)
+    return [
+        "**Table 1**: means over images and thresholds, pooled counts at IoU > 0.7, Dice.",
+        "",
+        tables.markdown(tables.printed(one)),
+        "**Table 2**: F1 at IoU > 0.7, mean over the images of a type.",
+        "",
+        tables.markdown(tables.wide(two)),
+    ]
+
+
+def replace(text: str, name: str, content: str, page: str = "README.md") -> str:
     """``text`` with ``content`` between ``<!-- begin:name -->`` and ``<!-- end:name -->``.
 
     Raises:
@@ -93,33 +119,45 @@ def replace(text: str, name: str, content: str) -> str:
     """
     begin, end = f"<!-- begin:{name} -->\n", f"<!-- end:{name} -->"
     if text.count(begin) != 1 or text.count(end) != 1:
-        raise InputError(f"README.md: must hold '{begin.strip()}' and '{end}' once each.")
+        raise InputError(f"{page}: must hold '{begin.strip()}' and '{end}' once each.")
     pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
     # A function, because a replacement string would interpret backslashes.
     changed, count = pattern.subn(lambda _: begin + content.rstrip("\n") + "\n" + end, text)
     if count != 1:
-        raise InputError(f"README.md: '{end}' stands before '{begin.strip()}'; swap them.")
+        raise InputError(f"{page}: '{end}' stands before '{begin.strip()}'; swap them.")
     return changed
 
 
 def refresh(root: Path = Path("."), *, check: bool = False) -> bool:
-    """Rewrite the README's generated sections; return whether they were out of date.
+    """Rewrite the generated sections of both pages; return whether any was out of date.
 
     Args:
         root: the top of the repository.
         check: compare only, write nothing.
 
     Raises:
-        InputError: there is no README, its marks are wrong, or result files are damaged.
+        InputError: a page is missing, its marks are wrong, or result files are damaged. Nothing is
+            written then.
     """
-    path = root / "README.md"
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such file; run this from the top of the repository.")
-    text = path.read_text(encoding="utf-8")
     runs = committed(root)
-    wanted = replace(text, "paper", paper(root, runs))
-    wanted = replace(wanted, "tables", measured(runs))
-    if wanted != text and not check:
-        with replacing(path) as beside:
-            beside.write_text(wanted, encoding="utf-8", newline="\n")
-    return wanted != text
+    sections: dict[Path, dict[str, Callable[[], str]]] = {
+        Path("README.md"): {"short": lambda: short(runs)},
+        PAGE: {"paper": lambda: paper(root, runs, "../../"), "tables": lambda: measured(runs)},
+    }
+    stale: dict[Path, str] = {}
+    for name, parts in sections.items():
+        path = root / name
+        if not path.is_file():
+            raise InputError(
+                f"{path}: there is no such file; run this from the top of the repository."
+            )
+        text = wanted = path.read_text(encoding="utf-8")
+        for mark, content in parts.items():
+            wanted = replace(wanted, mark, content(), name.as_posix())
+        if wanted != text:
+            stale[path] = wanted
+    if not check:
+        for path, wanted in stale.items():
+            with replacing(path) as beside:
+                beside.write_text(wanted, encoding="utf-8", newline="\n")
+    return bool(stale)

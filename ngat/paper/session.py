@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 sleep_while_waiting()  # here, because notebooks import this before torch
 
 PROFILES = ("smoke", "full")
+AUTO = "auto"  # real images where they have been prepared, else generated ones
 FIGURES = "NGAT_FIGURES"
 HEADLESS = "NGAT_HEADLESS"
 # Bytes of a PNG from which on a notebook gets it with fewer colours.
@@ -88,14 +89,19 @@ class Session:
             progress=False,
         )
 
+    def found(self, name: str) -> Path | None:
+        """A committed result file ``data/results/<name>``, or None where it is not measured yet."""
+        path = self.top / "data" / "results" / name
+        return path if path.is_file() else None
+
     def stored(self, name: str) -> Path:
         """A committed result file ``data/results/<name>``.
 
         Raises:
             InputError: it is not there.
         """
-        path = self.top / "data" / "results" / name
-        if not path.is_file():
+        path = self.found(name)
+        if path is None:
             raise InputError(f"data/results/{name}: is missing; work inside the repository.")
         return path
 
@@ -161,7 +167,8 @@ def open_session(data: str, profile: str, run_dir: str, seed: int, weights: str)
     """Check a notebook's parameters.
 
     Args:
-        data: ``synthetic``, ``rings`` or ``dsb2018``.
+        data: ``synthetic``, ``rings`` or ``dsb2018``; ``auto`` is dsb2018 where its store has been
+            prepared, else synthetic.
         profile: ``smoke`` or ``full``.
         run_dir: the run's folder; empty outside of a run.
         seed: 0 or larger.
@@ -170,15 +177,18 @@ def open_session(data: str, profile: str, run_dir: str, seed: int, weights: str)
     Raises:
         InputError: one of them cannot be used.
     """
+    top = repository()
+    if data == AUTO:
+        prepared = (top / "data" / "dsb2018" / "store.zip").is_file()
+        data = "dsb2018" if prepared else "synthetic"
     if data not in DATA:
-        raise InputError(f"data {data!r} are unknown; choose one of {', '.join(DATA)}.")
+        raise InputError(f"data {data!r} are unknown; choose one of {', '.join(DATA)}, {AUTO}.")
     if profile not in PROFILES:
         raise InputError(f"profile {profile!r} is unknown; choose one of {', '.join(PROFILES)}.")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise InputError(f"seed must be a whole number from 0; got {seed!r}.")
     if weights and not Path(weights).is_file():
         raise InputError(f"{weights}: there is no such weights file.")
-    top = repository()
     run = Path(run_dir).absolute() if run_dir else top / "runs" / "notebooks"
     committed = os.environ.get(FIGURES) if not run_dir else None
     return Session(

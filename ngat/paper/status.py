@@ -1,7 +1,7 @@
 """How far each figure and table of the paper is reproduced, derived from result files alone.
 
-The rules are in :data:`RULES`, which the README prints. Nothing is remembered: with another file
-another sentence comes out.
+The rules are in :data:`RULES`, which the page of results prints. Nothing is remembered: with
+another file another sentence comes out.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MORE_IS_BETTER = {
 }
 RULES = (
     "*Drawn*: the figure is made; the paper prints no number to compare with (figures 5 and 6 of "
-    "real pictures lie in `figures/dsb2018/`). *Measured*: measured on real pictures, but the "
+    "real pictures are in `figures/dsb2018/`). *Measured*: measured on real pictures, but the "
     "paper prints no number, or printed it for other pictures. *Reached* and *not reached*: "
     "measured on the very pictures of the published numbers, the 106 of stage 2; a number is "
     "reached if the measured one is at least as good, and *extra* only together with recall, "

@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional as F
 
 import ngat
-from ngat.data import contrast as ranges
+from ngat.data.contrast import TILE, Contrast, contrast_by_rows
 from ngat.data.normalize import mirrored
 from ngat.errors import InputError
 from ngat.inference import (
@@ -37,11 +37,12 @@ from ngat.system.files import sha256
 from ngat.training.weights import load_weights
 
 SHIPPED = "companion.safetensors"  # the weights that are used where none are given
-DIAMETER = SIZE * 2 / math.sqrt(math.pi)  # of a nucleus as the network sees it best, in pixels
+DIAMETER = 2 * SIZE / math.sqrt(math.pi)  # of a nucleus of the size that a network knows best
+# A picture of at most so many pixels a side is looked at as a whole to find its magnification; of
+# larger ones some windows are.
+LOOKED_AT, WINDOW, WINDOWS = 2048, 1024, 5
 MAGNIFICATIONS = (1 / 64, 16.0)  # the range that may be asked for
-_RANGE = (0.1, 99.9)  # percentiles that become black and white for networks of global contrast
-# The magnification of a large picture is that of its parts: how many, and their side in pixels.
-_PARTS, _PART = 4, 1024
+_RANGE = (0.1, 99.9)  # percentiles of a picture's values that become black and white
 
 # Arrays by name, plain enough to be stored.
 Survey = dict[str, Array]
@@ -90,9 +91,9 @@ class Trained:
         loaded = load_weights(self.path, device)
         self.model, self.provenance, self.tta = loaded.model, loaded.provenance, tta
         self.name = loaded.preset.name
-        self.sha256 = sha256(self.path)
         # No tile may be so small that it is mirrored, where the whole is not.
         self.halo = max(receptive_field(self.model.config), SMALLEST)
+        self.sha256 = sha256(self.path)
         self._thresholds = checked(thresholds_from(self.provenance, tta), self.path)
 
     def thresholds(self, method: Method) -> Thresholds:
@@ -100,29 +101,25 @@ class Trained:
         return self._thresholds[method]
 
     def magnification(self, picture: Picture) -> float:
-        """See :class:`Network`; of a large picture the parts with most in them are looked at."""
-        found = []
-        for window in _busiest(picture):
-            factor, looks = find_magnification(self.model, _shown(picture.read(*window)))
-            found.append((factor, max((look.evidence for look in looks), default=0.0)))
-        factors, evidence = np.array(sorted(found)).T
-        share = np.cumsum(evidence)
-        return float(factors[np.searchsorted(share, share[-1] / 2)])
+        """See :class:`Network`. Of a large picture, the median over some of its windows."""
+        found = [find_magnification(self.model, window)[0] for window in _windows(picture)]
+        return float(np.median(found))
 
     def survey(self, picture: Picture, magnification: float) -> Survey:
-        """The range of values round every part of the picture, or of all of it."""
-        contrast = self.model.config.contrast
-        if contrast == "local":
-            grid = ranges.contrast(_Lazy(picture), ranges.TILE / magnification)  # type: ignore[arg-type]
-            return {"low": grid.low, "high": grid.high, "shape": np.array(grid.shape)}
+        """Black and white of the picture, or of the surroundings of each of its parts."""
+        if self.model.config.contrast == "local":
+            found = contrast_by_rows(
+                lambda rows: np.atleast_3d(picture.read(rows)), picture.shape, TILE / magnification
+            )
+            return {"low": found.low, "high": found.high, "shape": np.array(found.shape)}
         seen = np.atleast_3d(picture.overview())
         low, high = np.percentile(seen, _RANGE, axis=(0, 1))
         depth = picture.stack.dtype
-        if contrast == "plain":
+        if self.model.config.contrast == "plain":
             if depth == np.uint8:
                 return {"low": np.zeros(1), "high": np.full(1, 255.0)}
             low, high = low.min(keepdims=True), high.max(keepdims=True)
-        # What hardly varies stays flat: see ngat.data.contrast.stretch, whose rule this is.
+        # What hardly varies stays flat: see ngat.data.contrast, whose rule this is.
         least = 8.0 if depth == np.uint8 else 1e-6 * max(1e-30, float(np.abs(seen).max()))
         spread = np.maximum(high - low, max(0.5 * float((high - low).max()), least))
         return {"low": (low + high - spread) / 2, "high": (low + high + spread) / 2}
@@ -132,62 +129,31 @@ class Trained:
     ) -> Prediction:
         """See :class:`Network`."""
         height, width = image.shape[:2]
-        pixels, low, high = _shown(image), survey["low"], survey["high"]
-        if "shape" in survey:
-            grid = ranges.Contrast(low, high, (int(survey["shape"][0]), int(survey["shape"][1])))
-            places = np.arange(height) + rows.start, np.arange(width) + columns.start
-            pixels = grid.apply(pixels, *places)
-        else:
-            pixels = np.clip((pixels - low) / (high - low), 0, 1).astype(np.float32)
-        planes = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pixels, 2, 0)))[None]
+        seen = self._normalised(np.atleast_3d(image), survey, rows, columns)
+        seen = np.repeat(seen, 3, axis=2) if seen.shape[2] == 1 else seen
         size = (max(1, round(height * magnification)), max(1, round(width * magnification)))
-        planes = mirrored(_resized(planes, size), SMALLEST)
-        planes = planes.to(next(self.model.parameters()).device)
+        planes = torch.from_numpy(np.ascontiguousarray(np.moveaxis(seen, 2, 0)))[None]
+        planes = _resized(planes, size)
+        seen_by = mirrored(planes, SMALLEST).to(next(self.model.parameters()).device)
         with evaluating(self.model):
-            found = probabilities(self.model, planes, self.tta)[..., : size[0], : size[1]]
-        maps = _resized(found.float().cpu(), (height, width))[0].numpy()
-        return Prediction(maps[0], maps[min(1, len(maps) - 1)], magnification)
+            found = probabilities(self.model, seen_by, self.tta)[..., : size[0], : size[1]]
+            maps = _resized(found, (height, width))[0].float().cpu().numpy()
+        return prediction(maps[0], maps[min(1, len(maps) - 1)], magnification)
 
-
-class _Lazy:
-    """A picture as an array ``[H, W, 3]`` of which a band of rows is read at a time."""
-
-    def __init__(self, picture: Picture) -> None:
-        self.picture, self.shape = picture, (*picture.shape, 3)
-        self._rows, self._band = slice(0, 0), np.zeros((0, 0, 3), np.float32)
-
-    def __getitem__(self, index: tuple[Any, Any]) -> Array:
-        rows, columns = index
-        if not isinstance(rows, slice):
-            return self[rows : rows + 1, columns : columns + 1][0, 0]
-        if rows != self._rows:
-            self._rows, self._band = rows, _shown(self.picture.read(rows))
-        return self._band[:, columns]
-
-
-def _shown(image: Array) -> Array:
-    """``float32 [h, w, 3]``, in the picture's own values."""
-    pixels = np.atleast_3d(image).astype(np.float32)
-    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
-
-
-def _busiest(picture: Picture) -> list[tuple[slice, slice]]:
-    """The picture itself, or the windows of a large one in which values vary most."""
-    height, width = picture.shape
-    if height * width <= _PARTS * _PART**2:
-        return [(slice(0, height), slice(0, width))]
-    overview = np.atleast_3d(picture.overview()).mean(axis=2)
-    step = -(-max(height, width) // max(overview.shape))
-    side = max(1, _PART // step)
-    rows, columns = (max(1, n // side) for n in overview.shape)
-    blocks = overview[: rows * side, : columns * side]
-    blocks = blocks.reshape(rows, min(side, blocks.shape[0]), columns, min(side, blocks.shape[1]))
-    order = np.argsort(-blocks.std(axis=(1, 3)).ravel(), kind="stable")[:_PARTS]
-    tops, lefts = np.divmod(order, columns)
-    return [
-        (slice(t, min(t + _PART, height)), slice(x, min(x + _PART, width)))
-        for t, x in zip((tops * side * step).tolist(), (lefts * side * step).tolist(), strict=True)
-    ]
+    def _normalised(self, image: Array, survey: Survey, rows: slice, columns: slice) -> Array:
+        """Pixels of a part of a picture in [0, 1], ``float32 [h, w, C]``."""
+        low, high = survey["low"], survey["high"]
+        if self.model.config.contrast != "local":
+            return np.clip((image - low) / (high - low), 0, 1).astype(np.float32)
+        height, width = survey["shape"].tolist()
+        # A part may be filled up beyond the picture's end.
+        places = (
+            np.minimum(np.arange(side.start, side.start + length), end - 1)
+            for side, length, end in zip(
+                (rows, columns), image.shape[:2], (height, width), strict=True
+            )
+        )
+        return Contrast(low, high, (height, width)).apply(image, *places)
 
 
 @lru_cache(maxsize=2)
@@ -204,6 +170,16 @@ def shipped_weights() -> Path:
         if place.exists():
             return place
     raise InputError(f"{places[0]}: is missing; install ngat again, or give --weights.")
+
+
+def prediction(probability: Array, core: Array, magnification: float) -> Prediction:
+    """A :class:`~ngat.inference.Prediction` of maps."""
+    values: tuple[Any, ...] = (
+        np.ascontiguousarray(probability, np.float32),
+        np.ascontiguousarray(core, np.float32),
+        magnification,
+    )
+    return Prediction(*values[: len(Prediction._fields)])
 
 
 def chosen_magnification(diameter: float | None, scale: float | None) -> float | None:
@@ -253,6 +229,34 @@ def checked(thresholds: Mapping[Method, Thresholds], path: Path | str) -> dict[M
                     "be; choose thresholds with `ngat choose`."
                 )
     return dict(thresholds)
+
+
+def _windows(picture: Picture) -> list[Array]:
+    """The whole of a picture of ordinary size; of a larger one, windows spread over it.
+
+    Those are taken that vary most, seen from afar: glass and a dark field say nothing.
+    """
+    height, width = picture.shape
+    if max(height, width) <= LOOKED_AT:
+        return [picture.read()]
+    overview = np.atleast_3d(picture.overview())
+    step = -(-max(height, width) // max(overview.shape[:2]))
+    side = -(-WINDOW // step)
+    corners = [
+        (row, column)
+        for row in range(0, max(1, overview.shape[0] - side + 1), side)
+        for column in range(0, max(1, overview.shape[1] - side + 1), side)
+    ]
+    variety = [
+        -float(overview[row : row + side, column : column + side].std()) for row, column in corners
+    ]
+    return [
+        picture.read(
+            slice(corners[i][0] * step, min(height, corners[i][0] * step + WINDOW)),
+            slice(corners[i][1] * step, min(width, corners[i][1] * step + WINDOW)),
+        )
+        for i in np.argsort(variety, kind="stable")[:WINDOWS].tolist()
+    ]
 
 
 def _resized(planes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

@@ -6,6 +6,7 @@ a command only the last part stays.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
@@ -19,6 +20,7 @@ from typing import Any
 import ngat
 
 _PACKAGES = ("numpy", "scipy", "scikit-image", "pandas", "torch", "numba", "dgl", "centrosome")
+_GPU_PACKAGES = ("triton", "torchvision", "torch-geometric", "monai")
 # A path from the root, from home or from a drive, alone or behind "option=".
 _ROOTED = re.compile(r"^(?P<option>[^=/\\]*=)?(?P<path>(~|/|[A-Za-z]:[\\/]).*)$")
 
@@ -53,7 +55,7 @@ def provenance(
         "minutes": round(float(minutes), 2),
         "commit": commit(),
         "hardware": hardware(device),
-        "versions": versions(),
+        "versions": versions() | (of_gpu() if device.startswith("cuda") else {}),
         **{key: _clean(value) for key, value in extra.items()},
     }
 
@@ -100,6 +102,23 @@ def versions() -> dict[str, str]:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
+    return found
+
+
+def of_gpu() -> dict[str, str]:
+    """Versions of what a result on a GPU depends on besides: CUDA, its driver, its packages."""
+    import torch
+
+    found = {"cuda": str(torch.version.cuda)}
+    try:
+        text = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8")
+        if number := re.search(r"\b\d+\.\d+(\.\d+)?\b", text):
+            found["driver"] = number[0]
+    except OSError:
+        pass  # not Linux, or no driver
+    for package in _GPU_PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
     return found
 
 

@@ -105,24 +105,30 @@ class AugmentConfig:
                 )
 
     @classmethod
-    def of(cls, size: int, vigour: float) -> AugmentConfig:
-        """Crops of ``size`` pixels whose stains and magnification change ``vigour`` times as far.
+    def of(cls, size: int, strength: float) -> AugmentConfig:
+        """Crops of ``size`` pixels whose stains and magnification change ``strength`` times as far.
 
         Shares and probabilities end at what they can be.
         """
         return cls(
             size=size,
-            scale=(cls.scale[0] ** vigour, cls.scale[1] ** vigour),
-            dye=min(1.0, cls.dye * vigour),
-            hue=min(0.5, cls.hue * vigour),
-            grey=min(1.0, cls.grey * vigour),
+            scale=(cls.scale[0] ** strength, cls.scale[1] ** strength),
+            dye=min(1.0, cls.dye * strength),
+            hue=min(0.5, cls.hue * strength),
+            grey=min(1.0, cls.grey * strength),
         )
 
     @classmethod
-    def varied(cls, size: int, vigour: float) -> AugmentConfig:
+    def varied(cls, size: int, strength: float) -> AugmentConfig:
         """As :meth:`of`, for a network that meets any microscope, dye, camera and file."""
         return replace(
-            cls.of(size, vigour), grey=0.25, merge=0.15, invert=0.3, blur=0.2, noise=0.3, jpeg=0.15
+            cls.of(size, strength),
+            grey=0.25,
+            merge=0.15,
+            invert=0.3,
+            blur=0.2,
+            noise=0.3,
+            jpeg=0.15,
         )
 
     @classmethod

@@ -23,7 +23,7 @@ FORMAT = "ngat-checkpoint-1"
 
 
 @dataclass
-class Standing:
+class TrainingState:
     """Where a run stands; changed in place as it goes.
 
     Attributes:
@@ -54,7 +54,7 @@ def save_checkpoint(
     path: Path,
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
-    standing: Standing,
+    state: TrainingState,
     preset: Preset,
     data_fingerprint: str,
 ) -> None:
@@ -64,7 +64,7 @@ def save_checkpoint(
         for key, value in optimiser.state.get(parameter, {}).items():
             tensors[f"optimiser/{key}/{name}"] = torch.as_tensor(value)
     metadata = {
-        "standing": json.dumps(dataclasses.asdict(standing)),
+        "state": json.dumps(dataclasses.asdict(state)),
         "configuration": json.dumps(to_dict(preset)),
         "data": data_fingerprint,
     }
@@ -77,7 +77,7 @@ def load_checkpoint(
     optimiser: torch.optim.Optimizer,
     preset: Preset,
     data_fingerprint: str,
-) -> Standing:
+) -> TrainingState:
     """Put a checkpoint into ``model`` and ``optimiser``; say where the run stood.
 
     Raises:
@@ -87,7 +87,7 @@ def load_checkpoint(
     try:
         # A run from before a parameter existed had the parameter's default.
         stored = to_dict(from_dict(json.loads(metadata["configuration"])))
-        standing = Standing(**json.loads(metadata["standing"]))
+        state = TrainingState(**json.loads(metadata.get("state") or metadata["standing"]))
         fingerprint = metadata["data"]
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path}: is not of this version of ngat; start the run again.") from error
@@ -116,7 +116,7 @@ def load_checkpoint(
         raise InputError(
             f"{path}: does not fit this version's network; start the run again."
         ) from error
-    return standing
+    return state
 
 
 def differences(old: Any, new: Any, prefix: str = "") -> list[str]:

@@ -96,7 +96,7 @@ class Patches:
         self.augmentation = AugmentConfig.none(config.patch)
         if config.augment:
             kind = AugmentConfig.varied if config.sized else AugmentConfig.of
-            self.augmentation = kind(config.patch, config.vigour)
+            self.augmentation = kind(config.patch, config.strength)
         self.contrast = contrast
         self._seen: dict[int, npt.NDArray[np.uint8]] = {}
         self._marked: dict[int, npt.NDArray[np.int32]] = {}

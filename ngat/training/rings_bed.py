@@ -60,7 +60,7 @@ def configuration(name: str, steps: int = 400, seed: int = 0) -> Preset:
         patch=96,
         coarse=0.0,
         augment=False,
-        vigour=1.0,
+        strength=1.0,
         contrast="plain",
         seed=seed,
         validate_every=max(1, steps // 8),

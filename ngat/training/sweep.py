@@ -8,6 +8,7 @@ processes may work on one table, and neither loses the lines of the other.
 from __future__ import annotations
 
 import csv
+import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ngat.baselines.networks import Network
 from ngat.config import Preset
-from ngat.data.sample import Sample
+from ngat.data.sample import Sample, fingerprint
 from ngat.errors import InputError
 from ngat.system.files import locked, read_table, replacing
 from ngat.system.interrupt import Interrupted
@@ -86,6 +87,30 @@ class Table:
                 writer = csv.DictWriter(f, self.columns, lineterminator="\n")
                 writer.writeheader()
                 writer.writerows([*there, *new])
+
+    @property
+    def origin(self) -> Path:
+        """The file beside it that says where the numbers come from."""
+        return self.path.with_suffix(".json")
+
+    def check(self, scored: Sequence[Sample]) -> None:
+        """Refuse a table whose runs were scored on other pictures, as its origin says.
+
+        Raises:
+            InputError: they were, or the file that says so is damaged.
+        """
+        if not (self.path.exists() and self.origin.exists()):
+            return
+        try:
+            known = json.loads(self.origin.read_text(encoding="utf-8"))["data_fingerprint"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{self.origin}: is no provenance of {self.path}; delete it."
+            ) from error
+        if known != fingerprint(scored):
+            raise InputError(
+                f"{self.path}: holds runs that were scored on other pictures; give another file."
+            )
 
     def of(self, line: Line) -> tuple[str, ...]:
         """Which run a line belongs to."""

@@ -19,23 +19,24 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from rich.progress import Progress as Bar
 from torch import Tensor, nn
 
-from ngat.baselines.networks import Network, build
+from ngat.baselines.networks import Network, build, finds_nuclei
 from ngat.config import LossConfig, Preset
 from ngat.data.sample import Sample, fingerprint, leave_out
 from ngat.errors import InputError
-from ngat.inference import autocast
 from ngat.loss import loss_of
 from ngat.system.files import held
 from ngat.system.interrupt import Interrupted, stop_requests
+from ngat.system.precision import autocast, scaler
 from ngat.system.progress import bar
 from ngat.system.provenance import provenance
-from ngat.training.checkpoint import Standing
+from ngat.training.checkpoint import TrainingState
+from ngat.training.device.patches import DevicePatches
 from ngat.training.distributed import Team, team
 from ngat.training.patches import Batch, Patches
 from ngat.training.run_folder import RunFolder
@@ -76,6 +77,10 @@ class Objective(nn.Module):
 
     def forward(self, image: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """The loss of a batch, and the mean loss of every level ``[M]``."""
+        if finds_nuclei(self.model):
+            with autocast(image.device):
+                own: Tensor = self.model.losses(image, targets)  # type: ignore[operator]
+            return own, own.detach()[None]
         with autocast(image.device):
             output = self.model(image, targets[:, : self.model.config.outputs])
         output = output._replace(logits=[logits.float() for logits in output.logits])
@@ -92,7 +97,9 @@ def train(
     minutes: float | None = None,
     resume: bool = False,
     device: str = "auto",
+    pipeline: Literal["auto", "host", "device"] = "auto",
     progress: bool = True,
+    thresholds: bool = True,
     command: str | Sequence[str] = "ngat.training.trainer.train",
     data: str = "",
     on_step: Callable[[int], None] | None = None,
@@ -111,7 +118,11 @@ def train(
         resume: go on from the folder's checkpoint; start if there is none yet. A run that was
             finished goes on where ``minutes`` are more than it has had.
         device: see :func:`ngat.training.distributed.team`.
+        pipeline: where patches are made: by threads of the ``host`` (:mod:`ngat.training.patches`),
+            or all at once on the ``device`` (:mod:`ngat.training.device.patches`), as a GPU and
+            Mask R-CNN want it.
         progress: show a bar on a terminal, and a line per validation elsewhere.
+        thresholds: choose thresholds at the end; else ``ngat choose`` does it later, elsewhere.
         command, data: for the provenance.
         on_step: called after every step with the number of steps done.
         start: a trained network of the same architecture to go on from, instead of random values.
@@ -130,6 +141,8 @@ def train(
         raise InputError("There is no validation picture; choose a data set that has some.")
     if minutes is not None and not 0 < minutes < math.inf:
         raise InputError(f"minutes must be a positive number; got {minutes}.")
+    if pipeline not in ("auto", "host", "device"):
+        raise InputError(f"pipeline {pipeline!r} is unknown; choose auto, host or device.")
     if preset.train.steps < 1 or preset.train.validate_every < 1:
         raise InputError("steps and validate_every must be at least 1.")
     if start is not None and start.preset.model != preset.model:
@@ -137,7 +150,7 @@ def train(
             "The weights to start from are of another architecture; leave it as it is."
         )
     with team(device) as members, contextlib.ExitStack() as stack:
-        run = _Run(preset, samples_train, samples_val, members, progress)
+        run = _Run(preset, samples_train, samples_val, members, progress, pipeline)
         if start is not None:
             run.model.load_state_dict(start.model.state_dict())
         pictures = fingerprint(samples_train)
@@ -173,7 +186,8 @@ def train(
                 run.fit(on_step)
         finally:
             del run.objective  # a wrapped one holds on to the processes' group, which ends below
-        run.choose()
+        if thresholds:
+            run.choose()
         return Trained(run.folder.best, run.at.best_f1, run.at.step, run.at.seconds / 60)
 
 
@@ -189,22 +203,36 @@ class _Run:
         samples_val: Sequence[Sample],
         members: Team,
         progress: bool,
+        pipeline: str = "auto",
     ) -> None:
         self.config, self.team = preset.train, members
         self.samples_val = samples_val
         self.progress = progress and members.leads
         cuda = members.device.type == "cuda"
-        workers = max(1, (os.cpu_count() or 2) // members.world - 1) if cuda else 1
-        self.patches = Patches(
-            samples_train,
-            preset.train,
-            contrast=preset.model.contrast,
-            workers=workers,
-            rank=members.rank,
-            world=members.world,
-        )
         with seeded(members.device, preset.train.seed):
-            self.model = build(preset.model).to(members.device)
+            model = build(preset.model)
+        self.patches: Patches | DevicePatches
+        if pipeline == "device" or (pipeline == "auto" and (cuda or finds_nuclei(model))):
+            # Before anything else uses the GPU: images are prepared by forks of this process.
+            self.patches = DevicePatches(
+                samples_train,
+                preset.train,
+                contrast=preset.model.contrast,
+                device=members.device,
+                instances=finds_nuclei(model),
+                rank=members.rank,
+                world=members.world,
+            )
+        else:
+            self.patches = Patches(
+                samples_train,
+                preset.train,
+                contrast=preset.model.contrast,
+                workers=max(1, (os.cpu_count() or 2) // members.world - 1) if cuda else 1,
+                rank=members.rank,
+                world=members.world,
+            )
+        self.model = model.to(members.device)
         self.objective = members.wrap(
             # The other losses look at the base alone, and the coarse heads go without gradient.
             Objective(self.model, preset.loss),
@@ -216,7 +244,8 @@ class _Run:
             betas=(0.9, 0.99),
             fused=cuda,
         )
-        self.at = Standing()
+        self.scaler = scaler(members.device)
+        self.at = TrainingState()
 
     def fit(self, on_step: Callable[[int], None] | None) -> None:
         """Steps until the schedule ends."""
@@ -286,9 +315,13 @@ class _Run:
         self.optimiser.zero_grad(set_to_none=True)
         with seeded(self.team.device, config.seed, at.step, self.team.rank):
             loss, per_level = self.objective(*batch.to(self.team.device))
-            loss.backward()
+            self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimiser)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
-        self.optimiser.step()
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        if self.scaler.is_enabled():  # a step whose scaled gradients overflowed is skipped
+            norm = norm.nan_to_num(0.0, 0.0, 0.0)
         at.step += 1
         at.window_steps += 1
         # Read once per line of the log: on a GPU, reading waits for the step to end.

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from ngat.baselines.networks import Network
+from ngat.baselines.networks import Network, finds_nuclei
 from ngat.data.sample import Sample
 from ngat.inference import (
     METHODS,
@@ -88,6 +88,14 @@ class Scores(NamedTuple):
 
 def score_one(model: Network, sample: Sample) -> Scores:
     """Predict and score one picture."""
+    if finds_nuclei(model):
+        size = known_magnification(model, sample)
+        found = model.nuclei(sample.image, magnification=size)  # type: ignore[operator]
+        seen, truth = found > 0, sample.labels > 0
+        f1 = image_score(match(found, sample.labels)).average_f1
+        return Scores(
+            pixel_dice(seen, truth), pixel_iou(seen, truth), float(np.mean(seen == truth)), f1, f1
+        )
     prediction = predict(model, sample.image, magnification=known_magnification(model, sample))
     mask, truth = prediction.probability > Thresholds().probability, sample.labels > 0
     methods: tuple[Method, ...] = ("split", "components")
@@ -206,7 +214,13 @@ def store_thresholds(
         InputError: the file cannot be read.
     """
     model, preset, history = load_weights(path, device)
-    found = {}
+    found: dict[str, Any] = {}
+    if finds_nuclei(model):
+        if again or "thresholds" not in history:
+            chosen_score = model.choose(samples, progress=progress)  # type: ignore[operator]
+            history = {**history, "thresholds": chosen_score}
+            save_weights(path, model, preset, history)
+        return history
     for name in ("thresholds", "thresholds_tta")[: 1 + tta]:
         if again or name not in history:
             averaged = name == "thresholds_tta"

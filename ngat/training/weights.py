@@ -21,6 +21,7 @@ from ngat.baselines.networks import Network, build
 from ngat.config import Preset, from_dict, to_dict
 from ngat.errors import InputError
 from ngat.system.files import replacing
+from ngat.training.eight_bits import expanded
 
 FORMAT = "ngat-weights-1"
 # The largest rival has some million parameters; more than this is some other file.
@@ -74,6 +75,7 @@ def load_weights(path: Path | str, device: str | torch.device = "cpu") -> Weight
         InputError: absent, truncated, not safetensors, not from this program, or tensors that do
             not fit the configuration.
     """
+
     tensors, metadata = read_tensors(path, FORMAT)
     try:
         preset = from_dict(json.loads(metadata["configuration"]))
@@ -86,7 +88,7 @@ def load_weights(path: Path | str, device: str | torch.device = "cpu") -> Weight
         # Building draws random weights that are replaced at once; the caller's generator is spared.
         with torch.random.fork_rng(devices=[]):
             model = build(preset.model)
-        model.load_state_dict(tensors)
+        model.load_state_dict(expanded(tensors))
     except (KeyError, ValueError, RuntimeError, TypeError) as error:
         reason = str(error).split("\n\t")[0].splitlines()[0]
         raise InputError(

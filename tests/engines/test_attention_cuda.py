@@ -28,6 +28,8 @@ from ngat.engines.cuda.attend import Tile  # noqa: E402
 from ngat.errors import InputError, MissingDependency  # noqa: E402
 
 HERE = Path(__file__).parents[1]
+# On a GPU these are what `-m gpu` selects; elsewhere they run interpreted, with all other tests.
+pytestmark = [pytest.mark.gpu] if DEVICE == "cuda" else []
 ALL = ("king", "child", "parent")
 # Agreement with the reference in float64, relative to the largest entry of a tensor, where only
 # the inputs are rounded to the dtype: float32 adds up about a hundred terms; the shorter ones are

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 from tiny import rings
 
-from ngat.data.sample import TYPES
+from ngat.data.sample import TYPES, Sample
 from ngat.evaluation import published, tables
 from ngat.evaluation.results import Run, runs_in
 from ngat.inference import Prediction
+from ngat.magnification import size_of
 from ngat.paper.figures import dataset as dataset_figures
 from ngat.paper.figures import effects as effect_figures
 from ngat.paper.figures import measured as measured_figures
@@ -40,12 +42,12 @@ def test_composition_bars_are_shares_that_fill_the_width(tmp_path: Path) -> None
     counts = dataset.composition(facts)
     fig = dataset_figures.composition(counts)
     left = fig.axes[0]
-    widths = np.array([bar.get_width() for bar in left.patches]).reshape(len(TYPES), 4)
+    widths = np.array([bar.get_width() for bar in left.patches]).reshape(len(TYPES), 3)
     np.testing.assert_allclose(widths.sum(axis=0), 100)
-    # 72 of stage 2's 106 pictures are small fluorescent.
-    assert widths[0, 3] == pytest.approx(100 * 72 / 106)
+    # 72 of the test's 106 pictures are small fluorescent.
+    assert widths[0, 2] == pytest.approx(100 * 72 / 106)
     assert "72" in texts(fig)
-    assert "1,779" in texts(fig)
+    assert "1,778" in texts(fig)
     save(fig, "composition", tmp_path)
 
 
@@ -56,10 +58,11 @@ def test_mosaic_has_a_block_per_group_as_wide_as_its_pictures() -> None:
     blocks = fig.axes[0].patches
     assert len(blocks) == len(groups)
     pink = [b for b in blocks if round(b.get_y() + b.get_height() / 2) == 2]
-    assert [b.get_width() for b in pink] == [50, 50]
+    # 4 of one parent in training, 4 of one in validation, 5 of the test alone.
+    assert sorted(round(13 * b.get_width() / 100) for b in pink)[-2:] == [4, 4]
 
 
-def test_leakage_marks_the_companion_split() -> None:
+def test_leakage_marks_the_split_by_groups() -> None:
     fig = dataset_figures.leakage(pd.Series([0.4, 0.5, 0.6]), 0.0)
     assert "sampled singly: 50 %" in texts(fig)
     assert fig.axes[0].lines[0].get_xdata()[0] == 0
@@ -84,7 +87,36 @@ def test_numbered_colours_tell_neighbours_apart() -> None:
 def test_one_of_each_is_in_the_order_of_the_paper() -> None:
     shown = dataset_figures.one_of_each(rings(limit=6))
     assert [s.type for s in shown] == [t for t in TYPES if t in {s.type for s in shown}]
-    assert len(dataset_figures.sheet(shown).axes) == 2 * len(shown)
+    fig = dataset_figures.sheet({"training": shown, "test": shown[:1]}, side=32)
+    kinds = len(shown)
+    assert len(fig.axes) == 2 * kinds
+    drawn = [ax for ax in fig.axes if ax.images]
+    assert len(drawn) == kinds + 1
+    assert drawn[0].get_xlabel() == f"median nucleus {size_of(shown[0].labels):.0f} px"
+    assert all(ax.images[0].get_array().shape[:2] == (32, 32) for ax in drawn)
+
+
+def test_the_most_crowded_square_is_shown() -> None:
+    labels = np.zeros((40, 60), np.int32)
+    labels[20:30, 45:55] = 1
+    labels[2:4, 2:4] = 2
+    image = np.repeat(labels[..., None], 3, axis=2).astype(np.uint8)
+    sample = Sample("a", image, labels, "purple_tissue", "g", "train")
+    crop = dataset_figures.crowded(sample, 16)
+    assert crop.labels.shape == (16, 16)
+    assert (crop.labels == 1).sum() == 100
+    np.testing.assert_array_equal(crop.image[..., 0], crop.labels)
+    assert dataset_figures.crowded(sample, 50).labels.shape == (40, 50)
+    edge = (dataset_figures.outlined(image, labels) != image).any(axis=2)
+    assert edge.sum() == 4 * 10 - 4 + 4  # the rim of the square of ten, and all of that of two
+    assert (labels[edge] > 0).all()
+
+
+def test_magnifications_show_every_picture_at_its_size() -> None:
+    facts = dataset.read_pictures(STORED / "dsb2018.pictures.csv")
+    ax = dataset_figures.magnifications(facts, 20.0).axes[0]
+    sizes = np.sort(np.concatenate([np.asarray(c.get_offsets())[:, 0] for c in ax.collections]))
+    np.testing.assert_allclose(sizes, np.sort(dataset.image_sizes(facts)))
 
 
 def test_table_1_as_dots(runs: list[Run]) -> None:
@@ -92,7 +124,11 @@ def test_table_1_as_dots(runs: list[Run]) -> None:
     fig = measured_figures.dots(table1)
     scores = fig.axes[0]
     theirs, ours = (np.asarray(c.get_offsets())[:, 0] for c in scores.collections[-2:])
-    np.testing.assert_allclose(theirs, [row.score for row in published.TABLE_1])
+    scores_of = sorted((row.score for row in published.TABLE_1), reverse=True)
+    np.testing.assert_allclose(theirs, scores_of)
+    assert (np.diff(ours) <= 0).all()
+    low, high = scores.get_xlim()
+    assert high - low < 1, "the axis is cut to where the data is"
     assert len(ours) == len(table1) - len(published.TABLE_1)
 
 
@@ -166,6 +202,26 @@ def test_figures_5_and_6_show_what_was_found() -> None:
     found = {"all": {sample.image_id: sample.labels}, "none": {sample.image_id: nothing}}
     fig = segmentation_figures.comparison([sample], found, f1)
     assert [ax.get_xlabel() for ax in fig.axes] == ["", "F1 1.00", "F1 0.00"]
+
+
+def test_nuclei_are_outlined_by_what_became_of_them() -> None:
+    true, pred = np.zeros((2, 30, 30), np.int32)
+    true[2:8, 2:8], pred[2:8, 2:8] = 3, 1  # found
+    true[2:8, 12:18] = 5  # missed
+    true[20:26, 2:8], true[20:26, 8:14], pred[20:26, 2:14] = 6, 7, 2  # merged
+    pred[20:26, 20:26] = 3  # extra
+    part = (slice(0, 30), slice(0, 30))
+    drawn = segmentation_figures.by_outcome(np.zeros((30, 30, 3), np.uint8), pred, true, part)
+    colours = segmentation_figures.ERROR_COLOURS
+    for (row, column), name in {
+        (2, 4): "found", (2, 14): "missed", (20, 4): "merged", (20, 12): "merged", (20, 22): "extra"
+    }.items():  # fmt: skip
+        assert to_hex(drawn[row, column] / 255).upper() == colours[name].upper(), name
+    assert not drawn[5, 5].any()
+    assert not drawn[12:18].any()
+
+
+def test_error_bars_are_shares() -> None:
     errors = pd.DataFrame(
         {"method": ["a"], "found": [6], "merged": [2], "split": [1], "missed": [1], "extra": [3]}
     )

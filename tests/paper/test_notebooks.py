@@ -39,7 +39,7 @@ def test_notebook_is_fit_to_be_read(path: Path) -> None:
 def test_notebook_begins_like_every_other(path: Path) -> None:
     """Title, promise, badges and the Colab set-up pinned to the tag of this version."""
     first, parameters, setup = nbformat.read(path, 4).cells[:3]
-    title, promise, badges = first.source.split("\n\n")
+    title, promise, badges = first.source.split("\n\n", 2)
     assert title.startswith(f"# {int(path.stem[:2])} ")
     assert len(promise) > 100
     tag = f"v{ngat.__version__}"
@@ -47,24 +47,62 @@ def test_notebook_begins_like_every_other(path: Path) -> None:
     assert f"/gh/ngat-companion/ngat/{tag}?labpath=notebooks%2F{path.name})" in binder
     assert f"/ngat-companion/ngat/blob/{tag}/notebooks/{path.name})" in colab
     assert parameters.metadata["tags"] == ["parameters"]
-    assert f"--branch {tag} " in setup.source
-    assert 'if importlib.util.find_spec("ngat") is None' in setup.source
+    assert f'"--branch", "{tag}", "https://github.com/ngat-companion/ngat"' in setup.source
+    assert setup.source.startswith(hygiene.SETUP), "run: python .ci/hygiene.py stamp notebooks"
     assert "open_session(data, profile, run_dir, seed, weights)" in setup.source
 
 
-def test_a_kernel_without_the_package_is_named_and_nothing_is_installed() -> None:
-    """But on Colab, whose kernels never have it."""
-    setup = nbformat.read(COMMITTED[0], 4).cells[2].source
-    begins = setup[: setup.index("    !git")]
-    for colab in (False, True):
-        there = "import sys; sys.modules['google.colab'] = sys\n" if colab else ""
-        code = there + begins + "    print('would install')"
-        # Neither the environment's packages nor the working folder: no ngat.
-        said = subprocess.run(
-            [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False
+def test_setup_cell_clones_once_fails_loudly_and_finds_its_folder_after_a_restart(
+    tmp_path: Path,
+) -> None:
+    """Run as on Colab: outside of the repository, without ngat, then again in a new process."""
+    tools, log = tmp_path / "tools", tmp_path / "log"
+    tools.mkdir()
+    (tools / "git").write_text(
+        f'#!/bin/sh\necho "$@" >> {log}\n[ -n "$OFFLINE" ] && exit 128\n'
+        'for last; do :; done\nmkdir -p "$last/notebooks"\n'
+    )
+    (tools / "git").chmod(0o755)
+    code = (
+        "import importlib.util as u, subprocess, sys\n"
+        "sys.modules['google.colab'] = sys\n"
+        "u.find_spec = lambda name: None\n"
+        f"sys.executable = {str(tools / 'git')!r}\n" + hygiene.SETUP + "print(os.getcwd())\n"
+    )
+
+    def run(**more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=os.environ | {"PATH": f"{tools}:{os.environ['PATH']}"} | more,
+            timeout=120,
+            check=False,
         )
-        assert (said.stdout == "would install\n") is colab
-        assert ("has no ngat: choose another kernel" in said.stderr) is not colab
+
+    failed = run(OFFLINE="1")
+    assert failed.returncode != 0
+    assert "CalledProcessError" in failed.stderr
+    for _ in range(2):
+        done = run()
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip() == str(tmp_path / "ngat-companion" / "notebooks")
+    clones = [line for line in log.read_text().splitlines() if line.startswith("clone")]
+    assert len(clones) == 2, "the failed one, and one for both runs"
+    assert hygiene.TAG in clones[1]
+
+
+def test_a_kernel_without_the_package_is_named_and_nothing_is_installed(tmp_path: Path) -> None:
+    said = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", hygiene.SETUP],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert "has no ngat: choose another kernel, or run `make env`" in said.stderr
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(not COMMITTED, reason="no notebooks yet")

@@ -32,6 +32,27 @@ def test_bad_parameters_are_refused(change: dict, sentence: str) -> None:
         open_session(**GOOD | change)
 
 
+def test_auto_is_real_pictures_where_they_are_prepared(tmp_path, monkeypatch) -> None:
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "ngat").mkdir()
+    (tmp_path / "ngat" / "__init__.py").touch()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    assert open_session(**GOOD | {"data": "auto"}).data == "synthetic"
+    store = tmp_path / "data" / "dsb2018" / "store.zip"
+    store.parent.mkdir(parents=True)
+    store.touch()
+    real = open_session(**GOOD | {"data": "auto"})
+    assert real.data == "dsb2018"
+    assert "2018 Data Science Bowl" in real.source
+    assert open_session(**GOOD).data == "synthetic"
+
+
+def test_a_result_that_is_not_measured_yet_is_none() -> None:
+    session = open_session(**GOOD)
+    assert session.found("dsb2018.pictures.csv") == session.stored("dsb2018.pictures.csv")
+    assert session.found("never-measured.csv") is None
+
+
 def test_folders_of_a_run_of_a_commit_and_of_neither(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(TOP / "notebooks")
     monkeypatch.delenv(FIGURES, raising=False)

@@ -8,7 +8,7 @@ import pytest
 
 from ngat.errors import InputError
 from ngat.metrics import Counts
-from ngat.paper.study.by_type import curves
+from ngat.paper.study.by_type import by_size, columns, curves
 
 
 def test_means_over_images_of_a_type() -> None:
@@ -33,3 +33,25 @@ def test_means_over_images_of_a_type() -> None:
             assert getattr(line, name) == pytest.approx(np.mean([getattr(c, name) for c in found]))
     with pytest.raises(InputError, match="there are m"):
         curves(pd.DataFrame(rows, columns=columns), "other")
+
+
+def test_average_f1_by_size_of_nuclei() -> None:
+    """√area 7 and 25 pixels, two thresholds each, worked out by hand."""
+    diameter = 2 / np.sqrt(np.pi)
+    facts = pd.DataFrame({"image_id": ["a", "b"], "median_diameter": [7 * diameter, 25 * diameter]})
+    rows = [("a", 1, 0, 0), ("a", 1, 1, 1), ("b", 0, 1, 1), ("b", 1, 1, 0), ("c", 1, 0, 0)]
+    counts = pd.DataFrame(rows, columns=["image_id", "tp", "fp", "fn"]).assign(method="m")
+    table = by_size(counts, facts)
+    assert table["size"].tolist() == ["below 10", "20 to 40"]
+    assert table["average_f1"].tolist() == pytest.approx([(1 + 1 / 2) / 2, (0 + 2 / 3) / 2])
+    assert table["images"].tolist() == [1, 1]
+
+
+def test_table_2_with_a_column_per_type() -> None:
+    long = pd.DataFrame(
+        [("m", "x", "purple_tissue", 0.5, 0.4, 0.6), ("m", "x", "grayscale_tissue", 0.2, 0.1, 0.3)],
+        columns=["method", "measured on", "type", "f1", "low", "high"],
+    )
+    (row,) = columns(long).to_dict("records")
+    assert row["purple_tissue"] == 0.5
+    assert (row["grayscale_tissue low"], row["grayscale_tissue high"]) == (0.1, 0.3)

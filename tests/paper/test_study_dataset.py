@@ -118,24 +118,34 @@ def test_committed_facts_agree_with_the_split_and_the_published_totals() -> None
     sizes = pd.read_csv(data / "image_types.csv").set_index("image_id")
     assert (sizes.loc[facts["image_id"], "height"].to_numpy() == facts["height"]).all()
     source = split.set_index("image_id")["source"].loc[facts["image_id"]].to_numpy()
-    # Published: 29,461 and 4,152 masks.
+    # Published: 29,461 and 4,152 masks, and 3,717 connected parts, one nucleus having two.
     assert facts["nuclei"].groupby(source).sum().to_dict() == {
         "stage1_train": 29461,
         "stage1_test": 4152,
+        "stage2_test_final": 3716,
     }
 
 
-def test_composition_stands_beside_stage_2() -> None:
+def test_composition_counts_pictures_and_nuclei() -> None:
     facts = description.pictures(
         [sample(LABELS), sample(LABELS, "b"), sample(LABELS[:2], "c", "grayscale_tissue")]
     )
     counts = description.composition(facts)
-    assert len(counts) == 4 * 5
+    assert len(counts) == 3 * 5
     rows = counts.set_index(["part", "type"])
     assert tuple(rows.loc[("train", "purple_tissue")]) == (2, 8)
     assert tuple(rows.loc[("train", "grayscale_tissue")]) == (1, 2)
     assert tuple(rows.loc[("val", "purple_tissue")]) == (0, 0)
-    assert tuple(rows.loc[("stage 2", "grayscale_tissue")]) == (1, 108)
     table = description.composition_table(counts).set_index("type")
     assert table.loc["all", "train"] == "3 / 10"
-    assert table.loc["all", "stage 2"] == "106 / 3,717"
+    assert table.loc["all", "test"] == "0 / 0"
+
+
+def test_sizes_are_the_sides_of_squares() -> None:
+    square = np.zeros((20, 20), np.int32)
+    square[2:9, 3:10] = 1
+    facts = description.pictures([sample(square), sample(square[:6], "b")])
+    # Seven pixels along each side; then four rows of seven.
+    assert description.image_sizes(facts).tolist() == pytest.approx([7, 28**0.5], abs=1e-4)
+    table = description.size_table(facts).set_index("type")
+    assert table.loc["purple_tissue", "train"] == "6 (5–7)"

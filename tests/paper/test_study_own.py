@@ -1,18 +1,19 @@
-"""One's own pictures: the table of nuclei, and what the changes change."""
+"""One's own pictures: the table of nuclei, and notebook 11's figures."""
 
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
-import torch
-from tiny import rings, tiny
+from tiny import tiny
 
 from ngat.errors import InputError
 from ngat.inference import Prediction, Thresholds
+from ngat.magnification import Seen
 from ngat.model import NGAT
+from ngat.paper.figures import own as figures
 from ngat.paper.figures.own import workbench
 from ngat.paper.study import own
-from ngat.training.schedule import seeded
 from ngat.training.weights import Weights
 
 LABELS = np.zeros((20, 30), dtype=np.int32)
@@ -40,43 +41,29 @@ def test_a_method_that_does_not_exist_is_named_before_anything_is_predicted() ->
         own.thresholds(trained, "watershed")
 
 
-@pytest.mark.parametrize("name", own.CHANGES)
-def test_changes_keep_pictures_and_nuclei_together(name: str) -> None:
-    sample = rings(limit=1)[0]
-    image, labels = own.CHANGES[name](sample.image, sample.labels)
-    assert image.dtype == np.uint8
-    assert image.shape == (*labels.shape, 3)
-    factor = {"half the size": 0.5, "twice the size": 2, "four times the size": 4}.get(name, 1)
-    assert labels.shape == tuple(int(side * factor) for side in sample.labels.shape)
-    covered = [float((x > 0).mean()) for x in (labels, sample.labels)]
-    assert covered[0] == pytest.approx(covered[1], abs=0.02)
-    again, _ = own.CHANGES[name](sample.image, sample.labels)
-    assert (again == image).all()
-    if name == "as it is":
-        assert (image == sample.image).all()
-    if name == "inverted":
-        assert (image == 255 - sample.image).all()
-    if factor > 1:  # every pixel became a block of equal labels
-        block = int(factor)
-        assert (labels == np.kron(sample.labels, np.ones((block, block), dtype=int))).all()
+def test_robustness_is_drawn_from_worst_to_best() -> None:
+    table = pd.DataFrame(
+        {
+            "change": ["blue", "× ¼"],
+            "images": [3, 4],
+            "unchanged": [0.6, 0.7],
+            "changed": [0.5, 0.1],
+        }
+    )
+    ax = figures.robustness(table).axes[0]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["× ¼", "blue"]
+    before, after = (np.asarray(c.get_offsets())[:, 0].tolist() for c in ax.collections[1:])
+    assert (before, after) == ([0.7, 0.6], [0.1, 0.5])
 
 
-def test_limits_have_a_line_per_change() -> None:
-    with seeded(torch.device("cpu"), 0):
-        model = NGAT(tiny().model)
-    table = own.limits(model, rings(limit=1))
-    assert table["change"].tolist() == list(own.CHANGES)
-    assert table[["Dice", "average F1"]].to_numpy().min() >= 0
-
-
-def test_a_large_picture_is_cut_to_its_middle() -> None:
-    labels = np.arange(7 * 10, dtype=np.int32).reshape(7, 10)
-    image = np.repeat(labels[:, :, None], 3, axis=2).astype(np.uint8)
-    part, of = own.middle(image, labels, side=4)
-    assert of.tolist() == labels[1:5, 3:7].tolist()
-    assert (part[:, :, 0] == of).all()
-    assert own.middle(image, labels, side=8)[1].shape == (7, 8)
-    assert (own.middle(image, labels)[0] == image).all()
+def test_looks_are_drawn_with_their_evidence() -> None:
+    one = np.ones(1)
+    seen = [Seen(1.0, 20 * one, 0.5 * one, 0.4 * one), Seen(0.5, 20 * one, one, 0.3 * one)]
+    ax = figures.looks(seen, 0.5).axes[0]
+    assert [bar.get_height() for bar in ax.patches] == pytest.approx(
+        [s.evidence for s in seen[::-1]]
+    )
+    assert "× 0.50" in ax.get_xlabel()
 
 
 def test_sliders_change_the_nuclei() -> None:

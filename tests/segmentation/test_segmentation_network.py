@@ -12,7 +12,7 @@ from ngat.inference import Thresholds, predict, thresholds_to_dict
 from ngat.io import array_picture
 from ngat.model import NGAT
 from ngat.segmentation.job import Job, predict_tile
-from ngat.segmentation.network import Trained, _busiest, _Lazy
+from ngat.segmentation.network import Trained
 from ngat.segmentation.tiles import grid
 from ngat.training.weights import save_weights
 
@@ -47,21 +47,3 @@ def test_tiles_say_what_the_whole_says(network, magnification):
     for plane, expected in ((job.probability, whole.probability), (job.core, whole.core)):
         found = plane.read((slice(0, 192), slice(0, 256)))
         np.testing.assert_allclose(found, expected, atol=1e-4)
-
-
-def test_magnification_is_found_in_the_parts_with_most_in_them(network):
-    pixels = np.full((2300, 2500), 7, np.uint16)
-    pixels[1100:1900, 300:900] += clumps((800, 600))
-    picture = array_picture(pixels)
-    windows = _busiest(picture)
-    assert len(windows) == 4
-    assert sum(int((pixels[window] > 7).sum()) for window in windows[:1]) > 100_000
-    assert _busiest(array_picture(pixels[:900])) == [(slice(0, 900), slice(0, 2500))]
-
-
-def test_a_band_at_a_time_is_the_picture():
-    pixels = clumps((50, 60))
-    lazy = _Lazy(array_picture(pixels))
-    assert lazy.shape == (50, 60, 3)
-    np.testing.assert_array_equal(lazy[10:20, 5:9][:, :, 1], pixels[10:20, 5:9])
-    assert lazy[0, 0].tolist() == [pixels[0, 0]] * 3

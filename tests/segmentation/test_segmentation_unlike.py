@@ -34,7 +34,7 @@ def test_what_is_unlike_training_is_said(options, says):
 
 
 def test_nuclei_too_large_or_small_for_the_network_are_said():
-    notes = find(array_picture(nuclei()), Local(0.2, probability=0.3)).notes
+    notes = find(array_picture(nuclei()), Local(0.2, probability=0.3, min_area=4)).notes
     assert "unusually small" in "; ".join(notes)
     picture = array_picture(np.kron(nuclei(), np.ones((5, 5))))
     assert "unusually large" in "; ".join(find(picture, Local(probability=0.4)).notes)

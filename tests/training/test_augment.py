@@ -216,7 +216,7 @@ def test_bad_input_is_named() -> None:
             AugmentConfig(**wrong)  # type: ignore[arg-type]
 
 
-def test_vigour_widens_stains_and_magnification_alone() -> None:
+def test_strength_widens_stains_and_magnification_alone() -> None:
     usual, wild = AugmentConfig.of(64, 1.0), AugmentConfig.of(64, 2.0)
     assert usual == AugmentConfig(size=64)
     assert wild.scale == pytest.approx((usual.scale[0] ** 2, usual.scale[1] ** 2))

@@ -9,7 +9,9 @@ import processes
 import pytest
 from tiny import rings, tiny
 
+from ngat.data.sample import fingerprint
 from ngat.errors import InputError
+from ngat.system.files import write_json
 from ngat.system.interrupt import Interrupted
 from ngat.training import sweep as module
 from ngat.training.sweep import Pictures, Table, sweep, train_once
@@ -84,6 +86,21 @@ def test_a_table_of_another_kind_is_refused(tmp_path: Path) -> None:
     mine.path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match=r"out\.csv: cannot be read as CSV"):
         mine.lines(3)
+
+
+def test_a_table_of_other_pictures_is_refused(tmp_path: Path) -> None:
+    """Else the same call on other data would keep all runs and say that nothing was missing."""
+    mine, pictures = table(tmp_path / "out.csv"), rings(limit=2)
+    mine.check(pictures)
+    mine.add(3, [{k: str(v) for k, v in line(("a", 0)).items()}])
+    mine.check(pictures)  # an older table without a word of where it comes from
+    write_json(mine.origin, {"data_fingerprint": fingerprint(pictures)})
+    mine.check(pictures)
+    with pytest.raises(InputError, match=r"out\.csv: holds runs that were scored on other pict"):
+        mine.check(rings("val", 2))
+    mine.origin.write_text("[]")
+    with pytest.raises(InputError, match=r"out\.json: is no provenance of"):
+        mine.check(pictures)
 
 
 def test_a_stopped_run_does_not_advise_to_resume_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ The weights are computed anew. With g_i = ∂L/∂h_i and q_ik = g_i·z_j, they 
     ∂L/∂el_j = Σ_i ∂L/∂s_ik,    ∂L/∂z_j = Σ_i α_ik g_i.
 
 * Nothing but the inputs is kept from the forward pass: Σ_k α q = g·h needs no stored h.
-* The sums over i need no scatter. A source is heard by its king neighbours, each through the
+* The sums over i need no scatter. A source is a tap of its king neighbours, of each the
   opposite tap, by its parent and by its children. The weights of three rows of nodes wait in a ring
   for them.
 * Whoever owns a block of rows also computes the weights of the row above and the row below, so
@@ -32,7 +32,6 @@ from ngat.engines.cpu.simd import (
     odds,
     pointer,
     put,
-    store,
     total,
     zip_high,
     zip_low,
@@ -53,6 +52,7 @@ from ngat.engines.cpu.taps import (
     three_rows,
     two_halves,
     two_rows,
+    write,
 )
 
 
@@ -76,49 +76,50 @@ def softmax_back(ds, a, step, q, e, d_t, own, taps, numbers):  # type: ignore[no
 def child_back(d, a, ds, step, g, nodes, y, x, channels, mask, zero):  # type: ignore[no-untyped-def]
     """∂L/∂el and ∂L/∂z of the children of nodes (y, x …), which have no other parent."""
     u = 2 * x
-    low, high = two_halves(u, d.width)
+    halves = two_halves(u, d.width)
+    low, high, whole = halves.low, halves.high, halves.whole
     for cy in range(min(2, d.height - 2 * y)):
         at = (2 * y + cy) * d.width + u
         even, odd = get(ds, 2 * cy * step), get(ds, (2 * cy + 1) * step)
-        store(d.el, at, low, zip_low(even, odd))
-        store(d.el, at + SIMD, high, zip_high(even, odd))
+        write(d.el, at, low, whole, zip_low(even, odd))
+        write(d.el, at + SIMD, high, whole, zip_high(even, odd))
         even, odd = get(a, 2 * cy * step), get(a, (2 * cy + 1) * step)
         for c in range(channels):
             g_i = load(g, c * nodes, mask, zero)
             z = ahead(d.z, c * d.plane)
-            store(z, at, low, zip_low(even * g_i, odd * g_i))
-            store(z, at + SIMD, high, zip_high(even * g_i, odd * g_i))
+            write(z, at, low, whole, zip_low(even * g_i, odd * g_i))
+            write(z, at + SIMD, high, whole, zip_high(even * g_i, odd * g_i))
 
 
 @inlined
 def parent_back(d, a, ds, step, g, nodes, width, y, channels, zero):  # type: ignore[no-untyped-def]
     """∂L/∂el and ∂L/∂z of a row of parents, whose children stand in rows up to y."""
     for x in range(0, d.width, SIMD):
-        mask = inside(x, d.width)
-        low, high = two_halves(2 * x, width)
+        mask, whole = inside(x, d.width), x + SIMD <= d.width
+        halves = two_halves(2 * x, width)
         at = (y >> 1) * d.width + x
         d_el = zero
         for v in range(y - y % 2, y + 1):
             s = ahead(ds, v % 3 * TAPS * step + 2 * x)
             d_el = d_el + evens(get(s, 0), get(s, SIMD)) + odds(get(s, 0), get(s, SIMD))
-        store(d.el, at, mask, d_el)
+        write(d.el, at, mask, whole, d_el)
         for c in range(channels):
             d_z = zero
             for v in range(y - y % 2, y + 1):
                 w = ahead(a, v % 3 * TAPS * step + 2 * x)
                 g_i = ahead(g, c * nodes + v * width + 2 * x)
-                first = get(w, 0) * load(g_i, 0, low, zero)
-                second = get(w, SIMD) * load(g_i, SIMD, high, zero)
+                first = get(w, 0) * load(g_i, 0, halves.low, zero)
+                second = get(w, SIMD) * load(g_i, SIMD, halves.high, zero)
                 d_z = d_z + evens(first, second) + odds(first, second)
-            store(d.z, c * d.plane + at, mask, d_z)
+            write(d.z, c * d.plane + at, mask, whole, d_z)
 
 
 @inlined
 def king_back(d, a, ds, step, g, y, channels, zero):  # type: ignore[no-untyped-def]
-    """∂L/∂el and ∂L/∂z of row y, which rows y − 1 to y + 1 hear."""
+    """∂L/∂el and ∂L/∂z of row y, to which rows y − 1 to y + 1 attend."""
     rows = three_rows(y, d.height, d.width)
     for x in range(0, d.width, SIMD):
-        masks = three_columns(x, d.width)
+        columns = three_columns(x, d.width)
         at = rows[1] + x
         ring = (
             (y - 1) % 3 * TAPS * step + x,
@@ -126,39 +127,25 @@ def king_back(d, a, ds, step, g, y, channels, zero):  # type: ignore[no-untyped-
             (y + 1) % 3 * TAPS * step + x,
         )
         d_el = sum_nine(get_opposite(ds, ring, step))
-        store(d.el, at, masks[1], d_el)
+        write(d.el, at, columns.same, columns.whole, d_el)
         w = get_opposite(a, ring, step)
         for c in range(channels):
             plane = c * d.plane
-            d_z = dot_nine(w, nine(ahead(g, plane + x), rows, masks, zero))
-            store(d.z, plane + at, masks[1], d_z)
+            d_z = dot_nine(w, nine(ahead(g, plane + x), rows, columns, zero))
+            write(d.z, plane + at, columns.same, columns.whole, d_z)
 
 
 @kernel
-def backward(  # type: ignore[no-untyped-def]
-    task,
-    king_,
-    child_,
-    parent_,
-    er_,
-    er_step,
-    g_,
-    g_step,
-    d_king_,
-    d_child_,
-    d_parent_,
-    d_er_,
-    d_er_step,
-    d_t_,
-    slope,
-    size,
-):
+def backward(task, sources, er_, g_, d_sources, d_er_, d_t_, slope, size):  # type: ignore[no-untyped-def]
     """Gradients for g = ∂L/∂h, ``[B, heads · D, height, width]``.
 
-    ``d_king_``, ``d_child_`` and ``d_parent_`` are sources that receive ∂z and ∂el; ∂er goes to
-    ``d_er_``, ``[B, heads, height, width]``. Each piece of work adds to a row of its own of ∂t,
-    ``[pieces, 14]``, in float64. What ends in ``_`` is an address or holds addresses.
+    ``sources`` are king, child and parent, ``d_sources`` those that receive ∂z and ∂el; ∂er goes to
+    ``d_er_``, ``[B, heads, height, width]``. ``er_``, ``g_`` and ``d_er_`` are addresses with the
+    step from picture to picture. Each piece of work adds to a row of its own of ∂t,
+    ``[pieces, 14]``, in float64 at ``d_t_``.
     """
+    king_, child_, parent_ = sources
+    d_king_, d_child_, d_parent_ = d_sources
     channels, height, width, step = task.channels, task.height, task.width, task.step
     nodes = task.plane
     children, parents, taps = places(king_, child_, parent_)
@@ -179,10 +166,10 @@ def backward(  # type: ignore[no-untyped-def]
         d_king = planes_of(d_king_, 9, b, head, channels, slope, size)
         d_child = planes_of(d_child_, 4, b, head, channels, slope, size)
         d_parent = planes_of(d_parent_, 1, b, head, channels, slope, size)
-        er = pointer(er_ + size * (b * er_step + head * nodes), slope)
-        d_er = pointer(d_er_ + size * (b * d_er_step + head * nodes), slope)
-        g = pointer(g_ + size * (b * g_step + head * channels * nodes), slope)
-        # Rows next to the block hear, through the king's taps, sources that the block owns.
+        er = pointer(er_[0] + size * (b * er_[1] + head * nodes), slope)
+        d_er = pointer(d_er_[0] + size * (b * d_er_[1] + head * nodes), slope)
+        g = pointer(g_[0] + size * (b * g_[1] + head * channels * nodes), slope)
+        # Rows next to the block attend to sources that the block owns.
         for y in range(first - reach, last + reach):
             ring = y % 3 * TAPS * step
             own = first <= y < last
@@ -194,17 +181,17 @@ def backward(  # type: ignore[no-untyped-def]
                         put(a, ring + k * step + x, zero)
                         put(ds, ring + k * step + x, zero)
                     continue
-                masks = three_columns(x, width)
+                columns = three_columns(x, width)
                 here = y * width + x
-                er_i = load(er, here, masks[1], zero)
+                er_i = load(er, here, columns.same, zero)
                 a_i, ds_i = ahead(a, ring + x), ahead(ds, ring + x)
-                weights(a_i, step, e, king, child, parent, er_i, y, x, masks[1], numbers)
+                weights(a_i, step, e, king, child, parent, er_i, y, x, columns.same, numbers)
 
                 rows9, rows4 = (
                     three_rows(y, height, width),
                     two_rows(y, child.height, child.width),
                 )
-                masks4 = two_halves(2 * x, child.width)
+                halves = two_halves(2 * x, child.width)
                 above, mask1 = (
                     (y >> 1) * parent.width + (x >> 1),
                     inside(x >> 1, parent.width),
@@ -212,13 +199,13 @@ def backward(  # type: ignore[no-untyped-def]
                 q9 = zero, zero, zero, zero, zero, zero, zero, zero, zero
                 q4, q1 = (zero, zero, zero, zero), zero
                 for c in range(channels):
-                    g_i = load(g, c * nodes + here, masks[1], zero)
+                    g_i = load(g, c * nodes + here, columns.same, zero)
                     if king.height:
                         z = ahead(king.z, c * nodes + x)
-                        q9 = add_nine(q9, g_i, nine(z, rows9, masks, zero))
+                        q9 = add_nine(q9, g_i, nine(z, rows9, columns, zero))
                     if child.height:
                         z = ahead(child.z, c * child.plane + 2 * x)
-                        q4 = add_four(q4, g_i, four(z, rows4, masks4, zero))
+                        q4 = add_four(q4, g_i, four(z, rows4, halves, zero))
                     if parent.height:
                         z = ahead(parent.z, c * parent.plane)
                         q1 = q1 + g_i * both(z, above, mask1, zero)
@@ -230,7 +217,7 @@ def backward(  # type: ignore[no-untyped-def]
                     put(q, parents * SIMD, q1)
                 d_er_i = softmax_back(ds_i, a_i, step, q, e, d_t_row, own, taps, numbers)
                 if own:
-                    store(d_er, here, masks[1], d_er_i)
+                    write(d_er, here, columns.same, columns.whole, d_er_i)
                     if child.height:
                         at = children * step
                         child_back(
@@ -243,7 +230,7 @@ def backward(  # type: ignore[no-untyped-def]
                             y,
                             x,
                             channels,
-                            masks[1],
+                            columns.same,
                             zero,
                         )
             if own:

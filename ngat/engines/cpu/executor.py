@@ -35,7 +35,7 @@ class Work:
     """A level's attention, shared out among threads.
 
     Args:
-        relations: what is heard, with ``tensors`` (z, el, t) of each, one after the other.
+        relations: what is attended to, with ``tensors`` (z, el, t) of each, one after the other.
         destination: er, ``[B, heads, H_m, W_m]``.
     """
 
@@ -49,7 +49,7 @@ class Work:
         self.slope = np.float64(SLOPE) if self.dtype == torch.float64 else np.float32(SLOPE)
         self.relations = relations
         self.kept: list[Tensor] = []  # what the kernels' addresses point to
-        self.inputs = (*self.sources(tensors), *self.planes(destination))
+        self.inputs = (self.sources(tensors), self.planes(destination))
         self.own = len(self.kept)
         batch, heads, height, width = destination.shape
         channels = tensors[0].shape[1] // heads
@@ -62,7 +62,7 @@ class Work:
 
     def forward(self, out: Tensor) -> None:
         """Σ_j α_ij z_j into ``out``, ``[B, heads · D, H_m, W_m]``."""
-        self.share(forward, *self.planes(out))
+        self.share(forward, self.planes(out))
 
     def backward(
         self, gradient: Tensor, d_tensors: Sequence[Tensor], d_destination: Tensor
@@ -79,15 +79,15 @@ class Work:
         d_tap = torch.zeros(*self.pieces, TAPS, dtype=torch.float64)
         self.share(
             backward,
-            *self.planes(gradient),
-            *self.sources(d_tensors),
-            *self.planes(d_destination),
+            self.planes(gradient),
+            self.sources(d_tensors),
+            self.planes(d_destination),
             d_tap.data_ptr(),
         )
-        heard = [relation for relation in RELATIONS if relation in self.relations]
-        counts = [TAP_COUNT[relation] for relation in heard]
+        present = [relation for relation in RELATIONS if relation in self.relations]
+        counts = [TAP_COUNT[relation] for relation in present]
         d_tap = d_tap.sum((0, 2))[:, : sum(counts)]
-        found = dict(zip(heard, d_tap.split(counts, 1), strict=True))
+        found = dict(zip(present, d_tap.split(counts, 1), strict=True))
         return [found[relation] for relation in self.relations]
 
     def share(self, kernel: Callable[..., None], *arguments: Any) -> None:
@@ -102,7 +102,7 @@ class Work:
         share(Job(run, math.prod(self.pieces), self.threads))
         del self.kept[self.own :]
 
-    def sources(self, tensors: Sequence[Tensor]) -> list[Sources]:
+    def sources(self, tensors: Sequence[Tensor]) -> tuple[Sources, ...]:
         """King, child and parent for the kernels."""
         found = {}
         for n, relation in enumerate(self.relations):
@@ -118,7 +118,7 @@ class Work:
                 width,
                 height * width,
             )
-        return [found.get(relation, NOT_HEARD) for relation in RELATIONS]
+        return tuple(found.get(relation, ABSENT) for relation in RELATIONS)
 
     def planes(self, planes: Tensor) -> tuple[int, int]:
         """Address of ``[B, C, h, w]``, and the step from picture to picture.
@@ -137,4 +137,4 @@ class Work:
         return planes.data_ptr(), step
 
 
-NOT_HEARD = Sources(*[0] * len(Sources._fields))
+ABSENT = Sources(*[0] * len(Sources._fields))

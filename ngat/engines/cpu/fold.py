@@ -24,6 +24,6 @@ class Fold(NamedTuple):
 
 
 def moments_of(x: Tensor) -> Tensor:
-    """Σx and Σx² over nodes, where nobody took them on the way."""
+    """Σx and Σx² over nodes, where they were not taken on the way."""
     x = x.double()
     return torch.stack([x.sum((2, 3)), x.square().sum((2, 3))], 2)

@@ -142,7 +142,7 @@ class TypedUpdate(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(
-        ctx: Any, d: Tensor | None, d_sums: Tensor | None, *handed: Tensor | None
+        ctx: Any, d: Tensor | None, d_sums: Tensor | None, *passed: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         levels = [ctx.saved_tensors[n : n + 3] for n in (0, 3, 6)]
         t_king, t_child, w_out, y, h, *saved = ctx.saved_tensors[9:]
@@ -151,7 +151,7 @@ class TypedUpdate(torch.autograd.Function):
         if ctx.base and d_sums is not None:
             d, d_sums = settled(d, h, d_sums), None
         shift, factor = (None, None) if d_sums is None else shares(d_sums, d.dtype)
-        xs, later = [x for x, *_ in levels], list(handed)
+        xs, later = [x for x, *_ in levels], list(passed)
         bases = [None, *(None if x is None else later.pop(0) for x in xs[1:])]
         bases = [None if base is None else base.contiguous() for base in bases]
         update = Update(xs, ctx.maps, (t_king, t_child), moves, w_out.shape[1], ctx.itself)

@@ -32,7 +32,6 @@ from ngat.engines.cpu.simd import (
     pointer,
     put,
     splat,
-    store,
     where,
 )
 from ngat.engines.cpu.taps import (
@@ -52,9 +51,10 @@ from ngat.engines.cpu.taps import (
     three_rows,
     two_halves,
     two_rows,
+    write,
 )
 
-TAPS = 14  # of the king, then the children, then the parent, as far as they are heard
+TAPS = 14  # of the king, then the children, then the parent, as far as they exist
 
 
 class Task(NamedTuple):
@@ -151,12 +151,13 @@ def softmax(a, step, e, taps, top, numbers):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def forward(task, king_, child_, parent_, er_, er_step, out, out_step, slope, size):  # type: ignore[no-untyped-def]
+def forward(task, sources, er_, out, slope, size):  # type: ignore[no-untyped-def]
     """h_i = Σ_k α_ik z_j (eq. 18) into ``out``, ``[B, heads · D, height, width]``.
 
-    ``er_`` and ``out`` are addresses, their steps lead from picture to picture, ``size`` is a
-    number's in bytes.
+    ``sources`` are king, child and parent; ``er_`` and ``out`` addresses with the step from picture
+    to picture; ``size`` is a number's in bytes.
     """
+    king_, child_, parent_ = sources
     channels, height, width = task.channels, task.height, task.width
     nodes = task.plane
     children, parents, _ = places(king_, child_, parent_)
@@ -169,14 +170,14 @@ def forward(task, king_, child_, parent_, er_, er_step, out, out_step, slope, si
         king = planes_of(king_, 9, b, head, channels, slope, size)
         child = planes_of(child_, 4, b, head, channels, slope, size)
         parent = planes_of(parent_, 1, b, head, channels, slope, size)
-        er = pointer(er_ + size * (b * er_step + head * nodes), slope)
-        h = pointer(out + size * (b * out_step + head * channels * nodes), slope)
+        er = pointer(er_[0] + size * (b * er_[1] + head * nodes), slope)
+        h = pointer(out[0] + size * (b * out[1] + head * channels * nodes), slope)
         for y in range(first, last):
             for x in range(0, width, SIMD):
-                masks = three_columns(x, width)
+                columns = three_columns(x, width)
                 here = y * width + x
-                er_i = load(er, here, masks[1], zero)
-                weights(a, SIMD, e, king, child, parent, er_i, y, x, masks[1], numbers)
+                er_i = load(er, here, columns.same, zero)
+                weights(a, SIMD, e, king, child, parent, er_i, y, x, columns.same, numbers)
                 w9 = get_nine(a, SIMD)
                 w4 = get_four(ahead(a, children * SIMD), SIMD)
                 w1 = get(a, parents * SIMD)
@@ -184,7 +185,7 @@ def forward(task, king_, child_, parent_, er_, er_step, out, out_step, slope, si
                     three_rows(y, height, width),
                     two_rows(y, child.height, child.width),
                 )
-                masks4 = two_halves(2 * x, child.width)
+                halves = two_halves(2 * x, child.width)
                 above, mask1 = (
                     (y >> 1) * parent.width + (x >> 1),
                     inside(x >> 1, parent.width),
@@ -193,11 +194,11 @@ def forward(task, king_, child_, parent_, er_, er_step, out, out_step, slope, si
                     h_i = zero
                     if king.height:
                         z = ahead(king.z, c * nodes + x)
-                        h_i = h_i + dot_nine(w9, nine(z, rows9, masks, zero))
+                        h_i = h_i + dot_nine(w9, nine(z, rows9, columns, zero))
                     if child.height:
                         z = ahead(child.z, c * child.plane + 2 * x)
-                        h_i = h_i + dot_four(w4, four(z, rows4, masks4, zero))
+                        h_i = h_i + dot_four(w4, four(z, rows4, halves, zero))
                     if parent.height:
                         z = ahead(parent.z, c * parent.plane)
                         h_i = h_i + w1 * both(z, above, mask1, zero)
-                    store(h, c * nodes + here, masks[1], h_i)
+                    write(h, c * nodes + here, columns.same, columns.whole, h_i)

@@ -12,7 +12,7 @@ where A and Q are means over the group's nodes and channels of ∂L/∂n = Wᵀ 
 follow from small matrices, A from Wᵀ r and Q from the columns of W ∘ G, not from passes over nodes.
 
 All but the first term of ∂L/∂x is what reaches x through its moments: ∂L/∂Σx = s (s Q μ − A) and
-∂L/∂Σx² = −s² Q / 2. As such it is handed to whoever took the moments. However many maps read x,
+∂L/∂Σx² = −s² Q / 2. As such it is returned to what took the moments. However many maps read x,
 it is added to ∂L/∂x once (:func:`settled`), at best while that is being read anyway.
 """
 

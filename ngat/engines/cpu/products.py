@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ngat.engines.cpu.compile import inlined, kernel
+from ngat.engines.cpu.instructions import REGISTERS
 from ngat.engines.cpu.simd import (
     SIMD,
     accumulate,
@@ -36,15 +37,19 @@ from ngat.engines.cpu.simd import (
 )
 from ngat.engines.cpu.tiles import outers, tiles
 
+# Tiles, in vectors: sums, what they are made of, and a factor stay in registers, of which there
+# are 32 or 16. Maps: ROWS × WIDE sums, WIDE columns, a factor. Sums over nodes: DOWN × ROWS, DOWN
+# more of the row of ones, DOWN and ROWS factors, of which the latter need one at a time.
 ROWS = 4
-WIDE = 4 if SIMD == 16 else 2
+WIDE = 4 if REGISTERS == 32 else 2
+DOWN = 4 if REGISTERS == 32 else 2
 TILE = WIDE * SIMD  # nodes at once
 STRIP = 256  # nodes whose x is laid out at once: 32 kB of 32 channels, which the first cache holds
 
 tile_first, tile_rows, tile_row = tiles(ROWS, WIDE, keep=True), tiles(ROWS, WIDE), tiles(1, WIDE)
-outer_block, outer_one = outers(ROWS, ROWS, STRIP), outers(1, 1, STRIP)
+outer_block, outer_one = outers(DOWN, ROWS, STRIP), outers(1, 1, STRIP)
 # The first columns of x bring the sums of d along.
-outer_first, outer_one_first = outers(ROWS, ROWS, STRIP, ones=True), outers(1, 1, STRIP, ones=True)
+outer_first, outer_one_first = outers(DOWN, ROWS, STRIP, ones=True), outers(1, 1, STRIP, ones=True)
 
 
 class Shape(NamedTuple):
@@ -181,13 +186,13 @@ def outer(shape, d_, x_, g_, like, size):  # type: ignore[no-untyped-def]
             d, step = rest, STRIP
         r = 0
         while r < rows:
-            block = ROWS if r + ROWS <= rows else 1
+            block = DOWN if r + DOWN <= rows else 1
             here = ahead(d, r * step)
             k = 0
             while k < depth:
                 into = ahead(g, r * (depth + 1) + k)
                 x_k = ahead(columns, k * STRIP)
-                many = ROWS if block == ROWS and k + ROWS <= depth else 1
+                many = ROWS if block == DOWN and k + ROWS <= depth else 1
                 if many == ROWS and k == 0:
                     outer_first(into, depth + 1, here, step, x_k, count, depth)
                 elif many == ROWS:

@@ -10,7 +10,7 @@ and for the mean T / A over the area A, which is bounded by the picture,
 
     ∂(T / A)/∂right = (∂T/∂right − T / A · (bottom − top)) / A.
 
-* Channels of I lie side by side: a look-up touches one line of the cache for all of them.
+* Channels of I lie side by side: a project_rows-up touches one line of the cache for all of them.
 * In the backward pass, channels are weighted with their gradients first, so that there is one T.
 """
 
@@ -58,7 +58,7 @@ class Projection(torch.autograd.Function):
         arrays = [x.numpy() for x in (positions.detach(), mean, valid)]
 
         def run(_: int, *rows: int) -> None:
-            look(entries(integral), *arrays, LEAST, *rows)
+            project_rows(entries(integral), *arrays, LEAST, *rows)
 
         share(Job(run, batch * height, threads_for(mean.numel())))
         ctx.save_for_backward(integral, positions)
@@ -76,7 +76,7 @@ class Projection(torch.autograd.Function):
         arrays = [x.numpy() for x in (positions.detach(), d.contiguous(), found)]
 
         def run(_: int, *rows: int) -> None:
-            look_back(entries(integral), *arrays, LEAST, *rows)
+            project_back(entries(integral), *arrays, LEAST, *rows)
 
         share(Job(run, len(d) * d.shape[2], threads_for(d.numel())))
         return None, found
@@ -172,7 +172,7 @@ def integrate(pixels, integral):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def look(integral, positions, mean, valid, least, first, last):  # type: ignore[no-untyped-def]
+def project_rows(integral, positions, mean, valid, least, first, last):  # type: ignore[no-untyped-def]
     """T / A for rows of nodes numbered through all pictures; 0 where A is less than ``least``."""
     address, height, width, channels = integral
     line, rows, columns = (width + 1) * channels, positions.shape[2], positions.shape[3]
@@ -190,7 +190,7 @@ def look(integral, positions, mean, valid, least, first, last):  # type: ignore[
 
 
 @kernel
-def look_back(integral, positions, d, found, least, first, last):  # type: ignore[no-untyped-def]
+def project_back(integral, positions, d, found, least, first, last):  # type: ignore[no-untyped-def]
     """Gradients in x, y and z: edges move with x or y, and apart with z / √2."""
     address, height, width, channels = integral
     line, rows, columns = (width + 1) * channels, positions.shape[2], positions.shape[3]

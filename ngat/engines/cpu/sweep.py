@@ -1,6 +1,6 @@
 """The typed update, block by block of rows, in one call (:mod:`ngat.engines.cpu.fused`).
 
-    P = W x + c                                              into windows (``hear``)
+    P = W x + c                                              into windows (``map_windows``)
     y_i = ReLU(self_i + Σ_king α z_j + Σ_children α z_j + z_parent)          (``typed``)
     h_i = base_i + W_out y_i + b_out                                          (``maps``)
 
@@ -16,7 +16,7 @@ from ngat.engines.cpu.compile import kernel
 from ngat.engines.cpu.products import Operand, maps
 from ngat.engines.cpu.typed import typed
 from ngat.engines.cpu.windows import (
-    hear,
+    map_windows,
     part,
     rows_of,
     scores,
@@ -30,7 +30,7 @@ from ngat.engines.cpu.windows import (
 class Last(NamedTuple):
     """The last map: y of ``[B, channels, …]``, the weights, what it adds to, and where it goes.
 
-    Where nobody asks for y, its address is that of a window, and its step 0.
+    Where y is not kept, its address is that of a window, and its step 0.
     """
 
     y: Operand
@@ -58,29 +58,27 @@ def sweep(plan, king, child, parent, moves, last, sums_, slope, size):  # type: 
             slide(
                 king.window, king.plane, king.rows, (top - before) * plan.width, count, slope, size
             )
-        hear(plan, king, child, parent, moves, rows, ready, bottom, slope, size)
+        map_windows(plan, king, child, parent, moves, rows, ready, bottom, slope, size)
         ready, before = bottom, top
 
         task = task_of(plan, king.plane, rows, no)
         er = scores(plan, king, king.window, plan.itself, no, 1, size)
         seen = scores(plan, king, king.window, plan.itself, no, 2, size)
         down, nodes = rows.first - top, (rows.last - rows.first) * plan.width
+        child_height = max(no, child.height - 2 * top)
+        parent_height = max(no, parent.height - top // 2)
         y = part(king, last.y, b, rows.first, size) if last.y.step else last.y
         typed(
             task,
-            sources(plan, king, king.window, plan.itself, no, plan.height - top, size),
-            sources(plan, child, child.window, no, 2 * down, max(no, child.height - 2 * top), size),
-            sources(
-                plan, parent, parent.window, no, down // 2, max(no, parent.height - top // 2), size
+            (
+                sources(plan, king, king.window, plan.itself, no, plan.height - top, size),
+                sources(plan, child, child.window, no, 2 * down, child_height, size),
+                sources(plan, parent, parent.window, no, down // 2, parent_height, size),
             ),
-            er.address,
-            no,
-            seen.address,
-            no,
-            king.window * plan.itself,
-            no,
-            y.address - size * down * plan.width,
-            no,
+            (er.address, no),
+            (seen.address, no),
+            (king.window * plan.itself, no),
+            (y.address - size * down * plan.width, no),
             y.plane,
             slope,
             size,

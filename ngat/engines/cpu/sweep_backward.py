@@ -21,7 +21,7 @@ from ngat.engines.cpu.products import Operand, maps, outer
 from ngat.engines.cpu.typed import gather
 from ngat.engines.cpu.windows import (
     combine,
-    hear,
+    map_windows,
     part,
     rows_of,
     scores,
@@ -33,7 +33,7 @@ from ngat.engines.cpu.windows import (
 
 
 class Back(NamedTuple):
-    """Where a level's gradients go, one of the three that may be heard.
+    """Where a level's gradients go, one of the three.
 
     Attributes:
         window: of ∂L/∂P.
@@ -110,9 +110,9 @@ def finish(level, back, base, plane_x, b, first, last, row, scratch, like, size)
 
 @kernel
 def sweep_back(  # type: ignore[no-untyped-def]
-    plan, king, child, parent, moves, out, d_king, d_child, d_parent, silent, slope, size
+    plan, king, child, parent, moves, out, d_king, d_child, d_parent, absent, slope, size
 ):
-    """Gradients of the module's formula; ``silent`` are sources that nobody hears."""
+    """Gradients of the module's formula; ``absent`` stands for sources that are not attended to."""
     no = 0 * size
     nowhere = Operand(no, no, no)
     channels, width = plan.channels, plan.width
@@ -129,7 +129,7 @@ def sweep_back(  # type: ignore[no-untyped-def]
             slide(king.window, king.plane, king.rows, by, (ready - top) * width, slope, size)
             slide(out.g, king.plane, channels, by, (ready_g - top) * width, slope, size)
             slide(out.settled, king.plane, out.rows, by, (ready_g - top) * width, slope, size)
-        hear(plan, king, child, parent, moves, rows, ready, rows.bottom, slope, size)
+        map_windows(plan, king, child, parent, moves, rows, ready, rows.bottom, slope, size)
         bottom_g = min(plan.height, last + 1)
         settled = Operand(out.settled + size * (ready_g - top) * width, no, king.plane)
         maps(
@@ -176,18 +176,19 @@ def sweep_back(  # type: ignore[no-untyped-def]
         d_er = scores(plan, king, d_king.window, plan.itself, no, 1, size)
         backward(
             task,
-            sources(plan, king, king.window, plan.itself, no, plan.height - top, size),
-            silent,
-            silent,
-            scores(plan, king, king.window, plan.itself, no, 1, size).address,
-            no,
-            out.g,
-            no,
-            sources(plan, king, d_king.window, plan.itself, no, plan.height - top, size),
-            silent,
-            silent,
-            d_er.address,
-            no,
+            (
+                sources(plan, king, king.window, plan.itself, no, plan.height - top, size),
+                absent,
+                absent,
+            ),
+            (scores(plan, king, king.window, plan.itself, no, 1, size).address, no),
+            (out.g, no),
+            (
+                sources(plan, king, d_king.window, plan.itself, no, plan.height - top, size),
+                absent,
+                absent,
+            ),
+            (d_er.address, no),
             d_king.t,
             slope,
             size,
@@ -201,18 +202,11 @@ def sweep_back(  # type: ignore[no-untyped-def]
             height = child.height - 2 * top
             backward(
                 task,
-                silent,
-                sources(plan, child, child.window, no, 2 * down, height, size),
-                silent,
-                scores(plan, king, king.window, plan.itself, no, 2, size).address,
-                no,
-                out.g,
-                no,
-                silent,
-                sources(plan, child, d_child.window, no, 2 * down, height, size),
-                silent,
-                scores(plan, king, d_king.window, plan.itself, no, 2, size).address,
-                no,
+                (absent, sources(plan, child, child.window, no, 2 * down, height, size), absent),
+                (scores(plan, king, king.window, plan.itself, no, 2, size).address, no),
+                (out.g, no),
+                (absent, sources(plan, child, d_child.window, no, 2 * down, height, size), absent),
+                (scores(plan, king, d_king.window, plan.itself, no, 2, size).address, no),
                 d_child.t,
                 slope,
                 size,

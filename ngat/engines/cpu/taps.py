@@ -1,4 +1,4 @@
-"""What nodes hear through each relation's taps: the parts of :mod:`ngat.engines.cpu.kernels`.
+"""What each relation's taps lead to: the parts of :mod:`ngat.engines.cpu.kernels`.
 
 A function serves the :data:`~ngat.engines.cpu.simd.SIMD` nodes (y, x), (y, x + 1), … at once, x
 being a multiple of that number. In scratch, numbers of consecutive taps stand ``step`` apart.
@@ -21,12 +21,13 @@ from ngat.engines.cpu.simd import (
     pointer,
     put,
     repeat,
+    store,
     zip_low,
 )
 
 
 class Sources(NamedTuple):
-    """One relation's sources. A relation that is not heard has height 0.
+    """One relation's sources. An absent relation has height 0.
 
     Attributes:
         z, el, t: addresses of z_j ``[B, heads · D, height, width]``, el_j ``[B, heads, …]`` and
@@ -96,16 +97,16 @@ def score(e, at, el, er, t, top, numbers):  # type: ignore[no-untyped-def]
 @inlined
 def king_scores(e, step, king, er, y, x, top, numbers):  # type: ignore[no-untyped-def]
     """Nine taps: rows above, here and below; left, same and right column."""
-    masks = three_columns(x, king.width)
+    columns = three_columns(x, king.width)
     for dy in range(3):
         v = y + dy - 1
         k = 3 * dy
         if 0 <= v < king.height:
             el = ahead(king.el, v * king.width + x)
             left, same, right = (
-                load(el, -1, masks[0], numbers.nowhere),
-                load(el, 0, masks[1], numbers.nowhere),
-                load(el, 1, masks[2], numbers.nowhere),
+                load(el, -1, columns.left, numbers.nowhere),
+                load(el, 0, columns.same, numbers.nowhere),
+                load(el, 1, columns.right, numbers.nowhere),
             )
         else:
             left = same = right = numbers.nowhere
@@ -140,7 +141,7 @@ def parent_scores(e, parent, er, y, x, top, numbers):  # type: ignore[no-untyped
 
 
 # Neighbourhoods in a plane, and sums over their taps. A row outside the picture is replaced by the
-# nearest one: the weight of what is heard from it is zero.
+# nearest one: the weight of that tap is zero.
 
 
 @inlined
@@ -149,17 +150,64 @@ def three_rows(y, height, width):  # type: ignore[no-untyped-def]
     return max(0, y - 1) * width, y * width, min(height - 1, y + 1) * width
 
 
+class Columns(NamedTuple):
+    """Which of a vector's columns are in the picture.
+
+    Masks cost registers, and masked stores dozens of instructions on some processors; hence the
+    two numbers, by which most vectors do without.
+
+    Attributes:
+        left, same, right: masks of the columns on the left, here and on the right.
+        inner: whether all of these are in the picture. whole: whether all columns here are.
+    """
+
+    left: Any
+    same: Any
+    right: Any
+    inner: bool
+    whole: bool
+
+
+class Halves(NamedTuple):
+    """Masks of twice as many columns, and whether all of them are in the picture."""
+
+    low: Any
+    high: Any
+    whole: bool
+
+
 @inlined
 def three_columns(x, width):  # type: ignore[no-untyped-def]
-    """Masks of the columns on the left, here and on the right."""
-    return inside(x - 1, width), inside(x, width), inside(x + 1, width)
+    """Columns x … of a plane."""
+    return Columns(
+        inside(x - 1, width),
+        inside(x, width),
+        inside(x + 1, width),
+        x > 0 and x + SIMD < width,
+        x + SIMD <= width,
+    )
 
 
 @inlined
-def nine(z, rows, masks, zero):  # type: ignore[no-untyped-def]
+def write(p, at, mask, whole, x):  # type: ignore[no-untyped-def]
+    """``p[at + i] = x`` in the lanes of ``mask``, which are all where ``whole``."""
+    if whole:
+        put(p, at, x)
+    else:
+        store(p, at, mask, x)
+
+
+@inlined
+def nine(z, rows, columns, zero):  # type: ignore[no-untyped-def]
     """The king neighbourhoods of nodes, in a plane."""
     up, here, down = rows
-    left, same, right = masks
+    if columns.inner:
+        return (
+            get(z, up - 1), get(z, up), get(z, up + 1),
+            get(z, here - 1), get(z, here), get(z, here + 1),
+            get(z, down - 1), get(z, down), get(z, down + 1),
+        )  # fmt: skip
+    left, same, right = columns.left, columns.same, columns.right
     return (
         load(z, up - 1, left, zero), load(z, up, same, zero), load(z, up + 1, right, zero),
         load(z, here - 1, left, zero), load(z, here, same, zero), load(z, here + 1, right, zero),
@@ -193,7 +241,7 @@ def put_nine(w, step, x):  # type: ignore[no-untyped-def]
 
 @inlined
 def get_opposite(w, rows, step):  # type: ignore[no-untyped-def]
-    """A source is heard by the node above it on the left through that one's lower right tap, …"""
+    """A source is the lower right tap of the node above it on the left, …"""
     up, here, down = rows
     return (
         get(w, up + 8 * step - 1), get(w, up + 7 * step), get(w, up + 6 * step + 1),
@@ -236,15 +284,19 @@ def two_rows(y, height, width):  # type: ignore[no-untyped-def]
 
 @inlined
 def two_halves(u, width):  # type: ignore[no-untyped-def]
-    """Masks of twice as many columns."""
-    return inside(u, width), inside(u + SIMD, width)
+    """Columns u …, twice as many as nodes."""
+    return Halves(inside(u, width), inside(u + SIMD, width), u + 2 * SIMD <= width)
 
 
 @inlined
-def four(z, rows, masks, zero):  # type: ignore[no-untyped-def]
+def four(z, rows, halves, zero):  # type: ignore[no-untyped-def]
     """The children of nodes, in a plane."""
     upper, lower = rows
-    low, high = masks
+    if halves.whole:
+        a, b = get(z, upper), get(z, upper + SIMD)
+        c, d = get(z, lower), get(z, lower + SIMD)
+        return evens(a, b), odds(a, b), evens(c, d), odds(c, d)
+    low, high = halves.low, halves.high
     a, b = load(z, upper, low, zero), load(z, upper + SIMD, high, zero)
     c, d = load(z, lower, low, zero), load(z, lower + SIMD, high, zero)
     return evens(a, b), odds(a, b), evens(c, d), odds(c, d)

@@ -177,39 +177,59 @@ def tiles(rows: int, wide: int, keep: bool = False) -> Any:
                     factor = lanes.repeat(w, builder.add(loop.index, builder.mul(depth, i64(r))))
                     for place, column in zip(row, columns, strict=True):
                         lanes.add_product(place, factor, column)
-            masks = [lanes.inside(builder.add(first, i64(n * SIMD)), nodes) for n in range(wide)]
-            for r, row in enumerate(found):
-                at_base, at_more, at_gate, at_out = (
-                    builder.add(first, builder.mul(builder.extract_value(steps, n), i64(r)))
-                    for n in range(4)
-                )
-                with lanes.if_there(c):
-                    shift = lanes.repeat(c, i64(r))
-                    for place in row:
-                        lanes.add(place, shift)
-                with lanes.if_there(base):
+
+            def finish(masks):  # type: ignore[no-untyped-def]
+                """What is done to the sums; ``masks`` of their columns, None for all."""
+
+                def load(p, start, n):  # type: ignore[no-untyped-def]
+                    if masks is None:
+                        return lanes.load(p, start, n)
+                    return lanes.load_masked(p, start, n, masks[n])
+
+                for r, row in enumerate(found):
+                    at_base, at_more, at_gate, at_out = (
+                        builder.add(first, builder.mul(builder.extract_value(steps, n), i64(r)))
+                        for n in range(4)
+                    )
+                    with lanes.if_there(c):
+                        shift = lanes.repeat(c, i64(r))
+                        for place in row:
+                            lanes.add(place, shift)
+                    with lanes.if_there(base):
+                        for n, place in enumerate(row):
+                            lanes.add(place, load(base, at_base, n))
+                    with lanes.if_there(more):
+                        factor = lanes.repeat(k, i64(r))
+                        for n, place in enumerate(row):
+                            lanes.add_product(place, factor, load(more, at_more, n))
+                    with lanes.if_there(gate):
+                        for n, place in enumerate(row):
+                            value = load(gate, at_gate, n)
+                            shut = builder.fcmp_ordered("<=", value, zero)  # not where it is NaN
+                            builder.store(builder.select(shut, zero, builder.load(place)), place)
                     for n, place in enumerate(row):
-                        lanes.add(place, lanes.load_masked(base, at_base, n, masks[n]))
-                with lanes.if_there(more):
-                    factor = lanes.repeat(k, i64(r))
-                    for n, place in enumerate(row):
-                        value = lanes.load_masked(more, at_more, n, masks[n])
-                        lanes.add_product(place, factor, value)
-                with lanes.if_there(gate):
-                    for n, place in enumerate(row):
-                        value = lanes.load_masked(gate, at_gate, n, masks[n])
-                        shut = builder.fcmp_ordered("<=", value, zero)  # not where it is NaN
-                        builder.store(builder.select(shut, zero, builder.load(place)), place)
-                for n, place in enumerate(row):
-                    lanes.store_masked(builder.load(place), out, at_out, n, masks[n])
-                with lanes.if_there(sums):
-                    for n, place in enumerate(row):
-                        value = builder.select(masks[n], builder.load(place), zero)
-                        if value.type != double.type:
-                            value = builder.fpext(value, double.type)
-                        for number, term in enumerate((value, builder.fmul(value, value))):
-                            at = sums, i64(r * 2 * SIMD), number
-                            double.store(builder.fadd(double.load(*at), term), *at)
+                        if masks is None:
+                            lanes.store(builder.load(place), out, at_out, n)
+                        else:
+                            lanes.store_masked(builder.load(place), out, at_out, n, masks[n])
+                    with lanes.if_there(sums):
+                        for n, place in enumerate(row):
+                            value = builder.load(place)
+                            if masks is not None:
+                                value = builder.select(masks[n], value, zero)
+                            if value.type != double.type:
+                                value = builder.fpext(value, double.type)
+                            for number, term in enumerate((value, builder.fmul(value, value))):
+                                at = sums, i64(r * 2 * SIMD), number
+                                double.store(builder.fadd(double.load(*at), term), *at)
+
+            end = builder.add(first, i64(wide * SIMD))
+            with builder.if_else(builder.icmp_signed("<=", end, nodes)) as (whole, cut):
+                with whole:
+                    finish(None)
+                with cut:
+                    first_of = [builder.add(first, i64(n * SIMD)) for n in range(wide)]
+                    finish([lanes.inside(at, nodes) for at in first_of])
             return context.get_dummy_value()
 
         of_double, i64 = types.CPointer(types.float64), types.int64

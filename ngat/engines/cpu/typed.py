@@ -20,7 +20,6 @@ from ngat.engines.cpu.simd import (
     odds,
     pointer,
     splat,
-    store,
     where,
 )
 from ngat.engines.cpu.taps import (
@@ -38,32 +37,19 @@ from ngat.engines.cpu.taps import (
     three_rows,
     two_halves,
     two_rows,
+    write,
 )
 
 
 @kernel
-def typed(  # type: ignore[no-untyped-def]
-    task,
-    king_,
-    child_,
-    parent_,
-    er_,
-    er_step,
-    seen_,
-    seen_step,
-    own_,
-    own_step,
-    y_,
-    y_step,
-    y_plane,
-    slope,
-    size,
-):
+def typed(task, sources, er_, seen_, own_, y_, y_plane, slope, size):  # type: ignore[no-untyped-def]
     """y of the module's formula, ``[B, heads · D, height, width]``.
 
-    ``er_`` and ``seen_`` are the addresses of er of king and of children, ``own_`` that of self or
-    0, ``parent_`` sources whose z alone is read; planes of y lie ``y_plane`` apart.
+    ``sources`` are king, child and parent, of which z alone is read. Addresses with the step from
+    picture to picture: ``er_`` and ``seen_`` of er of king and of children, ``own_`` of self or 0,
+    ``y_`` of y, whose planes lie ``y_plane`` apart.
     """
+    king_, child_, parent_ = sources
     channels, height, width = task.channels, task.height, task.width
     nodes = task.plane
     numbers = constants(slope)
@@ -75,38 +61,39 @@ def typed(  # type: ignore[no-untyped-def]
         king = planes_of(king_, 9, b, head, channels, slope, size)
         child = planes_of(child_, 4, b, head, channels, slope, size)
         parent = planes_of(parent_, 1, b, head, channels, slope, size)
-        er = pointer(er_ + size * (b * er_step + head * nodes), slope)
-        seen = pointer(seen_ + size * (b * seen_step + head * nodes), slope)
-        own = pointer(own_ + size * (b * own_step + head * channels * nodes), slope)
-        y = pointer(y_ + size * (b * y_step + head * channels * y_plane), slope)
+        er = pointer(er_[0] + size * (b * er_[1] + head * nodes), slope)
+        seen = pointer(seen_[0] + size * (b * seen_[1] + head * nodes), slope)
+        own = pointer(own_[0] + size * (b * own_[1] + head * channels * nodes), slope)
+        y = pointer(y_[0] + size * (b * y_[1] + head * channels * y_plane), slope)
         for row in range(first, last):
             rows9, rows4 = three_rows(row, height, width), two_rows(row, child.height, child.width)
             for x in range(0, width, SIMD):
-                masks, masks4 = three_columns(x, width), two_halves(2 * x, child.width)
+                columns, halves = three_columns(x, width), two_halves(2 * x, child.width)
                 here = row * width + x
-                er_i = load(er, here, masks[1], zero)
-                lowest = where(masks[1], numbers.nowhere, numbers.lowest)
+                er_i = load(er, here, columns.same, zero)
+                lowest = where(columns.same, numbers.nowhere, numbers.lowest)
                 top = king_scores(e, SIMD, king, er_i, row, x, lowest, numbers)
                 softmax(a, SIMD, e, 9, top, numbers)
                 w9 = get_nine(a, SIMD)
                 if child.height:
-                    er_i = load(seen, here, masks[1], zero)
+                    er_i = load(seen, here, columns.same, zero)
                     top = child_scores(e, SIMD, child, er_i, row, x, lowest, numbers)
                     softmax(a, SIMD, e, 4, top, numbers)
                 w4 = get_four(a, SIMD)
                 above = (row >> 1) * parent.width + (x >> 1)
                 mask1 = inside(x >> 1, parent.width)
                 for c in range(channels):
-                    sum_ = dot_nine(w9, nine(ahead(king.z, c * nodes + x), rows9, masks, zero))
-                    if own_:
-                        sum_ = sum_ + load(own, c * nodes + here, masks[1], zero)
+                    sum_ = dot_nine(w9, nine(ahead(king.z, c * nodes + x), rows9, columns, zero))
+                    if own_[0]:
+                        sum_ = sum_ + load(own, c * nodes + here, columns.same, zero)
                     if child.height:
                         z = ahead(child.z, c * child.plane + 2 * x)
-                        sum_ = sum_ + dot_four(w4, four(z, rows4, masks4, zero))
+                        sum_ = sum_ + dot_four(w4, four(z, rows4, halves, zero))
                     if parent.height:
                         z = ahead(parent.z, c * parent.plane)
                         sum_ = sum_ + both(z, above, mask1, zero)
-                    store(y, c * y_plane + here, masks[1], maximum(zero, sum_))
+                    at = c * y_plane + here
+                    write(y, at, columns.same, columns.whole, maximum(zero, sum_))
 
 
 @kernel
@@ -119,10 +106,13 @@ def gather(channels, height, width, g_, g_plane, out_, out_plane, like, size):  
         out = pointer(out_ + size * c * out_plane, like)
         for row in range(rows):
             for x in range(0, columns, SIMD):
-                low, high = two_halves(2 * x, width)
+                halves = two_halves(2 * x, width)
                 sum_ = zero
                 for v in range(2 * row, min(height, 2 * row + 2)):
                     at = v * width + 2 * x
-                    left, right = load(g, at, low, zero), load(g, at + SIMD, high, zero)
+                    left, right = (
+                        load(g, at, halves.low, zero),
+                        load(g, at + SIMD, halves.high, zero),
+                    )
                     sum_ = sum_ + evens(left, right) + odds(left, right)
-                store(out, row * columns + x, inside(x, columns), sum_)
+                write(out, row * columns + x, inside(x, columns), x + SIMD <= columns, sum_)

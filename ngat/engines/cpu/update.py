@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ngat.attention.taps import SLOPE
-from ngat.engines.cpu.executor import NOT_HEARD
+from ngat.engines.cpu.executor import ABSENT
 from ngat.engines.cpu.kernels import TAPS, scratch
 from ngat.engines.cpu.maps import NOWHERE, kind, planes, small
 from ngat.engines.cpu.products import Operand, scratch_of_maps, scratch_of_outer
@@ -46,7 +46,7 @@ class Update:
     """An update's inputs: h and maps of king, child and parent, their t, and the moves.
 
     Args:
-        xs: ``[B, K, h, w]``, None where a level is not heard; the level itself first.
+        xs: ``[B, K, h, w]``, None where a level is absent; the level itself first.
         taps: t of king and of children.
         moves: of :func:`ngat.engines.cpu.fused.typed_update`.
         channels: of z.
@@ -85,12 +85,12 @@ class Update:
         block = self.block(1, 0 if keep else self.channels)
 
         def run(n: int, first: int, last: int) -> None:
-            room = Room(self.own)
-            levels = [self.level(i, block, room) for i in range(3)]
-            plan = self.plan(block, first, last, widest, room)
+            memory = Memory(self.own)
+            levels = [self.level(i, block, memory) for i in range(3)]
+            plan = self.plan(block, first, last, widest, memory)
             if y is None:
                 plane = apart(block * width)
-                of_y = Operand(room.windows(self.channels * plane), 0, plane)
+                of_y = Operand(memory.windows(self.channels * plane), 0, plane)
             else:
                 of_y = planes(y)
             out = Last(
@@ -135,8 +135,8 @@ class Update:
         block = self.block(2, len(weight) + (0 if self.itself else self.channels))
 
         def run(n: int, first: int, last: int) -> None:
-            room = Room(self.own)
-            levels = [self.level(i, block, room) for i in range(3)]
+            memory = Memory(self.own)
+            levels = [self.level(i, block, memory) for i in range(3)]
             found = []
             for i, level in enumerate(levels):
                 x, into, back, base = d_xs[i], sums[i], backs[i], bases[i]
@@ -146,38 +146,38 @@ class Update:
                 move = d_moves[i] if i < 2 else None
                 found.append(
                     Back(
-                        room.windows(level.rows * level.plane),
+                        memory.windows(level.rows * level.plane),
                         small(back, 2),
                         planes(x),
                         NOWHERE if base is None else planes(base),
                         NOWHERE if move is None else planes(move),
                         into[n].data_ptr(),
                         d_taps[n, min(i, 1)].data_ptr(),
-                        room.windows(scratch_of_outer(level.rows, level.depth)),
+                        memory.windows(scratch_of_outer(level.rows, level.depth)),
                     )
                 )
-            plan = self.plan(block, first, last, widest, room)
+            plan = self.plan(block, first, last, widest, memory)
             if self.itself:
                 g = found[0].window
             else:
-                g = room.windows(self.channels * levels[0].plane)
+                g = memory.windows(self.channels * levels[0].plane)
             out = LastBack(
                 planes(d),
                 NOWHERE if factor is None else planes(h),
                 NOWHERE if factor is None else small(factor, 1),
                 NOWHERE if to_all is None else small(to_all, 1),
-                room.windows(len(weight) * levels[0].plane),
+                memory.windows(len(weight) * levels[0].plane),
                 planes(y),
                 small(turned, 2),
                 g,
                 len(weight),
                 sums_out[n].data_ptr(),
-                room.windows(scratch_of_outer(*weight.shape)),
+                memory.windows(scratch_of_outer(*weight.shape)),
                 NOWHERE if d_moves[2] is None else planes(d_moves[2]),
                 int(residual),
             )
-            moves, silent = self.moving(), NOT_HEARD
-            sweep_back(plan, *levels, moves, out, *found, silent, self.slope, self.size)
+            moves, absent = self.moving(), ABSENT
+            sweep_back(plan, *levels, moves, out, *found, absent, self.slope, self.size)
 
         share(Job(run, batch * -(-height // block), self.threads))
         return Gradients(
@@ -188,7 +188,7 @@ class Update:
             sums_out.sum((0, 1)),
         )
 
-    def plan(self, block: int, first: int, last: int, depth: int, room: Room) -> Plan:
+    def plan(self, block: int, first: int, last: int, depth: int, memory: Memory) -> Plan:
         """Blocks ``first`` to before ``last``."""
         height, width = self.own.shape[2:]
         step, ring = scratch(width)
@@ -201,9 +201,9 @@ class Update:
             block,
             first,
             last,
-            room.windows(scratch_of_maps(depth)),
-            room.zeros(4 * depth * SIMD),  # as many numbers in float64, of two a row
-            room.zeros(ring),
+            memory.windows(scratch_of_maps(depth)),
+            memory.zeros(4 * depth * SIMD),  # as many numbers in float64, of two a row
+            memory.zeros(ring),
             step,
         )
 
@@ -211,7 +211,7 @@ class Update:
         """The largest number of rows or columns of any map; the last has ``rows``."""
         return max(rows, self.channels, *(n for m in self.maps if m for n in m.weight.shape[-2:]))
 
-    def level(self, number: int, block: int, room: Room) -> Level:
+    def level(self, number: int, block: int, memory: Memory) -> Level:
         """King, child or parent for the kernels, with a window."""
         x, maps = self.xs[number], self.maps[number]
         if x is None or maps is None:
@@ -229,7 +229,7 @@ class Update:
             *small(maps.shift, 1)[:2],
             rows,
             depth,
-            room.windows(rows * plane),
+            memory.windows(rows * plane),
             plane,
             0 if t is None else t.data_ptr(),
         )
@@ -271,7 +271,7 @@ class Gradients(NamedTuple):
     out: Tensor
 
 
-class Room:
+class Memory:
     """Memory of one thread for one call."""
 
     def __init__(self, like: Tensor) -> None:

@@ -1,9 +1,9 @@
-"""Windows on levels: a few rows of what a block of rows hears, in a core's own cache.
+"""Windows on levels: a few rows of what a block of rows attends to, in a core's own cache.
 
 The maps of a level have more channels than the level, and attention reads what they wrote at once.
 They are therefore made block by block of rows, into windows that are written again and again, and
-none of them ever reaches memory. A block's nodes hear one row beyond the block, and in the backward
-pass what is heard hears one further:
+none of them ever reaches memory. A block's nodes attend to one row beyond the block, and in the
+backward pass those attend to one further:
 
     window of the level itself    rows first − 2 … last + 2, as far as there are any
     of its children, its parents  those of rows first … last alone
@@ -18,8 +18,8 @@ from typing import NamedTuple
 from ngat.engines.cpu.compile import inlined
 from ngat.engines.cpu.kernels import Task
 from ngat.engines.cpu.products import STRIP, Operand, Shape, maps
-from ngat.engines.cpu.simd import SIMD, inside, load, pointer, splat, store
-from ngat.engines.cpu.taps import Sources
+from ngat.engines.cpu.simd import SIMD, inside, load, pointer, splat
+from ngat.engines.cpu.taps import Sources, write
 
 HALO = 2  # rows of the level itself above a block, and below
 
@@ -52,7 +52,7 @@ class Plan(NamedTuple):
 
 
 class Level(NamedTuple):
-    """A level that is heard, its maps, and their window; all 0 where it is not heard.
+    """A level that is attended to, its maps, and their window; all 0 where there is none.
 
     Attributes:
         x: address of ``[B, depth, height, width]``.
@@ -158,7 +158,7 @@ def slide(window, plane, planes, by, count, like, size):  # type: ignore[no-unty
         p = pointer(window + size * n * plane, like)
         for i in range(0, count, SIMD):
             mask = inside(i, count)
-            store(p, i, mask, load(p, by + i, mask, zero))
+            write(p, i, mask, i + SIMD <= count, load(p, by + i, mask, zero))
 
 
 @inlined
@@ -173,7 +173,7 @@ def combine(to, a, b, sign, planes, count, like, size):  # type: ignore[no-untyp
             mask = inside(i, count)
             left = load(p_a, i, mask, zero) if a.address else zero
             right = load(p_b, i, mask, zero) if b.address else zero
-            store(p, i, mask, left + factor * right)
+            write(p, i, mask, i + SIMD <= count, left + factor * right)
 
 
 @inlined
@@ -184,7 +184,7 @@ def scores(plan, level, window, itself, row, number, size):  # type: ignore[no-u
 
 
 @inlined
-def hear(plan, king, child, parent, moves, rows, ready, bottom, like, size):  # type: ignore[no-untyped-def]
+def map_windows(plan, king, child, parent, moves, rows, ready, bottom, like, size):  # type: ignore[no-untyped-def]
     """All windows for a block; those of the level itself from row ``ready`` to before ``bottom``.
 
     ``moves`` join el and er: b·ζ of the level as the king sees it, of its children, and of the
@@ -222,7 +222,7 @@ def hear(plan, king, child, parent, moves, rows, ready, bottom, like, size):  # 
 def sources(plan, level, window, itself, row, height, size):  # type: ignore[no-untyped-def]
     """A window's z and el as kernels see them, when ``row`` of theirs is its first.
 
-    ``height`` counts the level's rows from the kernels' row 0 on; 0 where it is not heard.
+    ``height`` counts the level's rows from the kernels' row 0 on; 0 where it is absent.
     """
     z = window + size * (itself * plan.channels * level.plane - row * level.width)
     el = z + size * plan.channels * level.plane

@@ -125,7 +125,7 @@ class Attention(torch.autograd.Function):
             dz, d_el = empty(z), empty(el)
             level.launch(
                 kernels.as_source, (z.shape[2], z.shape[3]), 9,
-                *level.heard(relation), g, softmaxes, dz, d_el,
+                *level.sources_of(relation), g, softmaxes, dz, d_el,
                 RELATION=relation,
             )  # fmt: skip
             gradients += [dz, d_el, dt[RELATIONS.index(relation)].to(t.dtype)]
@@ -165,7 +165,7 @@ class Level:
         below = self.sources["child"][0][0].shape[2:] if "child" in self.sources else (0, 0)
         return [self.er[0], *tensors, self.er[1], *steps, self.heads, *self.size, *below]
 
-    def heard(self, relation: Relation) -> list[Any]:
+    def sources_of(self, relation: Relation) -> list[Any]:
         """The arguments with which `as_source` begins."""
         (z, z_step), (el, el_step), (t, _) = self.sources[relation]
         er, er_step = self.er
@@ -198,7 +198,7 @@ class Level:
 
 
 def empty(tensor: Tensor) -> Tensor:
-    """Room for a tensor's gradient."""
+    """Memory for a tensor's gradient."""
     return torch.empty_like(tensor, memory_format=torch.contiguous_format)
 
 

@@ -10,8 +10,8 @@ and with g_i, the gradient in h_i, and slope_ik = 1 where e_ik > 0, else 0.2,
 
     δ_i   = Σ_k α_ik g_i·z_j
     ds_ik = slope_ik α_ik (g_i·z_j − δ_i)
-    der_i = Σ_k ds_ik,  dt_k = Σ_i ds_ik       seen from who hears: `as_destination`
-    del_j = Σ_i ds_ik,  dz_j = Σ_i α_ik g_i    seen from who is heard: `as_source`
+    der_i = Σ_k ds_ik,  dt_k = Σ_i ds_ik       seen from the destination: `as_destination`
+    del_j = Σ_i ds_ik,  dz_j = Σ_i α_ik g_i    seen from the source: `as_source`
 
 The neighbourhood is symmetric, so the sums over i are gathers like the others: nothing is
 scattered, no two programs write to one place, and a result repeats to the last bit.
@@ -23,7 +23,7 @@ How the work lies on the device (:mod:`ngat.engines.cuda.taps` has the tiles and
   loads and stores runs of a plane's row.
 * Weights first, for all taps; then channel after channel nothing but multiply-adds. All lies in
   tuples of one-dimensional tensors, a value per lane: lanes never wait for one another.
-* The softmax subtracts each node's own maximum, and m and 1/s are handed on apart: m + log s
+* The softmax subtracts each node's own maximum, and m and 1/s are passed on separately: m + log s
   would lose the digits of the sum where |m| is large.
 * The passes share no more than the inputs: recomputing a weight is cheaper than moving it.
 * Sizes and steps are ordinary numbers to the compiler (``do_not_specialize``): one compiled
@@ -169,9 +169,9 @@ def as_source(
     D: tl.constexpr, RELATION: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, SIMD: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
-    """dz and del of one relation's sources (h × w), heard by nodes of a level of H × W.
+    """dz and del of one relation's sources (h × w), attended to by nodes of a level of H × W.
 
-    Who hears j? Through king tap k, the node at j's own tap 8 − k; as a child, j's parent;
+    Who attends to j? Through king tap k, the node at j's own tap 8 − k; as a child, j's parent;
     as a parent, j's children.
     """
     LISTENERS: tl.constexpr = 9 if RELATION == "king" else 4 if RELATION == "parent" else 1

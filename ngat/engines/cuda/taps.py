@@ -1,12 +1,12 @@
 # mypy: allow-untyped-defs, allow-incomplete-defs, disable-error-code="assignment"
-"""Tiles and taps of the Triton kernels: which nodes a lane has, where they find what they hear,
+"""Tiles and taps of the Triton kernels: which nodes a lane has, where their sources are,
 and how it scores.
 
 * The rows of a lane share most of their taps. Places are written as ``y + constant``, so that one
   place is one expression, and the compiler loads it once: of 18 king taps of two rows, 12.
 * A tap that leads outside the picture is moved to the nearest place inside and has a weight of
   exactly zero: the inner loops need no masks. (That place is a neighbour by another tap, so no
-  node is touched that is not heard.)
+  node is touched that is not a source.)
 """
 
 import triton
@@ -72,7 +72,7 @@ def own(y, x, h, w, ROWS: tl.constexpr):
 
 
 @triton.jit
-def hear(e, at, el, t, er, y, x, h, w, relation: tl.constexpr, count: tl.constexpr,
+def attend_tap(e, at, el, t, er, y, x, h, w, relation: tl.constexpr, count: tl.constexpr,
          row: tl.constexpr, EXACT: tl.constexpr):  # fmt: skip
     """Append the scores e_ik of one relation's taps, and their places."""
     for k in tl.static_range(count):
@@ -96,16 +96,16 @@ def scores(er, er_step, king, king_step, king_t, child, child_step, child_t, par
         if KING:
             el = planes(king, king_step, heads, 1, H * W)
             t = king_t + head * KING
-            e, at = hear(e, at, el, t, er_i, y, x, H, W, "king", KING, r, EXACT)
+            e, at = attend_tap(e, at, el, t, er_i, y, x, H, W, "king", KING, r, EXACT)
         if CHILD:
             el = planes(child, child_step, heads, 1, h * w)
             t = child_t + head * CHILD
-            e, at = hear(e, at, el, t, er_i, y, x, h, w, "child", CHILD, r, EXACT)
+            e, at = attend_tap(e, at, el, t, er_i, y, x, h, w, "child", CHILD, r, EXACT)
         if PARENT:
             height, width = (H + 1) // 2, (W + 1) // 2
             el = planes(parent, parent_step, heads, 1, height * width)
             t = parent_t + head
-            e, at = hear(e, at, el, t, er_i, y, x, height, width, "parent", PARENT, r, EXACT)
+            e, at = attend_tap(e, at, el, t, er_i, y, x, height, width, "parent", PARENT, r, EXACT)
     return e, at
 
 

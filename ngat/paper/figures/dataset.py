@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import hsv_to_rgb
+from matplotlib.colors import hsv_to_rgb, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from skimage.segmentation import find_boundaries
 
 from ngat.data.sample import TYPES, Sample
 from ngat.data.split import SPLITS
-from ngat.paper.style import BLUE, GREY, ORANGE, SKY, TYPE_COLOURS, TYPE_NAMES, VERMILION, style
+from ngat.magnification import size_of
+from ngat.paper.study.dataset import image_sizes
+from ngat.paper.style import (
+    BLUE,
+    GREY,
+    ORANGE,
+    SKY,
+    TYPE_COLOURS,
+    TYPE_NAMES,
+    VERMILION,
+    YELLOW,
+    style,
+)
 
 SPLIT_COLOURS = dict(zip(SPLITS, (SKY, ORANGE, VERMILION), strict=True))
+# A picture is too dark to be printed as it is if its brightest hundredth is below this, of 255.
+DARK = 128
 
 
 def one_of_each(samples: Sequence[Sample]) -> list[Sample]:
@@ -39,24 +55,102 @@ def numbered_colours(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]
     return lookup[labels]
 
 
-def sheet(samples: Sequence[Sample]) -> Figure:
-    """Figure 2: one picture of each type, above its annotated nuclei."""
-    shown = one_of_each(samples)
+def sheet(rows: Mapping[str, Sequence[Sample]], side: int = 256) -> Figure:
+    """Figure 2: a picture of each type in each row, its nuclei outlined, all at one scale.
+
+    Args:
+        rows: name of a row and its pictures, of which the first of each type is shown.
+        side: of the square shown, in pixels, from the picture's most crowded part; what a smaller
+            picture lacks stays white. Dark pictures are brightened (:func:`visible`).
+    """
+    kinds = [kind for kind in TYPES if any(s.type == kind for row in rows.values() for s in row)]
     with style():
-        fig = Figure(figsize=(1.75 * len(shown), 3.8))
-        axes = fig.subplots(2, len(shown), squeeze=False)
-        for (above, below), sample in zip(axes.T, shown, strict=True):
-            above.imshow(sample.image)
-            above.set_title(TYPE_NAMES[sample.type], color=TYPE_COLOURS[sample.type])
-            below.imshow(numbered_colours(sample.labels))
-            height, width = sample.labels.shape
-            below.set_xlabel(f"{len(np.unique(sample.labels)) - 1} nuclei, {height} × {width} px")
-        for ax in axes.flat:
-            ax.set_xticks([])
-            ax.set_yticks([])
-            ax.spines[:].set_visible(False)
-        axes[0, 0].set_ylabel("picture")
-        axes[1, 0].set_ylabel("annotation")
+        fig = Figure(figsize=(1.75 * len(kinds), 1.95 * len(rows) + 0.2))
+        grid = fig.subplots(len(rows), len(kinds), squeeze=False)
+        for axes, (name, samples) in zip(grid, rows.items(), strict=True):
+            shown = {sample.type: sample for sample in one_of_each(samples)}
+            for ax, kind in zip(axes, kinds, strict=True):
+                if kind in shown:
+                    crop = crowded(shown[kind], side)
+                    ax.imshow(outlined(visible(crop.image)[0], crop.labels))
+                    size = size_of(shown[kind].labels)
+                    ax.set_xlabel(f"median nucleus {size:.0f} px", size=8)
+                ax.set_xlim(-0.5, side - 0.5)
+                ax.set_ylim(side - 0.5, -0.5)
+                ax.set_xticks([])
+                ax.set_yticks([])
+                ax.spines[:].set_visible(False)
+            axes[0].set_ylabel(name)
+        for ax, kind in zip(grid[0], kinds, strict=True):
+            ax.set_title(TYPE_NAMES[kind], color=TYPE_COLOURS[kind])
+    return fig
+
+
+def crowded(sample: Sample, side: int) -> Sample:
+    """The square of a picture, or all of it along a shorter side, that covers most nuclei."""
+    height, width = sample.labels.shape
+    total = np.zeros((height + 1, width + 1))
+    total[1:, 1:] = np.cumsum(np.cumsum(sample.labels > 0, axis=0), axis=1)
+    h, w = min(side, height), min(side, width)
+    covered = total[h:, w:] - total[:-h, w:] - total[h:, :-w] + total[:-h, :-w]
+    top, left = np.unravel_index(int(covered.argmax()), covered.shape)
+    part = (slice(top, top + h), slice(left, left + w))
+    return replace(sample, image=sample.image[part], labels=sample.labels[part])
+
+
+def outlined(
+    image: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer], colour: str = YELLOW
+) -> npt.NDArray[np.uint8]:
+    """The image with the innermost pixels of every nucleus' border in one colour."""
+    shown = image.copy()
+    shown[find_boundaries(labels, mode="inner")] = np.round(255 * np.array(to_rgb(colour)))
+    return shown
+
+
+def visible(image: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], float]:
+    """A picture as it is shown, and the factor by which it was brightened.
+
+    A picture that prints as black, whose brightest hundredth is below half of white, is multiplied
+    until that hundredth is white; others are left alone. For the eye only: networks see the file.
+    """
+    bright = max(float(np.percentile(image, 99)), 1.0)
+    if bright >= DARK:
+        return image, 1.0
+    factor = 255 / bright
+    return np.minimum(image * factor, 255).astype(np.uint8), factor
+
+
+def magnifications(facts: pd.DataFrame, best: float) -> Figure:
+    """Size of each picture's median nucleus, by type: trained on above, tested on below.
+
+    Args:
+        facts: from :func:`ngat.paper.study.dataset.pictures`.
+        best: √area in pixels to which training resizes patches.
+    """
+    sized = facts.assign(size=image_sizes(facts))
+    seen = sized[sized["split"] == "train"]
+    with style():
+        fig = Figure(figsize=(7.0, 0.5 * len(TYPES) + 1.1))
+        ax = fig.subplots()
+        ax.axvspan(seen["size"].min(), seen["size"].max(), color="#EFEFEF")
+        ax.axvline(best, color=GREY, linewidth=0.8, linestyle="--")
+        # Spread by a generator of our own, so that the figure is the same each time.
+        spread = np.random.default_rng(0).uniform(-0.12, 0.12, len(sized))
+        height = sized["type"].map(TYPES.index) + spread
+        for part, offset in zip(SPLITS, (-0.2, -0.2, 0.2), strict=True):
+            there = (sized["split"] == part).to_numpy()
+            ax.scatter(
+                sized["size"][there], height[there] + offset, s=11, alpha=0.7, linewidth=0,
+                color=SPLIT_COLOURS[part], label=f"{part} ({there.sum()} pictures)",
+            )  # fmt: skip
+        ax.set_xscale("log", base=2)
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+        ax.text(best, -0.62, f"{best:g} px", ha="center", va="bottom", size=8, color=GREY)
+        ax.set_yticks(range(len(TYPES)), [TYPE_NAMES[kind] for kind in TYPES])
+        ax.invert_yaxis()
+        ax.set_xlabel("√area of the picture's median nucleus / px; grey: the range of training")
+        ax.tick_params(axis="y", length=0)
+        fig.legend(loc="outside upper center", ncols=3)
     return fig
 
 
@@ -188,11 +282,11 @@ def _blocks(ax: Axes, row: int, groups: pd.DataFrame) -> None:
 
 
 def leakage(shares: pd.Series, ours: float) -> Figure:
-    """How many test pictures random splits leak, beside the companion split.
+    """How many test pictures random splits leak, beside the split by groups.
 
     Args:
         shares: from :func:`ngat.paper.study.dataset.leaking`.
-        ours: the companion split's share.
+        ours: the share of the split by groups.
     """
     with style():
         fig = Figure(figsize=(5.0, 2.1))
@@ -201,7 +295,7 @@ def leakage(shares: pd.Series, ours: float) -> Figure:
         ax.axvline(100 * ours, color=BLUE, linewidth=2)
         ax.set_xlim(-2, 100)
         middle, top = 100 * float(shares.mean()), ax.get_ylim()[1]
-        ax.text(100 * ours + 1.5, top, "companion split", color=BLUE, size=8, va="top")
+        ax.text(100 * ours + 1.5, top, "whole groups", color=BLUE, size=8, va="top")
         ax.text(middle, 1.03 * top, f"sampled singly: {middle:.0f} %", ha="center", size=8)
         ax.set_xlabel("test pictures with a crop of the same parent in training / %")
         ax.set_ylabel("random splits")

@@ -13,7 +13,16 @@ from matplotlib.figure import Figure
 from ngat.data.sample import TYPES
 from ngat.evaluation import published
 from ngat.paper.study.audit import score_bounds
-from ngat.paper.style import BLACK, BLUE, GREY, TYPE_COLOURS, TYPE_NAMES, VERMILION, style
+from ngat.paper.style import (
+    BLACK,
+    BLUE,
+    GREY,
+    TYPE_COLOURS,
+    TYPE_NAMES,
+    VERMILION,
+    method_styles,
+    style,
+)
 
 MEASURE_NAMES = {
     "score": "competition score",
@@ -25,35 +34,61 @@ MEASURE_NAMES = {
 MARKERS = dict(zip(TYPES, "osD^v", strict=True))
 
 
-def dots(table1: pd.DataFrame, measures: Sequence[str] = tuple(MEASURE_NAMES)) -> Figure:
-    """Table 1 as dots with their intervals: published rows hollow, measured rows filled.
+def dots(table: pd.DataFrame, measures: Sequence[str] = tuple(MEASURE_NAMES)) -> Figure:
+    """A table as dots with their intervals: published rows hollow and above, measured rows filled.
+
+    Both sorts of rows are sorted by the first measure, and every axis ends where its data does.
 
     Args:
-        table1: from :func:`ngat.evaluation.tables.table1`.
+        table: from :func:`ngat.evaluation.tables.table1`, or
+            :func:`ngat.paper.study.by_type.columns`.
         measures: its columns to draw, a panel each.
     """
-    names = [
-        f"{row.method}\n({where})" if where != published.MEASURED_ON else row.method
-        for row, where in zip(table1.itertuples(), table1["measured on"], strict=True)
-    ]
-    theirs = (table1["measured on"] == published.MEASURED_ON).to_numpy()
-    y = np.arange(len(table1), dtype=float) + 0.6 * np.cumsum(np.diff(theirs, prepend=theirs[0]))
+    table = table.assign(theirs=table["measured on"] == published.MEASURED_ON)
+    table = table.sort_values(["theirs", measures[0]], ascending=False, kind="stable")
+    theirs = table["theirs"].to_numpy()
+    y = np.arange(len(table), dtype=float) + 0.6 * np.cumsum(np.diff(theirs, prepend=theirs[0]))
     with style():
-        fig = Figure(figsize=(8.4, 0.36 * len(table1) + 1.1))
+        fig = Figure(figsize=(8.4, 0.26 * len(table) + 0.9))
         panels: Any = np.atleast_1d(fig.subplots(1, len(measures), sharey=True))
         for ax, measure in zip(panels, measures, strict=True):
             low, value, high = (
-                table1[f"{measure}{bound}"].to_numpy(np.float64) for bound in (" low", "", " high")
+                table[f"{measure}{bound}"].to_numpy(np.float64) for bound in (" low", "", " high")
             )
             ax.hlines(y, low, high, color=VERMILION, linewidth=1.6)
             ax.scatter(value[theirs], y[theirs], s=26, facecolors="white", edgecolors=BLACK)
             ax.scatter(value[~theirs], y[~theirs], s=26, color=VERMILION)
-            ax.set_xlim(-0.02, 1.02)
-            ax.set_title(MEASURE_NAMES.get(measure, measure))
+            ax.set_title(MEASURE_NAMES.get(measure, TYPE_NAMES.get(measure, measure)))
             ax.grid(axis="x", color="#E4E4E4", linewidth=0.6)
             ax.set_axisbelow(True)
-        panels[0].set_yticks(y, names)
+        panels[0].set_yticks(y, list(table["method"]))
         panels[0].invert_yaxis()
+    return fig
+
+
+def by_size(table: pd.DataFrame) -> Figure:
+    """Average F1 over the size of a picture's nuclei, a line per method.
+
+    Args:
+        table: from :func:`ngat.paper.study.by_type.by_size`.
+    """
+    bins = list(table["size"].cat.categories)
+    with style():
+        fig = Figure(figsize=(6.4, 3.0))
+        ax = fig.subplots()
+        looks = method_styles(list(dict.fromkeys(table["method"])))
+        for method, rows in table.groupby("method", sort=False):
+            place = [bins.index(size) for size in rows["size"]]
+            ax.plot(place, rows["average_f1"], marker="o", label=str(method), **looks[str(method)])
+        images = table.drop_duplicates("size").set_index("size")["images"]
+        ax.set_xticks(
+            range(len(bins)), [f"{size}\n{images.get(size, 0)} pictures" for size in bins]
+        )
+        ax.set_xlabel("√area of the picture's median nucleus / px")
+        ax.set_ylabel("average F1")
+        ax.set_ylim(0, 1)
+        ax.grid(axis="y", color="#E4E4E4", linewidth=0.6)
+        fig.legend(loc="outside right center")
     return fig
 
 

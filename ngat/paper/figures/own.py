@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +15,9 @@ from matplotlib.figure import Figure
 from ngat.errors import MissingDependency
 from ngat.inference import Method, Prediction, Thresholds, instances
 from ngat.instances import Labels
-from ngat.paper.figures.dataset import numbered_colours
+from ngat.magnification import Seen
+from ngat.paper.figures.dataset import numbered_colours, outlined, visible
 from ngat.paper.style import BLUE, VERMILION, style
-from ngat.segmentation.pictures import outlined
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
@@ -29,7 +30,7 @@ def nuclei(
     with style():
         fig = Figure(figsize=(8.4, 2.35))
         axes = fig.subplots(1, 4)
-        axes[0].imshow(outlined(image, labels))
+        axes[0].imshow(outlined(visible(image)[0], labels))
         axes[0].set_title(title or "nuclei outlined")
         for ax, plane, name in (
             (axes[1], prediction.probability, "nucleus"),
@@ -60,20 +61,43 @@ def sizes(table: pd.DataFrame) -> Figure:
     return fig
 
 
-def limits(table: pd.DataFrame) -> Figure:
-    """Dice and average F1 under changes, the unchanged pictures as lines.
+def robustness(table: pd.DataFrame) -> Figure:
+    """Average F1 of changed pictures (filled) beside that of the same pictures unchanged (hollow).
 
     Args:
-        table: from :func:`ngat.paper.study.own.limits`.
+        table: as :data:`ngat.evaluation.robustness.COLUMNS` says.
     """
+    table = table.sort_values("changed", kind="stable")
     with style():
-        fig = Figure(figsize=(6.4, 0.27 * len(table) + 0.9))
-        panels: Any = fig.subplots(1, 2, sharey=True)
-        for ax, name in zip(panels, ("Dice", "average F1"), strict=True):
-            ax.barh(table["change"], table[name], color=BLUE, height=0.6)
-            ax.axvline(table[name].iloc[0], color=VERMILION, linewidth=1)
-            ax.set(xlabel=name, xlim=(0, 1))
-        panels[0].invert_yaxis()
+        fig = Figure(figsize=(6.4, 0.24 * len(table) + 0.8))
+        ax = fig.subplots()
+        y = np.arange(len(table))
+        ax.hlines(y, table["changed"], table["unchanged"], color="#BBBBBB")
+        ax.scatter(table["unchanged"], y, facecolors="white", edgecolors=BLUE, label="unchanged")
+        ax.scatter(table["changed"], y, color=VERMILION, label="changed")
+        ax.set_yticks(y, list(table["change"]))
+        ax.set_xlabel("average F1")
+        ax.grid(axis="x", color="#E4E4E4", linewidth=0.6)
+        ax.set_axisbelow(True)
+        fig.legend(loc="outside upper center", ncols=2)
+    return fig
+
+
+def looks(seen: Sequence[Seen], chosen: float) -> Figure:
+    """What each look at a picture tells of its nuclei, and the magnification that was chosen.
+
+    Args:
+        seen: from :func:`ngat.inference.find_magnification`.
+        chosen: likewise.
+    """
+    rows = sorted(seen, key=lambda look: look.magnification)
+    with style():
+        fig = Figure(figsize=(5.0, 2.3))
+        ax = fig.subplots()
+        ax.bar(range(len(rows)), [look.evidence for look in rows], color=BLUE, width=0.6)
+        ax.set_xticks(range(len(rows)), [f"× {look.magnification:g}" for look in rows])
+        ax.set_xlabel(f"magnification of the look; chosen: × {chosen:.2f}")
+        ax.set_ylabel("evidence of nuclei")
     return fig
 
 

@@ -19,9 +19,9 @@ from ngat.paper.style import GREY, TYPE_NAMES, method_styles, style
 def radar(table2: pd.DataFrame, methods: Sequence[str] | None = None) -> Figure:
     """Figure 7: F1 at IoU > 0.7 by image type, one polygon per method.
 
-    Published methods are thin, measured ones thick and filled. The area flatters and scolds: a type
-    with one image weighs as much as one with 72, so the numbers of images stand at the
-    spokes (in the order of the sets, published first).
+    Published methods are thin, measured ones thicker; none is filled. The area misleads: a type
+    with one image weighs as much as one with 72, so the numbers of images stand at the spokes (in
+    the order of the sets, published first).
 
     Args:
         table2: from :func:`ngat.evaluation.tables.table2`.
@@ -58,14 +58,12 @@ def radar(table2: pd.DataFrame, methods: Sequence[str] | None = None) -> Figure:
                 angles[closed],
                 f1[closed],
                 label=method,
-                linewidth=1.1 if theirs else 2.2,
+                linewidth=0.9 if theirs else 1.8,
                 marker="o",
                 markersize=2.5 if theirs else 3.5,
                 **looks[method],
             )
             sets.setdefault(where, []).append(line)
-            if not theirs:
-                axes.fill(angles, np.nan_to_num(f1), color=line.get_color(), alpha=0.12)
         axes.set_ylim(0, 1)
         rings = [0.2, 0.4, 0.6, 0.8, 1.0]
         axes.set_yticks(rings, [""] * len(rings))

@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from ngat.data.sample import TYPES, Sample
+from ngat.evaluation.error_types import OUTCOMES, outcomes
 from ngat.inference import Prediction
-from ngat.paper.figures.dataset import numbered_colours
+from ngat.paper.figures.dataset import numbered_colours, outlined, visible
 from ngat.paper.study.segmentation import Errors, Labels, difference
 from ngat.paper.style import (
     BLUE,
@@ -27,7 +28,6 @@ from ngat.paper.style import (
     VERMILION,
     style,
 )
-from ngat.segmentation.pictures import outlined
 
 # Figure 5's colours, on white: right, extra, missing.
 RIGHT, EXTRA, MISSING = "#C9C9C9", VERMILION, BLUE
@@ -35,8 +35,6 @@ _LEGEND = {"right": RIGHT, "extra": EXTRA, "missing": MISSING}
 ERROR_COLOURS = dict(zip(Errors._fields, (GREEN, PURPLE, ORANGE, BLUE, VERMILION), strict=True))
 # Of a larger picture so many pixels are shown: those with most of nuclei.
 SIDE = 256
-# A picture is too dark to be printed as it is if its brightest hundredth is below this, of 255.
-DARK = 128
 
 
 class Example(NamedTuple):
@@ -66,19 +64,6 @@ def difference_map(pred: Labels, true: Labels) -> npt.NDArray[np.float64]:
     """:func:`ngat.paper.study.segmentation.difference` in colours, ``[H, W, 3]``."""
     colours = np.array([(1, 1, 1), to_rgb(RIGHT), to_rgb(EXTRA), to_rgb(MISSING)])
     return colours[difference(pred, true)]
-
-
-def visible(image: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], float]:
-    """A picture as it is shown, and the factor by which it was brightened.
-
-    A picture that prints as black, whose brightest hundredth is below half of white, is multiplied
-    until that hundredth is white; others are left alone. For the eye only: networks see the file.
-    """
-    bright = max(float(np.percentile(image, 99)), 1.0)
-    if bright >= DARK:
-        return image, 1.0
-    factor = 255 / bright
-    return np.minimum(image * factor, 255).astype(np.uint8), factor
 
 
 def _picture(ax: Axes, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -120,7 +105,10 @@ def from_score_to_nuclei(cases: Sequence[Example]) -> Figure:
 def comparison(
     samples: Sequence[Sample], found: Mapping[str, Mapping[str, Labels]], f1: pd.DataFrame
 ) -> Figure:
-    """Figure 5: the same pictures through every method, as maps of right, extra and missing.
+    """Figure 5: the same pictures through every method, each nucleus outlined by its outcome.
+
+    Annotated nuclei are found, merged, split or missed (:func:`outcomes`); of the predicted objects
+    those are drawn too that lie mostly on background.
 
     Args:
         samples: a row each.
@@ -128,22 +116,44 @@ def comparison(
         f1: F1 at IoU > 0.7, index image ids, a column per method; printed below each map.
     """
     with style():
-        fig = Figure(figsize=(1.5 * (1 + len(found)), 1.55 * len(samples) + 0.6))
+        fig = Figure(figsize=(1.75 * (1 + len(found)), 1.8 * len(samples) + 0.6))
         axes = fig.subplots(len(samples), 1 + len(found), squeeze=False)
         for row, sample in zip(axes, samples, strict=True):
             part = window(sample.labels)
-            _picture(row[0], sample.image[part])
+            shown = _picture(row[0], sample.image[part])
             row[0].set_ylabel(TYPE_NAMES[sample.type], fontsize=8)
             for ax, (method, labels) in zip(row[1:], found.items(), strict=True):
-                pred, true = labels[sample.image_id][part], sample.labels[part]
-                ax.imshow(difference_map(pred, true))
+                ax.imshow(by_outcome(shown, labels[sample.image_id], sample.labels, part))
                 ax.set_xlabel(f"F1 {f1.loc[sample.image_id, method]:.2f}", fontsize=7, labelpad=2)
         axes[0, 0].set_title("picture")
         for ax, method in zip(axes[0, 1:], found, strict=True):
             ax.set_title(method.replace(" (", "\n(").replace(" + ", " +\n"), fontsize=8)
         _bare(axes)
-        _explain(fig)
+        handles = [Patch(color=colour, label=name) for name, colour in ERROR_COLOURS.items()]
+        fig.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return fig
+
+
+def by_outcome(
+    shown: npt.NDArray[np.uint8], pred: Labels, true: Labels, part: tuple[slice, slice]
+) -> npt.NDArray[np.uint8]:
+    """A part of a picture, annotated nuclei outlined by outcome and extra objects in theirs.
+
+    Args:
+        shown: the part's pixels, ``[h, w, 3]``.
+        pred, true: label images of the whole picture, on which outcomes are decided.
+        part: rows and columns of the part.
+    """
+    of_each = outcomes(pred, true).of_each
+    number = np.searchsorted(np.unique(true[true > 0]), true)
+    covered = np.bincount(pred.ravel(), true.ravel() > 0)
+    extra = 2 * covered < np.bincount(pred.ravel())
+    extra[0] = False
+    drawn = outlined(shown, np.where(extra[pred], pred, 0)[part], ERROR_COLOURS["extra"])
+    for k, name in enumerate(OUTCOMES):
+        mine = np.where((true > 0) & (np.append(of_each, -1)[number] == k), true, 0)
+        drawn = outlined(drawn, mine[part], ERROR_COLOURS[name])
+    return drawn
 
 
 def levels(

@@ -1,4 +1,4 @@
-"""Figure 9's numbers: F1, precision and recall by image type, at every IoU threshold."""
+"""Figure 9's numbers: F1, precision and recall by image type; and average F1 by size of nuclei."""
 
 from __future__ import annotations
 
@@ -8,6 +8,54 @@ import pandas as pd
 from ngat import metrics
 from ngat.data.sample import TYPES
 from ngat.errors import InputError
+from ngat.paper.study.dataset import image_sizes
+
+# Octaves of √area in pixels, round the size that patches are resized to in training.
+SIZES = (0, 10, 20, 40, 80, np.inf)
+SIZE_NAMES = ("below 10", "10 to 20", "20 to 40", "40 to 80", "above 80")
+
+
+def columns(table2: pd.DataFrame) -> pd.DataFrame:
+    """Table 2 with a column per type, ``<type>``, and its bounds ``<type> low``, ``<type> high``.
+
+    Args:
+        table2: from :func:`ngat.evaluation.tables.table2`.
+    """
+    index = ["method", "measured on"]
+    order = table2[index].drop_duplicates()
+    parts = []
+    for value, suffix in (("f1", ""), ("low", " low"), ("high", " high")):
+        part = table2.pivot(index=index, columns="type", values=value)
+        parts.append(part.rename(columns=lambda kind, suffix=suffix: f"{kind}{suffix}"))
+    table = pd.concat(parts, axis=1)
+    return table.loc[list(order.itertuples(index=False, name=None))].reset_index()
+
+
+def by_size(counts: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
+    """Average F1 of each method over pictures whose median nucleus is about as large.
+
+    Args:
+        counts: lines of result files (:data:`ngat.evaluation.results.COUNT_COLUMNS`).
+        facts: from :func:`ngat.paper.study.dataset.read_pictures`; pictures that it lacks are left
+            out.
+
+    Returns:
+        Columns method, size (one of :data:`SIZE_NAMES`), images, average_f1; methods in their
+        order, no line where there is no picture.
+    """
+    sized = facts.assign(size=image_sizes(facts)).set_index("image_id")["size"]
+    rows = counts.assign(
+        f1=metrics.f1(counts["tp"], counts["fp"], counts["fn"]),
+        size=pd.cut(counts["image_id"].map(sized), SIZES, right=False, labels=SIZE_NAMES),
+    )
+    table = (
+        rows.dropna(subset="size")
+        .groupby(["method", "size"], observed=True)
+        .agg(images=("image_id", "nunique"), average_f1=("f1", "mean"))
+        .reset_index()
+    )
+    order = list(dict.fromkeys(counts["method"]))
+    return table.sort_values("method", key=lambda m: m.map(order.index), kind="stable")
 
 
 def curves(counts: pd.DataFrame, method: str) -> pd.DataFrame:

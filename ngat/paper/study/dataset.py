@@ -14,7 +14,6 @@ import pandas as pd
 from ngat.data.sample import TYPES, Sample
 from ngat.data.split import SPLITS
 from ngat.errors import InputError
-from ngat.evaluation import published
 
 __all__ = [
     "NUCLEUS_COLUMNS",
@@ -22,10 +21,12 @@ __all__ = [
     "composition",
     "composition_table",
     "groups",
+    "image_sizes",
     "leaking",
     "nuclei",
     "pictures",
     "read_pictures",
+    "size_table",
     "touching",
 ]
 
@@ -182,7 +183,7 @@ def leaking(table: pd.DataFrame, *, draws: int = 200, seed: int = 0) -> pd.Serie
 
 
 def composition(facts: pd.DataFrame) -> pd.DataFrame:
-    """Pictures and nuclei by part and type, stage 2's published numbers behind the split's.
+    """Pictures and nuclei by part of the split and type.
 
     Args:
         facts: from :func:`pictures`.
@@ -196,8 +197,30 @@ def composition(facts: pd.DataFrame) -> pd.DataFrame:
         for kind in TYPES:
             images, objects = counted.loc[(part, kind)] if (part, kind) in counted.index else (0, 0)
             rows.append((part, kind, int(images), int(objects)))
-    rows += [("stage 2", kind, *published.STAGE_2[kind]) for kind in TYPES]
     return pd.DataFrame(rows, columns=["part", "type", "images", "objects"])
+
+
+def image_sizes(facts: pd.DataFrame) -> pd.Series:
+    """√area in pixels of each picture's median nucleus: the side of a square as large.
+
+    Args:
+        facts: from :func:`pictures`, whose diameters are those of discs.
+    """
+    return (facts["median_diameter"] * np.sqrt(np.pi) / 2).rename("size")
+
+
+def size_table(facts: pd.DataFrame) -> pd.DataFrame:
+    """A line per type and one for all, a column per part: median √area, smallest to largest."""
+    sized = facts.assign(size=image_sizes(facts))
+    rows = []
+    for kind in [*TYPES, "all"]:
+        of_kind = sized if kind == "all" else sized[sized["type"] == kind]
+        cells = {}
+        for part in SPLITS:
+            size = of_kind.loc[of_kind["split"] == part, "size"]
+            cells[part] = f"{size.median():.0f} ({size.min():.0f}–{size.max():.0f})"
+        rows.append({"type": kind, **cells})
+    return pd.DataFrame(rows)
 
 
 def composition_table(counts: pd.DataFrame) -> pd.DataFrame:

@@ -218,9 +218,16 @@ def same_nuclei(one: Labels, other: Labels) -> bool:
     return background and kinds == (pairs.shape[1], pairs.shape[1])
 
 
-def level_probabilities(model: NGAT, image: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float32]]:
-    """Probability of nucleus at each level, ``[H_m, W_m]``, before reconstruction (fig. 6)."""
-    picture = as_tensor(image, model.config.contrast).to(next(model.parameters()).device)
+def level_probabilities(
+    model: NGAT, image: npt.NDArray[np.uint8], magnification: float = 1.0
+) -> list[npt.NDArray[np.float32]]:
+    """What each level says of nucleus, ``[H_m, W_m]``, before they are put together (fig. 6).
+
+    Args:
+        magnification: how much the image is resized first.
+    """
+    picture = as_tensor(image, model.config.contrast, magnification)
+    picture = picture.to(next(model.parameters()).device)
     with evaluating(model):
         output = model(picture)
         return [torch.sigmoid(z[0, 0].float()).cpu().numpy() for z in output.logits]

@@ -1,0 +1,127 @@
+"""The pack: what training and validation read, as one file under 45 MB that is easily carried.
+
+A store (:mod:`ngat.data.store`) without the test: of every image one annotation only, corrected for
+training and published for validation, and each file in whichever lossless form is smaller. Where
+there is no store, :class:`ngat.data.store.Store` reads it in place of one, and the samples are the
+same to the last bit.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, features
+
+from ngat.data.split import read_split
+from ngat.data.store import FILE, NAME, PACK, Masks, StoredImage, Store, write_archive
+from ngat.errors import InputError, MissingDependency
+from ngat.system.progress import track
+
+# Which annotation a split is read with.
+MASKS: dict[str, Masks] = {"train": "corrected", "val": "published"}
+# More than this does not fit beside the code where 64 MiB of files may be brought along.
+MOST_BYTES = 45_000_000
+
+
+def write_pack(
+    root: Path | str = Path("data"), out: Path | str | None = None, *, progress: bool = True
+) -> Path:
+    """Write a pack of the prepared store, whole or not at all.
+
+    Args:
+        root: folder with ``split.csv`` and ``dsb2018/store.zip``.
+        out: the file; ``pack.zip`` beside the store by default.
+        progress: show a bar on a terminal.
+
+    Raises:
+        InputError: the store or the split is missing, damaged, or one does not belong to the other;
+            or the pack would be larger than :data:`MOST_BYTES`.
+        MissingDependency: Pillow was built without WebP or JPEG 2000.
+    """
+    root = Path(root)
+    for codec, name in (("webp", "WebP"), ("jpg_2000", "JPEG 2000")):
+        if not features.check(codec):
+            raise MissingDependency(
+                f"A pack needs {name}, without which Pillow was built here: pip install pillow."
+            )
+    if not (root / "dsb2018" / FILE).exists():
+        raise InputError(
+            f"{root / 'dsb2018' / FILE}: a pack is made of the store; run: "
+            "ngat data prepare --source DIR"
+        )
+    table = read_split(root / "split.csv")
+    chosen = table[table.split.isin(list(MASKS))]
+    with Store(root / "dsb2018") as store:
+        missing = [i for i in chosen.image_id if i not in store.rows]
+        if missing:
+            raise InputError(
+                f"{store.path}: {missing[0]} of {root / 'split.csv'} is missing; prepare the store "
+                "again: ngat data prepare --source DIR"
+            )
+        lines = list(zip(chosen.image_id, chosen.split, strict=True))
+        path = Path(out) if out is not None else root / "dsb2018" / PACK
+        about = {**store.about, "masks": MASKS}
+        packed = track(_packed(store, lines), "Packing", total=len(lines), progress=progress)
+        return write_archive(path, packed, about, most_bytes=MOST_BYTES)
+
+
+def _packed(store: Store, lines: list[tuple[str, str]]) -> Iterator[tuple[StoredImage, dict[str, bytes]]]:
+    """Rows of the manifest as they are, with the files of each; a few encoded ahead."""
+
+    def one(line: tuple[str, str]) -> tuple[StoredImage, dict[str, bytes]]:
+        image_id, image, masks, labels = line[0], *_contents(store, *line)
+        return store.rows[image_id], {
+            f"images/{image_id[:NAME]}{image[0]}": image[1],
+            f"{masks}/{image_id[:NAME]}{labels[0]}": labels[1],
+        }
+
+    workers = os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:
+        for start in range(0, len(lines), workers):
+            yield from pool.map(one, lines[start : start + workers])
+
+
+def _contents(
+    store: Store, image_id: str, split: str
+) -> tuple[tuple[str, bytes], str, tuple[str, bytes]]:
+    masks = store.held(image_id, MASKS[split])
+    image = smallest(image_forms(store.image(image_id)))
+    return image, masks, smallest(label_forms(store.labels(image_id, masks)))
+
+
+def smallest(forms: dict[str, bytes]) -> tuple[str, bytes]:
+    """The ending and the bytes of the smallest file."""
+    return min(forms.items(), key=lambda form: len(form[1]))
+
+
+def image_forms(image: npt.NDArray[np.uint8]) -> dict[str, bytes]:
+    """An image ``[H, W, 3]`` as lossless files, by their endings; grey ones have one channel."""
+    grey = bool((image == image[:, :, :1]).all())
+    plain = image[:, :, 0] if grey else image
+    return {
+        ".webp": _saved(image, "WEBP", lossless=True, quality=75, method=4),
+        ".j2k": _saved(plain, "JPEG2000", irreversible=False, no_jp2=True),
+    }
+
+
+def label_forms(labels: npt.NDArray[np.int32]) -> dict[str, bytes]:
+    """A label image ``[H, W]`` as lossless files, by their endings; WebP has two bytes."""
+    if labels.max(initial=0) > np.iinfo(np.uint16).max:
+        raise InputError(f"{labels.max()} nuclei in one image are more than 16 bits can number.")
+    planes = np.stack([labels & 255, labels >> 8, np.zeros_like(labels)], axis=2)
+    return {
+        ".webp": _saved(planes.astype(np.uint8), "WEBP", lossless=True, quality=75, method=4),
+        ".png": _saved(labels.astype(np.uint16), "PNG", optimize=True),
+    }
+
+
+def _saved(pixels: npt.NDArray[np.generic], form: str, **options: object) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, form, **options)
+    return stream.getvalue()

@@ -1,0 +1,205 @@
+"""The steps of ``ngat gpu``: kernel tests, trainings, benchmarks, predictions on validation.
+
+Stage 2 is not among them: it is scored afterwards, on a CPU, with what the output folder holds.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+from ngat.gpu.session import Step
+
+# Presets in the order in which they are trained; all but ours have the same minutes as ours.
+TRAINED = ("companion", "maskrcnn", "unet", "fpn")
+NEEDS = {"maskrcnn": ("torchvision",), "unet": ("monai",), "fpn": ("monai",)}
+# Minutes for what is no training: tests, benchmarks, predictions; and for loading and preparing
+# the images of each training, its last validation and its start.
+TESTS, ATTENTION, NETWORK, PREDICTIONS = 1.5, 0.75, 0.75, 0.4
+LOADING = 0.6
+# In a rehearsal no step is short of time, however busy the machine.
+REHEARSAL = 10.0
+# Patches a step, and peak learning rates that suit them.
+BATCH = 64
+RATES = {"companion": 4e-3, "maskrcnn": 4e-4, "unet": 2e-3, "fpn": 2e-3}
+COMPACT = ("maskrcnn",)  # whose weights are too large to be carried as they are
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What ``ngat gpu`` does.
+
+    Attributes:
+        minutes: of all steps together.
+        work: folder where commands write.
+        root: folder with ``split.csv`` and ``dsb2018/pack.zip`` or ``store.zip``.
+        rehearse: everything in small, on the CPU: does each step run?
+    """
+
+    minutes: float
+    work: Path
+    root: Path = Path("data")
+    rehearse: bool = False
+
+    @property
+    def device(self) -> str:
+        """Where it runs."""
+        return "cpu" if self.rehearse else "cuda"
+
+    @property
+    def present(self) -> list[str]:
+        """Presets that can be trained with what is installed."""
+        return [
+            preset
+            for preset in TRAINED
+            if all(importlib.util.find_spec(name) for name in NEEDS.get(preset, ()))
+        ]
+
+    @property
+    def training(self) -> float:
+        """Minutes of every training: what the rest leaves, in equal shares."""
+        count = len(self.present)
+        rest = TESTS + ATTENTION + NETWORK + count * (PREDICTIONS + LOADING)
+        return max((self.minutes - rest) / count, 0.1)
+
+    @property
+    def steps(self) -> list[Step]:
+        """All steps, the most valuable first."""
+        return [
+            self.kernels(),
+            *(self.train(preset) for preset in TRAINED),
+            *self.benchmarks(),
+            *(self.predictions(preset) for preset in TRAINED),
+        ]
+
+    def kernels(self) -> Step:
+        """The CUDA engine against the reference; interpreted, and a few, in a rehearsal."""
+        # Without the project's own settings, which need further packages of pytest.
+        words = [
+            "-m",
+            "pytest",
+            "-c",
+            "/dev/null",
+            "--rootdir",
+            ".",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+        ]
+        words += ["tests/engines/test_attention_cuda.py"]
+        if self.rehearse:
+            words += ["-k", "rounded_once and dtype1"]
+            return Step("kernels", (tuple(words),), REHEARSAL, ("pytest", "triton"))
+        words += ["-m", "gpu", "--maxfail", "20"]
+        return Step("kernels", (tuple(words),), TESTS, ("pytest", "triton"))
+
+    def train(self, preset: str) -> Step:
+        """One training; its thresholds are chosen afterwards."""
+        folder = self.work / preset
+        words = ["-m", "ngat", "train", "--data", "dsb2018", "--root", str(self.root)]
+        words += [
+            "--preset",
+            preset,
+            "--out",
+            str(folder),
+            "--resume",
+            "--no-thresholds",
+            "--quiet",
+        ]
+        words += ["--device", self.device, "--pipeline", "device"]
+        if self.rehearse:
+            words += ["--set", "steps=2", "--set", "validate_every=2", "--set", "batch=2"]
+            words += ["--set", "patch=48", "--set", "validate_images=1"]
+            small = {"companion": ["channels=8", "depth=1", "engine=reference"]}
+            for assignment in small.get(preset, ["width=8"]):
+                words += ["--set", assignment]
+        else:
+            words += ["--minutes", f"{self.training:.2f}", "--set", f"batch={BATCH}"]
+            words += ["--set", f"learning_rate={RATES[preset]}", "--set", "validate_every=200"]
+        keeps = ["log.csv", "validation.csv", "config.json", "provenance.json"]
+        if preset not in COMPACT:
+            keeps.append("best.safetensors")
+        limit = REHEARSAL if self.rehearse else self.training + LOADING
+        return Step(
+            preset,
+            (tuple(words),),
+            limit,
+            NEEDS.get(preset, ()),
+            keeps=tuple(f"{preset}/{name}" for name in keeps),
+        )
+
+    def benchmarks(self) -> list[Step]:
+        """The layer and the network, against the device's own bandwidth and others."""
+        common = ["--device", self.device]
+        attention = ["-m", "ngat", "benchmark", "attention", *common, "--batches", "1"]
+        network = ["-m", "ngat", "benchmark", "network", *common]
+        if self.rehearse:
+            attention += [
+                "--sides",
+                "16",
+                "--no-compile",
+                "--memory-side",
+                "0",
+                "--first-side",
+                "0",
+            ]
+            attention += ["--default-side", "0", "--threads", "1", "--engines", "reference"]
+            attention += ["--repeats", "1", "--seconds", "0.1"]
+            network += ["--preset", "smoke", "--batch", "1", "--patch", "32", "--side", "32"]
+            network += ["--threads", "1", "--engines", "reference", "--repeats", "1"]
+        else:
+            attention += ["--sides", "256,512,1024", "--most-pixels", str(1024**2)]
+            attention += ["--dtype", "bfloat16", "--first-side", "0", "--default-side", "0"]
+            attention += ["--seconds", "2"]
+            network += ["--batch", str(BATCH), "--dtype", "bfloat16", "--seconds", "10"]
+        made = []
+        for name, words, limit in (
+            ("attention", attention, ATTENTION),
+            ("network", network, NETWORK),
+        ):
+            path = self.work / "benchmark" / f"{name}.csv"
+            command = (*words, "--out", str(path))
+            keeps = (f"benchmark/{name}.csv", f"benchmark/{name}.json")
+            made.append(Step(name, (command,), REHEARSAL if self.rehearse else limit, keeps=keeps))
+        return made
+
+    def predictions(self, preset: str) -> Step:
+        """Nuclei in the validation images by one network, counted."""
+        weights, results = self.work / preset / "best.safetensors", self.work / "results"
+        where = ["--data", "dsb2018", "--root", str(self.root), "--device", self.device, "--quiet"]
+        commands: list[tuple[str, ...]] = []
+        keeps = [f"results/dsb2018-val-{preset}*"]
+        if preset in COMPACT:
+            full, weights = weights, self.work / preset / "compact.safetensors"
+            commands.append(("-m", "ngat.gpu.compact", str(full), str(weights)))
+            commands.append(("-m", "ngat", "choose", "--weights", str(weights), *where))
+            keeps.append(f"{preset}/compact.safetensors")
+        evaluate = ["-m", "ngat", "evaluate", "--split", "val", "--weights", str(weights)]
+        commands.append((*evaluate, "--out", str(results), *where))
+        limit = REHEARSAL if self.rehearse else PREDICTIONS * (3 if preset in COMPACT else 1)
+        return Step(
+            f"predictions-{preset}",
+            tuple(commands),
+            limit,
+            NEEDS.get(preset, ()),
+            after=f"{preset}/best.safetensors",
+            keeps=tuple(keeps),
+        )
+
+
+def afterwards(plan: Plan, out: Path) -> list[str]:
+    """Commands that make results to commit of the output folder, where the whole store is."""
+    lines = []
+    for preset in TRAINED:
+        name = "compact" if preset in COMPACT else "best"
+        weights = out / preset / f"{name}.safetensors"
+        if not weights.exists():
+            continue
+        if preset not in COMPACT:
+            lines.append(f"ngat choose --data dsb2018 --weights {weights}")
+        lines.append(
+            f"ngat evaluate --data dsb2018 --out data/results --weights {weights} "
+            f"--name dsb2018-test-{preset}-gpu"
+        )
+    return lines

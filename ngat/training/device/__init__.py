@@ -1,0 +1,1 @@
+"""Training patches that are made on the device, a whole batch at once."""

@@ -1,0 +1,280 @@
+"""Training patches made on the device: :mod:`ngat.training.patches`, a whole batch at once.
+
+Which image, which size of nuclei, which corner and which turn are drawn on the host, a few numbers
+a patch; pixels are gathered and changed on the device, where all images lie. Distributions are
+those of :class:`ngat.training.patches.Patches`, whose parts are used (shares of the types, sizes,
+magnification, contrast); the very patches of a step are others. There is no compression as JPEG.
+"""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+from collections.abc import Generator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ngat.config import TrainConfig
+from ngat.data.sample import Sample
+from ngat.magnification import OCTAVES, SIZE
+from ngat.training.augment import _corner as corner
+from ngat.training.device.appearance import appearance
+from ngat.training.device.images import DeviceImages, Places, Ready
+from ngat.training.patches import DRAWS, TAIL, Batch, Patches
+
+# Images from which on preparing them is shared among processes.
+MANY = 40
+
+
+class Drawn(NamedTuple):
+    """What was drawn of a batch on the host.
+
+    Attributes:
+        which: of the images, ``int64 [B]``.
+        zoom: magnifications, ``[B]``.
+        matrices: from pixels of a patch to those of its image, ``[draws, B, 2, 2]``.
+        centres: of the patches, in pixels of their images, ``[draws, B, 2]``.
+        flips: mirror images by axis, ``bool [B, 2]``.
+        turns: quarters, ``int64 [B]``.
+    """
+
+    which: npt.NDArray[np.int64]
+    zoom: npt.NDArray[np.float64]
+    matrices: npt.NDArray[np.float64]
+    centres: npt.NDArray[np.float64]
+    flips: npt.NDArray[np.bool_]
+    turns: npt.NDArray[np.int64]
+
+
+class DevicePatches:
+    """As :class:`ngat.training.patches.Patches`, with batches that are made on a device.
+
+    Args:
+        samples, config, contrast, rank, world: as there.
+        device: where images are held and patches are made.
+        instances: targets have a fourth channel, the number of the nucleus.
+
+    Raises:
+        InputError: as there.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        config: TrainConfig,
+        *,
+        contrast: str = "plain",
+        device: torch.device | str = "cpu",
+        instances: bool = False,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.host = Patches(samples, config, contrast=contrast, rank=rank, world=world)
+        self.config, self.instances = config, instances
+        self.device = torch.device(device)
+        images = prepared(self.host)
+        self.medians = [float(np.median(image.sizes[1:])) for image in images]
+        self.images = DeviceImages(images, self.device)
+        self.host = Patches(samples, config, contrast=contrast, rank=rank, world=world)
+
+    def batches(self, first: int, last: int) -> Generator[Batch, None, None]:
+        """Batches of steps ``first`` … ``last`` − 1, in order."""
+        for step in range(first, last):
+            yield self.batch(step)
+
+    def batch(self, step: int) -> Batch:
+        """This process's patches of one step, on the device."""
+        rows = np.asarray(self.host.places)
+        rng = np.random.default_rng([self.config.seed, step])
+        drawn = self.drawn(rng)
+        drawn = Drawn(
+            drawn.which[rows],
+            drawn.zoom[rows],
+            drawn.matrices[:, rows],
+            drawn.centres[:, rows],
+            drawn.flips[rows],
+            drawn.turns[rows],
+        )
+        generator = torch.Generator(self.device)
+        generator.manual_seed(int(rng.integers(2**62)) + int(rows[0]))
+        places, marked = self.placed(drawn)
+        picture = appearance(self.seen(drawn, places), generator, self.host.augmentation)
+        return Batch(picture, self.targets(places, marked))
+
+    def drawn(self, rng: np.random.Generator) -> Drawn:
+        """Images, magnifications and geometry of a whole batch."""
+        config, count = self.host.augmentation, self.config.batch
+        index = rng.choice(len(self.medians), size=count, p=self.host.shares)
+        free = rng.random(count) < config.affine
+        low, high = np.log(config.scale)
+        zoom = np.where(free, np.exp(rng.uniform(low, high, count)), 1.0)
+        if self.config.sized:
+            zoom = np.array([self.host.zoom(rng, self.medians[i]) for i in index])
+        shapes = [self.host.samples[i].labels.shape for i in index]
+        matrices, centres = [], []
+        for _ in range(DRAWS if self.config.sized else 1):
+            angle = np.radians(rng.uniform(-config.angle, config.angle, count))
+            if self.config.sized:
+                free = rng.random(count) < config.affine
+            angle = np.where(free, angle, 0.0)
+            c, s = np.cos(angle) / zoom, np.sin(angle) / zoom
+            matrices.append(np.stack([np.stack([c, -s], 1), np.stack([s, c], 1)], 1))
+            drawn = zip(shapes, angle, zoom, strict=True)
+            centres.append([centre(rng, shape, config.size, a, z) for shape, a, z in drawn])
+        flips = rng.random((count, 2)) < config.flip
+        turns = rng.integers(1, 4, count) * (rng.random(count) < config.turn)
+        return Drawn(index, zoom, np.array(matrices), np.array(centres), flips, turns)
+
+    def placed(self, drawn: Drawn) -> tuple[Places, Tensor]:
+        """Places of the patches, and their marked labels ``int64 [B, S, S]``.
+
+        A patch without a nucleus takes its next geometry: many images are mostly empty.
+        """
+        found = [self._places(drawn, n) for n in range(len(drawn.matrices))]
+        places, marked = found[0], self.images.marked(found[0])
+        for other in found[1:]:
+            empty = ~(marked > 0).flatten(1).any(1)[:, None, None]
+            places = places._replace(
+                y=torch.where(empty, other.y, places.y), x=torch.where(empty, other.x, places.x)
+            )
+            marked = torch.where(empty, self.images.marked(other), marked)
+        return places, marked
+
+    def seen(self, drawn: Drawn, places: Places) -> Tensor:
+        """What the network would be shown of these places, ``float32 [B, 3, S, S]`` in [0, 1]."""
+        reduced = drawn.zoom < 1
+        size = self.host.augmentation.size
+        picture = torch.empty(len(drawn.zoom), 3, size, size, device=self.device)
+        for chosen in (reduced, ~reduced):  # those that need no filter read a ninth of the pixels
+            if chosen.any():
+                rows = torch.as_tensor(np.flatnonzero(chosen), device=self.device)
+                picture[rows] = self.images.pictures(places.chosen(rows), drawn.zoom[chosen])
+        if self.host.contrast == "local":
+            octaves = [octave_of(zoom) if self.config.sized else 0 for zoom in drawn.zoom]
+            octave = torch.as_tensor(octaves, device=self.device)
+            return self.images.contrasted(picture, places, octave)
+        return (picture / 255).clamp(0, 1)
+
+    def targets(self, places: Places, marked: Tensor) -> Tensor:
+        """Nucleus, core, encoded size, and where asked for the number, ``float32 [B, K, S, S]``."""
+        nucleus = marked > 1
+        zoom = places.zoom[:, None, None] if self.config.sized else 1.0
+        size = self.images.sizes(places.which, marked) * zoom
+        encoded = (0.5 + (size.clamp(min=1e-3) / SIZE).log2() / OCTAVES).clamp(0, 1)
+        channels = [nucleus.float(), (marked % 2).float(), encoded * nucleus]
+        if self.instances:
+            channels.append((marked // 2).float())
+        return torch.stack(channels, dim=1)
+
+    def _places(self, drawn: Drawn, draw: int) -> Places:
+        """Of every pixel of the patches, with flips and turns."""
+        size = self.host.augmentation.size
+        numbers = np.concatenate(
+            [
+                drawn.matrices[draw].reshape(-1, 4),
+                drawn.centres[draw],
+                drawn.flips,
+                drawn.turns[:, None],
+                drawn.zoom[:, None],
+            ],
+            axis=1,
+        ).astype(np.float32)
+        on_device = torch.from_numpy(numbers).to(self.device, non_blocking=True)
+        a, b, c, d, top, left, flip_y, flip_x, turn, zoom = on_device[..., None, None].unbind(1)
+        # From the middle of the patch; a turn by 90 degrees takes [i, j] to [j, −i].
+        line = torch.arange(size, device=self.device) - (size - 1) / 2
+        i, j = line[:, None], line[None, :]
+        y = torch.where(turn == 0, i, torch.where(turn == 1, j, torch.where(turn == 2, -i, -j)))
+        x = torch.where(turn == 0, j, torch.where(turn == 1, -i, torch.where(turn == 2, -j, i)))
+        y, x = y * (1 - 2 * flip_y), x * (1 - 2 * flip_x)
+        index = torch.as_tensor(drawn.which, device=self.device)
+        return Places(index, zoom[:, 0, 0], a * y + b * x + top, c * y + d * x + left)
+
+
+def centre(
+    rng: np.random.Generator, shape: tuple[int, int], size: int, angle: float, zoom: float
+) -> tuple[float, float]:
+    """The middle of a patch that lies inside an image, or covers all of it, in its pixels.
+
+    Rounded as :mod:`ngat.training.augment` does it, who cuts windows of whole pixels.
+    """
+    side = math.ceil(size / zoom)
+    bound = math.ceil(size * (abs(math.cos(angle)) + abs(math.sin(angle))) / zoom) + 2
+    middle = (bound - 1) / 2 - (bound - side) // 2
+    row, column = (corner(rng, length, side) + middle for length in shape)
+    return row, column
+
+
+def octave_of(zoom: float) -> int:
+    """The half octave of a magnification, as :meth:`.Patches.ranges` rounds it."""
+    return round(2 * math.log2(zoom))
+
+
+def octaves_for(patches: Patches, median: float) -> list[int]:
+    """Half octaves of all magnifications that patches of an image can have."""
+    if patches.contrast != "local":
+        return []
+    if not patches.config.sized:
+        return [0]
+    usual = 6 * patches.config.octaves
+    low, high = min(TAIL[0], -usual), max(TAIL[1], usual)
+    first, last = (
+        octave_of(patches.zoom(cast(np.random.Generator, Fixed(wanted)), median))
+        for wanted in (low, high)
+    )
+    return list(range(first, last + 1))
+
+
+class Fixed:
+    """A source of chance that always asks for one size, in octaves round the usual one."""
+
+    def __init__(self, octaves: float) -> None:
+        self.octaves = octaves
+
+    def random(self) -> float:
+        """Never a rare size: see :meth:`ngat.training.patches.Patches.zoom`."""
+        return -1.0
+
+    def uniform(self, *_: float) -> float:
+        """The size."""
+        return self.octaves
+
+
+def prepared(patches: Patches) -> list[Ready]:
+    """All images, ready for a device; many of them by as many processes as there are cores.
+
+    The processes are forks, which a process that has used a GPU must not make: then it takes one.
+    """
+    cores = os.cpu_count() or 1
+    count = len(patches.samples)
+    if count < MANY or cores < 3 or torch.cuda.is_initialized() or not hasattr(os, "fork"):
+        return [ready(patches, i) for i in range(count)]
+    global _shared
+    _shared = patches
+    try:
+        with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("fork")) as pool:
+            return list(pool.map(_ready, range(count), chunksize=4))
+    finally:
+        _shared = None
+
+
+_shared: Patches | None = None
+
+
+def _ready(index: int) -> Ready:
+    assert _shared is not None
+    return ready(_shared, index)
+
+
+def ready(patches: Patches, index: int) -> Ready:
+    """One image, ready for a device."""
+    sizes = patches.sizes(index)
+    octaves = octaves_for(patches, float(np.median(sizes[1:])))
+    ranges = {octave: patches.ranges(index, 2 ** (octave / 2)) for octave in octaves}
+    return Ready(patches.seen(index), patches.marked(index), sizes, ranges)

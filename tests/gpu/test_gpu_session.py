@@ -1,0 +1,200 @@
+"""``ngat gpu``: steps end in time, go on after errors, are done once; all in a rehearsal."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from ngat import data
+from ngat.config import preset
+from ngat.data.pack import MOST_BYTES
+from ngat.gpu import plan, session
+from ngat.gpu.plan import TRAINED, Plan, afterwards
+from ngat.gpu.rehearsal import COUNTS, write_data
+from ngat.gpu.session import Step, run
+from ngat.system import precision
+
+ROOT = Path(__file__).parent.parent
+MOST_TREE = 64 * 2**20
+
+
+def python(code):
+    return ("-c", code)
+
+
+def do(steps, folder, minutes=1.0):
+    """Whether all went well, the lines that were said, and the report."""
+    said = []
+    whole = run(steps, folder / "out", folder / "work", minutes, device="cpu", say=said.append)
+    return whole, said, json.loads((folder / "out" / session.REPORT).read_text())
+
+
+def test_a_failure_is_told_in_a_sentence_and_the_rest_goes_on(tmp_path):
+    steps = [
+        Step("one", (python("print(1)"), python("raise SystemExit('no such card')")), 1.0),
+        Step("two", (python("print('fine')"),), 1.0),
+    ]
+    whole, said, report = do(steps, tmp_path)
+    assert not whole
+    assert report["steps"]["one"]["status"] == "failed"
+    assert report["steps"]["one"]["sentence"].endswith("ended with 1: no such card")
+    assert report["steps"]["two"]["status"] == "done"
+    assert [line.split(":")[0] for line in said] == ["one", "two"]
+    assert (tmp_path / "out" / "two.log").read_text() == "fine\n"
+    assert {"device", "versions", "commit"} <= report.keys()
+
+
+def test_what_is_done_is_not_done_again(tmp_path):
+    mark = tmp_path / "mark"
+    count = f"open({str(mark)!r}, 'a').write('x')"
+    fails = f"import os, sys; sys.exit(not os.path.exists({str(tmp_path / 'ready')!r}))"
+    steps = [Step("counted", (python(count),), 1.0), Step("later", (python(fails),), 1.0)]
+    assert not do(steps, tmp_path)[0]
+    (tmp_path / "ready").touch()
+    assert do(steps, tmp_path)[0]
+    assert mark.read_text() == "x"
+    shutil.rmtree(
+        tmp_path / "out"
+    )  # an output folder is given anew: results are there all the same
+    assert do(steps, tmp_path)[0]
+    assert (tmp_path / "out" / "counted.log").exists()
+    assert mark.read_text() == "x"
+
+
+def test_a_step_ends_with_its_time_and_is_asked_first(tmp_path):
+    code = (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit('checkpoint written'))\n"
+        "print('ready', flush=True)\n"
+        "time.sleep(100)"
+    )
+    whole, _, report = do([Step("slow", (python(code),), 0.15, keeps=("*.log",))], tmp_path)
+    assert not whole
+    assert "ran past its 9 s" in report["steps"]["slow"]["sentence"]
+    assert report["steps"]["slow"]["sentence"].endswith("checkpoint written")
+
+
+def test_what_cannot_be_is_skipped_and_is_no_failure(tmp_path):
+    steps = [
+        Step("absent", (python("1"),), 1.0, needs=("no_such_package",)),
+        Step("waits", (python("1"),), 1.0, after="weights"),
+    ]
+    whole, _, report = do(steps, tmp_path)
+    assert whole
+    assert report["steps"]["absent"]["sentence"] == "no_such_package is not installed here."
+    assert report["steps"]["waits"]["sentence"] == "It needs weights, which no step has made."
+    _, _, late = do([Step("late", (python("1"),), 1.0)], tmp_path / "late", minutes=0.01)
+    assert late["steps"]["late"]["status"] == "skipped"
+
+
+def test_files_are_kept_even_of_a_step_that_failed(tmp_path):
+    folder = tmp_path / "work" / "run"
+    code = (
+        f"import os; os.makedirs({str(folder)!r}); "
+        f"open({str(folder / 'log.csv')!r}, 'w').write('1'); 1 / 0"
+    )
+    do([Step("one", (python(code),), 1.0, keeps=("run/log.csv", "run/none"))], tmp_path)
+    assert (tmp_path / "out" / "run" / "log.csv").read_text() == "1"
+
+
+@pytest.mark.parametrize("packages", [{"torchvision", "monai"}, {"torchvision"}, set()])
+def test_the_steps_fit_the_minutes(packages, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        plan.importlib.util, "find_spec", lambda name: name if name in packages else None
+    )
+    made = Plan(9.0, tmp_path)
+    names = [step.name for step in made.steps]
+    assert names[:2] == ["kernels", "companion"]
+    assert names[-1] == "predictions-fpn"
+    expected = [name for name in TRAINED if set(plan.NEEDS.get(name, ())) <= packages]
+    assert made.present == expected
+    limits = [s.minutes for s in made.steps if set(s.needs) - {"pytest", "triton"} <= packages]
+    extra = 2 * plan.PREDICTIONS * ("torchvision" in packages)  # choosing Mask R-CNN's score
+    assert sum(limits) <= 9.0 + extra + 1e-6
+    if len(expected) < 4:
+        assert made.training >= 1.5
+    for name in expected:  # what is set exists
+        words = made.train(name).commands[0]
+        settings = [words[n + 1] for n, word in enumerate(words) if word == "--set"]
+        preset(name, **{s.partition("=")[0]: s.partition("=")[2] for s in settings})
+
+
+def test_generated_data_are_read_like_the_real_ones(tmp_path):
+    write_data(tmp_path)
+    for split, masks in (("train", "corrected"), ("val", "published")):
+        found = data.load("dsb2018", split, root=tmp_path, masks=masks, progress=False)
+        assert len(found) == COUNTS[split]
+        assert found[0].image.shape == (64, 64, 3)
+
+
+def test_precision_goes_by_what_the_card_can_do(monkeypatch):
+    cuda = torch.device("cuda", 0)
+    for capability, dtype in [
+        ((9, 0), torch.bfloat16),
+        ((8, 0), torch.bfloat16),
+        ((7, 5), torch.float16),
+        ((6, 1), torch.float32),
+    ]:
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, found=capability: found)
+        assert precision.lowest(cuda) == dtype
+    assert precision.lowest(torch.device("cpu")) == torch.float32
+    assert not precision.scaler(torch.device("cpu")).is_enabled()
+    assert precision.exact(torch.ones(1, dtype=torch.bfloat16)).dtype == torch.float32
+    assert precision.exact(torch.ones(1, dtype=torch.float64)).dtype == torch.float64
+
+
+def test_nothing_is_imported_that_such_a_machine_lacks():
+    """By the commands of a session; tests of kernels are run without the project's settings."""
+    absent = ("dgl", "monai", "pooch", "papermill", "centrosome", "requests", "nbformat", "IPython")
+    modules = ("cli", "training", "evaluation", "gpu.plan", "gpu.maskrcnn", "benchmark.worker")
+    code = f"import sys; sys.modules.update(dict.fromkeys({absent}))\n" + "".join(
+        f"import ngat.{name}\n" for name in (*modules, "benchmark.attention", "benchmark.network")
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """What is brought to a machine with a GPU, apart from the pack, and nothing else."""
+    folder = tmp_path / "tree"
+    ignored = shutil.ignore_patterns("__pycache__", "*.nbi", "*.nbc")
+    for name in ("ngat", "tests"):
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copyfile(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.mark.timeout(1200)
+def test_the_whole_session_in_a_rehearsal(tree, tmp_path):
+    """Every step in small on the CPU, by the command that is given on a GPU."""
+    size = sum(path.stat().st_size for path in tree.rglob("*") if path.is_file())
+    size += sum((ROOT / "data" / f"{name}.csv").stat().st_size for name in ("split", "image_types"))
+    assert size + MOST_BYTES <= MOST_TREE
+    out, work = tmp_path / "out", tmp_path / "work"
+    done = subprocess.run(
+        ["make", "gpu", f"OUT={out}", "MINUTES=60", f"GPU_PYTHON={sys.executable}",
+         f"ARGS=--rehearse --work {work}"],
+        cwd=tree,
+        env={k: v for k, v in os.environ.items() if k != "MAKEFLAGS"} | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )  # fmt: skip
+    report = json.loads((out / session.REPORT).read_text()) if out.exists() else done.stderr
+    assert done.returncode == 0, report
+    steps = report["steps"]
+    assert list(steps) == [step.name for step in Plan(60, work, rehearse=True).steps]
+    for name, outcome in steps.items():
+        missing = outcome["sentence"].endswith("is not installed here.")
+        absent = outcome["status"] == "skipped" and (missing or name.startswith("predictions"))
+        assert outcome["status"] == "done" or absent, (name, outcome)
+    assert steps["companion"]["status"] == steps["network"]["status"] == "done"
+    assert (out / "companion" / "best.safetensors").exists()
+    assert (out / "results" / "dsb2018-val-companion-split.counts.csv").exists()
+    assert any("ngat choose" in line for line in afterwards(Plan(1, work), out))

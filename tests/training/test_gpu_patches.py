@@ -1,0 +1,277 @@
+"""Patches made on the device: what the CPU's pipeline makes, within interpolation."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from tiny import rings
+
+from ngat.config import TrainConfig
+from ngat.data.contrast import contrast
+from ngat.data.synthetic import load_synthetic
+from ngat.instances import core_of
+from ngat.magnification import encode
+from ngat.training import augment as cpu
+from ngat.training.augment import AugmentConfig
+from ngat.training.device import appearance as device
+from ngat.training.device.images import DeviceImages, Places, Ready, level_of
+from ngat.training.device.patches import DevicePatches, Drawn, centre, octave_of, octaves_for
+from ngat.training.patches import Patches
+
+SIZED = TrainConfig(batch=6, patch=48, sized=True, octaves=0.45, tail=0.15)
+
+
+@pytest.fixture(scope="module")
+def samples():
+    return load_synthetic("train", seed=2, limit=5)
+
+
+def one_view(stream, rng, index, angle, zoom, draws=1):
+    """What the CPU makes of one geometry, and the device of the same."""
+    sample, size = stream.host.samples[index], stream.host.augmentation.size
+    ranges = stream.host.ranges(index, zoom) if stream.host.contrast == "local" else None
+    again = np.random.default_rng()
+    again.bit_generator.state = rng.bit_generator.state
+    marked = stream.host.marked(index)
+    view, truth = cpu._free_view(stream.host.seen(index), marked, rng, size, angle, zoom, ranges)
+    c, s = math.cos(angle) / zoom, math.sin(angle) / zoom
+    middle = centre(again, sample.labels.shape, size, angle, zoom)
+    drawn = Drawn(
+        np.array([index]),
+        np.array([zoom]),
+        np.array([[[[c, -s], [s, c]]]]),
+        np.array([[middle]]),
+        np.zeros((1, 2), dtype=bool),
+        np.zeros(1, dtype=np.int64),
+    )
+    places, found = stream.placed(drawn)
+    return view.transpose(2, 0, 1), truth, stream.seen(drawn, places)[0].numpy(), found[0].numpy()
+
+
+@pytest.mark.parametrize("kind", ["plain", "local"])
+@pytest.mark.parametrize(
+    ("angle", "zoom"),
+    [(0.0, 1.0), (0.3, 1.0), (-0.7, 2.3), (0.2, 0.9), (0.5, 0.6), (0.0, 0.31), (0.1, 0.17)],
+)
+def test_a_view_is_that_of_the_cpu(samples, kind, angle, zoom):
+    stream = DevicePatches(samples, SIZED, contrast=kind)
+    rng = np.random.default_rng(7)
+    for index in range(len(samples)):
+        if octave_of(zoom) < min(octaves_for(stream.host, stream.medians[index]), default=-99):
+            continue  # nuclei are never seen so small
+        view, truth, picture, marked = one_view(stream, rng, index, angle, zoom)
+        # A Gaussian filter in two steps, on a coarser grid, is not quite the same as in one.
+        difference = np.abs(picture - view)
+        assert np.mean(difference) < (0.004 if zoom >= 0.5 else 0.012)
+        assert np.quantile(difference, 0.99) < (0.02 if zoom >= 0.5 else 0.08)
+        assert np.mean(marked != truth) < (0.004 if angle or zoom != 1 else 1e-9)
+
+
+def test_flips_and_turns_are_those_of_an_array(samples):
+    stream = DevicePatches(samples, SIZED)
+    plain = Drawn(
+        np.array([1]),
+        np.ones(1),
+        np.eye(2)[None, None],
+        np.array([[[40.0, 50.0]]]) + 0.5,
+        np.zeros((1, 2), dtype=bool),
+        np.zeros(1, dtype=np.int64),
+    )
+    places, marked = stream.placed(plain)
+    view = marked[0].numpy()
+    for flips in [(False, False), (True, False), (False, True), (True, True)]:
+        for turn in range(4):
+            drawn = plain._replace(flips=np.array([flips]), turns=np.array([turn]))
+            expected = view[::-1] if flips[0] else view
+            expected = expected[:, ::-1] if flips[1] else expected
+            _, found = stream.placed(drawn)
+            np.testing.assert_array_equal(found[0].numpy(), np.rot90(expected, turn))
+
+
+def test_targets_are_those_of_the_cpu(samples):
+    stream = DevicePatches(samples, SIZED, instances=True)
+    drawn = stream.drawn(np.random.default_rng(3))
+    places, marked = stream.placed(drawn)
+    targets = stream.targets(places, marked).numpy()
+    assert targets.shape == (6, 4, 48, 48)
+    for n, index in enumerate(drawn.which):
+        sizes = stream.host.sizes(index)
+        own = marked[n].numpy()
+        np.testing.assert_array_equal(targets[n, 0], own > 1)
+        np.testing.assert_array_equal(targets[n, 1], own % 2)
+        size = encode(sizes[own // 2] * drawn.zoom[n]) * (own > 1)
+        np.testing.assert_allclose(targets[n, 2], size, atol=2e-6)
+        np.testing.assert_array_equal(targets[n, 3], own // 2)
+
+
+def test_a_core_lies_inside_its_nucleus(samples):
+    stream = DevicePatches(samples, SIZED)
+    labels = samples[0].labels
+    np.testing.assert_array_equal(stream.host.marked(0) % 2 == 1, core_of(labels))
+    batch = stream.batch(0)
+    assert bool((batch.targets[:, 1] <= batch.targets[:, 0]).all())
+
+
+def test_sizes_and_types_are_drawn_as_on_the_cpu(samples):
+    """Same distribution: magnifications and images of many draws."""
+    config = TrainConfig(batch=400, patch=16, sized=True, balance=0.5)
+    stream, host = DevicePatches(samples, config), Patches(samples, config)
+    drawn = stream.drawn(np.random.default_rng(0))
+    counts = np.bincount(drawn.which, minlength=len(samples)) / 400
+    np.testing.assert_allclose(counts, host.shares, atol=0.1)
+    wanted = np.log2(drawn.zoom * np.array(stream.medians)[drawn.which])
+    rng = np.random.default_rng(1)
+    expected = np.log2([host.zoom(rng, stream.medians[i]) * stream.medians[i] for i in drawn.which])
+    quantiles = [0.1, 0.25, 0.5, 0.75, 0.9]
+    np.testing.assert_allclose(
+        np.quantile(wanted, quantiles), np.quantile(expected, quantiles), atol=0.25
+    )
+
+
+def test_a_batch_depends_on_seed_and_step_alone(samples):
+    one, other = (DevicePatches(samples, SIZED, contrast="local") for _ in range(2))
+    for a, b in zip(one.batches(3, 5), [other.batch(3), other.batch(4)], strict=True):
+        assert torch.equal(a.image, b.image)
+        assert torch.equal(a.targets, b.targets)
+    assert not torch.equal(one.batch(3).image, one.batch(5).image)
+    assert one.batch(3).image.shape == (6, 3, 48, 48)
+    assert 0 <= float(one.batch(3).image.min()) <= float(one.batch(3).image.max()) <= 1
+
+
+def test_images_of_any_size_and_unsized_patches_are_served():
+    config = TrainConfig(batch=8, patch=24, augment=True)
+    stream = DevicePatches([*rings(), *load_synthetic("train", seed=0, limit=1)], config)
+    batch = stream.batch(0)
+    assert bool(torch.isfinite(batch.image).all())
+    plain = DevicePatches(rings(), TrainConfig(batch=4, patch=24, augment=False)).batch(1)
+    pixels = torch.unique(torch.round(plain.image * 255) - plain.image * 255)
+    assert float(pixels.abs().max()) < 1e-3  # uninterpolated: whole grey levels
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (2, 3), (5, 5)])
+def test_tiny_images_are_mirrored(size):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+    marked = np.zeros(size, dtype=np.int32)
+    ranges = {0: contrast(pixels)}
+    images = DeviceImages(
+        [Ready(pixels, marked, np.array([20.0, 20.0]), ranges)], torch.device("cpu")
+    )
+    line = torch.arange(-9.0, 9.0)
+    places = Places(
+        torch.zeros(1, dtype=torch.int64),
+        torch.ones(1),
+        line[:, None].expand(18, 18)[None],
+        line.expand(18, 18)[None],
+    )
+    rows, columns = (cpu._mirrored(-9, 18, n) for n in size)
+    expected = pixels[rows[:, None], columns].transpose(2, 0, 1)
+    np.testing.assert_allclose(images.pictures(places, np.ones(1))[0].numpy(), expected, atol=1e-3)
+    found = images.contrasted(
+        images.pictures(places, np.ones(1)), places, torch.zeros(1, dtype=torch.int64)
+    )
+    wanted = ranges[0].apply(pixels[rows[:, None], columns], rows, columns).transpose(2, 0, 1)
+    np.testing.assert_allclose(found[0].numpy(), wanted, atol=2e-3)
+
+
+def test_levels_and_octaves():
+    assert [level_of(z) for z in (4.0, 1.0, 0.99, 0.5, 0.49, 0.25, 0.1)] == [0, 0, 0, 1, 1, 2, 3]
+    assert [octave_of(z) for z in (1.0, 2.0, 0.25)] == [0, 2, -4]
+
+
+@pytest.fixture
+def view():
+    return np.random.default_rng(5).random((40, 40, 3), dtype=np.float32)
+
+
+def tensor(view):
+    return torch.from_numpy(view.transpose(2, 0, 1)[None].copy())
+
+
+class Scripted:
+    """A source of chance that gives the numbers it was told."""
+
+    def __init__(self, *values):
+        self.values = list(values)
+
+    def uniform(self, low, high, size=None):
+        return self.values.pop(0)
+
+
+@pytest.mark.parametrize(
+    ("gain", "offset", "gamma"), [(0.7, -0.6, 0.5), (-0.9, 0.8, -1.0), (1, 0, 0)]
+)
+def test_intensity_is_that_of_the_cpu(view, gain, offset, gamma):
+    config = AugmentConfig()
+    dim = view * np.float32(0.4)
+    expected = cpu._intensity(dim, Scripted(gain, 0.1 * offset, gamma), config)
+    numbers = (config.gain**gain, 0.1 * offset, config.gamma**gamma)
+    found = device.intensity(tensor(dim), *(torch.tensor([float(n)]) for n in numbers))
+    np.testing.assert_allclose(found[0].numpy(), expected.transpose(2, 0, 1), atol=2e-5)
+
+
+def test_stain_is_that_of_the_cpu(view):
+    config = AugmentConfig()
+    dyes = np.array([0.2, -0.1, 0.05])
+    hue = np.random.default_rng(1).uniform(0, 0.1, (3, 3))
+    expected = cpu._stain(view, Scripted(dyes, hue.copy()), config)
+
+    class Told:
+        generator = torch.Generator()
+
+        def __init__(self):
+            self.values = [torch.tensor(dyes).float()[None], torch.tensor(hue).float()[None]]
+
+        def uniform(self, *_):
+            return self.values.pop(0)
+
+    found = device.stain(tensor(view), *device.mixtures(Told(), config))
+    np.testing.assert_allclose(found[0].numpy(), expected.transpose(2, 0, 1), atol=2e-5)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.4, 1.0, 11.0])
+@pytest.mark.parametrize("truncate", [3.0, 4.0])
+def test_blur_is_that_of_the_cpu(view, sigma, truncate):
+    expected = cpu.ndimage.gaussian_filter(view, (sigma, sigma, 0.0), truncate=truncate)
+    found = device.blurred(tensor(view), torch.tensor([sigma]), truncate)
+    np.testing.assert_allclose(found[0].numpy(), expected.transpose(2, 0, 1), atol=5e-5)
+
+
+def test_every_operation_happens_as_often_as_it_should():
+    """Each alone and certain changes every picture that it is meant for, and no other."""
+    rng = np.random.default_rng(2)
+    colour = torch.from_numpy(rng.random((1, 3, 32, 32), dtype=np.float32)) * 0.5 + 0.2
+    grey = colour[:, :1].expand_as(colour)
+    both = torch.cat([colour, grey])
+    plain = AugmentConfig.none(32)
+    for name, changes in {
+        "grey": (True, False),
+        "stain": (True, False),
+        "merge": (False, True),
+        "intensity": (True, True),
+        "invert": (True, True),
+        "blur": (True, True),
+        "noise": (True, True),
+    }.items():
+        certain = cpu.replace(plain, **{name: 1.0})
+        many = [
+            device.appearance(both, torch.Generator().manual_seed(n), certain) for n in range(5)
+        ]
+        found = many[0]
+        for n, change in enumerate(changes):  # a blur of less than a fifth of a pixel is none
+            assert any(not torch.equal(one[n], both[n]) for one in many) == change, name
+        if name in ("intensity", "invert", "blur", "noise"):  # grey stays grey
+            assert float((found[1].amax(0) - found[1].amin(0)).max()) < 1e-6
+    assert torch.equal(device.appearance(both, torch.Generator(), plain), both)
+
+
+def test_noise_has_the_strength_that_the_cpu_gives(view):
+    certain = cpu.replace(AugmentConfig.none(40), noise=1.0)
+    flat = 0.3 + 0.4 * np.repeat(view[:, :, :1], 3, axis=2)
+    rng = np.random.default_rng(0)
+    many = tensor(flat).expand(200, -1, -1, -1)
+    found = device.appearance(many, torch.Generator().manual_seed(0), certain) - many
+    expected = [cpu._appearance(flat, rng, certain) - flat for _ in range(200)]
+    of_device, of_cpu = found.std((1, 2, 3)).mean(), np.mean([e.std() for e in expected])
+    assert abs(float(of_device) / of_cpu - 1) < 0.1
