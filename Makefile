@@ -144,9 +144,7 @@ real: env
 	  done; \
 	  cp runs/real/$$loss/provenance.json $(REAL)/training-$$loss.json; \
 	done
-	$(BIN)/ngat reproduce --data dsb2018 --only 07 --name real
-	mkdir -p figures/dsb2018
-	cp runs/real/figures/fig0[56]_*.png figures/dsb2018/
+	$(BIN)/python .ci/hygiene.py execute --only 05,07,09,11 notebooks
 	$(BIN)/ngat leave-out --data dsb2018 --steps 200 --out $(REAL)/leave_one_out.csv
 	$(BIN)/ngat ablate --data dsb2018 --out $(REAL)/ablations.csv
 

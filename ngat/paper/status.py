@@ -18,25 +18,23 @@ from ngat.data.sample import TYPES
 from ngat.evaluation import published, tables
 from ngat.evaluation.results import Run
 from ngat.paper import artifacts
-from ngat.paper.index import PAPER_ITEMS
 
 RESULTS = Path("data/results")
 REAL = "dsb2018"
 EXECUTED = Path("notebooks/executed.json")
-REAL_FIGURES = Path("figures") / REAL  # the notebooks in the repository draw generated pictures
+REAL_SOURCE = "2018 Data Science Bowl"  # as notebooks name their pictures
 # Table 1's measures, and whether more of them is better.
 _MORE_IS_BETTER = {
     **{"score": True, "average_f1": True, "recall": True},
     **{"missed": False, "extra": False},
 }
 RULES = (
-    "*Drawn*: the figure is made; the paper prints no number to compare with (figures 5 and 6 of "
-    "real pictures are in `figures/dsb2018/`). *Measured*: measured on real pictures, but the "
-    "paper prints no number, or printed it for other pictures. *Reached* and *not reached*: "
-    "measured on the very pictures of the published numbers, the 106 of stage 2; a number is "
-    "reached if the measured one is at least as good, and *extra* only together with recall, "
-    "since a method that finds nothing has none. *Not measured*: there is no result file of real "
-    "pictures."
+    "*Drawn*: the figure is made; the paper prints no number to compare with. *Measured*: measured "
+    "on real pictures, but the paper prints no number, or printed it for other pictures. *Reached* "
+    "and *not reached*: measured on the very pictures of the published numbers, the 106 of stage "
+    "2; a number is reached if the measured one is at least as good, and *extra* only together "
+    "with recall, since a method that finds nothing has none. *Not measured*: there is no result "
+    "file of real pictures."
 )
 NOT_MEASURED = "not measured"
 
@@ -160,8 +158,8 @@ def _from_runs(root: Path, of: str, runs: Sequence[Run]) -> Status:
     if not real:
         status = f"{NOT_MEASURED}; generated: {told}"
     elif of in ("Figure 5", "Figure 6"):
-        names = next(item.figures for item in PAPER_ITEMS if item.of == of)
-        drawn = all((root / REAL_FIGURES / f"{figure}.png").is_file() for figure in names)
+        notebooks = (root / "notebooks").glob("07_*.ipynb")
+        drawn = any(REAL_SOURCE in _outputs(path) for path in notebooks)
         status = f"drawn of real pictures; {told}" if drawn else f"measured, not yet drawn: {told}"
     elif of == "Figure 9":
         status = f"measured: {told}"

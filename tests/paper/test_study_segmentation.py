@@ -175,6 +175,11 @@ def test_the_window_shown_holds_most_of_nuclei() -> None:
     assert labels[window(labels, 55)].shape == (50, 55)
     assert labels[window(labels, 100)].shape == (50, 60)
     assert labels[window(0 * labels, 10)].shape == (10, 10)
+    # Without a side, eight nuclei: of √area 20 that is 160, of 6 no less than 96, of 90 no more.
+    for size, wanted in ((20, 160), (6, 96), (90, 256)):
+        one = np.zeros((300, 300), np.int32)
+        one[:size, :size] = 1
+        assert one[window(one)].shape == (wanted, wanted)
 
 
 def test_side_by_side_shows_every_sort_before_variants() -> None:

@@ -87,15 +87,23 @@ def sheet(rows: Mapping[str, Sequence[Sample]], side: int = 256) -> Figure:
 
 
 def crowded(sample: Sample, side: int) -> Sample:
-    """The square of a picture, or all of it along a shorter side, that covers most nuclei."""
-    height, width = sample.labels.shape
-    total = np.zeros((height + 1, width + 1))
-    total[1:, 1:] = np.cumsum(np.cumsum(sample.labels > 0, axis=0), axis=1)
-    h, w = min(side, height), min(side, width)
-    covered = total[h:, w:] - total[:-h, w:] - total[h:, :-w] + total[:-h, :-w]
-    top, left = np.unravel_index(int(covered.argmax()), covered.shape)
-    part = (slice(top, top + h), slice(left, left + w))
+    """The part of a picture that :func:`fullest` finds."""
+    part = fullest(sample.labels, side)
     return replace(sample, image=sample.image[part], labels=sample.labels[part])
+
+
+def fullest(labels: npt.NDArray[np.integer], side: int) -> tuple[slice, slice]:
+    """The ``side × side`` pixels that hold most of nuclei; all of a shorter side."""
+    covered = np.pad(np.cumsum(np.cumsum(labels > 0, axis=0), axis=1), ((1, 0), (1, 0)))
+    height, width = (min(side, length) for length in labels.shape)
+    inside = (
+        covered[height:, width:]
+        - covered[:-height, width:]
+        - covered[height:, :-width]
+        + covered[:-height, :-width]
+    )
+    top, left = np.unravel_index(int(np.argmax(inside)), inside.shape)
+    return slice(int(top), int(top) + height), slice(int(left), int(left) + width)
 
 
 def outlined(

@@ -16,7 +16,8 @@ from matplotlib.patches import Patch
 from ngat.data.sample import TYPES, Sample
 from ngat.evaluation.error_types import OUTCOMES, outcomes
 from ngat.inference import Prediction
-from ngat.paper.figures.dataset import numbered_colours, outlined, visible
+from ngat.magnification import size_of
+from ngat.paper.figures.dataset import fullest, numbered_colours, outlined, visible
 from ngat.paper.study.segmentation import Errors, Labels, difference
 from ngat.paper.style import (
     BLUE,
@@ -33,8 +34,10 @@ from ngat.paper.style import (
 RIGHT, EXTRA, MISSING = "#C9C9C9", VERMILION, BLUE
 _LEGEND = {"right": RIGHT, "extra": EXTRA, "missing": MISSING}
 ERROR_COLOURS = dict(zip(Errors._fields, (GREEN, PURPLE, ORANGE, BLUE, VERMILION), strict=True))
-# Of a larger picture so many pixels are shown: those with most of nuclei.
-SIDE = 256
+# Of a larger picture a square is shown, the one with most of nuclei: so many median nuclei wide,
+# and so many pixels at least and at most.
+NUCLEI_WIDE = 8
+SIDES = (96, 256)
 
 
 class Example(NamedTuple):
@@ -46,18 +49,13 @@ class Example(NamedTuple):
     labels: Labels
 
 
-def window(labels: Labels, side: int = SIDE) -> tuple[slice, slice]:
-    """The ``side × side`` pixels that hold most of nuclei; all of a smaller picture."""
-    covered = np.pad(np.cumsum(np.cumsum(labels > 0, axis=0), axis=1), ((1, 0), (1, 0)))
-    height, width = (min(side, length) for length in labels.shape)
-    inside = (
-        covered[height:, width:]
-        - covered[:-height, width:]
-        - covered[height:, :-width]
-        + covered[:-height, :-width]
-    )
-    top, left = np.unravel_index(int(np.argmax(inside)), inside.shape)
-    return slice(int(top), int(top) + height), slice(int(left), int(left) + width)
+def window(labels: Labels, side: int = 0) -> tuple[slice, slice]:
+    """The ``side × side`` pixels that hold most of nuclei; all of a smaller picture.
+
+    Without a side it follows from the size of the nuclei, so that small ones are seen.
+    """
+    side = side or int(np.clip(NUCLEI_WIDE * size_of(labels), *SIDES))
+    return fullest(labels, side)
 
 
 def difference_map(pred: Labels, true: Labels) -> npt.NDArray[np.float64]:

@@ -1,0 +1,143 @@
+"""What prose says in numbers is what files say: a claim fails here when its number moves.
+
+Each claim is a sentence's words with numbers in them, the page it stands on, and the numbers
+computed anew, with as many digits as the sentence has.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+
+from ngat.config import preset
+from ngat.evaluation import published
+from ngat.magnification import SIZE
+from ngat.paper.study import dataset
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "data" / "results"
+
+
+def facts() -> pd.DataFrame:
+    return dataset.read_pictures(RESULTS / "dsb2018.pictures.csv")
+
+
+def sizes(part: str) -> pd.Series:
+    table = facts()
+    return dataset.image_sizes(table)[table["split"] == part]
+
+
+def rings() -> list[float]:
+    stored = json.loads((RESULTS / "rings.json").read_text(encoding="utf-8"))
+    scores = [round(stored[name]["dice"], 3) for name in ("companion", "paper")]
+    return [*scores, *(stored[name]["parameters"] for name in ("companion", "paper"))]
+
+
+def joint() -> list[float]:
+    table = pd.read_csv(RESULTS / "synthetic" / "ablations.csv").set_index("seed")
+    base = table.loc[table["factor"] == "base", "dice"]
+    other = table.loc[(table["factor"] == "relations") & (table["variant"] == "joint"), "dice"]
+    return [round((base - other).mean(), 3), table["steps"].iloc[0]]
+
+
+def touching() -> list[float]:
+    test = facts().query("split == 'test'")
+    return [round(10 * np.average(test["touching"], weights=test["nuclei"]))]
+
+
+def masks() -> list[float]:
+    table = facts()
+    test = int(table.loc[table["split"] == "test", "nuclei"].sum())
+    objects = sum(stratum.objects for stratum in published.STAGE_2.values())
+    return [objects, test]
+
+
+def patches() -> list[float]:
+    train = preset("companion").train
+    assert train.sized
+    assert train.tail == pytest.approx(1 / 7, abs=0.01)
+    return [SIZE]
+
+
+WORDS = {"two thirds": 2 / 3, "four": 4, "nine": 9}
+CLAIMS: dict[str, tuple[str, str, Callable[[], list[float]]]] = {
+    "rings": (
+        "notebooks/LEDGER.md",
+        r"reaches a Dice of (\.\d+) and the network as published (\.\d+); .*\(([\d,]+) against "
+        r"([\d,]+) parameters\)",
+        rings,
+    ),
+    "joint": (
+        "notebooks/LEDGER.md",
+        r"a joint softmax costs (\.\d+) of Dice after (\d+) steps",
+        joint,
+    ),
+    "patches": ("notebooks/LEDGER.md", r"has √area of (\d+) pixels", patches),
+    "sizes trained on": (
+        "notebooks/05_dataset.ipynb",
+        r"trained on nuclei between (\d+) and (\d+) pixels",
+        lambda: [round(sizes("train").min()), round(sizes("train").max())],
+    ),
+    "largest": (
+        "notebooks/05_dataset.ipynb",
+        r"is asked for nuclei of (\d+)\.",
+        lambda: [round(sizes("test").max())],
+    ),
+    "range of the test": (
+        "notebooks/05_dataset.ipynb",
+        r"the test as a whole by a factor of (\d+)",
+        lambda: [round(sizes("test").max() / sizes("test").min())],
+    ),
+    "larger than any": (
+        "notebooks/05_dataset.ipynb",
+        r"nothing in the training pictures is as large as what (\w+) test pictures show",
+        lambda: [int((sizes("test") > sizes("train").max()).sum())],
+    ),
+    "touching": ("notebooks/05_dataset.ipynb", r"(\w+) in ten of the test's nuclei", touching),
+    "parts": (
+        "notebooks/05_dataset.ipynb",
+        r"which makes ([\d,]+) of ([\d,]+)\.",
+        masks,
+    ),
+    "sizes of the test": (
+        "notebooks/09_tables_and_figure7.ipynb",
+        r"of a test picture is between (\d+) and (\d+) pixels wide",
+        lambda: [round(sizes("test").min()), round(sizes("test").max())],
+    ),
+    "pictures of stage 2": (
+        "README.md",
+        r"Stage 2 of the challenge, (\d+) pictures",
+        lambda: [sum(stratum.images for stratum in published.STAGE_2.values())],
+    ),
+}
+
+
+def prose(page: str) -> str:
+    """A page's text on one line."""
+    path = ROOT / page
+    if path.suffix == ".ipynb":
+        cells = nbformat.read(path, 4).cells
+        text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    else:
+        text = path.read_text(encoding="utf-8")
+    return re.sub(r"\s+", " ", text)
+
+
+def number(text: str) -> float:
+    word = text.lower()
+    return WORDS[word] if word in WORDS else float(word.replace(",", ""))
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_claim_is_what_the_files_say(name: str) -> None:
+    page, pattern, computed = CLAIMS[name]
+    said = re.search(pattern, prose(page))
+    assert said, f"{page} no longer says: {pattern}"
+    assert [number(text) for text in said.groups()] == pytest.approx(computed(), abs=1e-9)
