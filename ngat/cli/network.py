@@ -125,7 +125,8 @@ def choose(
         where = find_device(device)
         history = store_thresholds(weights, samples, where, tta=tta, again=True, progress=not quiet)
     for name in ("thresholds", "thresholds_tta")[: 1 + tta]:
-        typer.echo(f"{weights}: {name} {history[name]}")
+        if name in history:  # Mask R-CNN has one score
+            typer.echo(f"{weights}: {name} {history[name]}")
 
 
 @app.command()
