@@ -109,7 +109,8 @@ def choose(
         where = find_device(device)
         history = store_thresholds(weights, samples, where, again=True, progress=not quiet)
     for name in ("thresholds", "thresholds_tta"):
-        typer.echo(f"{weights}: {name} {history[name]}")
+        if name in history:  # Mask R-CNN has one score
+            typer.echo(f"{weights}: {name} {history[name]}")
 
 
 def evaluate(

@@ -50,7 +50,7 @@ def detection() -> Any:
     except (ImportError, RuntimeError, AttributeError) as error:
         raise MissingDependency(
             f"Mask R-CNN needs torchvision, which cannot be used here ({error}); install the one "
-            "that belongs to this torch: pip install 'ngat[maskrcnn]'."
+            "that belongs to this torch: pip install 'ngat[gpu]'."
         ) from error
 
 
