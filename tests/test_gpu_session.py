@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from ngat import data
+from ngat.attention import attend
 from ngat.config import preset
 from ngat.data.pack import MOST_BYTES
-from ngat.gpu import plan, precision, session
+from ngat.gpu import kernels, plan, precision, session
 from ngat.gpu.plan import TRAINED, Plan, afterwards
 from ngat.gpu.rehearsal import COUNTS, write_data
 from ngat.gpu.session import Step, run
@@ -125,6 +126,18 @@ def test_the_steps_fit_the_minutes(packages, tmp_path, monkeypatch):
         words = made.train(name).commands[0]
         settings = [words[n + 1] for n, word in enumerate(words) if word == "--set"]
         preset(name, **{s.partition("=")[0]: s.partition("=")[2] for s in settings})
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.001])
+def test_kernels_that_are_off_are_noticed(factor, monkeypatch):
+    def engine(groups, er, name):
+        return attend(groups, er, "reference") * (factor if name == "cuda" else 1.0)
+
+    monkeypatch.setattr(kernels, "attend", engine)
+    arguments = torch.device("cpu"), kernels.SHAPES[:1], [torch.float32, torch.float64]
+    said = list(kernels.disagreements(*arguments))
+    assert bool(said) == (factor != 1.0)
+    assert all("value of" in line or "gradient" in line for line in said)
 
 
 def test_generated_data_are_read_like_the_real_ones(tmp_path):

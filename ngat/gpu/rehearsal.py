@@ -24,9 +24,10 @@ def write_data(root: Path) -> None:
             hashes = content_hash(image), content_hash(labels)
             nuclei = int(labels.max())
             image_id = content_hash(image)
-            row = Row(image_id, part, *labels.shape, nuclei, nuclei, *hashes, "")
-            if MASKS[part] == "corrected":  # as if they had been: here they are the same
-                row = Row(image_id, part, *labels.shape, nuclei, nuclei, *hashes, hashes[1])
+            # As if all had been corrected for training: here both masks are the same.
+            corrected = hashes[1] if MASKS[part] == "corrected" else ""
+            height, width = labels.shape
+            row = Row(image_id, part, height, width, nuclei, nuclei, *hashes, corrected)
             # A pack tells images apart by the first digits of their ids.
             short, files = image_id[:NAME], {}
             for folder, forms in (
