@@ -28,7 +28,7 @@ from ngat.attention.reference import shifted
 from ngat.config import ModelConfig
 from ngat.errors import InputError
 from ngat.graph import RELATIONS, SOURCE_STEP, PyramidGraph, Relation, sources_of
-from ngat.plasticity import COLOURS, Placement, Plasticity
+from ngat.plasticity import COLOURS, Placement, Plasticity, project_targets
 from ngat.system.precision import exact
 
 HEAD_BIAS = -2.0  # a head starts by calling a node in eight a nucleus: σ(−2) = 0.12
@@ -102,7 +102,7 @@ class NGAT(nn.Module):
         logits = message_passing(self, placement, engine.attend)
         projected = None
         if targets is not None:
-            projected = self.plasticity.project_targets(targets, placement.positions)
+            projected = project_targets(targets, placement.positions, self.config.engine)
         return Output(logits, placement.positions, placement.moves, placement.valid, projected)
 
     def message_passing(self, placement: Placement, attend: Attend) -> list[Tensor]:

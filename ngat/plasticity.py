@@ -151,14 +151,6 @@ class Plasticity(nn.Module):
             placement.valid.append(valid)
         return placement
 
-    def project_targets(self, targets: Tensor, positions: list[Tensor]) -> list[Tensor]:
-        """Ground truth ``[B, K, H, W]`` under the nodes of every level, constant in ζ."""
-        projection = projector(self.engine, targets)
-        with label("projection and plasticity"):
-            integral = projection.integral_image(targets)
-            coarse = [projection.project(integral, zeta.detach())[0] for zeta in positions[1:]]
-        return [targets, *(mean.to(targets) for mean in coarse)]
-
     def _place(
         self,
         projection: Projector,
@@ -191,3 +183,12 @@ class Plasticity(nn.Module):
                 feature, valid = projection.project(integral, positions)
                 feature = feature.to(image)
         return positions, moves, feature, valid
+
+
+def project_targets(targets: Tensor, positions: list[Tensor], engine: str) -> list[Tensor]:
+    """Ground truth ``[B, K, H, W]`` under the nodes of every level, constant in ζ."""
+    projection = projector(engine, targets)
+    with label("projection and plasticity"):
+        integral = projection.integral_image(targets)
+        coarse = [projection.project(integral, zeta.detach())[0] for zeta in positions[1:]]
+    return [targets, *(mean.to(targets) for mean in coarse)]

@@ -7,8 +7,7 @@ import torch
 from scipy import ndimage
 from torch.nn import functional as F
 
-from ngat.inference import Thresholds
-from ngat.segmentation.network import prediction
+from ngat.inference import Prediction, Thresholds
 
 
 class Local:
@@ -37,7 +36,8 @@ class Local:
         size = [max(1, round(n * magnification)) for n in pixels.shape]
         seen = resized(pixels, size)
         maps = [ndimage.gaussian_filter(seen, sigma, truncate=4) for sigma in (1.0, 2.0)]
-        return prediction(*(resized(m, pixels.shape) for m in maps), magnification)
+        maps = [resized(m, pixels.shape).astype(np.float32) for m in maps]
+        return Prediction(*maps, magnification)
 
 
 def resized(plane, size):

@@ -112,3 +112,26 @@ def test_narrow_kernels_are_compiled_apart(package):
     assert narrow[2] == wide[2] == SUMS
     refused = start(package, NGAT_SIMD="mmx")
     assert "InputError: NGAT_SIMD=mmx: leave it unset" in refused.communicate()[1]
+
+
+def test_narrow_kernels_agree_with_the_reference(tmp_path):
+    """The same tests as of wide ones, unoptimised for speed: tiles for sixteen registers."""
+    here = Path(__file__).parent
+    tests = [
+        "test_fused.py::test_at_once_in_float32",
+        "test_normed.py::test_products_are_sums_over_nodes",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", *(str(here / test) for test in tests)],
+        env={
+            **os.environ,
+            "NGAT_SIMD": "avx2",
+            "NUMBA_OPT": "0",
+            "NUMBA_CACHE_DIR": str(tmp_path),
+            "PYTHONPATH": str(Path(ngat.__file__).parent.parent),
+        },
+        cwd=here.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout

@@ -38,6 +38,10 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where the run in this folder stopped.")
     ] = False,
+    start: Annotated[
+        str,
+        typer.Option(help="Weights to go on from: a file, or `shipped` for those of ngat segment."),
+    ] = "",
     parameter: Set = None,
     device: Device = "auto",
     root: Root = Path("data"),
@@ -55,6 +59,13 @@ def train(
     with interruptible("Stopped; the same command with --resume goes on from the last checkpoint."):
         from ngat.config import preset as preset_of
 
+        first = None
+        if start:
+            from ngat.segmentation.network import shipped_weights
+            from ngat.training.weights import load_weights
+
+            first = load_weights(shipped_weights() if start == "shipped" else Path(start))
+            preset = first.preset.name
         chosen = preset_of(preset, **assignments(parameter))
 
         from ngat.data import load
@@ -83,6 +94,7 @@ def train(
             progress=not quiet,
             command=command_line(),
             data=data,
+            start=first,
         )
     typer.echo(
         f"{trained.best}: average F1 {trained.average_f1:.3f} on validation, "
@@ -113,7 +125,8 @@ def choose(
         where = find_device(device)
         history = store_thresholds(weights, samples, where, tta=tta, again=True, progress=not quiet)
     for name in ("thresholds", "thresholds_tta")[: 1 + tta]:
-        typer.echo(f"{weights}: {name} {history[name]}")
+        if name in history:  # Mask R-CNN has one score
+            typer.echo(f"{weights}: {name} {history[name]}")
 
 
 @app.command()

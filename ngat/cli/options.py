@@ -16,7 +16,9 @@ from typer.core import TyperGroup
 from ngat.errors import InputError
 from ngat.system.interrupt import terminable
 
-Data = Annotated[str, typer.Option(help="synthetic, rings or dsb2018.")]
+Data = Annotated[
+    str, typer.Option(help="synthetic, rings, dsb2018, or a folder with images/ and masks/.")
+]
 Root = Annotated[Path, typer.Option(help="Folder that holds dsb2018/ and the tables of types.")]
 DataSeed = Annotated[int, typer.Option(help="Seed of the drawn data sets.")]
 Limit = Annotated[int | None, typer.Option(help="Only so many pictures of each split.")]

@@ -27,7 +27,8 @@ def load(
     """Load one split of a data set.
 
     Args:
-        data: ``synthetic`` or ``rings``, drawn by ``seed``, or ``dsb2018``, read from ``root``.
+        data: ``synthetic`` or ``rings``, drawn by ``seed``; ``dsb2018``, read from ``root``; or a
+            folder of one's own pairs (:mod:`ngat.data.own`).
         split: ``train``, ``val`` or ``test``.
         root: folder with ``split.csv``, ``image_types.csv`` and ``dsb2018/store.zip``.
         limit: only the first so many pictures; small limits show every type.
@@ -53,4 +54,11 @@ def load(
         from ngat.data.bowl import load_dsb2018
 
         return load_dsb2018(split, Path(root), limit=limit, masks=masks, progress=progress)
-    raise InputError(f"data {data!r} are unknown; choose one of {', '.join(DATA)}.")
+    if Path(data).is_dir():
+        from ngat.data.own import load_folder
+
+        return load_folder(Path(data), split, limit=limit, progress=progress)
+    raise InputError(
+        f"data {data!r} are unknown; choose one of {', '.join(DATA)}, or a folder that holds "
+        "images/ and masks/."
+    )

@@ -25,9 +25,9 @@ def write_data(root: Path) -> None:
             height, width = labels.shape
             nuclei = int(labels.max())
             image_id = content_hash(image)
-            row = StoredImage(image_id, part, height, width, nuclei, nuclei, *hashes, "")
-            if MASKS[part] == "corrected":  # as if they had been: here they are the same
-                row = StoredImage(image_id, part, height, width, nuclei, nuclei, *hashes, hashes[1])
+            # As if all had been corrected for training: here both masks are the same.
+            corrected = hashes[1] if MASKS[part] == "corrected" else ""
+            row = StoredImage(image_id, part, height, width, nuclei, nuclei, *hashes, corrected)
             # A pack tells images apart by the first digits of their ids.
             short, files = image_id[:NAME], {}
             for folder, forms in (

@@ -138,6 +138,9 @@ def _do(step: Step, work: Path, remaining: float) -> Outcome:
             if code:
                 log.flush()
                 said = _last_line(work / f"{step.name}.log")
+                if code == TIMED_OUT and limit < 60 * step.minutes:
+                    sentence = "The minutes are over; the same call again goes on here."
+                    return Outcome("skipped", time.monotonic() - began, sentence)
                 what = f"ran past its {limit:.0f} s" if code == TIMED_OUT else f"ended with {code}"
                 sentence = f"{' '.join(words[:4])} {what}: {said}"
                 return Outcome("failed", time.monotonic() - began, sentence)

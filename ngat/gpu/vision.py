@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,7 @@ def detection() -> Any:
     except (ImportError, RuntimeError, AttributeError) as error:
         raise MissingDependency(
             f"Mask R-CNN needs torchvision, which cannot be used here ({error}); install the one "
-            "that belongs to this torch: pip install 'ngat[maskrcnn]'."
+            "that belongs to this torch: pip install 'ngat[gpu]'."
         ) from error
 
 
@@ -60,6 +60,10 @@ def _without_operators() -> None:
     boxes.nms = nms
     # Compiling it takes a minute and a C++ compiler; a rehearsal has few regions.
     align._roi_align = getattr(align._roi_align, "__wrapped__", align._roi_align)
+    # Masks to learn are read at as many points as they need, which plain torch takes for all there
+    # are: seconds a step. Two by two are enough for regions as small as nuclei.
+    heads: Any = importlib.import_module("torchvision.models.detection.roi_heads")
+    heads.roi_align = partial(align.roi_align, sampling_ratio=2)
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:

@@ -29,10 +29,10 @@ def open_zarr(path: Path, level: int) -> Stack:
         raise MissingDependency(
             f"{name}: zarr is not installed; install it with pip install 'ngat[zarr]'."
         ) from error
-    opened = zarr.open(str(path), mode="r")
+    opened: Any = zarr.open(str(path), mode="r")
     if isinstance(opened, zarr.Array):
         return _stack(name, opened, _guess(opened.shape), (), None, 1, level)
-    attributes = dict(opened.attrs)
+    attributes: dict[str, Any] = dict(opened.attrs)
     ome: dict[str, Any] = attributes.get("ome", attributes)
     if "multiscales" not in ome:
         raise InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ def open_slide(path: Path, level: int) -> Stack:
             "pip install 'ngat[slides]'."
         ) from error
     path.stat()
-    slide = openslide.OpenSlide(name)
+    slide: Any = openslide.OpenSlide(name)
     if not 0 <= level < slide.level_count:
         raise InputError(f"{name}: has no level {level}; choose --level 0 to {slide.level_count}.")
     width, height = slide.level_dimensions[level]

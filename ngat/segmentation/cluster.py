@@ -90,7 +90,7 @@ def tiles_on(client: Any, path: Path, options: Options) -> Callable[..., Iterabl
             job.folder.resolve(),
         )
         tasks = [client.submit(_work, work, part, n, retries=RETRIES, pure=False) for n in numbers]
-        yield from (task.result() for task in as_completed(tasks))
+        yield from (task.result() for task in as_completed(tasks, loop=client.loop))
 
     return run
 
@@ -134,4 +134,4 @@ def files_on(
         )
         for item in items
     ]
-    yield from (task.result() for task in as_completed(tasks))
+    yield from (task.result() for task in as_completed(tasks, loop=client.loop))

@@ -17,7 +17,7 @@ from ngat.io.axes import Array
 from ngat.io.picture import Picture
 from ngat.segmentation.canvas import Canvas, Window
 from ngat.segmentation.measure import measure
-from ngat.segmentation.network import Network, Survey, prediction
+from ngat.segmentation.network import Network, Survey
 from ngat.segmentation.tiles import Grid
 from ngat.system.files import replacing
 
@@ -100,7 +100,7 @@ def _predicted(job: Job, window: Window) -> Prediction:
     if any(after for _, after in missing):
         pixels = np.pad(pixels, [*missing, (0, 0)][: pixels.ndim], mode="edge")
     maps = job.network.predict(pixels, job.grid.magnification, job.survey, *window)
-    return prediction(
+    return Prediction(
         maps.probability[:height, :width], maps.core[:height, :width], job.grid.magnification
     )
 
@@ -145,7 +145,7 @@ def nuclei_of(job: Job, window: Window, kept: npt.NDArray[np.bool_]) -> tuple[La
     core = job.core.read(around)
     probability = np.zeros(core.shape, np.float32)
     probability[inner] = np.where(kept, job.probability.read(window), 0)
-    maps = prediction(probability, core, job.grid.magnification)
+    maps = Prediction(probability, core, job.grid.magnification)
     labels = instances(maps, job.method, job.thresholds)[inner]
     names = job.picture.channel_names
     pixels: Array = np.zeros((*labels.shape, len(names)), np.uint8)

@@ -91,7 +91,8 @@ class Trained:
         loaded = load_weights(self.path, device)
         self.model, self.provenance, self.tta = loaded.model, loaded.provenance, tta
         self.name = loaded.preset.name
-        self.halo = receptive_field(self.model.config)
+        # No tile may be so small that it is mirrored, where the whole is not.
+        self.halo = max(receptive_field(self.model.config), SMALLEST)
         self.sha256 = sha256(self.path)
         self._thresholds = checked(thresholds_from(self.provenance, tta), self.path)
 

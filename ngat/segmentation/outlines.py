@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ngat.io.polygons import edges_left_of
+
 Ring = list[tuple[int, int]]  # corners (x, y), the last one is not the first again
 Polygon = list[Ring]  # the outer ring, then holes
 
@@ -85,7 +87,7 @@ def polygons(mask: npt.NDArray[np.bool_], corner: tuple[int, int] = (0, 0)) -> l
         x, y = np.array([x0 + 0.5 * (dx - dy)]), np.array([y0 + 0.5 * (dx + dy)])
         home = pieces[0]
         for piece in pieces[1:]:
-            if _left_of(np.array(piece[0], dtype=np.float64), x, y)[0, 0] % 2:
+            if edges_left_of(np.array(piece[0], dtype=np.float64), x, y)[0, 0] % 2:
                 home = piece
         home.append(hole)
     top, left = corner
@@ -152,41 +154,3 @@ def roi(number: int, pieces: list[Polygon]) -> bytes:
         multi_coordinates=np.array(path, dtype=np.float32),
     )
     return bytes(composite.tobytes())
-
-
-def filled(
-    pieces: Sequence[Sequence[npt.ArrayLike]], height: int, width: int
-) -> npt.NDArray[np.int64]:
-    """Row-major numbers of the pixels whose centres lie inside polygons ``[[outer, hole, …], …]``.
-
-    What lies outside the picture is cut off.
-    """
-    inside: list[npt.NDArray[np.int64]] = []
-    for polygon in pieces:
-        rings_ = [np.asarray(ring, dtype=np.float64).reshape(-1, 2) for ring in polygon]
-        low = np.maximum(np.floor(rings_[0].min(axis=0)).astype(int), 0)
-        high = np.minimum(np.ceil(rings_[0].max(axis=0)).astype(int), (width, height))
-        if (high <= low).any():
-            continue
-        xs, ys = np.arange(low[0], high[0]), np.arange(low[1], high[1])
-        crossings = np.zeros((len(ys), len(xs)), dtype=np.int64)
-        for ring in rings_:
-            crossings += _left_of(ring, xs + 0.5, ys + 0.5)
-        rows, columns = np.nonzero(crossings % 2)
-        inside.append((rows + low[1]) * width + columns + low[0])
-    return np.unique(np.concatenate(inside)) if inside else np.zeros(0, dtype=np.int64)
-
-
-def _left_of(
-    ring: npt.NDArray[np.float64], xs: npt.NDArray[np.float64], ys: npt.NDArray[np.float64]
-) -> npt.NDArray[np.int64]:
-    """How many edges of a ring lie to the left of each point, ``[len(ys), len(xs)]``."""
-    counts = np.zeros((len(ys), len(xs) + 1), dtype=np.int64)
-    following = np.roll(ring, -1, axis=0)
-    for (x0, y0), (x1, y1) in zip(ring.tolist(), following.tolist(), strict=True):
-        if y0 == y1:
-            continue
-        rows = np.flatnonzero((ys >= min(y0, y1)) & (ys < max(y0, y1)))
-        at = x0 + (ys[rows] - y0) * ((x1 - x0) / (y1 - y0))
-        counts[rows, np.searchsorted(xs, at, side="left")] += 1
-    return np.cumsum(counts, axis=1)[:, :-1]

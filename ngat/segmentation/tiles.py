@@ -10,6 +10,8 @@ from ngat.segmentation.canvas import Window
 
 # Side of a tile as the network sees it, without its halo, in pixels.
 TILE = 1024
+# However much the network reduces a picture, no tile has a longer side in it.
+LONGEST = 4096
 # Sides are multiples of this as the network sees them: of the coarsest level's cells, and more.
 UNIT = 32
 
@@ -98,6 +100,6 @@ def grid(shape: tuple[int, int], magnification: float, halo: int, tile: int = TI
         shape[1],
         unit,
         seen,
-        max(1, tile // seen),
+        max(1, min(tile // seen, LONGEST // unit)),
         math.ceil(halo / seen),
     )

@@ -42,6 +42,7 @@ from ngat.training.patches import Batch, Patches
 from ngat.training.run_folder import RunFolder
 from ngat.training.schedule import learning_rate, parameter_groups, position, seeded
 from ngat.training.validation import Scores, score_one, store_thresholds, summary
+from ngat.training.weights import Weights
 
 LOG_EVERY = 10  # steps per line of the log
 CHECKPOINT_SECONDS = 45.0
@@ -102,6 +103,7 @@ def train(
     command: str | Sequence[str] = "ngat.training.trainer.train",
     data: str = "",
     on_step: Callable[[int], None] | None = None,
+    start: Weights | None = None,
 ) -> Trained:
     """Train a network, keep the best by validation, and choose its thresholds.
 
@@ -123,11 +125,12 @@ def train(
         thresholds: choose thresholds at the end; else ``ngat choose`` does it later, elsewhere.
         command, data: for the provenance.
         on_step: called after every step with the number of steps done.
+        start: a trained network of the same architecture to go on from, instead of random values.
 
     Raises:
-        InputError: no pictures, an unknown type to leave out, an unwritable folder, a folder that
-            holds another run or in which another process trains, a full disk, or a configuration
-            that makes no network.
+        InputError: no pictures, a network to start from of another architecture, an unknown type to
+            leave out, an unwritable folder, a folder that holds another run or in which another
+            process trains, a full disk, or a configuration that makes no network.
         TrainingDiverged: the loss is NaN or infinite.
         TrainingInterrupted: after SIGINT or SIGTERM, with a checkpoint written.
     """
@@ -142,8 +145,14 @@ def train(
         raise InputError(f"pipeline {pipeline!r} is unknown; choose auto, host or device.")
     if preset.train.steps < 1 or preset.train.validate_every < 1:
         raise InputError("steps and validate_every must be at least 1.")
+    if start is not None and start.preset.model != preset.model:
+        raise InputError(
+            "The weights to start from are of another architecture; leave it as it is."
+        )
     with team(device) as members, contextlib.ExitStack() as stack:
         run = _Run(preset, samples_train, samples_val, members, progress, pipeline)
+        if start is not None:
+            run.model.load_state_dict(start.model.state_dict())
         pictures = fingerprint(samples_train)
         history = provenance(
             command,

@@ -129,7 +129,8 @@ def test_the_exponential_is_good_to_the_last_places():
     import numpy as np
     from numba import njit
 
-    from ngat.engines.cpu.simd import SIMD, exponential, get, pointer, put
+    from ngat.attention.cpu_exponential import exponential
+    from ngat.engines.cpu.simd import SIMD, get, pointer, put
 
     @njit
     def fill(y, x, count, like):

@@ -27,12 +27,12 @@ from ngat.data import rle
 from ngat.errors import InputError
 from ngat.evaluation.scoring import read_labels
 from ngat.io import read_label_image
+from ngat.io.polygons import filled
 from ngat.segmentation import batch
 from ngat.segmentation.batch import Options, segment_file, summary
 from ngat.segmentation.formats import FORMATS
 from ngat.segmentation.inputs import Input, find_inputs
 from ngat.segmentation.network import DIAMETER
-from ngat.segmentation.outlines import filled
 from ngat.segmentation.record import DiskFull
 
 

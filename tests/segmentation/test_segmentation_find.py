@@ -12,7 +12,6 @@ from ngat.inference import instances
 from ngat.io import array_picture
 from ngat.segmentation import seams
 from ngat.segmentation.find import find
-from ngat.segmentation.network import prediction
 from ngat.segmentation.tiles import TILE, grid
 
 EVERYTHING = (slice(None), slice(None))
@@ -44,7 +43,7 @@ def test_nuclei_are_those_of_the_map_at_once():
     np.testing.assert_array_equal(found.labels.read(EVERYTHING), expected)
     np.testing.assert_array_equal(
         find(shown, network, "components", tile=64).labels.read(EVERYTHING),
-        instances(prediction(*maps[:2], 1.0), "components", network.chosen),
+        instances(maps, "components", network.chosen),
     )
 
 

@@ -11,16 +11,13 @@ from typing import Any, NamedTuple
 from ngat.engines.cpu.compile import inlined
 from ngat.engines.cpu.simd import (
     SIMD,
-    ahead,
     evens,
     get,
     inside,
     load,
-    maximum,
     odds,
     pointer,
     put,
-    repeat,
     store,
     zip_low,
 )
@@ -80,64 +77,6 @@ def planes_of(sources, taps, b, head, channels, like, size):  # type: ignore[no-
         sources.width,
         nodes,
     )
-
-
-# Scores of all taps, eq. 16; −inf where one leads outside. They return the largest so far.
-
-
-@inlined
-def score(e, at, el, er, t, top, numbers):  # type: ignore[no-untyped-def]
-    """LeakyReLU(el + er + t); a slope below one makes it a maximum."""
-    s = el + er + t
-    s = maximum(s, numbers.slope * s)
-    put(e, at, s)
-    return maximum(top, s)
-
-
-@inlined
-def king_scores(e, step, king, er, y, x, top, numbers):  # type: ignore[no-untyped-def]
-    """Nine taps: rows above, here and below; left, same and right column."""
-    columns = three_columns(x, king.width)
-    for dy in range(3):
-        v = y + dy - 1
-        k = 3 * dy
-        if 0 <= v < king.height:
-            el = ahead(king.el, v * king.width + x)
-            left, same, right = (
-                load(el, -1, columns.left, numbers.nowhere),
-                load(el, 0, columns.same, numbers.nowhere),
-                load(el, 1, columns.right, numbers.nowhere),
-            )
-        else:
-            left = same = right = numbers.nowhere
-        top = score(e, k * step, left, er, repeat(king.t, k), top, numbers)
-        top = score(e, (k + 1) * step, same, er, repeat(king.t, k + 1), top, numbers)
-        top = score(e, (k + 2) * step, right, er, repeat(king.t, k + 2), top, numbers)
-    return top
-
-
-@inlined
-def child_scores(e, step, child, er, y, x, top, numbers):  # type: ignore[no-untyped-def]
-    """Four taps: even and odd column of two rows. An odd side leaves the last node without one."""
-    for cy in range(2):
-        v, u = 2 * y + cy, 2 * x
-        columns = child.width if v < child.height else 0
-        at = v * child.width + u
-        low = load(child.el, at, inside(u, columns), numbers.nowhere)
-        high = load(child.el, at + SIMD, inside(u + SIMD, columns), numbers.nowhere)
-        k = 2 * cy
-        top = score(e, k * step, evens(low, high), er, repeat(child.t, k), top, numbers)
-        k += 1
-        top = score(e, k * step, odds(low, high), er, repeat(child.t, k), top, numbers)
-    return top
-
-
-@inlined
-def parent_scores(e, parent, er, y, x, top, numbers):  # type: ignore[no-untyped-def]
-    """One tap, which neighbours share."""
-    u = x >> 1
-    el = load(parent.el, (y >> 1) * parent.width + u, inside(u, parent.width), numbers.nowhere)
-    return score(e, 0, zip_low(el, el), er, repeat(parent.t, 0), top, numbers)
 
 
 # Neighbourhoods in a plane, and sums over their taps. A row outside the picture is replaced by the

@@ -9,7 +9,14 @@ in :mod:`ngat.engines.cpu.kernels`.
 from __future__ import annotations
 
 from ngat.engines.cpu.compile import kernel
-from ngat.engines.cpu.kernels import TAPS, constants, piece, softmax
+from ngat.engines.cpu.kernels import (
+    TAPS,
+    child_scores,
+    constants,
+    king_scores,
+    piece,
+    softmax,
+)
 from ngat.engines.cpu.simd import (
     SIMD,
     ahead,
@@ -24,13 +31,11 @@ from ngat.engines.cpu.simd import (
 )
 from ngat.engines.cpu.taps import (
     both,
-    child_scores,
     dot_four,
     dot_nine,
     four,
     get_four,
     get_nine,
-    king_scores,
     nine,
     planes_of,
     three_columns,

@@ -1,0 +1,117 @@
+"""One's own pictures with their masks: a folder of pairs.
+
+``FOLDER/images/cells.tif`` belongs to ``FOLDER/masks/cells.*``: a label image (PNG, TIFF, NPY), a
+mask of separate nuclei, the challenge's run lengths (.csv), QuPath's outlines (.geojson) or
+ImageJ's (.zip). With ``train``, ``val`` and ``test`` folders that hold such pairs each is a split.
+Without them every fifth picture is for validation and the others for training; as a *test* all are
+taken, for nothing of them need have been seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ngat.data import rle
+from ngat.data.annotation import merge
+from ngat.data.sample import Sample
+from ngat.errors import InputError
+from ngat.io.labels import LABEL_SUFFIXES, read_label_image
+from ngat.io.picture import is_picture, open_picture
+from ngat.io.polygons import read_outlines
+from ngat.system.progress import track
+
+SPLITS = ("train", "val", "test")
+MASK_SUFFIXES = (*LABEL_SUFFIXES, ".csv", ".geojson", ".zip")
+# Not among the challenge's types: nothing is averaged with theirs.
+TYPE = "own"
+# Of a picture's values, percentiles that become 0 and 255 where it has more than 8 bits.
+_RANGE = (0.02, 99.98)
+
+
+def load_folder(
+    folder: Path, split: str, *, limit: int | None = None, progress: bool = True
+) -> list[Sample]:
+    """Pairs of a folder, see above.
+
+    Raises:
+        InputError: an unknown split, a picture without a mask, sizes that differ, or files that
+            cannot be read.
+    """
+    if split not in SPLITS:
+        raise InputError(f"split {split!r} is unknown; choose one of {', '.join(SPLITS)}.")
+    base = folder / split if any((folder / s / "images").is_dir() for s in SPLITS) else folder
+    pairs = _pairs(base)
+    if base == folder and split != "test":
+        # By name, not by order: a picture keeps its part when others are added.
+        pairs.sort(key=lambda pair: hashlib.sha256(pair[0].name.encode()).digest())
+        held_out = pairs[:: max(2, min(5, len(pairs)))]
+        pairs = held_out if split == "val" else [p for p in pairs if p not in held_out]
+        pairs.sort()
+        if not pairs:
+            raise InputError(f"{folder}: holds too few pictures for a part of them to be {split}.")
+    return [
+        _sample(image, mask, split)
+        for image, mask in track(pairs[:limit], "Read", progress=progress)
+    ]
+
+
+def _pairs(base: Path) -> list[tuple[Path, Path]]:
+    images, masks = base / "images", base / "masks"
+    for part in (images, masks):
+        if not part.is_dir():
+            raise InputError(f"{part}: there is no such folder; put pictures and masks there.")
+    by_stem: dict[str, Path] = {}
+    for path in sorted(masks.iterdir()):
+        if path.suffix.lower() in MASK_SUFFIXES and not path.name.startswith("."):
+            if path.stem in by_stem:
+                raise InputError(f"{path}: {by_stem[path.stem].name} is of the same picture.")
+            by_stem[path.stem] = path
+    pictures = [path for path in sorted(images.iterdir()) if is_picture(path)]
+    for path in pictures:
+        if path.stem not in by_stem:
+            raise InputError(f"{path}: has no mask in {masks}; add one, or remove the picture.")
+    if not pictures:
+        raise InputError(f"{images}: holds no picture.")
+    return [(path, by_stem[path.stem]) for path in pictures]
+
+
+def _sample(image: Path, mask: Path, split: str) -> Sample:
+    pixels = open_picture(image).read()
+    height, width = pixels.shape[:2]
+    if pixels.dtype != np.uint8:
+        low, high = np.percentile(pixels, _RANGE)
+        share = (pixels - low) / max(float(high - low), 1e-12)
+        pixels = np.rint(255 * np.clip(share, 0, 1)).astype(np.uint8)
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[:, :, None], 3, axis=2)
+    labels = _labels(mask, height, width)
+    if labels.shape != (height, width):
+        raise InputError(
+            f"{mask}: has {labels.shape[0]} x {labels.shape[1]} pixels, its picture "
+            f"{height} x {width}; give masks the size of their pictures."
+        )
+    return Sample(image.stem, pixels, labels, TYPE, image.stem, split)
+
+
+def _labels(path: Path, height: int, width: int) -> npt.NDArray[np.int32]:
+    suffix = path.suffix.lower()
+    if suffix in LABEL_SUFFIXES:
+        values = read_label_image(path, masks="components")
+        return np.unique(np.append(values.ravel(), 0), return_inverse=True)[1][:-1].reshape(
+            values.shape
+        ).astype(np.int32)
+    if suffix == ".csv":
+        try:
+            table = pd.read_csv(path, dtype=str, keep_default_na=False)
+            runs = table["EncodedPixels"]
+        except (KeyError, ValueError, OSError) as error:
+            raise InputError(f"{path}: holds no column EncodedPixels; get it again.") from error
+        masks = [rle.pixels(text, height, width, name=str(path)) for text in runs]
+    else:
+        masks = read_outlines(path, height, width)
+    return merge([mask for mask in masks if mask.size], height, width).labels

@@ -1,0 +1,127 @@
+"""A folder of one's own pictures and masks as a data set."""
+
+from __future__ import annotations
+
+import json
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+import tifffile
+from pictures import discs, grey
+from PIL import Image
+from tiny import SMALL
+
+from ngat import cli
+from ngat.data import load, rle
+from ngat.errors import InputError
+from ngat.segmentation.outlines import feature, polygons, roi
+
+LABELS = discs()
+
+
+def mask(path, labels=LABELS):
+    """The labels in the form that the file's ending says."""
+    numbers = range(1, labels.max() + 1)
+    if path.suffix == ".npy":
+        np.save(path, labels)
+    elif path.suffix == ".png":  # a mask of separate nuclei
+        Image.fromarray((labels > 0).astype(np.uint8) * 255).save(path)
+    elif path.suffix == ".csv":
+        lines = [f"a,{runs}" for runs in rle.encode_labels(labels)]
+        path.write_text("\n".join(["ImageId,EncodedPixels", *lines, ""]))
+    elif path.suffix == ".geojson":
+        features = [feature(n, polygons(labels == n), {}) for n in numbers]
+        path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    elif path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as file:
+            for n in numbers:
+                file.writestr(f"{n}.roi", roi(n, polygons(labels == n)))
+    else:
+        tifffile.imwrite(path, labels.astype(np.uint16))
+
+
+def pair(folder, name, suffix=".tif", dtype=np.uint8):
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    high = 255 if dtype == np.uint8 else 4000
+    tifffile.imwrite(folder / "images" / f"{name}.tif", grey(high=high, dtype=dtype))
+    mask(folder / "masks" / f"{name}{suffix}")
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png", ".npy", ".csv", ".geojson", ".zip"])
+def test_masks_of_every_form(tmp_path, suffix):
+    pair(tmp_path, "a", suffix, np.uint16)
+    (sample,) = load(str(tmp_path), "test", progress=False)
+    np.testing.assert_array_equal(sample.labels, LABELS)
+    assert sample.labels.dtype == np.int32
+    assert sample.image.shape == (*LABELS.shape, 3)
+    assert (sample.image.min(), sample.image.max()) == (0, 255)  # 12 bits in 16 fill 8
+
+
+def test_splits(tmp_path):
+    for i in range(10):
+        pair(tmp_path / "flat", f"p{i}")
+    parts = {s: load(str(tmp_path / "flat"), s, progress=False) for s in ("train", "val", "test")}
+    names = {split: {sample.image_id for sample in part} for split, part in parts.items()}
+    assert {split: len(part) for split, part in names.items()} == {"train": 8, "val": 2, "test": 10}
+    assert not names["train"] & names["val"]
+    for split in ("train", "val"):
+        pair(tmp_path / "cut" / split, split)
+    (sample,) = load(str(tmp_path / "cut"), "val", progress=False)
+    assert (sample.image_id, sample.split) == ("val", "val")
+
+
+def test_what_is_no_pair_is_said(tmp_path):
+    pair(tmp_path, "a")
+    for split, says in (("val", ""), ("train", "too few"), ("best", "split 'best' is unknown")):
+        if says:
+            with pytest.raises(InputError, match=says):
+                load(str(tmp_path), split, progress=False)
+    np.save(tmp_path / "masks/b.npy", LABELS)
+    tifffile.imwrite(tmp_path / "images/c.tif", grey())
+    with pytest.raises(InputError, match=r"c\.tif: has no mask in"):
+        load(str(tmp_path), "test", progress=False)
+    np.save(tmp_path / "masks/c.npy", LABELS[1:])
+    with pytest.raises(InputError, match=r"c\.npy: has 47 x 64 pixels, its picture 48 x 64"):
+        load(str(tmp_path), "test", progress=False)
+    (tmp_path / "masks/c.npy").unlink()
+    for data in ("{}", "[]", '{"features": [{"geometry": {"type": "Point"}}]}'):
+        (tmp_path / "masks/c.geojson").write_text(data)
+        with pytest.raises(InputError, match=r"c\.geojson: "):
+            load(str(tmp_path), "test", progress=False)
+    with pytest.raises(InputError, match="there is no such folder"):
+        load(str(tmp_path / "masks"), "test", progress=False)
+    with pytest.raises(InputError, match="or a folder that holds images/ and masks/"):
+        load(str(tmp_path / "absent"), "test", progress=False)
+
+
+def test_training_goes_on_from_weights_and_is_evaluated(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for i in range(4):
+        pair(tmp_path / "mine", f"p{i}")
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["ngat", *words, "--data", "mine", "--device", "cpu"])
+        try:
+            cli.main()
+        except SystemExit as end:
+            assert not end.code, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    sets = [f"--set={key}={value}" for key, value in {**SMALL, "steps": 3}.items()]
+    run("train", "--preset", "smoke", "--out", "first", *sets)
+    again = ["train", "--start", "first/best.safetensors", "--out", "second"]
+    run(*again, *sets, "--set=learning_rate=1e-9")
+    from safetensors.numpy import load_file
+
+    first, second = (load_file(f"{name}/best.safetensors") for name in ("first", "second"))
+    moved = max(float(np.abs(first[k].astype(float) - second[k]).max()) for k in first)
+    assert moved < 1e-4  # a rate of nothing: the values are those that it began with
+    said = run("evaluate", "--weights", "second/best.safetensors", "--out", "res")
+    assert "smoke" in said
+    monkeypatch.setattr(sys, "argv", ["ngat", *again[:-1], "third", "--data", "mine"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "of another architecture" in capsys.readouterr().err

@@ -1,0 +1,49 @@
+"""The trained network behind ``ngat segment``: its parts say what the whole says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from local_network import clumps
+from tiny import tiny
+
+from ngat.inference import Thresholds, predict, thresholds_to_dict
+from ngat.io import array_picture
+from ngat.model import NGAT
+from ngat.segmentation.job import Job, predict_tile
+from ngat.segmentation.network import Trained
+from ngat.segmentation.tiles import grid
+from ngat.training.weights import save_weights
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """Untrained, with fixed statistics, local contrast and a size output, as the shipped one."""
+    torch.manual_seed(3)
+    chosen = tiny(levels=3, norm="batch", contrast="local", outputs=3)
+    model = NGAT(chosen.model)
+    with torch.no_grad():  # its answers shall differ from place to place
+        for tensor in model.parameters():
+            if tensor.dim() > 1:
+                tensor.mul_(1.3)
+    path = tmp_path_factory.mktemp("w") / "w.safetensors"
+    thresholds = dict.fromkeys(("split", "components"), Thresholds())
+    save_weights(path, model, chosen, {"thresholds": thresholds_to_dict(thresholds)})
+    return Trained(path)
+
+
+@pytest.mark.parametrize("magnification", [1.0, 0.5, 2.0])
+def test_tiles_say_what_the_whole_says(network, magnification):
+    picture = array_picture(clumps((192, 256)))
+    whole = predict(network.model, picture.read(), magnification=magnification)
+    assert np.ptp(whole.probability) > 0.02
+    cut = grid(picture.shape, magnification, network.halo, tile=64)
+    assert len(cut) > 1
+    survey = network.survey(picture, magnification)
+    job = Job(picture, network, cut, survey, "split", Thresholds())
+    for number in range(len(cut)):
+        predict_tile(job, number)
+    for plane, expected in ((job.probability, whole.probability), (job.core, whole.core)):
+        found = plane.read((slice(0, 192), slice(0, 256)))
+        np.testing.assert_allclose(found, expected, atol=1e-4)
