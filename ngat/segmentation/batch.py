@@ -18,17 +18,16 @@ from ngat.segmentation.find import Found, Map, find, in_turn
 from ngat.segmentation.formats import DEFAULT, FORMATS
 from ngat.segmentation.inputs import Input
 from ngat.segmentation.measure import typical_diameter
-from ngat.segmentation.network import Trained, chosen_magnification, trained
+from ngat.segmentation.network import TrainedNetwork, chosen_magnification, trained
 from ngat.segmentation.record import (
     FORMAT,
-    DiskFull,
     is_complete,
     read_record,
     told,
     write_results,
 )
 from ngat.segmentation.tiles import TILE
-from ngat.system.files import sha256
+from ngat.system.files import DiskFull, sha256
 
 # Larger pictures are worked on in files instead of memory.
 IN_MEMORY = 1 << 24
@@ -46,7 +45,7 @@ class Options:
         method: how maps become nuclei.
         formats: names of :data:`ngat.segmentation.formats.FORMATS`.
         weights: a file; None takes the one that is shipped.
-        device, tta: as in :class:`ngat.segmentation.network.Trained`.
+        device, tta: as in :class:`ngat.segmentation.network.TrainedNetwork`.
         tile: side of tiles as the network sees them.
     """
 
@@ -63,7 +62,7 @@ class Options:
     tta: bool = False
     tile: int = TILE
 
-    def network(self) -> Trained:
+    def network(self) -> TrainedNetwork:
         """The network that is asked for, loaded once."""
         return trained(self.weights, self.device, self.tta)
 

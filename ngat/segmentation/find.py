@@ -22,7 +22,7 @@ import pandas as pd
 from ngat.inference import Method, Thresholds
 from ngat.io.picture import Picture
 from ngat.segmentation.canvas import Canvas
-from ngat.segmentation.job import Job, divide_tile, predict_tile
+from ngat.segmentation.job import TileJob, divide_tile, predict_tile
 from ngat.segmentation.network import Network
 from ngat.segmentation.seams import join
 from ngat.segmentation.tiles import TILE, Grid, grid
@@ -86,7 +86,7 @@ def find(
     if magnification is None:
         magnification = network.magnification(picture)
     cut = grid(picture.shape, magnification, network.halo, tile)
-    job = Job(picture, network, cut, {}, method, thresholds, folder)
+    job = TileJob(picture, network, cut, {}, method, thresholds, folder)
     plan = job.known("plan")
     if plan is None:
         survey = network.survey(picture, cut.magnification)

@@ -12,13 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ngat.errors import InputError
-from ngat.system.files import sha256, write_json
+from ngat.system.files import DiskFull, sha256, write_json
 
 FORMAT = "ngat-segmentation-1"
-
-
-class DiskFull(InputError):
-    """Nothing more can be written; going on with other pictures is of no use."""
 
 
 def read_record(path: Path) -> dict[str, Any] | None:

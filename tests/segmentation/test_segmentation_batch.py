@@ -33,7 +33,7 @@ from ngat.segmentation.batch import Options, segment_file, summary
 from ngat.segmentation.formats import FORMATS
 from ngat.segmentation.inputs import Input, find_inputs
 from ngat.segmentation.network import DIAMETER
-from ngat.segmentation.record import DiskFull
+from ngat.system.files import DiskFull
 
 
 @pytest.fixture(autouse=True)
