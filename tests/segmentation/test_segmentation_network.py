@@ -11,7 +11,7 @@ from tiny import tiny
 from ngat.inference import Thresholds, predict, thresholds_to_dict
 from ngat.io import array_picture
 from ngat.model import NGAT
-from ngat.segmentation.job import TileJob, predict_tile
+from ngat.segmentation.job import PictureJob, predict_tile
 from ngat.segmentation.network import TrainedNetwork
 from ngat.segmentation.tiles import grid
 from ngat.training.weights import save_weights
@@ -41,7 +41,7 @@ def test_tiles_say_what_the_whole_says(network, magnification):
     cut = grid(picture.shape, magnification, network.halo, tile=64)
     assert len(cut) > 1
     survey = network.survey(picture, magnification)
-    job = TileJob(picture, network, cut, survey, "split", Thresholds())
+    job = PictureJob(picture, network, cut, survey, "split", Thresholds())
     for number in range(len(cut)):
         predict_tile(job, number)
     for plane, expected in ((job.probability, whole.probability), (job.core, whole.core)):
