@@ -18,7 +18,13 @@ from ngat.paper import readme
 ROOT = Path(__file__).parents[2]
 WRITTEN = [
     ROOT / name
-    for name in ("README.md", readme.PAGE, "notebooks/LEDGER.md", "notebooks/GLOSSARY.md")
+    for name in (
+        "README.md",
+        readme.PAGE,
+        "notebooks/LEDGER.md",
+        "notebooks/GLOSSARY.md",
+        "notebooks/OWN_IMAGES.md",
+    )
 ]
 MOST_WORDS = 1200
 EMPTY = {

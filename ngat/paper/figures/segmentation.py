@@ -159,19 +159,25 @@ def levels(
     by_level: Sequence[npt.NDArray[np.float32]],
     whole: npt.NDArray[np.float32],
 ) -> Figure:
-    """Probability of nucleus at each level, and their weighted reconstruction."""
+    """Probability of nucleus at each level, and the weighted reconstruction, in two rows."""
+    columns = -(-(2 + len(by_level)) // 2)
+    height, width = whole.shape
     with style():
-        fig = Figure(figsize=(1.5 * (2 + len(by_level)), 1.9))
-        axes = fig.subplots(1, 2 + len(by_level), squeeze=False)
-        _picture(axes[0, 0], image)
-        axes[0, 0].set_title("picture")
-        for m, (ax, probability) in enumerate(zip(axes[0, 1:-1], by_level, strict=True)):
-            shown = ax.imshow(probability, cmap="gray", vmin=0, vmax=1)
+        fig = Figure(figsize=(2.1 * columns + 0.6, 2 * (2.1 * height / width + 0.35)))
+        axes = fig.subplots(2, columns)
+        first, *middle = axes.flat[: 1 + len(by_level)]
+        last, *unused = axes.flat[1 + len(by_level) :]
+        _picture(first, image)
+        first.set_title("picture")
+        for m, (ax, probability) in enumerate(zip(middle, by_level, strict=True)):
+            ax.imshow(probability, cmap="gray", vmin=0, vmax=1)
             ax.set_title(f"level {m}")
-        axes[0, -1].imshow(whole, cmap="gray", vmin=0, vmax=1)
-        axes[0, -1].set_title("together")
-        fig.colorbar(shown, ax=axes[0, -1], label="probability", shrink=0.75)
+        shown = last.imshow(whole, cmap="gray", vmin=0, vmax=1)
+        last.set_title("together")
+        fig.colorbar(shown, ax=axes, label="probability", shrink=0.6, pad=0.01)
         _bare(axes)
+        for ax in unused:
+            ax.set_axis_off()
     return fig
 
 
