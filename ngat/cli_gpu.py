@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ngat.cli_options import Root, interruptible
+from ngat.cli.options import Root, interruptible
 
 
 def gpu(
@@ -22,10 +22,10 @@ def gpu(
     root: Root = Path("data"),
 ) -> None:
     """Kernel tests, trainings, benchmarks and predictions on a GPU, within so many minutes."""
-    from ngat.distributed import find_device
     from ngat.gpu.plan import Plan, afterwards
     from ngat.gpu.rehearsal import write_data
     from ngat.gpu.session import run
+    from ngat.training.distributed import find_device
 
     with interruptible("Stopped; the same call again goes on."):
         if rehearse:

@@ -45,9 +45,9 @@ class ModelConfig:
             size of the nucleus that covers a node (:mod:`ngat.magnification`).
         reconstruction: weight of a level's prediction relative to the next finer level's.
         engine: attention engine.
-        shrink: pictures are reduced by this factor first (:class:`ngat.networks.Shrunk`).
+        shrink: pictures are reduced by this factor first (:class:`ngat.baselines.networks.Shrunk`).
         contrast: images enter as they are, ``plain``; every channel over the range of its
-            surroundings, ``local`` (:mod:`ngat.contrast`); or over that of the whole image,
+            surroundings, ``local`` (:mod:`ngat.data.contrast`); or over that of the whole image,
             ``stretched``.
     """
 
@@ -77,7 +77,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class RivalConfig:
-    """A convolutional network to compare with (:mod:`ngat.rivals`).
+    """A convolutional network to compare with (:mod:`ngat.baselines.convolutional`).
 
     Attributes:
         network: ``unet``, ``fpn`` or ``maskrcnn`` (:mod:`ngat.gpu.maskrcnn`, for which norm and
@@ -251,7 +251,9 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("levels", "channels", "heads", "depth", "norm_groups"), (1, math.inf)),
     **dict.fromkeys(("plasticity_steps", "plasticity_width", "width", "shrink"), (1, math.inf)),
     **dict.fromkeys(("steps", "batch", "patch", "validate_every"), (1, math.inf)),
-    **dict.fromkeys(("seed", "validate_images", "gamma", "core_weight", "size_weight", "octaves"), (0, math.inf)),
+    **dict.fromkeys(
+        ("seed", "validate_images", "gamma", "core_weight", "size_weight", "octaves"), (0, math.inf)
+    ),
     "vigour": (0, math.inf),
     **dict.fromkeys(("learning_rate", "weight_decay", "clip"), (0, math.inf)),
     **dict.fromkeys(("dropout", "reconstruction", "alpha", "level_decay"), (0, 1)),

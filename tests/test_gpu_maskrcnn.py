@@ -79,7 +79,7 @@ def network():
     except MissingDependency as error:
         pytest.skip(str(error))
     torch.manual_seed(0)
-    from ngat.networks import build
+    from ngat.baselines.networks import build
 
     return build(preset("maskrcnn", width=8).model)
 
@@ -109,7 +109,7 @@ def test_nuclei_of_an_image_of_any_size(network, monkeypatch):
 
 def test_weights_come_back_from_eight_bits(network, tmp_path):
     from ngat.gpu.compact import compact
-    from ngat.weights import load_weights, save_weights
+    from ngat.training.weights import load_weights, save_weights
 
     chosen = preset("maskrcnn", width=8)
     chosen = replace(chosen, model=network.config)

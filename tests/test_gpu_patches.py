@@ -7,17 +7,17 @@ import pytest
 import torch
 from tiny import rings
 
-from ngat import augment as cpu
-from ngat.augment import AugmentConfig
 from ngat.config import TrainConfig
-from ngat.contrast import contrast
+from ngat.data.contrast import contrast
 from ngat.data.synthetic import load_synthetic
 from ngat.gpu import appearance as device
 from ngat.gpu.images import DeviceImages, Places, Ready, level_of
 from ngat.gpu.patches import DevicePatches, Drawn, centre, octave_of, octaves_for
 from ngat.instances import core_of
 from ngat.magnification import encode
-from ngat.sampling import Patches
+from ngat.training import augment as cpu
+from ngat.training.augment import AugmentConfig
+from ngat.training.patches import Patches
 
 SIZED = TrainConfig(batch=6, patch=48, sized=True, octaves=0.45, tail=0.15)
 

@@ -8,7 +8,7 @@ from ngat.data.sample import Sample
 from ngat.data.split import SPLITS, dealt, read_split
 from ngat.data.store import Masks, Store
 from ngat.errors import InputError
-from ngat.progress import track
+from ngat.system.progress import track
 
 
 def load_dsb2018(

@@ -1,7 +1,7 @@
-"""How patches look, changed at random on the device: :mod:`ngat.augment`, a whole batch at once.
+"""How patches look, changed at random on the device: :mod:`ngat.training.augment`, a whole batch at once.
 
 Stain, lost colour, merged channels, intensity, inversion, blur and noise, with the probabilities
-and strengths of :class:`ngat.augment.AugmentConfig`. Compression as JPEG is missing: its codec
+and strengths of :class:`ngat.training.augment.AugmentConfig`. Compression as JPEG is missing: its codec
 works on the CPU.
 """
 
@@ -14,7 +14,7 @@ import torch
 from skimage.color import hed_from_rgb, rgb_from_hed
 from torch import Tensor
 
-from ngat.augment import AugmentConfig
+from ngat.training.augment import AugmentConfig
 
 COLOURED = 0.02  # a channel that differs by more makes a picture coloured
 

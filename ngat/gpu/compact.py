@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ngat.weights import FORMAT, read_tensors, write_tensors
+from ngat.training.weights import FORMAT, read_tensors, write_tensors
 
 SCALE = "/scale"  # behind the name of a tensor: what its whole numbers are multiplied by
 

@@ -4,7 +4,7 @@ Images differ in size, so there is no batch of them; but a place in one of them 
 flat tensor, and patches of many images are gathered at once. Every image is held at its own
 resolution, at half, a quarter and an eighth of it (a Gaussian pyramid): a patch that is reduced
 reads the level just above its own magnification, through the Gaussian filter that is still due. The
-outcome is that of :mod:`ngat.augment`, which filters at the full resolution.
+outcome is that of :mod:`ngat.training.augment`, which filters at the full resolution.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ngat.contrast import EMPTY, SHARE, Contrast
+from ngat.data.contrast import EMPTY, SHARE, Contrast
 
 LEVELS = 4  # the coarsest is an eighth; no patch is reduced to less than a tenth
-BLURRED = 0.8  # patches that are reduced further are filtered (ngat.augment)
+BLURRED = 0.8  # patches that are reduced further are filtered (ngat.training.augment)
 TRUNCATE = 2.5  # where a Gaussian filter ends, in standard deviations
 
 
@@ -119,7 +119,7 @@ class DeviceImages:
         return total.permute(0, 3, 1, 2)
 
     def contrasted(self, picture: Tensor, places: Places, octaves: Tensor) -> Tensor:
-        """Every channel over the range of its surroundings, as :class:`ngat.contrast.Contrast`.
+        """Every channel over the range of its surroundings, as :class:`ngat.data.contrast.Contrast`.
 
         Args:
             picture: ``[B, 3, S, S]`` in grey levels.
@@ -198,7 +198,7 @@ def level_of(zoom: float) -> int:
 def pyramid(pixels: Tensor) -> list[Tensor]:
     """An image ``[H, W, 3]`` at its own resolution, a half, a quarter and an eighth of it.
 
-    Every second pixel of a level, after the filter that :mod:`ngat.augment` gives to a patch at
+    Every second pixel of a level, after the filter that :mod:`ngat.training.augment` gives to a patch at
     half the magnification. A pixel of level l lies at 2^l times its row and column.
     """
     levels = [pixels.permute(2, 0, 1).float()]

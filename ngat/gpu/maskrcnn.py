@@ -28,7 +28,7 @@ from ngat.inference import SMALLEST, as_pixels, evaluating, seen_at
 from ngat.magnification import SIZE
 from ngat.metrics import image_score, match
 from ngat.model import Output
-from ngat.progress import track
+from ngat.system.progress import track
 
 Labels = npt.NDArray[np.int32]
 

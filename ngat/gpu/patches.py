@@ -1,8 +1,8 @@
-"""Training patches made on the device: :mod:`ngat.sampling`, a whole batch at once.
+"""Training patches made on the device: :mod:`ngat.training.patches`, a whole batch at once.
 
 Which image, which size of nuclei, which corner and which turn are drawn on the host, a few numbers
 a patch; pixels are gathered and changed on the device, where all images lie. Distributions are
-those of :class:`ngat.sampling.Patches`, whose parts are used (shares of the types, sizes,
+those of :class:`ngat.training.patches.Patches`, whose parts are used (shares of the types, sizes,
 magnification, contrast); the very patches of a step are others. There is no compression as JPEG.
 """
 
@@ -20,13 +20,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ngat.augment import _corner as corner
 from ngat.config import TrainConfig
 from ngat.data.sample import Sample
 from ngat.gpu.appearance import appearance
 from ngat.gpu.images import DeviceImages, Places, Ready
 from ngat.magnification import OCTAVES, SIZE
-from ngat.sampling import DRAWS, TAIL, Batch, Patches
+from ngat.training.augment import _corner as corner
+from ngat.training.patches import DRAWS, TAIL, Batch, Patches
 
 # Images from which on preparing them is shared among processes.
 MANY = 40
@@ -53,7 +53,7 @@ class Drawn(NamedTuple):
 
 
 class DevicePatches:
-    """As :class:`ngat.sampling.Patches`, with batches that are made on a device.
+    """As :class:`ngat.training.patches.Patches`, with batches that are made on a device.
 
     Args:
         samples, config, contrast, rank, world: as there.
@@ -202,7 +202,7 @@ def centre(
 ) -> tuple[float, float]:
     """The middle of a patch that lies inside an image, or covers all of it, in its pixels.
 
-    Rounded as :mod:`ngat.augment` does it, who cuts windows of whole pixels.
+    Rounded as :mod:`ngat.training.augment` does it, who cuts windows of whole pixels.
     """
     side = math.ceil(size / zoom)
     bound = math.ceil(size * (abs(math.cos(angle)) + abs(math.sin(angle))) / zoom) + 2
@@ -212,7 +212,7 @@ def centre(
 
 
 def octave_of(zoom: float) -> int:
-    """The half octave of a magnification, as :meth:`ngat.sampling.Patches.ranges` rounds it."""
+    """The half octave of a magnification, as :meth:`ngat.training.patches.Patches.ranges` rounds it."""
     return round(2 * math.log2(zoom))
 
 
@@ -238,7 +238,7 @@ class Fixed:
         self.octaves = octaves
 
     def random(self) -> float:
-        """Never a rare size: see :meth:`ngat.sampling.Patches.zoom`."""
+        """Never a rare size: see :meth:`ngat.training.patches.Patches.zoom`."""
         return -1.0
 
     def uniform(self, *_: float) -> float:

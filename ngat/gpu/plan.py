@@ -87,7 +87,7 @@ class Plan:
                 # Without the project's own settings, which need further packages of pytest.
                 plain = ("-c", "/dev/null", "--rootdir", ".", "-q", "-p", "no:cacheprovider")
                 tests = (
-                    "tests/test_attention_cuda.py",
+                    "tests/engines/test_attention_cuda.py",
                     "-m",
                     "gpu and not slow",
                     "--maxfail",

@@ -10,7 +10,7 @@ from ngat.data.pack import MASKS, image_forms, label_forms, smallest
 from ngat.data.split import SPLIT_COLUMNS
 from ngat.data.store import NAME, PACK, Row, content_hash, write_archive
 from ngat.data.synthetic import load_synthetic
-from ngat.files import replacing
+from ngat.system.files import replacing
 
 COUNTS = {"train": 2, "val": 1}  # images of each split
 

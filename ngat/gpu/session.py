@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ngat.errors import InputError
-from ngat.files import write_json
-from ngat.provenance import commit, hardware, of_gpu, versions
+from ngat.system.files import write_json
+from ngat.system.provenance import commit, hardware, of_gpu, versions
 
 REPORT = "report.json"
 Status = Literal["done", "failed", "skipped"]

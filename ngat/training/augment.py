@@ -1,0 +1,375 @@
+"""Training-time augmentation: random views of a picture, with labels that follow.
+
+Geometry (crop, scale, rotation, mirror) moves picture and labels alike; appearance (intensity,
+stain, inversion, blur, noise) changes the picture only. All chance comes from the generator that
+is passed in.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from scipy import ndimage
+from skimage.color import hed_from_rgb, rgb_from_hed
+
+from ngat.data.contrast import Contrast
+from ngat.errors import InputError
+
+Generator = np.random.Generator
+Picture = npt.NDArray[np.float32]  # [S, S, 3] in [0, 1]
+
+_CHANCES = (
+    *("flip", "turn", "affine", "intensity", "stain", "grey", "merge", "invert", "blur", "noise"),
+    "jpeg",
+)
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How often each operation is applied (a probability) and how strongly.
+
+    Attributes:
+        size: side S of the square crop in pixels.
+        flip: probability of a mirror image, drawn for each axis.
+        turn: probability of a turn by 90, 180 or 270 degrees.
+        affine: probability of a free rotation and scaling, with
+            angle: largest rotation in degrees, either way, and
+            scale: range of the magnification, drawn evenly in its logarithm.
+        intensity: probability of a change of gain, offset and gamma, with
+            gain, gamma: largest factor (its inverse is the smallest), and
+            offset: largest shift, as a share of the full range.
+        stain: probability of a change of stain in coloured pictures, with
+            dye: largest relative change of a dye's amount, and
+            hue: largest share of one colour channel that goes over into another.
+        grey: probability that a coloured picture loses its colour.
+        merge: probability that a grey picture becomes one channel of a colour picture, whose other
+            channels show what lies around the nuclei.
+        invert: probability that light and dark change places.
+        blur: probability of a Gaussian blur, with
+            sigma: its largest standard deviation in pixels.
+        noise: probability of normal noise, with
+            grain: its largest standard deviation, as a share of the picture's own range.
+        jpeg: probability of compression as JPEG, at a quality of 40 to 95.
+    """
+
+    size: int = 128
+    flip: float = 0.5
+    turn: float = 0.75
+    affine: float = 0.5
+    angle: float = 45.0
+    scale: tuple[float, float] = (0.7, 1.4)
+    intensity: float = 0.8
+    gain: float = 1.8
+    offset: float = 0.1
+    gamma: float = 1.4
+    stain: float = 0.5
+    dye: float = 0.25
+    hue: float = 0.1
+    grey: float = 0.1
+    merge: float = 0.0
+    invert: float = 0.1
+    blur: float = 0.1
+    sigma: float = 1.0
+    noise: float = 0.2
+    grain: float = 0.1
+    jpeg: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raise :class:`InputError` on a probability or a strength that makes no sense."""
+        for name in _CHANCES:
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise InputError(
+                    f"augmentation {name}={getattr(self, name)} is no probability; "
+                    "choose a number from 0 to 1."
+                )
+        if self.size < 1:
+            raise InputError(f"augmentation size={self.size} is no crop; choose 1 pixel or more.")
+        if not 0.0 < self.scale[0] <= self.scale[1]:
+            raise InputError(
+                f"augmentation scale={self.scale} is no range; choose 0 < smallest <= largest."
+            )
+        if self.gain < 1.0 or self.gamma < 1.0:
+            raise InputError(
+                f"augmentation gain={self.gain} and gamma={self.gamma} are largest factors; "
+                "choose 1 or more."
+            )
+        for name in ("angle", "offset", "dye", "hue", "sigma", "grain"):
+            if getattr(self, name) < 0.0:
+                raise InputError(
+                    f"augmentation {name}={getattr(self, name)} is negative; choose 0 or more."
+                )
+
+    @classmethod
+    def of(cls, size: int, vigour: float) -> AugmentConfig:
+        """Crops of ``size`` pixels whose stains and magnification change ``vigour`` times as far.
+
+        Shares and probabilities end at what they can be.
+        """
+        return cls(
+            size=size,
+            scale=(cls.scale[0] ** vigour, cls.scale[1] ** vigour),
+            dye=min(1.0, cls.dye * vigour),
+            hue=min(0.5, cls.hue * vigour),
+            grey=min(1.0, cls.grey * vigour),
+        )
+
+    @classmethod
+    def varied(cls, size: int, vigour: float) -> AugmentConfig:
+        """As :meth:`of`, for a network that meets any microscope, dye, camera and file."""
+        return replace(
+            cls.of(size, vigour), grey=0.25, merge=0.15, invert=0.3, blur=0.2, noise=0.3, jpeg=0.15
+        )
+
+    @classmethod
+    def none(cls, size: int) -> AugmentConfig:
+        """Plain random crops of ``size`` pixels."""
+        return cls(
+            size=size,
+            flip=0.0,
+            turn=0.0,
+            affine=0.0,
+            intensity=0.0,
+            stain=0.0,
+            grey=0.0,
+            merge=0.0,
+            invert=0.0,
+            blur=0.0,
+            noise=0.0,
+            jpeg=0.0,
+        )
+
+
+def augment(
+    image: npt.NDArray[np.uint8],
+    labels: npt.NDArray[np.int32],
+    rng: Generator,
+    config: AugmentConfig,
+    *,
+    zoom: float | None = None,
+    contrast: Contrast | None = None,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+    """Draw one augmented crop.
+
+    Where the crop reaches beyond the picture, the picture is mirrored at its edge pixels, and the
+    mirrored nuclei carry the labels of their originals.
+
+    Args:
+        image: ``uint8 [H, W, 3]``, of any size.
+        labels: ``int32 [H, W]``, 0 is background.
+        rng: source of all chance.
+        config: operations and strengths.
+        zoom: magnification of the crop; None draws it from the range of ``config``.
+        contrast: the range of the picture's values; None takes 0 to 255.
+
+    Returns:
+        Picture ``float32 [3, S, S]`` in [0, 1] and labels ``int32 [S, S]``; labels keep their
+        numbers, and those that fall outside the crop are missing.
+
+    Raises:
+        InputError: the picture has no pixels, or picture and labels do not match.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.shape[:2] != labels.shape:
+        raise InputError(
+            f"image {image.shape} and labels {labels.shape} do not match; "
+            "pass [H, W, 3] and [H, W]."
+        )
+    if labels.size == 0:
+        raise InputError(f"image {image.shape} has no pixels; leave it out of the data set.")
+    free = _happens(rng, config.affine)
+    angle = math.radians(rng.uniform(-config.angle, config.angle)) if free else 0.0
+    if zoom is None and free:
+        zoom = math.exp(rng.uniform(math.log(config.scale[0]), math.log(config.scale[1])))
+    if zoom is None:
+        view, truth = _crop(image, labels, rng, config.size, contrast)
+    else:
+        view, truth = _free_view(image, labels, rng, config.size, angle, zoom, contrast)
+    if _happens(rng, config.flip):
+        view, truth = view[::-1], truth[::-1]
+    if _happens(rng, config.flip):
+        view, truth = view[:, ::-1], truth[:, ::-1]
+    if _happens(rng, config.turn):
+        quarters = int(rng.integers(1, 4))
+        view, truth = np.rot90(view, quarters), np.rot90(truth, quarters)
+    view = np.clip(_appearance(view, rng, config), 0.0, 1.0)
+    return (
+        np.ascontiguousarray(view.transpose(2, 0, 1), dtype=np.float32),
+        np.ascontiguousarray(truth, dtype=np.int32),
+    )
+
+
+def _happens(rng: Generator, probability: float) -> bool:
+    return bool(rng.random() < probability)
+
+
+def _mirrored(start: int, count: int, length: int) -> npt.NDArray[np.intp]:
+    """Indices start … start + count - 1 of an axis that is mirrored about its end pixels."""
+    period = max(1, 2 * (length - 1))
+    index = np.arange(start, start + count) % period
+    return np.minimum(index, period - index) if length > 1 else np.zeros(count, dtype=np.intp)
+
+
+def _corner(rng: Generator, length: int, side: int) -> int:
+    """First pixel of a window of ``side`` that lies inside the axis, or covers all of it."""
+    low, high = min(0, length - side), max(0, length - side)
+    return int(rng.integers(low, high + 1))
+
+
+def _window(
+    image: npt.NDArray[np.uint8],
+    labels: npt.NDArray[np.int32],
+    top: int,
+    left: int,
+    height: int,
+    width: int,
+    contrast: Contrast | None,
+) -> tuple[Picture, npt.NDArray[np.int32]]:
+    """The window at (top, left), mirrored where it reaches beyond the picture, in [0, 1]."""
+    rows = _mirrored(top, height, labels.shape[0])
+    columns = _mirrored(left, width, labels.shape[1])
+    picture, truth = image[rows[:, None], columns], labels[rows[:, None], columns]
+    if contrast is None:
+        return picture.astype(np.float32) / np.float32(255.0), truth
+    return contrast.apply(picture, rows, columns), truth
+
+
+def _crop(
+    image: npt.NDArray[np.uint8],
+    labels: npt.NDArray[np.int32],
+    rng: Generator,
+    size: int,
+    contrast: Contrast | None,
+) -> tuple[Picture, npt.NDArray[np.int32]]:
+    height, width = labels.shape
+    top, left = _corner(rng, height, size), _corner(rng, width, size)
+    return _window(image, labels, top, left, size, size, contrast)
+
+
+def _free_view(
+    image: npt.NDArray[np.uint8],
+    labels: npt.NDArray[np.int32],
+    rng: Generator,
+    size: int,
+    angle: float,
+    zoom: float,
+    contrast: Contrast | None,
+) -> tuple[Picture, npt.NDArray[np.int32]]:
+    """A rotated and scaled crop: bilinear for the picture, nearest for the labels."""
+    c, s = math.cos(angle) / zoom, math.sin(angle) / zoom
+    # Source pixel of an output pixel, both seen from the middle of their window.
+    matrix = np.array([[c, -s], [s, c]])
+    side = math.ceil(size / zoom)
+    bound = math.ceil(size * (abs(c) + abs(s))) + 2
+    spare = (bound - side) // 2  # what a rotated square needs beyond the upright one
+    top = _corner(rng, labels.shape[0], side) - spare
+    left = _corner(rng, labels.shape[1], side) - spare
+    source, truth = _window(image, labels, top, left, bound, bound, contrast)
+    if zoom < 0.8:  # what a pixel of the crop covers is averaged, or fine texture would alias
+        blur = 0.5 * math.sqrt(1 / zoom**2 - 1)
+        source = ndimage.gaussian_filter(source, (blur, blur, 0.0), truncate=2.5)
+    middle = np.full(2, (bound - 1) / 2)
+    shift = middle - matrix @ np.full(2, (size - 1) / 2)
+    shape = (size, size)
+    view = np.empty((*shape, 3), dtype=np.float32)
+    for channel in range(3):
+        plane = ndimage.affine_transform(
+            source[:, :, channel], matrix, shift, shape, order=1, mode="nearest"
+        )
+        view[:, :, channel] = plane
+    return view, ndimage.affine_transform(truth, matrix, shift, shape, order=0, mode="nearest")
+
+
+def _appearance(view: Picture, rng: Generator, config: AugmentConfig) -> Picture:
+    coloured = float(np.ptp(view, axis=2).max(initial=0.0)) > 0.02
+    if coloured and _happens(rng, config.grey):
+        view = np.repeat(view.mean(axis=2, keepdims=True), 3, axis=2)
+    elif coloured and _happens(rng, config.stain):
+        view = _stain(view, rng, config)
+    elif not coloured and _happens(rng, config.merge):
+        view = _merged(view, rng)
+    if _happens(rng, config.intensity):
+        view = _intensity(view, rng, config)
+    if _happens(rng, config.invert):
+        view = np.float32(1.0) - view
+    if _happens(rng, config.blur):
+        sigma = rng.uniform(0.0, config.sigma)
+        view = ndimage.gaussian_filter(view, (sigma, sigma, 0.0), truncate=3.0)
+    if _happens(rng, config.noise):
+        # A grey camera has one noise, a colour camera three.
+        shape = (*view.shape[:2], 3 if coloured else 1)
+        low, high = _range(view)
+        strength = rng.uniform(0.0, config.grain) * (high - low)
+        view = view + np.float32(strength) * rng.standard_normal(shape, dtype=np.float32)
+    if _happens(rng, config.jpeg):
+        view = _compressed(view, int(rng.integers(40, 96)))
+    return view
+
+
+def _merged(view: Picture, rng: Generator) -> Picture:
+    """A grey picture as one channel of three; the others show its surroundings, or nothing.
+
+    Stained cell bodies reach beyond their nuclei and are brighter in some places than in others.
+    """
+    nuclei = view[:, :, 0]
+    planes = []
+    for _ in range(2):
+        if _happens(rng, 0.5):
+            planes.append(np.zeros_like(nuclei))
+            continue
+        body = ndimage.gaussian_filter(nuclei, rng.uniform(2.0, 8.0))
+        relief = ndimage.gaussian_filter(
+            rng.standard_normal(nuclei.shape, dtype=np.float32), rng.uniform(2.0, 12.0)
+        )
+        relief *= np.float32(rng.uniform(0.0, 0.4)) / max(float(relief.std()), 1e-6)
+        planes.append(np.clip(body * np.float32(rng.uniform(0.3, 1.5)) + relief, 0.0, 1.0))
+    planes.insert(int(rng.integers(0, 3)), nuclei)
+    return np.stack(planes, axis=2)
+
+
+def _compressed(view: Picture, quality: int) -> Picture:
+    """The picture after compression as JPEG."""
+    stream = io.BytesIO()
+    pixels = np.rint(255 * np.clip(view, 0.0, 1.0)).astype(np.uint8)
+    Image.fromarray(pixels).save(stream, "JPEG", quality=quality)
+    return np.asarray(Image.open(stream), dtype=np.float32) / np.float32(255.0)
+
+
+def _intensity(view: Picture, rng: Generator, config: AugmentConfig) -> Picture:
+    """Gain, offset and gamma, held back where they would wash out more than a percent."""
+    low, high = _range(view)
+    gain = config.gain ** rng.uniform(-1.0, 1.0)
+    if gain > 1.0:
+        gain = max(1.0, min(gain, 1.0 / max(high, 1e-3)))
+    offset = rng.uniform(-config.offset, config.offset)
+    offset = min(max(offset, -gain * low), max(0.0, 1.0 - gain * high))
+    gamma = config.gamma ** rng.uniform(-1.0, 1.0)
+    top = max(gain * high + offset, 1e-3)
+    view = np.maximum(view * np.float32(gain) + np.float32(offset), 0.0) / np.float32(top)
+    # Relative to the picture's own top, so that gamma does not darken dim pictures twice.
+    return np.power(view, np.float32(gamma)) * np.float32(top)
+
+
+def _range(view: Picture) -> tuple[float, float]:
+    """The grey levels that all but one percent lie above and below, from every 16th pixel."""
+    low, high = np.percentile(view[::4, ::4], (1.0, 99.0))
+    return float(low), float(high)
+
+
+def _stain(view: Picture, rng: Generator, config: AugmentConfig) -> Picture:
+    """Other amounts of each dye, then a little of each colour channel in the others.
+
+    Dyes absorb: their optical densities -ln(intensity) add up (Beer and Lambert), so amounts are
+    scaled in the basis of haematoxylin, eosin and DAB (Ruifrok & Johnston 2001).
+    """
+    amounts = np.diag(1.0 + rng.uniform(-config.dye, config.dye, 3))
+    mixing = (hed_from_rgb @ amounts @ rgb_from_hed).astype(np.float32)
+    density = -np.log(np.maximum(view, np.float32(1 / 255)))
+    view = np.exp(-(density @ mixing))
+    share = rng.uniform(0.0, config.hue, (3, 3))
+    np.fill_diagonal(share, 0.0)
+    np.fill_diagonal(share, 1.0 - share.sum(axis=0))  # grey stays grey
+    return np.minimum(view, np.float32(1.0)) @ share.astype(np.float32)
