@@ -147,10 +147,11 @@ def test_stage_2_is_known_by_its_images(tmp_path: Path) -> None:
 def test_readme_says_which_rows_are_comparable(tmp_path: Path) -> None:
     other = write(tmp_path / "a", dict.fromkeys(TYPES, 10))
     same = write_stage2(tmp_path / "b", dict.fromkeys(TYPES, 10))
-    assert "Published rows were measured on other images" in readme.measured(other)
-    assert "Published rows were measured on the same images" in readme.measured(same)
+    assert "holds no result files of stage 2" in readme.measured(other)
+    assert "measured on the images of the published rows" in readme.measured(same)
+    assert "**Other images**" not in readme.measured(same)
     renamed = [run._replace(counts=run.counts.assign(split="val")) for run in other]
-    assert "the measured rows of *dsb2018, test*; the others" in readme.measured([*renamed, *same])
+    assert "**Other images**, never to be compared" in readme.measured([*renamed, *same])
 
 
 def test_a_wrong_count_is_told(tmp_path: Path) -> None:
