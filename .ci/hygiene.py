@@ -21,11 +21,11 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from ngat.errors import InputError
-from ngat.files import locked, replacing, write_json
-from ngat.notebook import ThisInterpreter, declared, numbered, read
-from ngat.provenance import hardware
-from ngat.session import FIGURES
-from ngat.standing import EXECUTED
+from ngat.paper.notebook import ThisInterpreter, declared, numbered, read
+from ngat.paper.session import FIGURES
+from ngat.paper.status import EXECUTED
+from ngat.system.files import locked, replacing, write_json
+from ngat.system.provenance import hardware
 
 LARGEST = 3_000_000
 # nbval compares the outputs of these cells and of no others.

@@ -44,9 +44,9 @@ class ModelConfig:
         outputs: channels of the node-wise logits: nucleus, and the core that seeds the split.
         reconstruction: weight of a level's prediction relative to the next finer level's.
         engine: attention engine.
-        shrink: pictures are reduced by this factor first (:class:`ngat.networks.Shrunk`).
+        shrink: pictures are reduced by this factor first (:class:`ngat.baselines.networks.Shrunk`).
         contrast: pictures enter as they are, ``plain``, or every channel ``stretched`` over the
-            picture's own range (:mod:`ngat.contrast`).
+            picture's own range (:mod:`ngat.data.contrast`).
     """
 
     levels: int = 5
@@ -75,7 +75,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class RivalConfig:
-    """A convolutional network to compare with (:mod:`ngat.rivals`).
+    """A convolutional network to compare with (:mod:`ngat.baselines.convolutional`).
 
     Attributes:
         network: ``unet`` or ``fpn``.

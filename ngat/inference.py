@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ngat.contrast import stretch
+from ngat.baselines.networks import Network
+from ngat.data.contrast import stretch
 from ngat.errors import InputError
 from ngat.instances import MIN_AREA, Labels, Landscape, components, split
-from ngat.networks import Network
 
 Method = Literal["components", "split"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -40,7 +40,7 @@ VIEW_WEIGHTS = (2 / 3, 1 / 3)  # of the full and of the reduced magnification
 
 @dataclass(frozen=True)
 class Thresholds:
-    """How probabilities become nuclei; chosen on validation, see :mod:`ngat.validation`.
+    """How probabilities become nuclei; chosen on validation, see :mod:`ngat.training.validation`.
 
     Attributes:
         probability: a pixel is foreground above it.

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ngat.attention.fold import Fold, moments_of
 from ngat.config import ModelConfig
+from ngat.engines.cpu.fold import Fold, moments_of
 from ngat.graph import HOME_DISPLACEMENT, Relation
 
 SHARPNESS = 2.0  # length of b at the start: a head's favourite tap weighs e² times a neutral one
@@ -40,7 +40,7 @@ class Embedding:
 
     @property
     def folded(self) -> tuple[Tensor, Fold | None]:
-        """What maps can normalise themselves, and how (see :mod:`ngat.attention.normed`)."""
+        """What maps can normalise themselves, and how (see :mod:`ngat.engines.cpu.normed`)."""
         if self._norm.kind != "group":
             return self.normalised, None
         if self._moments is None:
@@ -129,7 +129,7 @@ class Maps(nn.Module):
         Returns:
             ``[B, sum of parts, h, w]``, and its moments (:class:`Embedding`).
         """
-        from ngat.attention.normed import normed_maps
+        from ngat.engines.cpu.normed import normed_maps
 
         assert self.bias is not None
         return normed_maps(x, fold, self.weight, self.bias)

@@ -117,6 +117,6 @@ def projector(engine: str, like: Tensor) -> Projector:
     """How the picture ``like`` is projected with this engine."""
     if not fuses(engine, like) or like.requires_grad:
         return Projector(integral_image, project)
-    from ngat import projection_cpu
+    from ngat.engines.cpu import projection as projection_cpu
 
     return Projector(projection_cpu.integral_image, projection_cpu.project)

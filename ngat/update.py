@@ -116,7 +116,7 @@ class Update(nn.Module):
         self, heard: dict[Relation, Embedding], level: int, moves: list[Tensor]
     ) -> Embedding:
         """All of :meth:`forward`, and the maps before it, in one operation on the CPU."""
-        from ngat.attention.fused import Heard, Out, typed_update
+        from ngat.engines.cpu.fused import Heard, Out, typed_update
 
         sources = {}
         for relation, embedding in heard.items():

@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 from PIL import Image
 
-from ngat import rle
+from ngat.data import rle
 
 SIZE = (9, 12)
 

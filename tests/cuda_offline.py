@@ -20,7 +20,7 @@ import triton
 from attention_cases import draw
 from triton.backends.compiler import GPUTarget
 
-from ngat.attention import cuda
+from ngat.engines.cuda import attend as cuda
 
 
 class Described:

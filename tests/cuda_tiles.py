@@ -14,8 +14,9 @@ import torch
 import triton
 from attention_cases import draw
 
-from ngat.attention import TapGroup, cuda
-from ngat.attention.cuda import Tile
+from ngat.attention import TapGroup
+from ngat.engines.cuda import attend as cuda
+from ngat.engines.cuda.attend import Tile
 
 TILES = [Tile(r, c, n) for r in (1, 2, 4) for c, n in [(32, 128), (64, 128), (64, 256), (128, 256)]]
 RELATIONS = [("king",), ("child",), ("king", "child", "parent")]

@@ -23,7 +23,7 @@ import nbformat
 import numpy as np
 from PIL import Image
 
-from ngat.session import FIGURES, HEADLESS
+from ngat.paper.session import FIGURES, HEADLESS
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 # A Chromium of the machine's own; without one, playwright starts the one that it has installed.

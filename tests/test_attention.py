@@ -109,7 +109,7 @@ def test_joint_attention_without_positions_is_gatconv(size, heads):
 
 def test_permuting_the_nodes_of_the_dgl_graph_permutes_the_output():
     dgl = pytest.importorskip("dgl")
-    from ngat.attention.message_passing import message_passing
+    from ngat.engines.dgl import message_passing
 
     built = PyramidGraph(6, 5, 3).to_dgl()
     n, generator = built.num_nodes(), torch.Generator().manual_seed(0)
@@ -189,7 +189,7 @@ def test_without_dgl_the_engine_says_how_to_get_it(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "dgl", None)
-    from ngat.attention import message_passing
+    from ngat.engines import dgl as message_passing
 
     message_passing.bipartite.cache_clear()
     groups, er = draw((1, 2, 3, 4, 4), ("king",))

@@ -18,9 +18,9 @@ from tiny import SMALL, tiny
 
 from ngat.cli import main
 from ngat.errors import InputError
-from ngat.files import DiskFull, held, locked, read_table, replacing, space_for, write_json
 from ngat.model import NGAT
-from ngat.weights import save_weights
+from ngat.system.files import DiskFull, held, locked, read_table, replacing, space_for, write_json
+from ngat.training.weights import save_weights
 
 
 def half_write(path: Path, error: Exception) -> None:
@@ -52,7 +52,7 @@ def test_writing_back_waits_for_its_turn(tmp_path: Path) -> None:
     """Four processes count to 25 each in one file."""
     code = """
 from pathlib import Path
-from ngat.files import locked, write_json
+from ngat.system.files import locked, write_json
 import json
 path = Path("count.json")
 for _ in range(25):
@@ -88,7 +88,7 @@ def test_without_locks_in_the_file_system_it_goes_without(
     def none(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr("ngat.files.fcntl.flock", none)
+    monkeypatch.setattr("ngat.system.files.fcntl.flock", none)
     with held(tmp_path, "a run"), locked(tmp_path / "a"):
         write_json(tmp_path / "a", 1)
 
@@ -174,7 +174,7 @@ def test_a_full_disk_ends_every_command_with_one_sentence(
 ABLATE = """
 import sys, time
 from pathlib import Path
-from ngat import ablation
+from ngat.training import ablation
 from ngat.cli import main
 def slow(variant, steps, *_, **__):
     if variant.factor == "base":
@@ -206,7 +206,7 @@ def test_a_signal_ends_a_sweep_with_a_sentence(tmp_path: Path, number: signal.Si
 README = """
 import sys, time
 from pathlib import Path
-from ngat import readme
+from ngat.paper import readme
 from ngat.cli import main
 def slow(*_, **__):
     Path("begun").touch()

@@ -21,8 +21,8 @@ from ngat.inference import (
 )
 from ngat.metrics import image_score, match
 from ngat.model import NGAT
-from ngat.validation import choose_thresholds, store_thresholds, validate
-from ngat.weights import load_weights, save_weights
+from ngat.training.validation import choose_thresholds, store_thresholds, validate
+from ngat.training.weights import load_weights, save_weights
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from ngat import metrics
-from ngat.baselines import otsu, otsu_watershed
+from ngat.baselines.thresholding import otsu, otsu_watershed
 from ngat.errors import InputError
 from ngat.instances import SMOOTHING, components, core_of, split, summits
 

@@ -77,7 +77,7 @@ def test_the_headline_model_has_fewer_than_150_000_parameters():
 def test_a_literal_layer_is_message_passing_on_the_dgl_graph_with_residual():
     """Message passing itself is held against DGL's GATConv in test_attention."""
     pytest.importorskip("dgl")
-    from ngat.attention.message_passing import message_passing
+    from ngat.engines.dgl import message_passing
 
     config = dataclasses.replace(PAPER, position="none", norm="none", plasticity="fixed", depth=1)
     model = network(config, spread=0.1)

@@ -142,7 +142,7 @@ def test_plasticity_sees_at_home_what_it_projects_there(size):
 
 def fused_project(integral, positions):
     pytest.importorskip("numba")
-    from ngat import projection_cpu
+    from ngat.engines.cpu import projection as projection_cpu
 
     return projection_cpu.project(integral, positions)
 
@@ -153,8 +153,8 @@ def fused_project(integral, positions):
 def test_fused_projection_is_the_projection(size, dtype, threads, monkeypatch):
     """Value and gradient, where pyramids overhang the picture, and where they miss it."""
     pytest.importorskip("numba")
-    from ngat import projection_cpu
-    from ngat.attention import cpu_threads
+    from ngat.engines.cpu import projection as projection_cpu
+    from ngat.engines.cpu import threads as cpu_threads
 
     monkeypatch.setattr(cpu_threads, "GRAIN", 1)
     rng = np.random.default_rng(4)

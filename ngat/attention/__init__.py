@@ -50,9 +50,9 @@ Engine = Callable[[Sequence[TapGroup], Tensor], Tensor]
 # Modules that define attend(groups, destination); loaded when first asked for.
 ENGINES = {
     "reference": "ngat.attention.reference",
-    "dgl": "ngat.attention.message_passing",
-    "cpu": "ngat.attention.cpu",
-    "cuda": "ngat.attention.cuda",
+    "dgl": "ngat.engines.dgl",
+    "cpu": "ngat.engines.cpu.attend",
+    "cuda": "ngat.engines.cuda.attend",
 }
 
 

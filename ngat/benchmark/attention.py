@@ -15,12 +15,12 @@ import pandas as pd
 from ngat.benchmark import worker
 from ngat.benchmark.floor import PASSES
 from ngat.benchmark.hosts import check_device, threads_of
+from ngat.benchmark.layers import LABELS, Case
 from ngat.benchmark.measure import SURROUNDINGS
-from ngat.benchmark.rivals import LABELS, Case
 from ngat.benchmark.rows import write
 from ngat.errors import InputError
-from ngat.files import write_json
-from ngat.provenance import provenance
+from ngat.system.files import write_json
+from ngat.system.provenance import provenance
 
 ENGINES_ON = {
     "cpu": ("cpu", "reference", "dgl", "compile", "dgl_gatconv", "pyg_gatconv"),
@@ -39,7 +39,7 @@ class Plan:
         threads: one process each; empty for 1 and, where there are two cores, 2.
         device: ``cpu`` or ``cuda``.
         dtype: ``float32`` or ``bfloat16``.
-        engines: keys of :data:`ngat.benchmark.rivals.LABELS`; empty for all that suit the device.
+        engines: keys of :data:`ngat.benchmark.layers.LABELS`; empty for all that suit the device.
         compiled: sides at which torch.compile takes part, one picture at a time: it compiles for
             every size, pass and number of threads anew, a minute or two each.
         rounds, seconds: of a size: at most so many rounds, and none begun after so long (but 3).

@@ -10,12 +10,12 @@ from typing import Any
 from ngat.attention import ENGINES
 from ngat.benchmark.floor import PASSES, cost, floor_ms
 from ngat.benchmark.hosts import in_words
+from ngat.benchmark.layers import Case, build
 from ngat.benchmark.measure import Call, Times, interleaved, machine, passes_of, peak_bytes, wait
-from ngat.benchmark.rivals import Case, build
 from ngat.benchmark.rows import row, version_of
 from ngat.benchmark.worker import Found, Setting
 from ngat.errors import MissingDependency
-from ngat.provenance import hardware
+from ngat.system.provenance import hardware
 
 Key = tuple[str, str, str]  # scope, pass, engine
 

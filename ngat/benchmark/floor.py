@@ -32,7 +32,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ngat.benchmark.rivals import Case
+from ngat.benchmark.layers import Case
 
 PASSES = ("forward", "forward+backward")
 

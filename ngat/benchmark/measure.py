@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ngat import WAITING
-from ngat.benchmark.rivals import Case, Layer, PyramidLayer
+from ngat.benchmark.layers import Case, Layer, PyramidLayer
 
 Key = TypeVar("Key", bound=Hashable)
 Call = Callable[[], object]

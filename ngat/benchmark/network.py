@@ -17,8 +17,8 @@ from ngat.benchmark.networks import NETWORK_LABELS, UNET
 from ngat.benchmark.rows import write
 from ngat.config import preset
 from ngat.errors import InputError
-from ngat.files import write_json
-from ngat.provenance import provenance
+from ngat.system.files import write_json
+from ngat.system.provenance import provenance
 
 ENGINES_ON = {"cpu": ("cpu", "dgl", "reference", UNET), "cuda": ("cuda", "reference", UNET)}
 

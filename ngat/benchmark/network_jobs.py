@@ -15,7 +15,7 @@ from ngat.benchmark.rows import row, version_of
 from ngat.benchmark.worker import Found, Setting
 from ngat.errors import MissingDependency
 from ngat.model import NGAT
-from ngat.provenance import hardware
+from ngat.system.provenance import hardware
 
 
 def time_networks(

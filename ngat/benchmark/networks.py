@@ -2,7 +2,7 @@
 
 NGAT runs with every attention engine; MONAI's BasicUNet (about 2 million parameters) stands for
 the convolutional networks that are used for the same task. A training step is what
-:mod:`ngat.training` does with a batch: forward, loss, backward, clipped gradient, AdamW.
+:mod:`ngat.training.trainer` does with a batch: forward, loss, backward, clipped gradient, AdamW.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ngat import update as update_room
 from ngat.attention import TapGroup, attend
+from ngat.baselines.convolutional import unet
+from ngat.baselines.networks import build
 from ngat.benchmark.parts import substituted
 from ngat.config import Preset, RivalConfig, preset
 from ngat.loss import loss_of
 from ngat.model import NGAT, Output
-from ngat.networks import build
-from ngat.rivals import unet
-from ngat.schedule import parameter_groups
+from ngat.training.schedule import parameter_groups
 
 STEP, INFERENCE = "training step", "inference"
 UNET = "basicunet"

@@ -8,8 +8,8 @@ import pandas as pd
 
 from ngat.benchmark.floor import PASSES
 from ngat.benchmark.hosts import in_words
+from ngat.benchmark.layers import BASELINE, LABELS
 from ngat.benchmark.networks import NETWORK_LABELS
-from ngat.benchmark.rivals import BASELINE, LABELS
 from ngat.benchmark.rows import select
 
 

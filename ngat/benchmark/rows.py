@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from ngat.errors import InputError
-from ngat.files import replacing
+from ngat.system.files import replacing
 
 # quantity   what was measured and its unit: time_ms, peak_bytes_per_node, floor_ms, ...
 # scope      layer (projection and attention), attention alone, or network

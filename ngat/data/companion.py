@@ -10,7 +10,7 @@ from ngat.data.sample import Sample
 from ngat.data.split import SPLITS, STAGE2, dealt, read_split, read_types
 from ngat.data.store import Masks, Store
 from ngat.errors import InputError
-from ngat.progress import track
+from ngat.system.progress import track
 
 # The paper's own test set, where the store holds it. It publishes no types; see read_types.
 STAGE2_SPLIT = "stage2"

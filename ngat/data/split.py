@@ -16,7 +16,7 @@ import pandas as pd
 from ngat.data.sample import TYPES
 from ngat.data.store import Store
 from ngat.errors import InputError
-from ngat.files import replacing
+from ngat.system.files import replacing
 
 TYPES_COLUMNS = ["split", "image_id", "height", "width", "type", "group"]
 SPLIT_COLUMNS = ["split", "image_id", "source", "type", "group", "image_sha256", "published_sha256"]

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from ngat.errors import InputError
-from ngat.files import replacing
+from ngat.system.files import replacing
 
 FILE = "store.zip"
 FORMAT = 1

@@ -1,0 +1,145 @@
+"""``ngat benchmark attention`` and ``ngat benchmark network``."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ngat.cli.options import Quiet, command_line, interruptible
+from ngat.errors import InputError
+
+app = typer.Typer(help="Measure speed and memory, side by side with others.", no_args_is_help=True)
+
+Threads = Annotated[str, typer.Option(help="Numbers of threads; 1,2 where there are two cores.")]
+Where = Annotated[str, typer.Option(help="cpu or cuda.")]
+Dtype = Annotated[str, typer.Option(help="float32 or bfloat16.")]
+Engines = Annotated[str, typer.Option(help="Names, for example cpu,dgl_gatconv; all by default.")]
+Rounds = Annotated[int, typer.Option("--repeats", help="At most so many rounds of each size.")]
+Seconds = Annotated[float, typer.Option(help="Begin no further round of a size after so long.")]
+
+
+@app.command()
+def attention(
+    sides: Annotated[str, typer.Option(help="Base sides of the pictures.")] = "64,128,256,512",
+    batches: Annotated[str, typer.Option(help="Pictures at once.")] = "1,4",
+    most_pixels: Annotated[
+        int, typer.Option(help="Leave out sizes with more pixels in a batch.")
+    ] = 512 * 512,
+    levels: Annotated[int, typer.Option(help="Levels of the pyramid.")] = 4,
+    heads: Annotated[int, typer.Option(help="Attention heads, which share the channels.")] = 4,
+    channels: Annotated[int, typer.Option(help="Width of a node's embedding.")] = 32,
+    threads: Threads = "",
+    device: Where = "cpu",
+    dtype: Dtype = "float32",
+    engines: Engines = "",
+    compile_sides: Annotated[
+        str, typer.Option(help="Sides for torch.compile, which takes minutes for each.")
+    ] = "256",
+    no_compile: Annotated[bool, typer.Option("--no-compile", help="No torch.compile.")] = False,
+    memory_side: Annotated[int, typer.Option(help="Side for peak memory; 0 for none.")] = 256,
+    first_side: Annotated[int, typer.Option(help="Side for the first call; 0 for none.")] = 256,
+    default_side: Annotated[
+        int, typer.Option(help="Side for the allocator as it comes; 0 for none.")
+    ] = 256,
+    repeats: Rounds = 15,
+    seconds: Seconds = 6.0,
+    out: Annotated[Path | None, typer.Option(help="CSV file; provenance beside it.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """One layer (projection and attention) on all engines, DGL, PyG and torch.compile."""
+    with _measuring():
+        from ngat.benchmark.attention import Plan, benchmark_attention
+        from ngat.benchmark.report import attention_report
+
+        plan = Plan(
+            sides=_numbers(sides, "sides"),
+            batches=_numbers(batches, "batches"),
+            most_pixels=most_pixels,
+            levels=levels,
+            heads=heads,
+            channels=channels,
+            threads=_numbers(threads, "threads"),
+            device=device,
+            dtype=dtype,
+            engines=_names(engines),
+            compiled=() if no_compile else _numbers(compile_sides, "compile-sides"),
+            rounds=repeats,
+            seconds=seconds,
+            memory_side=memory_side,
+            first_side=first_side,
+            default_side=default_side,
+        )
+        frame, notes = benchmark_attention(plan, out, command=command_line(), quiet=quiet)
+    _print([*attention_report(frame)], notes, out)
+
+
+@app.command()
+def network(
+    preset: Annotated[str, typer.Option(help="paper, companion or smoke.")] = "companion",
+    batch: Annotated[int, typer.Option(help="Of a training step; 0: the preset's own.")] = 0,
+    patch: Annotated[int, typer.Option(help="Its pictures' side; 0: the preset's own.")] = 0,
+    side: Annotated[int, typer.Option(help="Side of the picture of the inference.")] = 256,
+    threads: Threads = "",
+    device: Where = "cpu",
+    dtype: Dtype = "float32",
+    engines: Engines = "",
+    repeats: Rounds = 15,
+    seconds: Seconds = 60.0,
+    out: Annotated[Path | None, typer.Option(help="CSV file; provenance beside it.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Training step and inference of a preset on all engines, beside MONAI's BasicUNet."""
+    with _measuring():
+        from ngat.benchmark.network import NetworkPlan, benchmark_network
+        from ngat.benchmark.report import network_report
+
+        plan = NetworkPlan(
+            preset=preset,
+            batch=batch,
+            patch=patch,
+            side=side,
+            threads=_numbers(threads, "threads"),
+            device=device,
+            dtype=dtype,
+            engines=_names(engines),
+            rounds=repeats,
+            seconds=seconds,
+        )
+        frame, notes = benchmark_network(plan, out, command=command_line(), quiet=quiet)
+    _print([*network_report(frame)], notes, out)
+
+
+@contextlib.contextmanager
+def _measuring() -> Iterator[None]:
+    """A worker's failure and Ctrl-C end with a sentence."""
+    from ngat.benchmark.worker import BenchmarkFailed
+
+    with interruptible("Stopped; nothing was written."):
+        try:
+            yield
+        except BenchmarkFailed as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(1) from error
+
+
+def _print(lines: list[str], notes: dict[str, str], out: Path | None) -> None:
+    typer.echo("\n".join(lines).strip())
+    for name, reason in notes.items():
+        typer.echo(f"\nnot measured: {name}: {reason}")
+    if out is not None:
+        typer.echo(f"\n{out}")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _numbers(text: str, option: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(word) for word in _names(text))
+    except ValueError as error:
+        raise InputError(f"--{option} {text}: give whole numbers, for example 64,128.") from error

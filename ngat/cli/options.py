@@ -1,0 +1,77 @@
+"""What the commands share: options that mean the same everywhere, and how they end."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from ngat.errors import InputError
+from ngat.system.interrupt import terminable
+
+Data = Annotated[str, typer.Option(help="synthetic, rings or dsb2018.")]
+Root = Annotated[Path, typer.Option(help="Folder that holds dsb2018/ and the tables of types.")]
+DataSeed = Annotated[int, typer.Option(help="Seed of the drawn data sets.")]
+Limit = Annotated[int | None, typer.Option(help="Only so many pictures of each split.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Tta = Annotated[
+    bool,
+    typer.Option("--tta", help="Average over flips and two magnifications: six times the work."),
+]
+Set = Annotated[list[str] | None, typer.Option("--set", help="A parameter, name=value.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")]
+
+
+def assignments(texts: list[str] | None) -> dict[str, Any]:
+    """``steps=20`` as names and plain values; what is no Python literal is a string.
+
+    Raises:
+        InputError: a text is no assignment, or a name is there twice.
+    """
+    found: dict[str, Any] = {}
+    for text in texts or []:
+        name, sign, value = text.partition("=")
+        if not sign or not name.isidentifier():
+            raise InputError(f"--set {text}: write it as name=value.")
+        if name in found:
+            raise InputError(f"--set {name} is there twice; keep one of them.")
+        try:
+            found[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            found[name] = value
+    return found
+
+
+@contextlib.contextmanager
+def interruptible(sentence: str) -> Iterator[None]:
+    """Ctrl-C ends the command with a sentence and exit code 130, SIGTERM with 143.
+
+    An interruption that has something to say itself, says that.
+    """
+    try:
+        with terminable():
+            yield
+    except KeyboardInterrupt as error:
+        typer.echo(str(error) or sentence, err=True)
+        raise typer.Exit(128 + getattr(error, "number", signal.SIGINT)) from error
+
+
+class Commands(TyperGroup):
+    """A group of commands each of which ends with a sentence, whatever interrupts it."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; one that knows better than this what is left, says so itself."""
+        with interruptible("Stopped; no file was left half written."):
+            return super().invoke(ctx)
+
+
+def command_line() -> list[str]:
+    """The command as the user gave it, for provenance."""
+    return ["ngat", *sys.argv[1:]]

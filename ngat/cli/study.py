@@ -1,0 +1,152 @@
+"""``ngat ablate``, ``ngat leave-out`` and ``ngat fates``."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ngat.cli.options import Data, DataSeed, Device, Limit, Quiet, Root, command_line, interruptible
+
+if TYPE_CHECKING:
+    from ngat.data.sample import Sample
+    from ngat.training.sweep import Table
+
+
+def ablate(
+    out: Annotated[Path, typer.Option(help="The CSV file, a line per run; gone on with.")],
+    data: Data = "synthetic",
+    steps: Annotated[int, typer.Option(help="Training steps of every run.")] = 100,
+    seeds: Annotated[int, typer.Option(help="Runs of each variant.")] = 3,
+    only: Annotated[str, typer.Option(help="Factors, for example levels,loss.")] = "",
+    device: Device = "auto",
+    root: Root = Path("data"),
+    limit: Limit = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train and score the smoke network with one thing changed at a time."""
+    with interruptible("Stopped; the same command goes on after the last whole run."):
+        from ngat.data import load
+        from ngat.errors import InputError
+        from ngat.training import ablation
+        from ngat.training.sweep import Pictures
+
+        if steps < 1:
+            raise InputError(f"steps must be at least 1; got {steps}.")
+        factors = [name.strip() for name in only.split(",") if name.strip()]
+        variants = ablation.plan(factors, seeds)
+        # Generated pictures are scored on another seed's, which nothing was tuned on.
+        seed = 0 if data == "dsb2018" else 1
+        part = "val" if data == "dsb2018" else "test"
+        show = not quiet
+        pictures = Pictures(
+            load(data, "train", root=root, limit=limit, progress=show),
+            load(data, "val", root=root, limit=5, progress=show),
+            load(data, part, root=root, seed=seed, limit=limit, progress=show),
+        )
+        with _told(ablation.table(out), pictures.scored, data, part, steps):
+            added = ablation.ablate(out, variants, steps, pictures, device=device, progress=show)
+    typer.echo(f"{out}: {added} runs added")
+
+
+def leave_out(
+    out: Annotated[Path, typer.Option(help="The CSV file, a line per run and type; gone on with.")],
+    data: Data = "synthetic",
+    steps: Annotated[int, typer.Option(help="Training steps of every run.")] = 300,
+    seeds: Annotated[int, typer.Option(help="Runs of each.")] = 1,
+    networks: Annotated[str, typer.Option(help="Presets.")] = "companion,unet",
+    device: Device = "auto",
+    root: Root = Path("data"),
+    limit: Limit = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train without a type of picture and test on it, type by type, at half resolution."""
+    with interruptible("Stopped; the same command goes on after the last whole run."):
+        from ngat.config import preset
+        from ngat.data import load
+        from ngat.errors import InputError
+        from ngat.training import leave_out as study
+        from ngat.training.sweep import Pictures
+
+        if steps < 1 or seeds < 1:
+            raise InputError(f"steps and seeds must be at least 1; got {steps} and {seeds}.")
+        names = [preset(name.strip()).name for name in networks.split(",")]
+        show, seed = not quiet, 0 if data == "dsb2018" else 1
+        pictures = Pictures(
+            load(data, "train", root=root, limit=limit, progress=show),
+            load(data, "val", root=root, limit=limit, progress=show),
+            load(data, "test", root=root, seed=seed, limit=limit, progress=show),
+        )
+        trials = study.plan(names, seeds)
+        with _told(study.table(out), pictures.scored, data, "test", steps):
+            added = study.leave_out(out, trials, steps, pictures, device=device, progress=show)
+    typer.echo(f"{out}: {added} runs added")
+
+
+def fates(
+    out: Annotated[Path, typer.Option(help="The CSV file.")],
+    runs: Annotated[str, typer.Option(help="Result files' common beginnings, by commas.")],
+    results: Annotated[Path, typer.Option(help="Folder of the result files.")] = Path(
+        "data/results"
+    ),
+    data: Data = "synthetic",
+    split: Annotated[str, typer.Option(help="train, val, test; of dsb2018 also stage2.")] = "test",
+    root: Root = Path("data"),
+    data_seed: DataSeed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Count nuclei found, merged, split and missed by type, size and whether they touch."""
+    with interruptible("Stopped; nothing was written."):
+        from ngat.data import fingerprint, load
+        from ngat.evaluation import error_types as study
+        from ngat.system.files import replacing, write_json
+        from ngat.system.provenance import provenance
+
+        began = time.monotonic()
+        nuclei = study.committed(results, [name.strip() for name in runs.split(",")])
+        samples = load(data, split, root=root, seed=data_seed, progress=not quiet)
+        table = study.count(nuclei, samples, progress=not quiet)
+        with replacing(out) as beside:
+            table.to_csv(beside, index=False, lineterminator="\n")
+        minutes = (time.monotonic() - began) / 60
+        told = provenance(
+            command_line(), None, fingerprint(samples), minutes, data=data, split=split
+        )
+        write_json(out.with_suffix(".json"), told)
+    typer.echo(study.by(table, "type").to_string(index=False))
+    typer.echo(str(out))
+
+
+@contextlib.contextmanager
+def _told(
+    table: Table, scored: Sequence[Sample], data: str, split: str, steps: int
+) -> Iterator[None]:
+    """Write a table's provenance beside it, from the first run on; keep it if none was added.
+
+    Raises InputError where the table's runs were scored on other pictures.
+    """
+    from ngat.data import fingerprint
+    from ngat.system.files import write_json
+    from ngat.system.provenance import provenance
+
+    table.check(scored)
+    before = len(table.lines(steps))
+    try:
+        yield
+    finally:
+        after = len(table.lines(steps))
+        if after and (after > before or not table.origin.exists()):
+            told = provenance(
+                command_line(),
+                None,
+                fingerprint(scored),
+                table.minutes(steps),
+                data=data,
+                split=split,
+                steps=steps,
+            )
+            write_json(table.origin, told)

@@ -1,0 +1,1 @@
+"""Engines: faster ways to compute what the core defines; the core finds them by name."""

@@ -1,0 +1,1 @@
+"""The CPU engine: attention, linear maps and projection in compiled kernels."""

@@ -1,0 +1,187 @@
+"""The typed update in one piece, on the CPU: normalisation, maps, attention, residual (eq. 13–21).
+
+    P = W norm(h) + b                  self, z, el and er of the nodes, z and el of their children,
+                                       z of their parent
+    y_i = ReLU(self_i + Σ_king α z_j + Σ_children α z_j + z_parent)
+    h_i ← h_i + W_out y_i + b_out
+
+It is what :meth:`ngat.update.Update.forward` composes of single operations, with the same result.
+Around attention, those spend more time on moving memory than attention itself: normalised planes,
+splitting a product and joining its gradient again, adding, biases, masks. Here all that happens
+block by block of rows, while they are in a core's cache. P is never in memory, nor is ∂L/∂P: of
+the forward pass y alone is kept for the backward pass (:mod:`ngat.engines.cpu.sweep`).
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ngat.engines.cpu.fold import Fold
+from ngat.engines.cpu.normed import folded, label, settled, shares, unfolded
+from ngat.engines.cpu.update import Arrived, Maps, Update
+from ngat.graph import RELATIONS, Relation
+
+OTHERS: tuple[Relation, ...] = ("child", "parent")
+
+
+class Heard(NamedTuple):
+    """One level that a level hears, and how it is mapped.
+
+    Attributes:
+        h: its nodes, ``[B, C, h, w]`` in float32 or float64.
+        fold: their normalisation; None where h is mapped as it is.
+        weight, bias: the maps. Of the level itself: self (unless there is none), z, el, and er of
+            every softmax, one below the other, C and heads rows each; of children z and el; of
+            parents z.
+    """
+
+    h: Tensor
+    fold: Fold | None
+    weight: Tensor
+    bias: Tensor
+
+
+class Out(NamedTuple):
+    """The last map and what it is added to.
+
+    Attributes:
+        weight, bias: ``[C, C]`` and ``[C]``.
+        base: ``[B, C, H_m, W_m]``; None without a residual.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    base: Tensor | None
+
+
+def typed_update(
+    heard: dict[Relation, Heard],
+    taps: dict[Relation, Tensor],
+    moves: list[Tensor | float],
+    out: Out,
+    itself: bool,
+) -> tuple[Tensor, Tensor, dict[Relation, Tensor]]:
+    """New h of the module's formula, ``[B, C, H_m, W_m]``, differentiable in every tensor.
+
+    Args:
+        heard: the level itself as ``king``, and perhaps ``child`` and ``parent``.
+        taps: t of king, and of child if heard, ``[heads, taps]``.
+        moves: b·ζ of the moves, ``[B, heads, h, w]`` or 0 for base nodes: of the nodes as the
+            king sees them, of the children, and of the nodes as the children see them.
+        itself: whether the first of the level's maps is self.
+
+    Returns:
+        h; the sums of h and of its squares over nodes, ``[B, C, 2]`` in float64, of which
+        :class:`ngat.engines.cpu.fold.Fold` is made; and children and parents as they were heard,
+        for whoever hears them later: then this operation adds up their gradients.
+    """
+    like = heard["king"].h
+    flat: list[Tensor | float | None] = []
+    how = []
+    for relation in RELATIONS:
+        if relation in heard:
+            h, fold, weight, bias = heard[relation]
+            moments = None if fold is None else fold.moments
+            flat += [h.contiguous(), moments, weight.to(h.dtype), bias.to(h.dtype)]
+            how.append(None if fold is None else fold[1:])
+        else:
+            flat += [None] * 4
+            how.append(None)
+    t_child = taps["child"].to(like.dtype) if "child" in taps else None
+    same = out.base is heard["king"].h
+    asked = [x for x in (*flat, *taps.values(), *moves, *out) if isinstance(x, Tensor)]
+    training = torch.is_grad_enabled() and any(x.requires_grad for x in asked)
+    base = None if out.base is None or same else out.base.contiguous()
+    flat += [taps["king"].to(like.dtype), t_child, *moves]
+    flat += [out.weight.to(like.dtype), out.bias.to(like.dtype), base]
+    h, moments, *others = TypedUpdate.apply(how, itself, same, training, *flat)
+    return h, moments, dict(zip((r for r in OTHERS if r in heard), others, strict=True))
+
+
+class TypedUpdate(torch.autograd.Function):
+    """Forward and backward of :func:`typed_update`; ``same``: the base is the level itself.
+
+    ``how``: of king, child and parent all of :class:`Fold` but the moments.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        how: list[tuple[int, float] | None],
+        itself: bool,
+        same: bool,
+        training: bool,
+        *tensors: Any,
+    ) -> tuple[Tensor, ...]:
+        *levels, (t_king, t_child), moves, (w_out, b_out, base) = parts(tensors)
+        with label("norm"):
+            maps = [
+                None if x is None else Maps(*folded(x, fold_of(moments, rest), weight, bias))
+                for (x, moments, weight, bias), rest in zip(levels, how, strict=True)
+            ]
+        xs = [level[0] for level in levels]
+        update = Update(xs, maps, (t_king, t_child), moves, w_out.shape[1], itself)
+        with label("typed update"):
+            added = levels[0][0] if same else base
+            y, h, sums = update.forward(w_out, b_out, added, training)
+        kept = [x for level in levels for x in level[:3]]
+        moving = [move for move in moves if isinstance(move, Tensor)]
+        ctx.save_for_backward(*kept, t_king, t_child, w_out, y, h, *moving)
+        ctx.moving = [isinstance(move, Tensor) for move in moves]
+        ctx.maps, ctx.how = maps, how
+        ctx.itself, ctx.same, ctx.base = itself, same, base is not None
+        ctx.set_materialize_grads(False)
+        return h, sums, *(x for x in xs[1:] if x is not None)
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, d: Tensor | None, d_sums: Tensor | None, *handed: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        levels = [ctx.saved_tensors[n : n + 3] for n in (0, 3, 6)]
+        t_king, t_child, w_out, y, h, *saved = ctx.saved_tensors[9:]
+        moves = [saved.pop(0) if moving else 0.0 for moving in ctx.moving]
+        d = torch.zeros_like(h) if d is None else d.contiguous()
+        if ctx.base and d_sums is not None:
+            d, d_sums = settled(d, h, d_sums), None
+        shift, factor = (None, None) if d_sums is None else shares(d_sums, d.dtype)
+        xs, later = [x for x, *_ in levels], list(handed)
+        bases = [None, *(None if x is None else later.pop(0) for x in xs[1:])]
+        bases = [None if base is None else base.contiguous() for base in bases]
+        update = Update(xs, ctx.maps, (t_king, t_child), moves, w_out.shape[1], ctx.itself)
+        with label("typed update"):
+            found = update.backward(Arrived(d, h, factor, shift), y, w_out, ctx.same, bases)
+        gradients: list[Tensor | None] = []
+        for (x, moments, weight), rest, sums, d_x in zip(
+            levels, ctx.how, found.sums, found.xs, strict=True
+        ):
+            if x is None or sums is None:
+                gradients += [None] * 4
+                continue
+            g, r = sums[..., :-1], sums[..., -1]
+            with label("norm"):
+                d_weight, d_moments = unfolded(x, fold_of(moments, rest), weight, g, r)
+            gradients += [d_x, d_moments, d_weight.to(x.dtype), r.sum(0).to(x.dtype)]
+        d_taps = [
+            None if t is None else d_t[:, : t.shape[1]].to(t.dtype)
+            for t, d_t in zip((t_king, t_child), found.taps, strict=True)
+        ]
+        d_out, d_bias = found.out[..., :-1].to(y.dtype), found.out[..., -1].to(y.dtype)
+        of_out = d_out, d_bias, d if ctx.base else None
+        return None, None, None, None, *gradients, *d_taps, *found.moves, *of_out
+
+
+def fold_of(moments: Tensor | None, rest: tuple[int, float] | None) -> Fold | None:
+    """A fold from its parts."""
+    return None if moments is None or rest is None else Fold(moments, *rest)
+
+
+def parts(tensors: tuple[Any, ...]) -> tuple[tuple[Any, ...], ...]:
+    """(h, its moments, W, b) of king, child and parent; t; moves; W_out, b_out and base."""
+    ends = (0, 4, 8, 12, 14, 17, 20)
+    return tuple(tensors[first:last] for first, last in pairwise(ends))

@@ -1,0 +1,209 @@
+"""Linear maps of planes and their gradients: what stands around attention in an update.
+
+    out = W x + c + base + k ∘ more,  and 0 unless gate > 0        (``maps``)
+    G = d xᵀ,  r = d 1                                             (``outer``)
+
+W is small and may be another for every picture; x is ``[K, nodes]``. A library's product writes
+its result, and then bias, residual, normalisation and activation each pass over all of it again,
+which costs more than the product. Here they happen while a result is at hand, and the sums that
+the next normalisation needs are taken on the way.
+
+* A tile of results, ``ROWS`` × ``WIDE`` vectors, stays in registers while it is summed.
+* Planes of a picture mostly lie a power of two apart, so that the same column of all of them
+  competes for a few places of the cache. A tile of x is laid side by side while its first results
+  are computed, so that it arrives behind the arithmetic.
+* Everything is summed lane by lane over a strip, and then in float64.
+
+Numba knows the code it keeps on disk to be stale by this file alone (its text, in older versions
+its date): after a change to ``cpu_tiles.py`` or ``cpu_lanes.py``, delete ``__pycache__/*.nb?``.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from ngat.engines.cpu.simd import (
+    LANES,
+    accumulate,
+    ahead,
+    get,
+    inside,
+    load,
+    pointer,
+    put,
+    splat,
+    total,
+)
+from ngat.engines.cpu.tiles import outers, tiles
+
+# Here, with the code that they are compiled into: what is kept on disk must not outlive them.
+ROWS = 4
+WIDE = 4 if LANES == 16 else 2
+TILE = WIDE * LANES  # nodes at once
+STRIP = 256  # nodes whose x is laid out at once: 32 kB of 32 channels, which the first cache holds
+
+tile_first, tile_rows, tile_row = tiles(ROWS, WIDE, keep=True), tiles(ROWS, WIDE), tiles(1, WIDE)
+outer_block, outer_one = outers(ROWS, ROWS, STRIP), outers(1, 1, STRIP)
+# The first columns of x bring the sums of d along.
+outer_first, outer_one_first = outers(ROWS, ROWS, STRIP, ones=True), outers(1, 1, STRIP, ones=True)
+
+
+class Shape(NamedTuple):
+    """What a call covers: strips, numbered through all pictures.
+
+    Attributes:
+        scratch: address of numbers that it may use (:func:`scratch_of_maps`, …).
+        lanes: that of sums in float64, ``[rows, 2, LANES]``, zero; where they are asked for.
+    """
+
+    rows: int
+    depth: int
+    nodes: int
+    first: int
+    last: int
+    scratch: int
+    lanes: int
+
+
+class Operand(NamedTuple):
+    """Address of a picture's numbers, and the step from picture to picture; 0 where there is none.
+
+    The step is 0, too, where all pictures share them. From plane to plane it is ``plane``.
+    """
+
+    address: int
+    step: int
+    plane: int
+
+
+jit = njit(nogil=True, error_model="numpy", forceinline=True)
+
+
+def scratch_of_maps(depth: int) -> int:
+    """How many numbers of scratch a call of :func:`maps` needs."""
+    return depth * TILE
+
+
+def scratch_of_outer(rows: int, depth: int) -> int:
+    """How many numbers of scratch a call of :func:`outer` needs."""
+    return (depth + rows) * STRIP
+
+
+@jit
+def lay_out(to, to_step, x, x_step, first, count, depth, nodes, zero):  # type: ignore[no-untyped-def]
+    """Copy ``count`` columns of x; those past the last are zero."""
+    if first + count <= nodes:
+        for k in range(depth):
+            for i in range(0, count, LANES):
+                put(to, k * to_step + i, get(x, k * x_step + first + i))
+        return
+    for k in range(depth):
+        for i in range(0, count, LANES):
+            column = load(x, k * x_step + first + i, inside(first + i, nodes), zero)
+            put(to, k * to_step + i, column)
+
+
+@jit
+def of_picture(operand, b, like, size):  # type: ignore[no-untyped-def]
+    """Pointer to a picture's numbers, null where there are none."""
+    return pointer(operand.address + size * b * operand.step, like)
+
+
+@jit
+def rows_from(p, operand, count):  # type: ignore[no-untyped-def]
+    """``p`` moved on, unless it is null."""
+    return ahead(p, count if operand.address else 0)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def maps(shape, w_, c_, x_, base_, k_, more_, gate_, out_, sums_, like, size):  # type: ignore[no-untyped-def]
+    """``out`` of the module's formula, ``[B, rows, nodes]``; ``size`` is a number's in bytes.
+
+    ``sums_``, where it is not 0, is the address of ``[B, rows, 2]`` in float64, to which the sums
+    of ``out`` and of its squares are added.
+    """
+    rows, depth, nodes = shape.rows, shape.depth, shape.nodes
+    zero = splat(0.0, like)
+    none = splat(0.0, np.float64(0))
+    columns = pointer(shape.scratch, like)
+    lanes = pointer(shape.lanes if sums_ else 0, np.float64(0))
+    strips = (nodes + STRIP - 1) // STRIP
+    steps = base_.plane, more_.plane, gate_.plane, out_.plane
+    for n in range(shape.first, shape.last):
+        b, first = n // strips, n % strips * STRIP
+        w, c = of_picture(w_, b, like, size), of_picture(c_, b, like, size)
+        k, more = of_picture(k_, b, like, size), of_picture(more_, b, like, size)
+        base, gate = of_picture(base_, b, like, size), of_picture(gate_, b, like, size)
+        x, out = of_picture(x_, b, like, size), of_picture(out_, b, like, size)
+        for at in range(first, min(first + STRIP, nodes), TILE):
+            r = 0
+            side_by_side = at + TILE > nodes or rows < ROWS
+            if side_by_side:
+                lay_out(columns, TILE, x, x_.plane, at, TILE, depth, nodes, zero)
+            while r < rows:
+                whole = r + ROWS <= rows
+                w_r = ahead(w, r * depth)
+                c_r, k_r = rows_from(c, c_, r), rows_from(k, k_, r)
+                base_r = rows_from(base, base_, r * base_.plane)
+                more_r = rows_from(more, more_, r * more_.plane)
+                gate_r, out_r = rows_from(gate, gate_, r * gate_.plane), ahead(out, r * out_.plane)
+                added = c_r, base_r, k_r, more_r, gate_r, out_r
+                sums_r = ahead(lanes, 2 * r * LANES if sums_ else 0)
+                if whole and r == 0 and not side_by_side:
+                    x_at = ahead(x, at)
+                    tile_first(w_r, x_at, x_.plane, columns, depth, added, sums_r, at, nodes, steps)
+                elif whole:
+                    tile_rows(w_r, columns, TILE, columns, depth, added, sums_r, at, nodes, steps)
+                else:
+                    tile_row(w_r, columns, TILE, columns, depth, added, sums_r, at, nodes, steps)
+                r += ROWS if whole else 1
+        if sums_ and (n + 1 == shape.last or (n + 1) % strips == 0):
+            sums = pointer(sums_, np.float64(0))
+            for i in range(2 * rows):
+                accumulate(sums, 2 * rows * b + i, total(get(lanes, i * LANES)))
+                put(lanes, i * LANES, none)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def outer(shape, d_, x_, g_, like, size):  # type: ignore[no-untyped-def]
+    """G and r of the module's formula, added to ``[B, rows, depth + 1]`` in float64 at ``g_``."""
+    rows, depth, nodes = shape.rows, shape.depth, shape.nodes
+    zero = splat(0.0, like)
+    columns = pointer(shape.scratch, like)
+    rest = ahead(columns, depth * STRIP)
+    strips = (nodes + STRIP - 1) // STRIP
+    for n in range(shape.first, shape.last):
+        b, first = n // strips, n % strips * STRIP
+        d = ahead(pointer(d_.address + size * b * d_.step, like), first)
+        x = pointer(x_.address + size * b * x_.step, like)
+        g = ahead(pointer(g_, np.float64(0)), b * rows * (depth + 1))
+        lay_out(columns, STRIP, x, x_.plane, first, STRIP, depth, nodes, zero)
+        step, count = d_.plane, STRIP // LANES
+        if first + STRIP > nodes:  # the last strip of d, too, needs zeros where it ends
+            count = (nodes - first + LANES - 1) // LANES
+            lay_out(rest, STRIP, ahead(d, -first), d_.plane, first, STRIP, rows, nodes, zero)
+            d, step = rest, STRIP
+        r = 0
+        while r < rows:
+            block = ROWS if r + ROWS <= rows else 1
+            here = ahead(d, r * step)
+            k = 0
+            while k < depth:
+                into = ahead(g, r * (depth + 1) + k)
+                x_k = ahead(columns, k * STRIP)
+                many = ROWS if block == ROWS and k + ROWS <= depth else 1
+                if many == ROWS and k == 0:
+                    outer_first(into, depth + 1, here, step, x_k, count, depth)
+                elif many == ROWS:
+                    outer_block(into, depth + 1, here, step, x_k, count, depth)
+                for row in range(block if many == 1 else 0):
+                    into_row, d_row = ahead(into, row * (depth + 1)), ahead(here, row * step)
+                    if k == 0:
+                        outer_one_first(into_row, depth + 1, d_row, step, x_k, count, depth)
+                    else:
+                        outer_one(into_row, depth + 1, d_row, step, x_k, count, depth)
+                k += many
+            r += block

@@ -1,0 +1,220 @@
+"""The projection of :mod:`ngat.projection` on the CPU, in one pass over the nodes.
+
+Let I be the integral image and w the bilinear weights of a box's edges, −(1 − f) and −f for the
+entries on both sides of the left (upper) edge, 1 − f and f for those of the right (lower) one. Then
+the integral over the box and its derivative in the right edge, for instance, are
+
+    T = Σ_j Σ_i w_j w_i I_ji            ∂T/∂right = Σ_j w_j (I_j,r+1 − I_j,r)
+
+and for the mean T / A over the area A, which is bounded by the picture,
+
+    ∂(T / A)/∂right = (∂T/∂right − T / A · (bottom − top)) / A.
+
+* Channels of I lie side by side: a look-up touches one line of the cache for all of them.
+* In the backward pass, channels are weighted with their gradients first, so that there is one T.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from numba import njit
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ngat.engines.cpu.simd import ahead, pointer
+from ngat.engines.cpu.threads import Job, share, threads_for
+from ngat.projection import MIN_VALID_PIXELS
+
+# As much as the reference asks for, and what its area may lack from rounding.
+LEAST = MIN_VALID_PIXELS * (1 - 1e-9)
+
+jit = njit(nogil=True, error_model="numpy", forceinline=True)
+
+
+def integral_image(pixels: Tensor) -> Tensor:
+    """As :func:`ngat.projection.integral_image`, with the channels innermost in memory."""
+    batch, channels, height, width = pixels.shape
+    found = torch.empty(batch, height + 1, width + 1, channels, dtype=torch.float64)
+    integrate(pixels.detach().contiguous().numpy(), found.numpy())
+    return found.permute(0, 3, 1, 2)
+
+
+def project(integral: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """As :func:`ngat.projection.project`, with a mean of the type of ``positions``."""
+    positions = positions.expand(len(integral), -1, -1, -1)
+    mean, valid = Projection.apply(integral.permute(0, 2, 3, 1).contiguous(), positions)
+    return mean, valid
+
+
+class Projection(torch.autograd.Function):
+    """Forward and backward of :func:`project`; ``integral`` is ``[B, H + 1, W + 1, C]``."""
+
+    @staticmethod
+    def forward(ctx: Any, integral: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        batch, _, height, width = positions.shape
+        positions = positions.contiguous()
+        mean = positions.new_empty(batch, integral.shape[-1], height, width)
+        valid = torch.empty(batch, 1, height, width, dtype=torch.bool)
+        arrays = [x.numpy() for x in (positions.detach(), mean, valid)]
+
+        def run(_: int, *rows: int) -> None:
+            look(entries(integral), *arrays, LEAST, *rows)
+
+        share(Job(run, batch * height, threads_for(mean.numel())))
+        ctx.save_for_backward(integral, positions)
+        ctx.mark_non_differentiable(valid)
+        ctx.set_materialize_grads(False)
+        return mean, valid
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d: Tensor | None, _: Any) -> tuple[None, Tensor | None]:
+        integral, positions = ctx.saved_tensors
+        if d is None:
+            return None, None
+        found = torch.empty_like(positions)
+        arrays = [x.numpy() for x in (positions.detach(), d.contiguous(), found)]
+
+        def run(_: int, *rows: int) -> None:
+            look_back(entries(integral), *arrays, LEAST, *rows)
+
+        share(Job(run, len(d) * d.shape[2], threads_for(d.numel())))
+        return None, found
+
+
+def entries(integral: Tensor) -> tuple[int, ...]:
+    """For the kernels: address, height and width of the picture, channels."""
+    _, height, width, channels = integral.shape
+    return integral.data_ptr(), height - 1, width - 1, channels
+
+
+class Edge(NamedTuple):
+    """Entries on both sides of an edge.
+
+    Attributes:
+        at: where it is, inside the picture.
+        low: the entry before it; the next one lies behind it.
+        far: how far it lies from ``low``.
+        free: 1 where it moves with the node, 0 where the picture's end holds it.
+    """
+
+    at: float
+    low: int
+    far: float
+    free: float
+
+
+@jit
+def edge(at, end):  # type: ignore[no-untyped-def]
+    """An edge that would be ``at``."""
+    inside = min(max(at, 0.0), float(end))
+    low = min(int(inside), end - 1)
+    return Edge(inside, low, inside - low, 1.0 if inside == at else 0.0)
+
+
+@jit
+def box(positions, b, row, i, height, width):  # type: ignore[no-untyped-def]
+    """Edges of a node's box: left, right, top, bottom."""
+    longer = max(height, width)
+    x, y = float(positions[b, 0, row, i]) * longer, float(positions[b, 1, row, i]) * longer
+    half = float(positions[b, 2, row, i]) * longer / 2.0**0.5
+    return (
+        edge(x - half, width),
+        edge(x + half, width),
+        edge(y - half, height),
+        edge(y + half, height),
+    )
+
+
+@jit
+def across(line, left, right, step):  # type: ignore[no-untyped-def]
+    """I at the right edge less that at the left one, in one line of entries, and its slopes."""
+    l_low, l_high = line[left.low * step], line[left.low * step + step]
+    r_low, r_high = line[right.low * step], line[right.low * step + step]
+    d_left, d_right = l_low - l_high, r_high - r_low
+    return r_low + right.far * d_right - l_low + left.far * d_left, d_left, d_right
+
+
+@jit
+def over(entries, edges, step, line):  # type: ignore[no-untyped-def]
+    """T and its derivatives in left, right, top, bottom; ``entries`` are those of one channel."""
+    left, right, top, bottom = edges
+    upper, lower = ahead(entries, top.low * line), ahead(entries, bottom.low * line)
+    a, a_left, a_right = across(upper, left, right, step)
+    b, b_left, b_right = across(ahead(upper, line), left, right, step)
+    c, c_left, c_right = across(lower, left, right, step)
+    d, d_left, d_right = across(ahead(lower, line), left, right, step)
+    f, g = top.far, bottom.far
+    return (
+        c + g * (d - c) - a - f * (b - a),
+        c_left + g * (d_left - c_left) - a_left - f * (b_left - a_left),
+        c_right + g * (d_right - c_right) - a_right - f * (b_right - a_right),
+        a - b,
+        d - c,
+    )
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def integrate(pixels, integral):  # type: ignore[no-untyped-def]
+    """Sums of all that lies above and on the left."""
+    batch, channels, height, width = pixels.shape
+    integral[:, 0] = 0
+    for b in range(batch):
+        for y in range(height):
+            integral[b, y + 1, 0] = 0
+            for c in range(channels):
+                along = 0.0
+                for x in range(width):
+                    along += pixels[b, c, y, x]
+                    integral[b, y + 1, x + 1, c] = integral[b, y, x + 1, c] + along
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def look(integral, positions, mean, valid, least, first, last):  # type: ignore[no-untyped-def]
+    """T / A for rows of nodes numbered through all pictures; 0 where A is less than ``least``."""
+    address, height, width, channels = integral
+    line, rows, columns = (width + 1) * channels, positions.shape[2], positions.shape[3]
+    for n in range(first, last):
+        b, row = n // rows, n % rows
+        picture = ahead(pointer(address, 0.0), b * (height + 1) * line)
+        for i in range(columns):
+            edges = box(positions, b, row, i, height, width)
+            left, right, top, bottom = edges
+            area = (right.at - left.at) * (bottom.at - top.at)
+            valid[b, 0, row, i] = area >= least
+            for c in range(channels):
+                total = over(ahead(picture, c), edges, channels, line)[0]
+                mean[b, c, row, i] = total / area if area >= least else 0.0
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def look_back(integral, positions, d, found, least, first, last):  # type: ignore[no-untyped-def]
+    """Gradients in x, y and z: edges move with x or y, and apart with z / √2."""
+    address, height, width, channels = integral
+    line, rows, columns = (width + 1) * channels, positions.shape[2], positions.shape[3]
+    longer = float(max(height, width))
+    for n in range(first, last):
+        b, row = n // rows, n % rows
+        picture = ahead(pointer(address, 0.0), b * (height + 1) * line)
+        for i in range(columns):
+            edges = box(positions, b, row, i, height, width)
+            left, right, top, bottom = edges
+            wide, high = right.at - left.at, bottom.at - top.at
+            area = wide * high
+            d_left = d_right = d_top = d_bottom = 0.0
+            for c in range(channels if area >= least else 0):
+                total, of_left, of_right, of_top, of_bottom = over(
+                    ahead(picture, c), edges, channels, line
+                )
+                each, mean = d[b, c, row, i] / area, total / area
+                d_left += each * (of_left + mean * high)
+                d_right += each * (of_right - mean * high)
+                d_top += each * (of_top + mean * wide)
+                d_bottom += each * (of_bottom - mean * wide)
+            d_left, d_right = left.free * d_left, right.free * d_right
+            d_top, d_bottom = top.free * d_top, bottom.free * d_bottom
+            found[b, 0, row, i] = longer * (d_left + d_right)
+            found[b, 1, row, i] = longer * (d_top + d_bottom)
+            found[b, 2, row, i] = longer / 2.0**0.5 * (d_right - d_left + d_bottom - d_top)

@@ -1,0 +1,260 @@
+"""Gradients of :mod:`ngat.engines.cpu.sweep`, block by block of rows.
+
+    d = ∂L/∂h + factor h + shift                          what reached h's moments   (``maps``)
+    g = W_outᵀ d where y > 0                              g = ∂L/∂self               (``maps``)
+    ∂L/∂z, ∂L/∂el, ∂L/∂er, ∂L/∂t                          of every softmax       (``backward``)
+    Σ_i d yᵀ, Σ_i ∂L/∂P xᵀ                                the maps' weights         (``outer``)
+    ∂L/∂x = base + (W s)ᵀ ∂L/∂P                           base = d for residuals     (``maps``)
+
+The maps are made anew, which costs less than to keep them, and neither d nor ∂L/∂P ever leaves its
+window. What the normalisation of x adds to ∂L/∂x needs sums over all nodes: it is left to whoever
+made x, as something that reached x's moments.
+
+Numba knows the code it keeps on disk to be stale by this file alone, and kernels of other files
+are compiled into it: after a change to any of them, delete ``__pycache__/*.nb?``.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from numba import njit
+
+from ngat.engines.cpu.backward import backward
+from ngat.engines.cpu.products import Operand, maps, outer
+from ngat.engines.cpu.typed import gather
+from ngat.engines.cpu.windows import (
+    combine,
+    hear,
+    jit,
+    part,
+    rows_of,
+    scores,
+    shape_of,
+    slide,
+    sources,
+    task_of,
+)
+
+
+class Back(NamedTuple):
+    """Where a level's gradients go, one of the three that may be heard.
+
+    Attributes:
+        window: of ∂L/∂P.
+        w: (W s)ᵀ, ``[B, depth, rows]``.
+        x: ∂L/∂x. base: what is added to it, of children and parents.
+        move: ∂L/∂(b·ζ) of the first move that joins its scores; nothing where there is none.
+        sums: Σ_i ∂L/∂P (x, 1)ᵀ, ``[B, rows, depth + 1]`` in float64.
+        t: ∂L/∂t, ``[heads, 14]`` in float64.
+        scratch: of ``outer``.
+    """
+
+    window: int
+    w: Operand
+    x: Operand
+    base: Operand
+    move: Operand
+    sums: int
+    t: int
+    scratch: int
+
+
+class LastBack(NamedTuple):
+    """The last map.
+
+    Attributes:
+        d: ∂L/∂h as it arrives; h, factor and shift: what is to be added (nothing where there is
+            nothing); settled: the window of their sum.
+        y, w: y and W_outᵀ. g: window of g.
+        sums, scratch: as in :class:`Back`.
+        seen: ∂L/∂(b·ζ) as the children see it.
+        residual: whether d is part of the level's own ∂L/∂x.
+    """
+
+    d: Operand
+    h: Operand
+    factor: Operand
+    shift: Operand
+    settled: int
+    y: Operand
+    w: Operand
+    g: int
+    rows: int
+    sums: int
+    scratch: int
+    seen: Operand
+    residual: int
+
+
+@jit
+def finish(level, back, base, plane_x, b, first, last, row, scratch, like, size):  # type: ignore[no-untyped-def]
+    """Sums and ∂L/∂x of rows ``first`` to before ``last``, which begin at the window's ``row``."""
+    nodes = (last - first) * level.width
+    no = 0 * nodes
+    nowhere = Operand(no, no, no)
+    d = Operand(back.window + size * row * level.width, no, level.plane)
+    x = part(level, Operand(level.x, level.x_step, plane_x), b, first, size)
+    sums = back.sums + 8 * b * level.rows * (level.depth + 1)
+    outer(shape_of(level.rows, level.depth, nodes, back.scratch, no), d, x, sums, like, size)
+    maps(
+        shape_of(level.depth, level.rows, nodes, scratch, no),
+        Operand(back.w.address + size * b * back.w.step, no, no),
+        nowhere,
+        d,
+        base,
+        nowhere,
+        nowhere,
+        nowhere,
+        part(level, back.x, b, first, size),
+        no,
+        like,
+        size,
+    )
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def sweep_back(  # type: ignore[no-untyped-def]
+    plan, king, child, parent, moves, out, d_king, d_child, d_parent, silent, slope, size
+):
+    """Gradients of the module's formula; ``silent`` are sources that nobody hears."""
+    no = 0 * size
+    nowhere = Operand(no, no, no)
+    channels, width = plan.channels, plan.width
+    ready = ready_g = no
+    before = no
+    for n in range(plan.first, plan.last):
+        rows = rows_of(plan, n)
+        b, first, last, top = rows.b, rows.first, rows.last, rows.top
+        down, nodes = first - top, (last - first) * width
+        if n == plan.first or first == 0:
+            ready, ready_g = top, max(no, first - 1)
+        else:
+            by = (top - before) * width
+            slide(king.window, king.plane, king.rows, by, (ready - top) * width, slope, size)
+            slide(out.g, king.plane, channels, by, (ready_g - top) * width, slope, size)
+            slide(out.settled, king.plane, out.rows, by, (ready_g - top) * width, slope, size)
+        hear(plan, king, child, parent, moves, rows, ready, rows.bottom, slope, size)
+        bottom_g = min(plan.height, last + 1)
+        settled = Operand(out.settled + size * (ready_g - top) * width, no, king.plane)
+        maps(
+            shape_of(out.rows, no, (bottom_g - ready_g) * width, plan.scratch, no),
+            nowhere,
+            Operand(out.shift.address + size * b * out.shift.step, no, no),
+            nowhere,
+            part(king, out.d, b, ready_g, size),
+            Operand(out.factor.address + size * b * out.factor.step, no, no),
+            part(king, out.h, b, ready_g, size),
+            nowhere,
+            settled,
+            no,
+            slope,
+            size,
+        )
+        maps(
+            shape_of(channels, out.rows, (bottom_g - ready_g) * width, plan.scratch, no),
+            out.w,
+            nowhere,
+            settled,
+            nowhere,
+            nowhere,
+            nowhere,
+            part(king, out.y, b, ready_g, size),
+            Operand(out.g + size * (ready_g - top) * width, no, king.plane),
+            no,
+            slope,
+            size,
+        )
+        ready, ready_g, before = rows.bottom, bottom_g, top
+        d = Operand(out.settled + size * down * width, no, king.plane)
+        sums = out.sums + 8 * b * out.rows * (channels + 1)
+        outer(
+            shape_of(out.rows, channels, nodes, out.scratch, no),
+            d,
+            part(king, out.y, b, first, size),
+            sums,
+            slope,
+            size,
+        )
+
+        task = task_of(plan, king.plane, rows, no)
+        d_er = scores(plan, king, d_king.window, plan.itself, no, 1, size)
+        backward(
+            task,
+            sources(plan, king, king.window, plan.itself, no, plan.height - top, size),
+            silent,
+            silent,
+            scores(plan, king, king.window, plan.itself, no, 1, size).address,
+            no,
+            out.g,
+            no,
+            sources(plan, king, d_king.window, plan.itself, no, plan.height - top, size),
+            silent,
+            silent,
+            d_er.address,
+            no,
+            no,
+            d_king.t,
+            slope,
+            size,
+        )
+        if d_king.move.address:
+            to = part(king, d_king.move, b, first, size)
+            d_el = scores(plan, king, d_king.window, plan.itself, down, 0, size)
+            d_er = scores(plan, king, d_king.window, plan.itself, down, 1, size)
+            combine(to, d_el, d_er, -1.0, plan.heads, nodes, slope, size)
+        if child.height:
+            height = child.height - 2 * top
+            backward(
+                task,
+                silent,
+                sources(plan, child, child.window, no, 2 * down, height, size),
+                silent,
+                scores(plan, king, king.window, plan.itself, no, 2, size).address,
+                no,
+                out.g,
+                no,
+                silent,
+                sources(plan, child, d_child.window, no, 2 * down, height, size),
+                silent,
+                scores(plan, king, d_king.window, plan.itself, no, 2, size).address,
+                no,
+                no,
+                d_child.t,
+                slope,
+                size,
+            )
+            start, end = 2 * first, min(child.height, 2 * last)
+            if d_child.move.address:
+                to = part(child, d_child.move, b, start, size)
+                d_el = scores(plan, child, d_child.window, no, no, 0, size)
+                combine(
+                    to, d_el, nowhere, 1.0, plan.heads, (end - start) * child.width, slope, size
+                )
+            if out.seen.address:
+                to = part(king, out.seen, b, first, size)
+                d_er = scores(plan, king, d_king.window, plan.itself, down, 2, size)
+                combine(to, nowhere, d_er, -1.0, plan.heads, nodes, slope, size)
+            plane = child.height * child.width
+            base = part(child, d_child.base, b, start, size)
+            finish(child, d_child, base, plane, b, start, end, no, plan.scratch, slope, size)
+        if parent.height:
+            g = out.g + size * down * width
+            gather(
+                channels,
+                last - first,
+                width,
+                g,
+                king.plane,
+                d_parent.window,
+                parent.plane,
+                slope,
+                size,
+            )
+            plane, end = parent.height * parent.width, (last + 1) // 2
+            base = part(parent, d_parent.base, b, first // 2, size)
+            finish(parent, d_parent, base, plane, b, first // 2, end, no, plan.scratch, slope, size)
+        base = d if out.residual else nowhere
+        finish(
+            king, d_king, base, plan.height * width, b, first, last, down, plan.scratch, slope, size
+        )

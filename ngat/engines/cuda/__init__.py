@@ -1,0 +1,1 @@
+"""The CUDA engine: attention in Triton kernels."""

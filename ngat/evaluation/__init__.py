@@ -1,0 +1,1 @@
+"""Evaluation: result files, tables, published values, error types, scoring."""

@@ -1,0 +1,203 @@
+"""Evaluation: a method's nuclei in every picture of a split, counted and written to result files.
+
+The network is measured twice, by *components* and by *split*; baselines come through the same
+door, so that every row of a table is made alike.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from ngat.baselines import thresholding as baselines
+from ngat.baselines.networks import build
+from ngat.config import preset as preset_of
+from ngat.data.sample import Sample, fingerprint
+from ngat.errors import InputError
+from ngat.evaluation.results import Measured, measure, write_run
+from ngat.inference import METHODS as INSTANCE_METHODS
+from ngat.inference import instances, predict, thresholds_from, thresholds_to_dict
+from ngat.instances import Labels
+from ngat.system.progress import track
+from ngat.system.provenance import provenance
+from ngat.training.distributed import find_device
+from ngat.training.schedule import seeded
+from ngat.training.weights import Weights, load_weights
+
+Method = Literal[
+    "ngat", "otsu", "otsu_watershed", "untrained", "classical_one", "classical_per_type"
+]
+METHODS: tuple[Method, ...] = get_args(Method)
+CLASSICAL = ("classical_one", "classical_per_type")
+# What a row of a table is called.
+LABELS = {
+    "otsu": "Otsu",
+    "otsu_watershed": "Otsu + watershed",
+    "classical_one": "classical, one setting",
+    "classical_per_type": "classical, per type (type known)",
+}
+
+# A predictor gives one picture's nuclei under one or more names of rows.
+Predictor = Callable[[Sample], dict[str, Labels]]
+
+
+def evaluate(
+    samples: Sequence[Sample],
+    out: Path | str,
+    *,
+    data: str,
+    method: Method = "ngat",
+    weights: Path | str | None = None,
+    tuned: Path | str | None = None,
+    preset: str = "companion",
+    name: str = "",
+    label: str = "",
+    tta: bool = False,
+    device: str = "auto",
+    seed: int = 0,
+    command: str | Sequence[str] = "ngat.evaluation.evaluator.evaluate",
+    progress: bool = True,
+) -> list[Path]:
+    """Measure a method on annotated pictures and write its result files.
+
+    The files are described in :mod:`ngat.evaluation.results`.
+
+    Args:
+        samples: the pictures of one split, of any sizes.
+        out: folder of the result files.
+        data: the data set's name, for the files.
+        method: ``ngat`` (needs ``weights``), ``untrained`` (the network of ``preset`` as it
+            starts), ``otsu``, ``otsu_watershed``, ``classical_one`` (needs ``tuned``), or
+            ``classical_per_type`` (too, and is told each picture's type).
+        weights: a file that training wrote; its thresholds are used.
+        tuned: a file that :func:`ngat.baselines.classical_tuning.tune` wrote.
+        preset: of the untrained network.
+        name: the files' common beginning; ``<data>-<split>-<method>`` by default.
+        label: the method's name in tables; the preset's or the method's name by default.
+        tta: average over views (:func:`ngat.inference.predict`), with their own thresholds.
+        device, seed, command, progress: as in :func:`ngat.training.trainer.train`; ``seed``
+            draws the untrained network.
+
+    Returns:
+        the paths written.
+
+    Raises:
+        InputError: no picture, an unknown method, weights or settings missing, given for nothing
+            or damaged, a type that was not tuned for, or an unwritable folder.
+    """
+    if not samples:
+        raise InputError(f"{data}: there is no picture to evaluate.")
+    if method not in METHODS:
+        raise InputError(f"Unknown method {method!r}; known: {', '.join(METHODS)}.")
+    if (method == "ngat") != (weights is not None):
+        raise InputError("Weights belong to the method ngat: give --weights for it, and only then.")
+    if (method in CLASSICAL) != (tuned is not None):
+        raise InputError("Tuned settings belong to the classical methods: give --tuned for them.")
+    where = find_device(device)
+    history: Mapping[str, Any] = {}
+    loaded: Weights | None = None
+    if weights is not None:
+        loaded = load_weights(weights, where)
+        label, history = label or loaded.preset.name, loaded.provenance
+    elif method == "untrained":
+        chosen = preset_of(preset)
+        with seeded(where, seed):
+            loaded = Weights(build(chosen.model).to(where), chosen, {})
+        label = label or f"untrained {preset}"
+    label = label or LABELS[method]
+    called = loaded.preset.name if loaded and method == "ngat" else method
+    stem = name or f"{data.replace(', ', '-').replace(' ', '-')}-{samples[0].split}-{called}"
+
+    rows: dict[str, tuple[str, str]]
+    if loaded is not None:
+        find, settings = network(loaded, tta)
+        rows = {kind: (f"{stem}-{kind}", f"{label} ({kind})") for kind in INSTANCE_METHODS}
+    elif tuned is not None:
+        find, settings, history = classical(tuned, method)
+        rows = {"": (stem, label)}
+    else:
+        find, settings = {"otsu": otsu, "otsu_watershed": otsu_watershed}[method], {}
+        rows = {"": (stem, label)}
+
+    began = time.monotonic()
+    measured: dict[str, list[Measured]] = {kind: [] for kind in rows}
+    for sample in track(samples, f"Evaluate {label}", progress=progress):
+        for kind, labels in find(sample).items():
+            measured[kind].append(measure(sample, labels))
+    minutes = (time.monotonic() - began) / 60
+
+    written = []
+    for kind, (file_name, row) in rows.items():
+        told = provenance(
+            command,
+            history.get("seed", seed),
+            fingerprint(samples),
+            minutes,
+            device=str(where) if loaded else "cpu",
+            **settings,
+        )
+        if loaded is not None:
+            told["parameters"] = sum(p.numel() for p in loaded.model.parameters())
+        # A table's minutes and hardware are those of the training.
+        told["evaluation"] = {key: told[key] for key in ("minutes", "hardware")}
+        told["minutes"] = history.get("minutes")
+        told["hardware"] = history.get("hardware", told["hardware"])
+        if history:
+            told["training"] = dict(history)
+        written += write_run(out, file_name, measured[kind], method=row, data=data, provenance=told)
+    return written
+
+
+def network(weights: Weights, tta: bool) -> tuple[Predictor, dict[str, Any]]:
+    """A predictor by components and by split, and its settings for the provenance."""
+    thresholds = thresholds_from(weights.provenance, tta)
+
+    def find(sample: Sample) -> dict[str, Labels]:
+        prediction = predict(weights.model, sample.image, tta=tta)
+        return {kind: instances(prediction, kind, t) for kind, t in thresholds.items()}
+
+    settings = {
+        "preset": weights.preset.name,
+        "tta": tta,
+        "thresholds": thresholds_to_dict(thresholds),
+    }
+    return find, settings
+
+
+def otsu(sample: Sample) -> dict[str, Labels]:
+    """:func:`ngat.baselines.thresholding.otsu` as a predictor."""
+    return {"": baselines.otsu(sample.image)}
+
+
+def otsu_watershed(sample: Sample) -> dict[str, Labels]:
+    """:func:`ngat.baselines.thresholding.otsu_watershed` as a predictor."""
+    return {"": baselines.otsu_watershed(sample.image)}
+
+
+def classical(
+    tuned: Path | str, method: Method
+) -> tuple[Predictor, dict[str, Any], Mapping[str, Any]]:
+    """:func:`ngat.baselines.classical.classical` as a predictor; its settings, how they were tuned.
+
+    Per type, a picture is worked on with the settings of its known type, as users of such pipelines
+    choose them by looking at a picture.
+    """
+    from ngat.baselines.classical import classical as run
+    from ngat.baselines.classical_tuning import read_tuned
+
+    found = read_tuned(tuned)
+    if method == "classical_one":
+        return (
+            lambda s: {"": run(s.image, found.one)},
+            {"settings": asdict(found.one)},
+            found.history,
+        )
+    settings = {kind: asdict(of_type) for kind, of_type in found.per_type.items()}
+    return (
+        lambda s: {"": run(s.image, found.of(s.type))},
+        {"settings": settings},
+        found.history,
+    )

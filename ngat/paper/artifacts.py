@@ -1,0 +1,149 @@
+"""Which weights and results a notebook works with: its own run's, else the committed ones.
+
+Committed are ``data/weights/<name>.safetensors`` and the result files in ``data/results/`` (of the
+2018 Data Science Bowl) and ``data/results/<data>/`` (of generated pictures).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from ngat import metrics
+from ngat.config import PRESETS, ModelConfig
+from ngat.errors import InputError
+from ngat.evaluation.results import Run, runs_in
+from ngat.paper.session import Session
+
+COMMITTED = {"dsb2018": "companion", "synthetic": "synthetic-smoke"}
+
+
+def trained(session: Session) -> Path:
+    """Where this run keeps the weights that its training notebook made."""
+    return session.run / "weights" / f"{session.data}.safetensors"
+
+
+def committed(session: Session) -> Path | None:
+    """The committed weights of this session's data, if there are any."""
+    name = COMMITTED.get(session.data)
+    path = session.top / "data" / "weights" / f"{name}.safetensors"
+    return path if path.is_file() else None
+
+
+def weights(session: Session) -> Path:
+    """The weights to use: those asked for; the run's own; the committed ones.
+
+    A run has its own where its training was meant to be used
+    (:func:`ngat.paper.study.training.budget`).
+
+    Raises:
+        InputError: there are none.
+    """
+    if session.weights is not None:
+        return session.weights
+    own = trained(session)
+    found = own if own.is_file() else committed(session)
+    if found is not None:
+        return found
+    raise InputError(
+        f"There are no weights for {session.data} yet; run notebook 06 in the same run, or give "
+        "`weights`."
+    )
+
+
+def general_weights(session: Session) -> Path:
+    """The weights for pictures that come from anywhere: those asked for, else the best there are.
+
+    Networks trained on real pictures come before those trained on generated ones.
+
+    Raises:
+        InputError: there are none.
+    """
+    real = session.top / "data" / "weights" / f"{COMMITTED['dsb2018']}.safetensors"
+    return real if session.weights is None and real.is_file() else weights(session)
+
+
+def tested(session: Session) -> Session:
+    """The session whose test pictures are reported on: for generated ones that of the next seed.
+
+    How hard the generated pictures are was set by looking at how Otsu's threshold fares on the test
+    pictures of seed 0; nothing was tuned on those of another seed.
+    """
+    return session if session.data == "dsb2018" else replace(session, seed=session.seed + 1)
+
+
+def results(session: Session) -> list[Run]:
+    """The runs to tabulate: this run's own, then committed ones that those do not replace.
+
+    A committed run is replaced by one of the same method on the same data. Committed runs of real
+    pictures are always shown, whatever this session's pictures are.
+
+    Raises:
+        InputError: there are none, or a file is damaged.
+    """
+    stored = session.top / "data" / "results"
+    folders = [session.results]
+    if session.data != "dsb2018" and not _any(session.results):
+        folders.append(stored / session.data)
+    folders.append(stored)
+    found: list[Run] = []
+    taken: set[tuple[str, str, str]] = set()
+    for folder in folders:
+        for run in runs_in(folder) if _any(folder) else []:
+            names = set(zip(*(run.counts[c] for c in ("method", "data", "split")), strict=True))
+            if not names & taken:
+                found.append(run)
+            taken |= names
+    if not found:
+        raise InputError(
+            f"There are no results for {session.data} yet; run notebook 07 in the same run."
+        )
+    return found
+
+
+def ablations(session: Session) -> tuple[Path, str]:
+    """The table of ablations of this session's data, else of generated pictures; and whose it is.
+
+    Raises:
+        InputError: neither is there.
+    """
+    stored = session.top / "data" / "results"
+    places = [(stored / "synthetic" / "ablations.csv", "generated pictures (synthetic)")]
+    if session.data == "dsb2018":
+        places.insert(0, (stored / "ablations.csv", "2018 Data Science Bowl, stage 1"))
+    for path, source in places:
+        if path.is_file():
+            return path, source
+    raise InputError("There is no table of ablations; make one with `ngat ablate`.")
+
+
+def family(run: Run) -> str:
+    """What a run's method is: ``ngat``, ``untrained``, or another method's name."""
+    name = str(run.counts["method"].iloc[0])
+    if name.startswith("untrained"):
+        return "untrained"
+    made = PRESETS.get(str(run.provenance.get("preset")))
+    return "ngat" if made and isinstance(made.model, ModelConfig) else name
+
+
+def headline(runs: list[Run]) -> list[str]:
+    """Methods for a figure that cannot show them all: the best of each sort by average F1.
+
+    Sorts are ours, which comes first, other networks, and what learns nothing. Real pictures come
+    before generated ones: where there are any, methods are compared on them alone. The untrained
+    network is left out.
+    """
+    there = [run for run in runs if family(run) != "untrained"]
+    real = [run for run in there if run.counts["data"].iloc[0] == "dsb2018"]
+    best: dict[int, tuple[float, str]] = {}
+    for run in real or there:
+        counts = run.counts
+        f1 = float(metrics.f1(counts["tp"], counts["fp"], counts["fn"]).mean())
+        learnt = str(run.provenance.get("preset")) in PRESETS
+        sort = 0 if family(run) == "ngat" else 1 if learnt else 2
+        best[sort] = max(best.get(sort, (-1.0, "")), (f1, str(counts["method"].iloc[0])))
+    return [best[sort][1] for sort in sorted(best)]
+
+
+def _any(folder: Path) -> bool:
+    return any(folder.glob("*.counts.csv"))

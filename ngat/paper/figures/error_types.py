@@ -1,0 +1,70 @@
+"""What became of annotated nuclei, by what they are: found, merged, split or missed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ngat.data.sample import TYPES
+from ngat.evaluation.error_types import FATES, SIZES, by
+from ngat.paper.figures.segmentation import ERROR_COLOURS
+from ngat.paper.style import TYPE_NAMES, style
+
+# Column of the table: title, and its values in order with their names.
+PANELS: dict[str, tuple[str, dict[Any, str]]] = {
+    "touching": ("does another touch it?", {False: "alone", True: "touching"}),
+    "size": ("its area", {size: size for size in SIZES}),
+    "type": ("its picture", {kind: TYPE_NAMES[kind] for kind in TYPES}),
+}
+
+
+def lost(table: pd.DataFrame) -> Figure:
+    """A panel per property of a nucleus, a bar per value of it and method.
+
+    Args:
+        table: from :func:`ngat.evaluation.error_types.read`.
+    """
+    methods = list(dict.fromkeys(table["method"]))
+    panels = {name: by(table, name) for name in PANELS}
+    rows = [sum(value in set(panels[name][name]) for value in PANELS[name][1]) for name in PANELS]
+    with style():
+        fig = Figure(figsize=(7.4, 0.26 * len(methods) * sum(rows) + 0.5 * len(rows) + 0.9))
+        axes = fig.subplots(len(PANELS), 1, height_ratios=[r + 0.6 for r in rows], sharex=True)
+        for ax, (name, (title, values)) in zip(axes, PANELS.items(), strict=True):
+            _panel(ax, panels[name], name, values, methods)
+            ax.set_title(title, loc="left")
+        axes[-1].set_xlabel("share of annotated nuclei / %")
+        handles, _ = axes[0].get_legend_handles_labels()
+        fig.legend(handles[: len(FATES)], FATES, loc="outside upper center", ncols=len(FATES))
+    return fig
+
+
+def _panel(
+    ax: Any, sums: pd.DataFrame, name: str, values: dict[Any, str], methods: list[str]
+) -> None:
+    shown = [value for value in values if value in set(sums[name])]
+    height = 0.84 / len(methods)
+    places, names = [], []
+    for k, value in enumerate(shown):
+        for n, method in enumerate(methods):
+            row = sums[(sums["method"] == method) & (sums[name] == value)]
+            if row.empty:
+                continue
+            at, left = k + height * (n - (len(methods) - 1) / 2), 0.0
+            shares = 100 * row[list(FATES)].to_numpy()[0] / row["nuclei"].item()
+            for fate, share in zip(FATES, shares, strict=True):
+                colour = ERROR_COLOURS[fate]
+                ax.barh(at, share, 0.9 * height, left=left, color=colour, label=fate)
+                left += share
+            places.append(at)
+            names.append(method)
+        nuclei = sums.loc[sums[name] == value, "nuclei"].iloc[0]
+        ax.text(101, k, f"{values[value]}\n({nuclei:,})", va="center", fontsize=7.5)
+    ax.set_yticks(np.array(places), names, fontsize=7.5)
+    ax.set_ylim(len(shown) - 0.5, -0.5)
+    ax.set_xlim(0, 100)
+    ax.spines["left"].set_visible(False)
+    ax.tick_params(axis="y", length=0)

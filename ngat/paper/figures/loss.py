@@ -1,0 +1,90 @@
+"""Figures of the loss: curves over p_t, the field, the gradient's share per level."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.colors import CenteredNorm
+from matplotlib.figure import Figure
+
+from ngat.paper.study.loss import Array
+from ngat.paper.style import LEVEL_COLOURS, method_styles, style
+
+
+def curves(table: pd.DataFrame) -> Figure:
+    """Loss over p_t, and how fast it falls with the node's logit.
+
+    Args:
+        table: from :func:`ngat.paper.study.loss.curves`.
+    """
+    looks = method_styles(table["curve"])
+    with style():
+        fig = Figure(figsize=(7.2, 2.8))
+        left, right = fig.subplots(1, 2)
+        for name, rows in table.groupby("curve", sort=False):
+            for axes, column in ((left, "loss"), (right, "pull")):
+                axes.plot(rows["p"], rows[column], label=name, **looks[str(name)])
+        left.set(ylabel="loss of a node", ylim=(0, 4))
+        right.set(ylabel="pull on its logit", ylim=(0, 1.3))
+        for axes in (left, right):
+            axes.set(xlabel="p of the true class", xlim=(0, 1))
+        left.legend()
+    return fig
+
+
+def fields(maps: Mapping[str, Sequence[Array]], heights: Sequence[float]) -> Figure:
+    """Readings of the field as heat maps: a row per reading, a column per height z.
+
+    Args:
+        maps: by reading, one map per height from :func:`ngat.paper.study.loss.field_map`.
+    """
+    largest = max(float(np.abs(m).max()) for found in maps.values() for m in found)
+    with style():
+        fig = Figure(figsize=(7.2, 0.5 + 2.05 * len(maps)))
+        panels = fig.subplots(len(maps), len(heights), squeeze=False)
+        for line, (reading, found) in zip(panels, maps.items(), strict=True):
+            for axes, values, z in zip(line, found, heights, strict=True):
+                image = axes.imshow(
+                    values, extent=(0, 1, 1, 0), cmap="PuOr", norm=CenteredNorm(0, largest)
+                )
+                at = np.linspace(0, 1, values.shape[0])
+                if values.min() < 0:
+                    axes.contour(at, at, values, levels=[0], colors="black", linewidths=0.8)
+                axes.set(xticks=[0, 0.5, 1], yticks=[0, 0.5, 1], title=f"{reading}, z = {z:g}")
+                axes.set(xlabel="x", ylabel="y")
+                axes.label_outer()
+        bar = fig.colorbar(image, ax=panels, shrink=0.8, aspect=30)
+        bar.set_label("weight of a node's loss")
+    return fig
+
+
+def gradient_shares(table: pd.DataFrame) -> Figure:
+    """Bars of the gradient's share per level, a group per loss.
+
+    Args:
+        table: from :func:`ngat.paper.study.loss.gradient_shares`.
+    """
+    names = {
+        "nodes": "nodes",
+        "base_only": "base only\n(eq. 23)",
+        "alike": "all nodes alike",
+        "equal": "levels alike",
+        "balanced": "balanced\n(eq. 25)",
+    }
+    with style():
+        fig = Figure(figsize=(7.2, 2.8))
+        axes = fig.add_subplot()
+        bottom = np.zeros(len(names))
+        for _, row in table.iterrows():
+            heights = row[list(names)].to_numpy(float)
+            level = int(row["level"])
+            axes.bar(
+                list(names.values()), heights, bottom=bottom, width=0.6,
+                color=LEVEL_COLOURS[level % len(LEVEL_COLOURS)], label=f"level {level}",
+            )  # fmt: skip
+            bottom += heights
+        axes.set(ylabel="share", ylim=(0, 1))
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), reverse=True)
+    return fig

@@ -1,0 +1,187 @@
+"""Tables 1 and 2 as figures, figure 9, and the audit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ngat.data.sample import TYPES
+from ngat.evaluation import published
+from ngat.paper.study.audit import score_bounds
+from ngat.paper.style import BLACK, BLUE, GREY, TYPE_COLOURS, TYPE_NAMES, VERMILION, style
+
+MEASURE_NAMES = {
+    "score": "competition score",
+    "average_f1": "average F1",
+    "recall": "recall at 0.7",
+    "extra": "extra at 0.7",
+}
+# How figure 9's types differ in black and white.
+MARKERS = dict(zip(TYPES, "osD^v", strict=True))
+
+
+def dots(table1: pd.DataFrame, measures: Sequence[str] = tuple(MEASURE_NAMES)) -> Figure:
+    """Table 1 as dots with their intervals: published rows hollow, measured rows filled.
+
+    Args:
+        table1: from :func:`ngat.evaluation.tables.table1`.
+        measures: its columns to draw, a panel each.
+    """
+    names = [
+        f"{row.method}\n({where})" if where != published.MEASURED_ON else row.method
+        for row, where in zip(table1.itertuples(), table1["measured on"], strict=True)
+    ]
+    theirs = (table1["measured on"] == published.MEASURED_ON).to_numpy()
+    y = np.arange(len(table1), dtype=float) + 0.6 * np.cumsum(np.diff(theirs, prepend=theirs[0]))
+    with style():
+        fig = Figure(figsize=(8.4, 0.36 * len(table1) + 1.1))
+        panels: Any = np.atleast_1d(fig.subplots(1, len(measures), sharey=True))
+        for ax, measure in zip(panels, measures, strict=True):
+            low, value, high = (
+                table1[f"{measure}{bound}"].to_numpy(np.float64) for bound in (" low", "", " high")
+            )
+            ax.hlines(y, low, high, color=VERMILION, linewidth=1.6)
+            ax.scatter(value[theirs], y[theirs], s=26, facecolors="white", edgecolors=BLACK)
+            ax.scatter(value[~theirs], y[~theirs], s=26, color=VERMILION)
+            ax.set_xlim(-0.02, 1.02)
+            ax.set_title(MEASURE_NAMES.get(measure, measure))
+            ax.grid(axis="x", color="#E4E4E4", linewidth=0.6)
+            ax.set_axisbelow(True)
+        panels[0].set_yticks(y, names)
+        panels[0].invert_yaxis()
+    return fig
+
+
+def per_type(curves: pd.DataFrame, heading: str) -> Figure:
+    """Figure 9: F1, precision and recall over the IoU threshold, and precision over recall.
+
+    The larger mark is at IoU > 0.7.
+
+    Args:
+        curves: from :func:`ngat.paper.study.by_type.curves`.
+        heading: whose they are, measured on what.
+    """
+    with style():
+        fig = Figure(figsize=(7.4, 5.4))
+        panels: Any = fig.subplots(2, 2).ravel()
+        names = {"f1": "F1", "precision": "precision", "recall": "recall"}
+        for ax, (column, name), letter in zip(panels, names.items(), "abc", strict=False):
+            for kind, rows in curves.groupby("type", observed=True):
+                _curve(ax, rows["threshold"], rows[column], rows["threshold"], str(kind))
+            ax.set(xlabel="IoU threshold", ylabel=name, xlim=(0.48, 0.97), title=f"({letter})")
+        last = panels[3]
+        for kind, rows in curves.groupby("type", observed=True):
+            _curve(last, rows["recall"], rows["precision"], rows["threshold"], str(kind))
+        _contours(last)
+        last.set(xlabel="recall", ylabel="precision", xlim=(-0.02, 1.02), title="(d)")
+        for ax in panels:
+            ax.set_ylim(-0.02, 1.02)
+            ax.grid(color="#E4E4E4", linewidth=0.6)
+            ax.set_axisbelow(True)
+        handles, labels = last.get_legend_handles_labels()
+        fig.legend(
+            handles, labels, title=f"{heading}; the large mark is at IoU > 0.7",
+            loc="outside upper center", ncols=5, columnspacing=1.2,
+        )  # fmt: skip
+    return fig
+
+
+def _curve(ax: Axes, x: pd.Series, y: pd.Series, threshold: pd.Series, kind: str) -> None:
+    colour, marker = TYPE_COLOURS[kind], MARKERS[kind]
+    ax.plot(x, y, color=colour, marker=marker, markersize=2.5, label=TYPE_NAMES[kind])
+    at = np.isclose(threshold, 0.7)
+    ax.plot(x[at], y[at], color=colour, marker=marker, markersize=7, linestyle="none")
+
+
+def _contours(ax: Axes) -> None:
+    """Lines of equal F1 in the plane of recall and precision."""
+    for f1 in (0.2, 0.4, 0.6, 0.8):
+        recall = np.linspace(f1 / (2 - f1), 1, 60)
+        ax.plot(recall, f1 * recall / (2 * recall - f1), color="#BBBBBB", linewidth=0.6, zorder=0)
+        ax.text(1.01, f1 / (2 - f1), f"F1 = {f1}", color=GREY, size=6, ha="left", va="center")
+
+
+def scores_possible(ratios: pd.DataFrame, table1: pd.DataFrame | None = None) -> Figure:
+    """Competition score against average F1, with the bounds that arithmetic sets.
+
+    Args:
+        ratios: from :func:`ngat.paper.study.audit.ratios`.
+        table1: measured rows of :func:`ngat.evaluation.tables.table1`, drawn as crosses.
+    """
+    with style():
+        fig = Figure(figsize=(5.6, 4.0))
+        ax = fig.subplots()
+        m = np.linspace(0, 1, 200)
+        low, high = np.array([score_bounds(value) for value in m]).T
+        ax.fill_between(m, low, high, color="#EEF3F8", linewidth=0)
+        ax.plot(m, high, color=GREY, linewidth=0.8)
+        ax.plot(m, low, color=GREY, linewidth=0.8)
+        if table1 is not None and len(table1):
+            ax.plot(
+                table1["average_f1"], table1["score"], "x", color=BLUE, markersize=6,
+                linestyle="none", label="measured here",
+            )  # fmt: skip
+        ours = (ratios["system"] == published.PAPER).to_numpy()
+        for chosen, colour, name in (
+            (~ours, BLACK, "challenge's systems, published"),
+            (ours, VERMILION, "the paper"),
+        ):
+            rows = ratios[chosen]
+            ax.plot(
+                rows["average f1"], rows["score"], "o", color=colour, markersize=5,
+                linestyle="none", label=name,
+            )  # fmt: skip
+        start = 0 if table1 is not None and (table1["average_f1"] < 0.5).any() else 0.55
+        ax.set(xlim=(start, 0.85), ylim=(max(0, start - 0.1), 0.8))
+        ax.set(xlabel="average F1", ylabel="competition score")
+        for name, x, y, offset, side in (
+            ("every F1 is 0 or 1", 0.67, 0.67, (-6, 3), "right"),
+            ("every F1 the same", 0.64, score_bounds(0.64)[0], (6, -5), "left"),
+        ):
+            ax.annotate(
+                name, (x, y), offset, textcoords="offset points", color=GREY, size=7,
+                ha=side, va="center",
+            )  # fmt: skip
+        ax.legend(loc="upper left")
+    return fig
+
+
+def one_column_less(left_out: pd.DataFrame) -> Figure:
+    """The mean of table 2 with one type left out; the best of the other systems is named.
+
+    Args:
+        left_out: from :func:`ngat.paper.study.audit.left_out`.
+    """
+    columns = ["none", *TYPES]
+    with style():
+        fig = Figure(figsize=(6.6, 3.0))
+        ax = fig.subplots()
+        lines = left_out.set_index("system")[columns]
+        for system, values in lines.iterrows():
+            ours = system == published.PAPER
+            ax.plot(
+                range(len(columns)), values, linestyle="none", marker="o" if ours else "_",
+                markersize=7 if ours else 14, markeredgewidth=2,
+                color=VERMILION if ours else GREY, label=str(system),
+            )  # fmt: skip
+        rivals = lines.drop(published.PAPER)
+        for x, column in enumerate(columns):
+            name, value = rivals[column].idxmax(), rivals[column].max()
+            ax.text(x, value + 0.006, name, size=7, ha="center", va="bottom", color=GREY)
+        first = lines.loc[published.PAPER, "none"]
+        ax.text(0.12, first, published.PAPER, size=7, va="center", color=VERMILION)
+        ax.set_xticks(
+            range(len(columns)),
+            ["none", *(TYPE_NAMES[kind].replace(" ", "\n", 1) for kind in TYPES)],
+        )
+        ax.set(
+            xlabel="type left out", ylabel="mean of the other F1", xlim=(-0.5, len(columns) - 0.5)
+        )
+        ax.grid(axis="y", color="#E4E4E4", linewidth=0.6)
+        ax.set_axisbelow(True)
+    return fig

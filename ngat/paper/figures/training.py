@@ -1,0 +1,71 @@
+"""Figure 8: losses and metrics over the steps of training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from matplotlib.figure import Figure
+
+from ngat.paper.study.training import KINDS, Curves, relative
+from ngat.paper.style import BLUE, GREEN, GREY, LEVEL_COLOURS, style
+
+# The paper's colours: blue and green.
+COLOURS = {"bce": BLUE, "balanced": GREEN}
+METRICS = {"accuracy": ":", "jaccard": "--", "dice": "-"}
+
+
+def losses_and_metrics(runs: Mapping[str, Curves]) -> Figure:
+    """Figure 8: (a) the loss over its first value; (b) accuracy, Jaccard, Dice; (c) average F1.
+
+    Metrics are those of whole validation pictures.
+
+    Args:
+        runs: logs by loss, ``bce`` and ``balanced``.
+    """
+    with style():
+        fig = Figure(figsize=(8.2, 3.0))
+        left, middle, right = fig.subplots(1, 3)
+        for kind, curves in runs.items():
+            colour = COLOURS[kind]
+            loss, seen = relative(curves), curves.validation
+            left.plot(loss.index, loss, color=colour, linewidth=0.7, alpha=0.45)
+            smooth = loss.rolling(5, min_periods=1, center=True).mean()
+            left.plot(smooth.index, smooth, color=colour, label=KINDS[kind])
+            for metric, dashes in METRICS.items():
+                middle.plot(seen["step"], seen[metric], color=colour, linestyle=dashes)
+            right.plot(seen["step"], seen["average_f1"], color=colour, marker="o", markersize=3)
+        for metric, dashes in METRICS.items():
+            left.plot([], [], color=GREY, linestyle=dashes, label=f"{metric.capitalize()} (b)")
+        left.set(title="(a)", ylabel="training loss / its first value")
+        left.set_ylim(bottom=0)
+        middle.set(title="(b)", ylabel="score of validation pixels", ylim=(None, 1))
+        right.set(title="(c)", ylabel="average F1 of nuclei")
+        right.set_ylim(0, 1.08 * right.dataLim.y1)  # room for the highest marker
+        for ax in (left, middle, right):
+            ax.set_xlabel("step")
+            ax.grid(color="#E4E4E4", linewidth=0.6)
+            ax.set_axisbelow(True)
+        handles, names = left.get_legend_handles_labels()
+        fig.legend(handles, names, loc="outside upper center", ncols=5)
+    return fig
+
+
+def per_level(curves: Curves) -> Figure:
+    """The loss of every level over the steps, and the learning rate below it."""
+    log = curves.log
+    levels = [name for name in log.columns if name.startswith("loss_") and log[name].notna().any()]
+    with style():
+        fig = Figure(figsize=(6.0, 3.4))
+        above, below = fig.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        for m, name in enumerate(levels):
+            colour = LEVEL_COLOURS[m % len(LEVEL_COLOURS)]
+            smooth = log[name].rolling(5, min_periods=1).mean()
+            above.plot(log["step"], smooth, color=colour, label=f"level {m}")
+        above.set(ylabel="mean loss of a node", ylim=(0, None))
+        above.legend(ncols=len(levels), loc="upper right")
+        below.plot(log["step"], 1e3 * log["learning_rate"], color=GREY)
+        below.set(xlabel="step", ylabel="rate · 1000", ylim=(0, None))
+        for ax in (above, below):
+            ax.grid(color="#E4E4E4", linewidth=0.6)
+            ax.set_axisbelow(True)
+    return fig

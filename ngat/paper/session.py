@@ -1,0 +1,200 @@
+"""What every notebook starts with: its parameters checked, its pictures, and where it writes.
+
+A run by `ngat reproduce` gives ``run_dir`` and everything goes there. Opened by hand, a notebook
+writes into ``runs/notebooks`` of the repository (or below the working folder, where there is no
+repository). When notebooks are executed to be committed, ``NGAT_FIGURES`` names the folder of the
+committed figures and tables. ``NGAT_HEADLESS`` is set wherever a program runs the notebook.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
+
+import ngat
+from ngat.data import DATA, Sample, load
+from ngat.errors import InputError
+from ngat.paper.style import GREY, save
+from ngat.system.files import replacing
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from IPython.display import Image
+
+PROFILES = ("smoke", "full")
+FIGURES = "NGAT_FIGURES"
+HEADLESS = "NGAT_HEADLESS"
+# Bytes of a PNG from which on a notebook gets it with fewer colours.
+LARGE = 300_000
+
+
+@dataclass(frozen=True)
+class Session:
+    """A notebook's checked parameters and folders; see :func:`open_session`.
+
+    Attributes:
+        data: ``synthetic``, ``rings`` or ``dsb2018``.
+        profile: ``smoke`` or ``full``.
+        seed: for everything random.
+        weights: a weights file, or None.
+        top: the repository, whose ``data/`` holds stored results and the data set's store.
+        run: the folder of this run.
+        figures, tables, results: where figures, tables and result files go.
+    """
+
+    data: str
+    profile: str
+    seed: int
+    weights: Path | None
+    top: Path
+    run: Path
+    figures: Path
+    tables: Path
+    results: Path
+
+    @property
+    def full(self) -> bool:
+        """Whether the long form was asked for."""
+        return self.profile == "full"
+
+    @property
+    def interactive(self) -> bool:
+        """Whether somebody may be there to move a slider; else a picture has to say it all."""
+        return not os.environ.get(HEADLESS)
+
+    @property
+    def source(self) -> str:
+        """What the pictures are, for a figure's margin and for a sentence."""
+        if self.data == "dsb2018":
+            return "2018 Data Science Bowl, stage 1"
+        return f"generated pictures ({self.data}, seed {self.seed})"
+
+    def samples(self, split: str, limit: int | None = None) -> list[Sample]:
+        """Pictures of a split; few of them show every type. See :func:`ngat.data.load`."""
+        return load(
+            self.data,
+            split,
+            root=self.top / "data",
+            seed=self.seed,
+            limit=limit,
+            progress=False,
+        )
+
+    def stored(self, name: str) -> Path:
+        """A committed result file ``data/results/<name>``.
+
+        Raises:
+            InputError: it is not there.
+        """
+        path = self.top / "data" / "results" / name
+        if not path.is_file():
+            raise InputError(f"data/results/{name}: is missing; work inside the repository.")
+        return path
+
+    def show(
+        self,
+        fig: Figure,
+        name: str,
+        alt: str,
+        *,
+        pictures: bool | str = True,
+        width: int | None = None,
+    ) -> Image:
+        """Save a figure as PNG and PDF, and give its PNG to the notebook (see :func:`inline`).
+
+        Args:
+            fig: the figure.
+            name: its file name without suffix.
+            alt: what it shows, for those who cannot see it.
+            pictures: it shows what depends on the pictures: their source is written below it. Text
+                is written as it is, for a figure that shows other pictures.
+            width: in the notebook, in pixels; 100 per inch of the figure by default.
+        """
+        from IPython.display import Image
+
+        if pictures:
+            fig.draw_without_rendering()  # lays the figure out, once and for all
+            fig.set_layout_engine("none")
+            drawn = fig.get_tightbbox()
+            source = pictures if isinstance(pictures, str) else self.source
+            x, y = drawn.x1 / fig.get_figwidth(), drawn.y0 / fig.get_figheight()
+            fig.text(x, y - 0.01, source, ha="right", va="top", size=6, color=GREY)
+        png, _ = save(fig, name, self.figures)
+        shown = width or round(100 * fig.get_figwidth())
+        return Image(data=inline(png.read_bytes()), format="png", width=shown, alt=alt)
+
+    def table(self, frame: pd.DataFrame, name: str) -> pd.DataFrame:
+        """Write a table as CSV and Markdown; gives it back, to be shown."""
+        from ngat.evaluation.tables import markdown
+
+        for suffix, text in (("csv", frame.to_csv(index=False)), ("md", markdown(frame))):
+            with replacing(self.tables / f"{name}.{suffix}") as beside:
+                beside.write_text(text, encoding="utf-8", newline="\n")
+        return frame
+
+
+def inline(png: bytes) -> bytes:
+    """A PNG for a notebook: a large one in its 256 best colours, less than half of the bytes.
+
+    Photographs at the resolution of print make a notebook too large to be committed or opened at
+    ease. The file keeps all its colours; a picture with few of them is not large.
+    """
+    if len(png) <= LARGE:
+        return png
+    from PIL import Image
+
+    reduced = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as picture:
+        picture.convert("RGB").quantize(256).save(reduced, "png", optimize=True)
+    return reduced.getvalue()
+
+
+def open_session(data: str, profile: str, run_dir: str, seed: int, weights: str) -> Session:
+    """Check a notebook's parameters.
+
+    Args:
+        data: ``synthetic``, ``rings`` or ``dsb2018``.
+        profile: ``smoke`` or ``full``.
+        run_dir: the run's folder; empty outside of a run.
+        seed: 0 or larger.
+        weights: a weights file; empty for none.
+
+    Raises:
+        InputError: one of them cannot be used.
+    """
+    if data not in DATA:
+        raise InputError(f"data {data!r} are unknown; choose one of {', '.join(DATA)}.")
+    if profile not in PROFILES:
+        raise InputError(f"profile {profile!r} is unknown; choose one of {', '.join(PROFILES)}.")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise InputError(f"seed must be a whole number from 0; got {seed!r}.")
+    if weights and not Path(weights).is_file():
+        raise InputError(f"{weights}: there is no such weights file.")
+    top = repository()
+    run = Path(run_dir).absolute() if run_dir else top / "runs" / "notebooks"
+    committed = os.environ.get(FIGURES) if not run_dir else None
+    return Session(
+        data=data,
+        profile=profile,
+        seed=seed,
+        weights=Path(weights) if weights else None,
+        top=top,
+        run=run,
+        figures=Path(committed) if committed else run / "figures",
+        tables=Path(committed) if committed else run / "tables",
+        results=run / "results",
+    )
+
+
+def repository() -> Path:
+    """The repository that the working folder or else the package lies in; else the former."""
+    here = Path.cwd()
+    for folder in (here, *here.parents, Path(ngat.__file__).resolve().parents[1]):
+        if (folder / "notebooks").is_dir() and (folder / "ngat" / "__init__.py").is_file():
+            return folder
+    return here

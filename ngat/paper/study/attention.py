@@ -1,0 +1,216 @@
+"""Whom the nodes listen to: coefficients by tap, symmetries, and agreement of the engines."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ngat.attention import TapGroup, attend, attention_weights, installed
+from ngat.config import ModelConfig
+from ngat.graph import HOME_DISPLACEMENT, RELATIONS, TAP_COUNT, PyramidGraph, Relation
+from ngat.model import NGAT
+from ngat.training.schedule import seeded
+from ngat.update import Update
+
+Array = npt.NDArray[np.float64]
+
+
+class Heard(NamedTuple):
+    """One softmax of one update of one level.
+
+    Attributes:
+        update: which update of the network, counted from 0.
+        level: whose nodes listen.
+        relations: what they listen to, in the order of the taps.
+        alpha: coefficients (eq. 17), ``[heads, taps, H_m, W_m]``; zero where no tap exists.
+    """
+
+    update: int
+    level: int
+    relations: tuple[Relation, ...]
+    alpha: Array
+
+
+def listen(model: NGAT, image: Tensor) -> list[Heard]:
+    """Every attention coefficient of a forward pass over one picture ``[1, 3, H, W]``.
+
+    A copy of the network runs on the reference engine; fused engines never write them down.
+    """
+    found: list[Heard] = []
+    plain = NGAT(dataclasses.replace(model.config, engine="reference")).to(image.dtype).eval()
+    plain.load_state_dict(model.state_dict())
+
+    def hook(number: int) -> Callable[..., None]:
+        def note(update: torch.nn.Module, arguments: tuple[Any, ...]) -> None:
+            _, maps, _, level, moves = arguments
+            for groups, er in cast(Update, update).softmaxes(maps, level, moves):
+                relations = tuple(group.relation for group in groups)
+                alpha = attention_weights(groups, er)[0].double().numpy()
+                found.append(Heard(number, level, relations, alpha))
+
+        return note
+
+    handles = [
+        update.register_forward_pre_hook(hook(number))
+        for number, update in enumerate(plain.updates)
+    ]
+    try:
+        with torch.no_grad():
+            plain(image)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def mean_by_tap(heard: Heard) -> dict[Relation, Array]:
+    """Mean coefficients of the nodes that have all taps, ``[heads, taps of the relation]``.
+
+    Nodes at the border have fewer taps to share their attention among; they are left out where
+    any other is there.
+    """
+    whole = np.all(heard.alpha > 0, axis=(0, 1))
+    means = heard.alpha[:, :, whole if whole.any() else ~whole].mean(-1)
+    found, first = {}, 0
+    for relation in heard.relations:
+        found[relation] = means[:, first : first + TAP_COUNT[relation]]
+        first += TAP_COUNT[relation]
+    return found
+
+
+def direction(heard: Heard) -> Array:
+    """Where each node looks on average, Σ α Δ in cells of its level, ``[heads, 3, H_m, W_m]``."""
+    displacement = np.concatenate([HOME_DISPLACEMENT[relation] for relation in heard.relations])
+    looked: Array = np.einsum("ktyx,td->kdyx", heard.alpha, displacement)
+    return looked
+
+
+def deviation(heard: Heard) -> Array:
+    """How far each node's mean look is from its head's, in cells, ``[heads, H_m, W_m]``."""
+    looked = direction(heard)
+    apart: Array = np.linalg.norm(looked - looked.mean((2, 3), keepdims=True), axis=1)
+    return apart
+
+
+SIDES = {
+    "right": (1, 0, 0),
+    "left": (-1, 0, 0),
+    "down": (0, 1, 0),
+    "up": (0, -1, 0),
+    "to the parent": (0, 0, 1),
+    "to the children": (0, 0, -1),
+}
+
+
+def looks(heard: Heard) -> list[str]:
+    """The side of :data:`SIDES` that each head looks to most, over all nodes."""
+    mean = direction(heard).mean((2, 3))
+    nearest = (mean @ np.array(list(SIDES.values())).T).argmax(1)
+    return [list(SIDES)[k] for k in nearest]
+
+
+MIRRORS: dict[str, Callable[[Tensor], Tensor]] = {
+    "left and right": lambda t: t.flip(-1),
+    "up and down": lambda t: t.flip(-2),
+    "rows and columns": lambda t: t.transpose(-1, -2),
+}
+
+
+def symmetry(config: ModelConfig, side: int = 32, seed: int = 0) -> pd.DataFrame:
+    """How much a mirrored picture's prediction differs from the mirrored prediction.
+
+    Untrained networks of every kind of position term, at fixed positions, in float64. Zero means
+    that the network cannot tell one side from the other.
+
+    Returns:
+        one row per kind, a column per mirror: the largest difference of base logits, as a share
+        of their standard deviation.
+    """
+    rows = []
+    for kind in ("none", "linear", "table"):
+        row: dict[str, object] = {"position_term": kind}
+        with seeded(torch.device("cpu"), seed):
+            model = (
+                NGAT(dataclasses.replace(config, position=kind, plasticity="fixed")).double().eval()
+            )
+            image = torch.rand(1, 3, side, side, dtype=torch.float64)
+        with torch.no_grad():
+            plain = model(image).logits[0]
+            for name, mirror in MIRRORS.items():
+                difference = model(mirror(image)).logits[0] - mirror(plain)
+                row[name] = (difference.abs().max() / plain.std()).item()
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def engines(names: Sequence[str] = ("cpu", "dgl"), side: int = 24, seed: int = 0) -> pd.DataFrame:
+    """Largest differences to the reference engine, in value and in gradient.
+
+    Args:
+        names: engines; those that are not installed are left out.
+        side: rows and columns of the listening level.
+
+    Returns:
+        one row per engine, dtype and softmax (``joint`` over all 14 taps, or one relation).
+    """
+    rows = []
+    softmaxes: list[tuple[Relation, ...]] = [RELATIONS, ("king",), ("child",)]
+    for dtype in (torch.float64, torch.float32):
+        for relations in softmaxes:
+            inputs = _random_groups(relations, side, dtype, seed)
+            expected = _value_and_gradient(inputs, "reference")
+            for name in names:
+                if not installed(name):
+                    continue
+                differences = [
+                    (a - b).abs().max().item()
+                    for a, b in zip(_value_and_gradient(inputs, name), expected, strict=True)
+                ]
+                rows.append(
+                    {
+                        "engine": name,
+                        "dtype": str(dtype).removeprefix("torch."),
+                        "softmax": "joint" if len(relations) > 1 else relations[0],
+                        "value": differences[0],
+                        "gradient": max(differences[1:]),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+Inputs = tuple[list[TapGroup], Tensor]
+
+
+def _random_groups(
+    relations: tuple[Relation, ...], side: int, dtype: torch.dtype, seed: int
+) -> Inputs:
+    """Groups of taps into level 1 of a three-level pyramid, and er; 4 heads of 4 channels."""
+    sizes = PyramidGraph(2 * side - 1, 2 * side, 3).sizes
+    at = {"king": sizes[1], "child": sizes[0], "parent": sizes[2]}
+    generator = torch.Generator().manual_seed(seed)
+
+    def drawn(*shape: int) -> Tensor:
+        values = torch.randn(*shape, generator=generator, dtype=torch.float64)
+        return values.to(dtype).requires_grad_()
+
+    groups = [
+        TapGroup(r, drawn(2, 16, *at[r]), drawn(2, 4, *at[r]), drawn(4, TAP_COUNT[r]))
+        for r in relations
+    ]
+    return groups, drawn(2, 4, *sizes[1])
+
+
+def _value_and_gradient(inputs: Inputs, engine: str) -> list[Tensor]:
+    groups, er = inputs
+    leaves = [er, *(tensor for group in groups for tensor in group[1:])]
+    value = attend(groups, er, engine)
+    # Any fixed weights do; a plain sum would hide errors that cancel.
+    weights = torch.linspace(-1, 1, value.numel(), dtype=value.dtype).view_as(value)
+    return [value.detach(), *torch.autograd.grad((value * weights).sum(), leaves)]

@@ -1,0 +1,225 @@
+"""Notebook 7: every method's nuclei in the same pictures, what went wrong, and typical cases."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+
+from ngat import metrics
+from ngat.data.sample import TYPES, Sample
+from ngat.evaluation.error_types import FATES, fates
+from ngat.evaluation.evaluator import Method, evaluate
+from ngat.evaluation.results import read_instances, read_run
+from ngat.inference import as_tensor, evaluating
+from ngat.model import NGAT
+from ngat.paper import artifacts as at_hand
+from ngat.paper.session import Session
+from ngat.training.weights import load_weights
+
+Labels = npt.NDArray[np.integer]
+
+# Methods beside each other in one figure.
+COLUMNS = 5
+
+
+class Found(NamedTuple):
+    """One method's nuclei in all pictures.
+
+    Attributes:
+        method: its name in tables.
+        family: see :func:`ngat.paper.artifacts.family`.
+        counts: lines of its result file.
+        labels: nuclei by image id.
+        tta: whether they come from averages over views (:func:`ngat.inference.predict`).
+    """
+
+    method: str
+    family: str
+    counts: pd.DataFrame
+    labels: dict[str, Labels]
+    tta: bool = False
+
+
+def everything(
+    session: Session, samples: Sequence[Sample], weights: Path, *, in_run: bool
+) -> dict[str, Found]:
+    """What all methods found in these pictures, best average F1 first.
+
+    By hand, from the committed result files where they have these pictures. In a run, or where
+    weights were asked for, ours and the floors are evaluated now into the session's results; of
+    committed files those of other methods (a U-Net's, say) stand beside them.
+    """
+    stored = session.top / "data" / "results"
+    if session.data != "dsb2018":
+        stored = stored / session.data
+    committed = read_found(stored, session.data, samples)
+    if not in_run and session.weights is None and committed:
+        return committed
+    where = session.results
+    preset = load_weights(weights).preset.name
+    evaluate_all(
+        samples, where, data=session.data, weights=weights, preset=preset, seed=session.seed
+    )
+    # What is committed of the same preset may come from other weights.
+    others = {name: found for name, found in committed.items() if sort_of(name) != preset}
+    return _ranked([*(others | read_found(where, session.data, samples)).values()])
+
+
+def side_by_side(found: Mapping[str, Found]) -> list[str]:
+    """:data:`COLUMNS` methods for a figure that cannot show them all, in their order.
+
+    The best of each sort (:func:`sort_of`) comes in first, then whatever is best of the rest.
+    """
+    best = {sort_of(method): method for method in reversed(list(found))}
+    order = sorted(found, key=lambda method: method not in best.values())
+    return [method for method in found if method in order[:COLUMNS]]
+
+
+def evaluate_all(
+    samples: Sequence[Sample], out: Path, *, data: str, weights: Path, preset: str, seed: int = 0
+) -> list[Path]:
+    """Result files of the network, of two floors, and of the smoke network untrained.
+
+    Larger untrained networks take as long as trained ones and find as little as the small one.
+    """
+    methods: tuple[Method, ...] = ("ngat", "otsu", "otsu_watershed")
+    written = []
+    for method in (*methods, "untrained") if preset == "smoke" else methods:
+        written += evaluate(
+            samples,
+            out,
+            data=data,
+            method=method,
+            weights=weights if method == "ngat" else None,
+            preset=preset,
+            seed=seed,
+            progress=False,
+            command="notebook 07",
+        )
+    return written
+
+
+def read_found(folder: Path, data: str, samples: Sequence[Sample]) -> dict[str, Found]:
+    """Methods of the result files in a folder that were measured on these pictures of ``data``.
+
+    What was counted against another annotation is of other data. By name, best average F1 first,
+    and the untrained network last. Empty where there are none.
+    """
+    wanted = {sample.image_id for sample in samples}
+    found = []
+    for path in sorted(folder.glob("*.counts.csv")):
+        stem = path.with_name(path.name.removesuffix(".counts.csv"))
+        run = read_run(stem)
+        if set(run.counts["data"]) != {data} or not wanted <= set(run.counts["image_id"]):
+            continue
+        labels = read_instances(stem.with_name(stem.name + ".rle.csv.gz"))
+        method = str(run.counts["method"].iloc[0])
+        tta = bool(run.provenance.get("tta"))
+        found.append(Found(method, at_hand.family(run), run.counts, labels, tta))
+    return _ranked(found)
+
+
+def _ranked(found: Sequence[Found]) -> dict[str, Found]:
+    """By name, best average F1 first; the untrained network comes last."""
+    order = {f.method: -per_picture(f)["average_f1"].mean() for f in found}
+    ranked = sorted(found, key=lambda f: (f.family == "untrained", order[f.method]))
+    return {f.method: f for f in ranked}
+
+
+def sort_of(method: str) -> str:
+    """What a method is a variant of: ``unet (split)`` of ``unet``, ``Otsu + watershed`` of Otsu."""
+    return re.split(r" \(|, | \+ ", method)[0]
+
+
+def headline(found: Mapping[str, Found], preset: str = "") -> Found:
+    """The best of ours, of the ``preset`` alone if given; of any method, where none is ours."""
+    ours = [f for f in found.values() if f.family == "ngat"]
+    if preset:
+        ours = [f for f in ours if sort_of(f.method) == preset]
+    return (ours or list(found.values()))[0]
+
+
+def per_picture(found: Found) -> pd.DataFrame:
+    """A line per picture: image_id, type, average_f1, and f1 and counts at IoU > 0.7."""
+    counts = found.counts.assign(
+        f1=metrics.f1(found.counts["tp"], found.counts["fp"], found.counts["fn"])
+    )
+    at = counts[np.isclose(counts["threshold"], 0.7)].set_index("image_id")
+    table = at[["type", "f1", "tp", "fp", "fn"]].copy()
+    table.insert(1, "average_f1", counts.groupby("image_id")["f1"].mean())
+    return table.reset_index()
+
+
+def typical(table: pd.DataFrame) -> dict[str, str]:
+    """The best, the median and the worst picture by average F1: image ids by what they are.
+
+    Ties go to the first in the order of image ids; of an even number, the lower median.
+    """
+    order = table.sort_values(["average_f1", "image_id"], ascending=[False, True])
+    ids = order["image_id"].tolist()
+    return {"best": ids[0], "median": ids[len(ids) // 2], "worst": ids[-1]}
+
+
+def one_per_type(table: pd.DataFrame) -> list[str]:
+    """Image ids, one of each type: the picture with the type's median average F1."""
+    ids = []
+    for kind in TYPES:
+        of_type = table[table["type"] == kind]
+        if len(of_type):
+            ids.append(typical(of_type)["median"])
+    return ids
+
+
+class Errors(NamedTuple):
+    """What became of annotated nuclei (:mod:`ngat.evaluation.error_types`), and what was extra."""
+
+    found: int
+    merged: int
+    split: int
+    missed: int
+    extra: int
+
+
+def errors(pred: Labels, true: Labels) -> Errors:
+    """Count the annotated nuclei of a picture by what a prediction made of them."""
+    found = fates(pred, true)
+    counts = np.bincount(found.of_each, minlength=len(FATES)).tolist()
+    return Errors(**dict(zip(FATES, counts, strict=True)), extra=found.extra)
+
+
+def error_table(found: Mapping[str, Found], samples: Sequence[Sample]) -> pd.DataFrame:
+    """Sums of :func:`errors` over pictures, a line per method."""
+    rows = []
+    for method, run in found.items():
+        sums = np.sum([errors(run.labels[s.image_id], s.labels) for s in samples], axis=0)
+        rows.append({"method": method, **dict(zip(Errors._fields, sums.tolist(), strict=True))})
+    return pd.DataFrame(rows)
+
+
+def difference(pred: Labels, true: Labels) -> npt.NDArray[np.uint8]:
+    """Figure 5's map: 0 background, 1 right, 2 extra, 3 missing, by pixel."""
+    p, t = np.asarray(pred) > 0, np.asarray(true) > 0
+    return np.select([p & t, p & ~t, t & ~p], [1, 2, 3]).astype(np.uint8)
+
+
+def same_nuclei(one: Labels, other: Labels) -> bool:
+    """Whether two label images have the same nuclei, whatever their numbers."""
+    pairs = np.unique(np.stack([np.ravel(one), np.ravel(other)]), axis=1)
+    kinds = (len(np.unique(one)), len(np.unique(other)))
+    background = bool(((pairs[0] == 0) == (pairs[1] == 0)).all())
+    return background and kinds == (pairs.shape[1], pairs.shape[1])
+
+
+def level_probabilities(model: NGAT, image: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float32]]:
+    """What each level says of nucleus, ``[H_m, W_m]``, before they are put together (fig. 6)."""
+    picture = as_tensor(image, model.config.contrast).to(next(model.parameters()).device)
+    with evaluating(model):
+        output = model(picture)
+        return [torch.sigmoid(z[0, 0].float()).cpu().numpy() for z in output.logits]

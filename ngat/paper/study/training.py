@@ -1,0 +1,194 @@
+"""Notebook 6: a training here and now, and the logs of trainings, as figure 8 wants them."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+
+from ngat.config import Preset, preset
+from ngat.errors import InputError
+from ngat.paper import artifacts as at_hand
+from ngat.paper.session import Session
+from ngat.system.files import replacing
+from ngat.training.trainer import Trained, train
+
+# Steps of a training by hand, which only shows that it works; of one in a run, which two slow cores
+# finish well within two minutes; and minutes of one on real pictures.
+FEW, SHORT, MINUTES = 30, 200, 4.0
+KINDS = {"bce": "binary cross-entropy", "balanced": "balanced focal loss"}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a training may take.
+
+    Attributes:
+        preset: the configuration, with its number of steps.
+        minutes: end by the clock, if given.
+        train, validate: pictures to load, all if None.
+        keep: whether its weights are meant to be used.
+    """
+
+    preset: Preset
+    minutes: float | None
+    train: int | None
+    validate: int | None
+    keep: bool
+
+
+def budget(
+    session: Session, *, in_run: bool, kind: str = "balanced", steps: int = 0, minutes: float = 0.0
+) -> Budget:
+    """How long to train: a few steps by hand, what the profile says in a run, or what is given.
+
+    In a run the short form is the ``smoke`` preset on a schedule of :data:`SHORT` steps, at whose
+    end the rate is zero as at the end of the whole one; on real pictures it ends by the clock. Its
+    weights are used where none are committed, which come from the whole schedule.
+
+    Args:
+        session: its profile chooses the preset: ``smoke``, or ``companion`` for ``full``.
+        in_run: whether `ngat reproduce` runs this; else :data:`FEW` steps are enough.
+        kind: the loss, see :class:`ngat.config.LossConfig`.
+        steps, minutes: if not zero, these instead.
+    """
+    chosen = preset("companion" if session.full else "smoke", kind=kind, seed=session.seed)
+    real = session.data == "dsb2018"
+    short = not (in_run or steps or minutes)
+    keep = bool(steps or minutes) or (in_run and (session.full or not at_hand.committed(session)))
+    if short:
+        steps = FEW
+    elif not (steps or minutes or session.full):
+        steps, minutes = (0, MINUTES) if real else (SHORT, 0.0)
+    # By the clock there is no last step; the rate follows the minutes.
+    total = steps or (1_000_000 if minutes else chosen.train.steps)
+    chosen = preset(
+        chosen.name,
+        kind=kind,
+        seed=session.seed,
+        steps=total,
+        validate_every=min(chosen.train.validate_every, total),
+    )
+    few = 10 if short else None
+    small = real and not session.full
+    return Budget(
+        preset=chosen,
+        minutes=minutes or None,
+        train=few or (200 if small else None),
+        validate=few or (15 if small else None),
+        keep=keep,
+    )
+
+
+def train_here(
+    session: Session, given: Budget, on_step: Callable[[int], None] | None = None
+) -> tuple[Trained, Path]:
+    """Train by a budget into the session's folder; returns what came of it and the folder.
+
+    A short form starts afresh each time, the full one goes on where it stopped. Weights that are
+    meant to be used are copied to where :func:`ngat.paper.artifacts.weights` finds them; others
+    leave none of an earlier training there.
+    """
+    name = f"{session.data}-{given.preset.name}-{given.preset.loss.kind}"
+    out = session.run / "training" / name
+    if not session.full and out.exists():
+        shutil.rmtree(out)
+    trained = train(
+        given.preset,
+        session.samples("train", limit=given.train),
+        session.samples("val", limit=given.validate),
+        out,
+        minutes=given.minutes,
+        resume=session.full,
+        progress=False,
+        command=f"notebook 06, {session.data}, {session.profile}",
+        data=session.data,
+        on_step=on_step,
+    )
+    if given.keep:
+        with replacing(at_hand.trained(session)) as beside:
+            shutil.copyfile(trained.best, beside)
+    else:
+        at_hand.trained(session).unlink(missing_ok=True)
+    return trained, out
+
+
+class Curves(NamedTuple):
+    """A run's logs: ``log`` has a line per ten steps, ``validation`` one per validation."""
+
+    log: pd.DataFrame
+    validation: pd.DataFrame
+
+
+def read(log: Path, validation: Path) -> Curves:
+    """Read the two logs of a run.
+
+    Raises:
+        InputError: one of them is missing or has other columns.
+    """
+    tables = []
+    for path, needed in ((log, {"step", "loss"}), (validation, {"step", "dice", "jaccard"})):
+        try:
+            table = pd.read_csv(path)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: cannot be read as a training log ({error}).") from error
+        if not needed <= set(table.columns):
+            raise InputError(f"{path}: is no training log; it lacks {', '.join(sorted(needed))}.")
+        tables.append(table)
+    return Curves(*tables)
+
+
+def of_folder(folder: Path) -> Curves:
+    """The logs of a run's folder."""
+    return read(folder / "log.csv", folder / "validation.csv")
+
+
+def stored(session: Session) -> dict[str, Curves]:
+    """The committed logs of this session's data by loss, in the order of :data:`KINDS`.
+
+    They are ``data/results/<data>/training-<loss>.log.csv`` and ``….validation.csv``; of the real
+    data they lie in ``data/results`` itself.
+    """
+    folder = session.top / "data" / "results"
+    if session.data != "dsb2018":
+        folder = folder / session.data
+    found = {}
+    for kind in KINDS:
+        paths = [folder / f"training-{kind}.{what}.csv" for what in ("log", "validation")]
+        if all(path.is_file() for path in paths):
+            found[kind] = read(*paths)
+    return found
+
+
+def compared(session: Session, live: Curves) -> tuple[dict[str, Curves], str]:
+    """The curves of figure 8 by loss, and what pictures they were trained on.
+
+    Committed runs of both losses are of equal length: on real pictures, else on this session's
+    data. Without a pair the ``live`` run stands alone, since nothing compares with its length.
+    """
+    for of in (replace(session, data="dsb2018"), session):
+        found = stored(of)
+        if set(found) == set(KINDS):
+            return found, of.source
+    return {"balanced": live}, session.source
+
+
+def relative(curves: Curves) -> pd.Series:
+    """The training loss over its first logged value, by step: two losses have no common unit."""
+    loss = curves.log.set_index("step")["loss"]
+    return loss / loss.iloc[0]
+
+
+def memory() -> str:
+    """The most memory that this process has held, on the GPU where there is one."""
+    if torch.cuda.is_available():
+        return f"{torch.cuda.max_memory_allocated() / 2**30:.2f} GiB on the GPU"
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit:,.0f} MiB"

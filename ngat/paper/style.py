@@ -1,0 +1,103 @@
+"""One look for every figure: colours that colour-blind readers tell apart, sizes for print."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from cycler import cycler
+from matplotlib.figure import Figure
+
+from ngat.data.sample import TYPES
+from ngat.errors import InputError
+from ngat.system.files import replacing
+
+# Okabe & Ito, "Color Universal Design", 2008.
+BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
+    "#000000",
+    "#E69F00",
+    "#56B4E9",
+    "#009E73",
+    "#F0E442",
+    "#0072B2",
+    "#D55E00",
+    "#CC79A7",
+)
+GREY = "#767676"
+
+TYPE_COLOURS: dict[str, str] = dict(zip(TYPES, (BLUE, PURPLE, VERMILION, GREEN, GREY), strict=True))
+TYPE_NAMES: dict[str, str] = {
+    "small_fluorescent": "small fluorescent",
+    "purple_tissue": "purple tissue",
+    "pink_and_purple_tissue": "pink and purple",
+    "large_fluorescent": "large fluorescent",
+    "grayscale_tissue": "grayscale tissue",
+}
+
+# Colour and dash together, so that lines stay apart in black and white too.
+_DASHES = ("-", "--", "-.", ":")
+_COLOURS = (VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY, BLACK, GREY)
+# A level has one colour in all figures, from the base upwards.
+LEVEL_COLOURS = (BLUE, SKY, ORANGE, VERMILION, GREY)
+
+_RC: dict[Any, Any] = {
+    "figure.dpi": 100,
+    "savefig.dpi": 200,
+    "figure.constrained_layout.use": True,
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same glyphs everywhere
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": cycler(color=_COLOURS),
+    "lines.linewidth": 1.6,
+    "image.interpolation": "nearest",
+    "pdf.fonttype": 42,  # text stays text
+    "svg.hashsalt": "ngat",
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """``with style(): ...`` draws in the project's look and leaves other figures alone."""
+    with mpl.rc_context(_RC):
+        yield
+
+
+def method_styles(methods: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """``color`` and ``linestyle`` per method, the same for the same list of methods."""
+    n = len(_COLOURS)
+    return {
+        method: {"color": _COLOURS[k % n], "linestyle": _DASHES[(k + 2 * (k // n)) % len(_DASHES)]}
+        for k, method in enumerate(dict.fromkeys(methods))
+    }
+
+
+def save(fig: Figure, name: str, folder: Path | str = "figures") -> list[Path]:
+    """Write ``<folder>/<name>.png`` and ``.pdf``; the same figure gives the same bytes.
+
+    Raises:
+        InputError: the folder cannot be written, or the name is not a plain file name.
+    """
+    if not name or Path(name).name != name:
+        raise InputError(f"{name!r}: give a figure a plain name, without folders.")
+    # Versions and times stay out of the files: a figure changes only when its content does.
+    metadata: dict[str, dict[str, None]] = {
+        "png": {"Software": None},
+        "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
+    }
+    written = []
+    for suffix in ("png", "pdf"):
+        path = Path(folder) / f"{name}.{suffix}"
+        with style(), replacing(path) as beside:
+            fig.savefig(beside, format=suffix, metadata=metadata[suffix], bbox_inches="tight")
+        written.append(path)
+    return written

@@ -1,0 +1,1 @@
+"""Nuclei in pictures of one's own."""

@@ -1,0 +1,1 @@
+"""Between NGAT and the machine: files written whole, progress, signals, provenance."""

@@ -1,0 +1,1 @@
+"""Training: presets in, weights out; and the series of runs made of it."""

@@ -1,0 +1,201 @@
+"""Validation: what training looks at to keep the best weights, and to choose thresholds.
+
+Measured by the challenge's protocol on whole pictures, as the test will be; never on the test.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from ngat.baselines.networks import Network
+from ngat.data.sample import Sample
+from ngat.inference import (
+    METHODS,
+    Method,
+    Prediction,
+    Thresholds,
+    instances,
+    predict,
+    thresholds_to_dict,
+)
+from ngat.metrics import image_score, match, pixel_dice, pixel_iou
+from ngat.system.progress import track
+from ngat.training.weights import load_weights, save_weights
+
+# Where thresholds are searched first, and then around what was best.
+COARSE: dict[str, list[Any]] = {
+    "probability": [0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8],
+    "prominence": [0.0, 0.05, 0.1, 0.15, 0.2],
+    "core": [0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8],
+    "landscape": ["distance", "core"],
+    "min_area": [16, 8, 32, 64],
+}
+
+
+def around(name: str, value: Any) -> list[Any]:
+    """A value and its neighbours, half a step of the coarse search away."""
+    if name == "min_area":
+        return [value, value * 3 // 4, value * 3 // 2]
+    if name == "landscape":
+        return [value]
+    if name == "prominence":
+        return [value, max(0.0, round(value - 0.02, 2)), round(value + 0.02, 2)]
+    return [value, round(value - 0.05, 2), round(value + 0.05, 2)]
+
+
+class Validated(NamedTuple):
+    """Means over pictures, each between 0 and 1.
+
+    Attributes:
+        dice: pixel Dice of the thresholded probability (eq. 29).
+        jaccard: its pixel IoU (eq. 28).
+        accuracy: share of pixels on the right side.
+        average_f1: mean F1 over pictures and IoU thresholds 0.50 to 0.95, by ``split``.
+        components_f1: the same by ``components``.
+        per_type: ``average_f1`` by image type, of the types that occur.
+    """
+
+    dice: float
+    jaccard: float
+    accuracy: float
+    average_f1: float
+    components_f1: float
+    per_type: dict[str, float]
+
+
+class Scores(NamedTuple):
+    """What :class:`Validated` means over, of one picture at the default thresholds."""
+
+    dice: float = 0.0
+    jaccard: float = 0.0
+    accuracy: float = 0.0
+    average_f1: float = 0.0
+    components_f1: float = 0.0
+
+
+def score_one(model: Network, sample: Sample) -> Scores:
+    """Predict and score one picture."""
+    prediction = predict(model, sample.image)
+    mask, truth = prediction.probability > Thresholds().probability, sample.labels > 0
+    methods: tuple[Method, ...] = ("split", "components")
+    by_split, by_components = (
+        image_score(match(instances(prediction, method), sample.labels)).average_f1
+        for method in methods
+    )
+    return Scores(
+        pixel_dice(mask, truth),
+        pixel_iou(mask, truth),
+        float(np.mean(mask == truth)),
+        by_split,
+        by_components,
+    )
+
+
+def summary(samples: Sequence[Sample], scores: Sequence[Sequence[float]]) -> Validated:
+    """Means of :func:`score_one` over pictures."""
+    table = np.asarray(scores, dtype=np.float64)
+    f1s = table[:, Scores._fields.index("average_f1")]
+    types = np.array([sample.type for sample in samples])
+    per_type = {kind: float(f1s[types == kind].mean()) for kind in np.unique(types).tolist()}
+    return Validated(
+        **dict(zip(Scores._fields, table.mean(axis=0).tolist(), strict=True)), per_type=per_type
+    )
+
+
+def validate(model: Network, samples: Sequence[Sample]) -> Validated:
+    """Score a network on whole pictures at the default thresholds."""
+    return summary(samples, [score_one(model, sample) for sample in samples])
+
+
+def choose_thresholds(
+    model: Network,
+    samples: Sequence[Sample],
+    *,
+    tta: bool = False,
+    progress: bool = True,
+) -> dict[Method, Thresholds]:
+    """The thresholds with the best average F1 on validation pictures, for each instance method.
+
+    On a tie the value nearest to the default, or to the coarse one, stays.
+    """
+    predictions = [
+        predict(model, sample.image, tta=tta)
+        for sample in track(samples, "Predict validation", progress=progress)
+    ]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+
+        @cache
+        def average_f1(method: Method, thresholds: Thresholds) -> float:
+            def one(prediction: Prediction, sample: Sample) -> float:
+                labels = instances(prediction, method, thresholds)
+                return image_score(match(labels, sample.labels)).average_f1
+
+            return round(float(np.mean(list(pool.map(one, predictions, samples)))), 9)
+
+        return {
+            method: search(
+                partial(average_f1, method),
+                COARSE if method == "split" else ["probability", "min_area"],
+            )
+            for method in track(METHODS, "Choose thresholds", progress=progress)
+        }
+
+
+def search(score: Callable[[Thresholds], float], names: Collection[str]) -> Thresholds:
+    """The thresholds with the highest score, by one parameter at a time, coarsely and then finely.
+
+    Both times round after round, until a round changes nothing: what is best for one parameter
+    depends on the others, most of all between ``core`` and ``prominence``.
+    """
+    best = Thresholds()
+    for fine in (False, True):
+        before = None
+        while best != before:
+            before = best
+            for name in names:
+                now = best
+                values = around(name, getattr(now, name)) if fine else COARSE[name]
+                best = max((replace(now, **{name: value}) for value in values), key=score)
+    return best
+
+
+def store_thresholds(
+    path: Path,
+    samples: Sequence[Sample],
+    device: torch.device | str = "cpu",
+    *,
+    again: bool = False,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Choose a weights file's thresholds, for single views and for averages, and store them there.
+
+    Args:
+        path: the file, which is replaced.
+        samples: validation pictures.
+        again: choose anew what the file already has.
+
+    Returns:
+        the file's provenance, the thresholds with it.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    model, preset, history = load_weights(path, device)
+    found = {}
+    for name, tta in (("thresholds", False), ("thresholds_tta", True)):
+        if again or name not in history:
+            chosen = choose_thresholds(model, samples, tta=tta, progress=progress)
+            found[name] = thresholds_to_dict(chosen)
+    history = {**history, **found}
+    if found:
+        save_weights(path, model, preset, history)
+    return history

@@ -1,0 +1,267 @@
+"""The command line as users see it: exit codes, stderr, no tracebacks."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from notebook_cases import PARAMETERS, notebook
+from PIL import Image
+from tiny import SMALL, log_of, tiny
+
+from ngat.cli import main
+from ngat.model import NGAT
+from ngat.training.weights import save_weights
+
+ROOT = Path(__file__).parents[2]
+
+
+def ngat(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run the installed command in its own process, where nobody watches a terminal."""
+    return subprocess.run(
+        [sys.executable, "-m", "ngat", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_help_and_version(tmp_path: Path) -> None:
+    assert "reproduce" in ngat("--help", cwd=tmp_path).stdout
+    from ngat import __version__
+
+    assert ngat("--version", cwd=tmp_path).stdout.strip() == __version__
+
+
+def test_help_loads_no_heavy_library(tmp_path: Path) -> None:
+    """`ngat --help` answers at once."""
+    code = "import sys, ngat.cli; print([m for m in ('torch', 'papermill') if m in sys.modules])"
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    assert said.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["reproduce"], "notebooks: there is no such folder"),
+        (["reproduce", "--profile", "huge"], "Unknown profile 'huge'"),
+        (["reproduce", "--set", "steps"], "--set steps: write it as name=value"),
+        (["readme"], "README.md: there is no such file"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(
+    tmp_path: Path, arguments: list[str], sentence: str
+) -> None:
+    said = ngat(*arguments, cwd=tmp_path)
+    assert said.returncode == 2
+    assert sentence in said.stderr
+    assert said.stderr.strip().count("\n") == 0
+    assert said.stdout == ""
+
+
+def test_reproduce_passes_parameters_and_fails_with_one_sentence(tmp_path: Path) -> None:
+    notebook(
+        tmp_path / "notebooks/01_first.ipynb",
+        "assert (steps, seed, profile) == (0.5, 4, 'full')",
+        "open('../ran.txt', 'w').write(word)",
+        parameters=PARAMETERS + "\nsteps: float = 1.0\nword = ''",
+    )
+    asked = ["reproduce", "--seed", "4", "--profile", "full", "--only", "1"]
+    more = ["--set", "steps=0.5", "--set", "word=a=b"]
+    said = ngat(*asked, *more, cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+    assert (tmp_path / "ran.txt").read_text() == "a=b"
+    assert said.stdout.rstrip().endswith("runs/synthetic-full/index.html")
+
+    said = ngat(*asked, cwd=tmp_path)
+    assert said.returncode == 1
+    assert said.stderr.startswith("01_first.ipynb: cell [3] stopped with AssertionError")
+    assert said.stderr.strip().count("\n") == 0
+
+
+def test_readme_check_tells_by_exit_code(tmp_path: Path) -> None:
+    path = tmp_path / "README.md"
+    marks = [f"<!-- {end}:{name} -->\n" for name in ("paper", "tables") for end in ("begin", "end")]
+    path.write_text("".join(marks))
+    assert ngat("readme", "--check", cwd=tmp_path).returncode == 1
+    assert ngat("readme", cwd=tmp_path).returncode == 0
+    assert ngat("readme", "--check", cwd=tmp_path).returncode == 0
+
+
+def train(**overrides: object) -> list[str]:
+    """``ngat train`` of the tiny network."""
+    words = ["train", "--data", "rings", "--preset", "smoke", "--limit", "3", "--device", "cpu"]
+    # What is tested here is the command; its process would wait for kernels to be compiled.
+    for key, value in {**SMALL, "engine": "reference", **overrides}.items():
+        words += ["--set", f"{key}={value}"]
+    return words
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, with pictures and weights in it."""
+    monkeypatch.chdir(tmp_path)
+    chosen = tiny()
+    save_weights("w.safetensors", NGAT(chosen.model), chosen, {})
+    Path("half.safetensors").write_bytes(Path("w.safetensors").read_bytes()[:999])
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 21, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save("rgb.png")
+    Image.fromarray(pixels[:, :, 0]).save("grey.png")
+    Image.fromarray(pixels[:, :, 0].astype(np.uint16) * 257).save("deep.png")
+    tifffile.imwrite("nan.tif", np.full((30, 21), np.nan, np.float32))
+    Path("text.png").write_text("no picture")
+    Path("sub").mkdir()
+    Image.fromarray(pixels).save("sub/rgb.png")
+    return tmp_path
+
+
+def inside(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str
+) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of the command, in this process."""
+    monkeypatch.setattr(sys, "argv", ["ngat", *words])
+    try:
+        main()
+        code = 0
+    except SystemExit as end:
+        code = int(end.code or 0)
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("train --out o --preset huge", "Unknown preset 'huge'; known: paper, companion, smoke"),
+        ("train --out o --set colour=1", "no parameter 'colour'; it has: levels"),
+        ("train --out o --set steps=0", "steps must be a number at least 1"),
+        ("train --out o --set steps", "--set steps: write it as name=value"),
+        ("train --out o --set steps=1 --set steps=2", "--set steps is there twice"),
+        ("train --out o --set channels=9 --set steps=1", "channels (9) must be a multiple"),
+        ("train --out o --data moon", "data 'moon' are unknown"),
+        ("train --out o --data dsb2018", "the 2018 Data Science Bowl is not prepared"),
+        ("train --out o --limit 0", "limit 0 is too small"),
+        ("train --out o --limit 3 --minutes -1", "minutes must be a positive number"),
+        ("train --out o --limit 3 --device moon", "Unknown device 'moon'"),
+        ("train --out o --limit 3 --device cuda:99", "Device 'cuda:99' is not there"),
+        ("train --out rgb.png/o --limit 3 --set steps=1", "cannot be written"),
+        ("evaluate --out o", "give --weights for it"),
+        ("evaluate --out o --weights absent", "absent: cannot be read"),
+        ("evaluate --out o --weights half.safetensors --limit 1", "half.safetensors: is truncated"),
+        ("evaluate --out o --weights text.png --limit 1", "text.png: is truncated or not"),
+        ("evaluate --out o --method otsu --split best", "split 'best' is unknown"),
+        ("evaluate --out o --method guess --limit 1", "Unknown method 'guess'"),
+        ("evaluate --out rgb.png/o --method otsu --limit 1", "cannot be written"),
+        ("evaluate --out o --method otsu --masks no --limit 1", "masks 'no' are unknown"),
+        ("predict nan.tif --weights w.safetensors --out o", "nan.tif: the picture holds NaN"),
+        ("predict text.png --weights w.safetensors --out o", "text.png: not a readable"),
+        ("predict absent.png --weights w.safetensors --out o", "absent.png: cannot be read"),
+        ("predict rgb.png --weights w.safetensors --out grey.png", "cannot be written"),
+        ("predict rgb.png sub/rgb.png --weights w.safetensors --out o", "pictures are called rgb"),
+        ("predict rgb.png --weights w.safetensors --out o --method no", "Unknown method 'no'"),
+        ("score absent absent", "absent: no such file or folder"),
+        ("tables --results sub", "sub: holds no result file"),
+        ("data prepare", "Give either --source DIR or --download"),
+        ("data prepare --source absent", "absent: no such folder"),
+        ("data types --source absent.csv", "absent.csv: missing or not a readable"),
+        ("data split", "image_types.csv: missing or not a readable"),
+    ],
+)
+def test_bad_input_of_every_command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, line: str, sentence: str
+) -> None:
+    code, out, err = inside(capsys, monkeypatch, *line.split())
+    assert (code, out) == (2, "")
+    assert sentence in err
+    assert err.strip().count("\n") == 0  # one sentence, no traceback
+    assert not Path("o").exists()
+
+
+@pytest.mark.parametrize("line", ["train --colour blue --out o", "train", "fly", "data fly"])
+def test_a_line_that_is_no_command_is_explained(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    code, _, err = inside(capsys, monkeypatch, *line.split())
+    assert code == 2
+    assert "Usage: ngat" in err
+    assert "Traceback" not in err
+
+
+def test_a_killed_training_goes_on_to_the_same_losses(tmp_path: Path) -> None:
+    """SIGKILL gives no time to write anything."""
+    line = [sys.executable, "-m", "ngat", *train(steps=30, validate_every=10), "--out"]
+    process = subprocess.Popen([*line, "killed"], cwd=tmp_path, stderr=subprocess.PIPE)
+    log = tmp_path / "killed" / "log.csv"
+    deadline = time.monotonic() + 120
+    while not (log.exists() and log.read_text().count("\n") > 1):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (tmp_path / "killed" / "best.safetensors.tmp").exists()
+    for arguments in (["killed", "--resume"], ["whole"]):
+        said = subprocess.run(
+            [*line, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=120
+        )
+        assert said.returncode == 0, said.stderr
+    assert "average F1" in said.stdout
+    for name in ("log.csv", "validation.csv"):
+        assert log_of(tmp_path / "killed", name) == log_of(tmp_path / "whole", name)
+    assert (tmp_path / "killed/best.safetensors").stat().st_size > 0
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "ngat", *train(steps=100000), "--out", "o"]
+    process = subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "o" / "log.csv"
+    deadline = time.monotonic() + 120
+    while not (log.exists() and log.read_text().count("\n") > 1):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "with --resume goes on" in err.splitlines()[-1]
+    assert "Traceback" not in err
+
+
+def test_from_pictures_to_scores(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One channel and 16 bits are simply read, and mean the same as 8 bits."""
+    pictures = ["rgb.png", "grey.png", "deep.png"]
+    words = ["--weights", "w.safetensors", "--out", "found", "--device", "cpu"]
+    code, out, err = inside(capsys, monkeypatch, "predict", *pictures, *words)
+    assert code == 0, err
+    assert out.count("nuclei") == 3
+    grey, deep = (np.asarray(Image.open(folder / "found" / n)) for n in ("grey.png", "deep.png"))
+    assert grey.shape == (30, 21)
+    np.testing.assert_array_equal(grey, deep)
+    assert np.asarray(Image.open("found/outlines/rgb.png")).shape == (30, 21, 3)
+
+    code, out, err = inside(capsys, monkeypatch, "score", "found", "found", "--out", "s.csv")
+    assert code == 0, err
+    assert "score: 1.0000" in out
+    assert Path("s.csv").read_text().startswith("image_id,")
+
+    words = ["--data", "rings", "--limit", "2", "--out", "res", "--device", "cpu"]
+    code, out, err = inside(capsys, monkeypatch, "evaluate", "--weights", "w.safetensors", *words)
+    assert code == 0, err
+    assert "smoke (split)" in out
+    assert inside(capsys, monkeypatch, "evaluate", "--method", "otsu", *words)[0] == 0
+    code, out, err = inside(capsys, monkeypatch, "tables", "--results", "res", "--out", "tab")
+    assert code == 0, err
+    assert "Otsu" in Path("tab/table1.md").read_text()

@@ -1,0 +1,102 @@
+"""Run lengths against hand-written cases, a second implementation and damaged input."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from ngat.data import rle
+from ngat.errors import InputError
+
+MASKS = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12))
+
+
+def runs_by_walking(mask):
+    """Walk down the columns, pixel by pixel, as one would on paper."""
+    words, inside, number = [], False, 0
+    for column in range(mask.shape[1]):
+        for row in range(mask.shape[0]):
+            number += 1
+            if mask[row, column] and not inside:
+                words += [number, 0]
+            inside = bool(mask[row, column])
+            if inside:
+                words[-1] += 1
+    return " ".join(map(str, words))
+
+
+def test_columns_first_counted_from_one():
+    mask = np.array([[0, 1, 0], [1, 1, 0]], dtype=bool)
+    assert rle.encode(mask) == "2 3"
+    assert np.array_equal(rle.decode("2 3", 2, 3), mask)
+    assert rle.pixels("2 3", 2, 3).tolist() == [1, 3, 4]
+
+
+def test_empty_and_full():
+    assert rle.encode(np.zeros((3, 4), bool)) == ""
+    assert not rle.decode("", 3, 4).any()
+    assert rle.encode(np.ones((3, 4), bool)) == "1 12"
+    assert rle.decode("1 12", 3, 4).all()
+
+
+def test_runs_in_any_order_are_one_mask():
+    assert np.array_equal(rle.decode("5 2 1 1", 3, 2), rle.decode("1 1 5 2", 3, 2))
+
+
+@settings(deadline=None)
+@given(MASKS)
+def test_encoding_equals_a_walk_and_comes_back(mask):
+    runs = rle.encode(mask)
+    assert runs == runs_by_walking(mask)
+    assert np.array_equal(rle.decode(runs, *mask.shape), mask)
+
+
+@settings(deadline=None)
+@given(
+    hnp.arrays(
+        np.int32, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.integers(0, 4)
+    )
+)
+def test_labels_equal_one_mask_each(labels):
+    present = [label for label in np.unique(labels) if label]
+    runs = rle.encode_labels(labels)
+    assert runs == [rle.encode(labels == label) for label in present]
+    back = rle.decode_labels(runs, *labels.shape)
+    assert np.array_equal(back, np.searchsorted([0, *present], labels))
+
+
+@pytest.mark.parametrize(
+    ("runs", "says"),
+    [
+        ("1 2 3", "odd number"),
+        ("1 2.5", "not a whole number"),
+        ("1 -2", "not a whole number"),
+        ("one 2", "not a whole number"),
+        ("\u0661 2", "not a whole number"),
+        ("1 99999999999999999999999", "not a whole number"),
+        ("0 2", "leaves the picture"),
+        ("11 3", "leaves the picture"),
+        ("1 0", "leaves the picture"),
+        ("1 3 3 2", "overlap at pixel 3"),
+        ("3 2 1 3", "overlap at pixel 3"),
+    ],
+)
+def test_damaged_runs_say_what_is_wrong(runs, says):
+    with pytest.raises(InputError, match=says) as caught:
+        rle.decode(runs, 3, 4, name="solution.csv: line 7")
+    assert str(caught.value).startswith("solution.csv: line 7: ")
+
+
+def test_nuclei_that_meet_or_are_empty_are_refused():
+    with pytest.raises(InputError, match="nuclei 1 and 2 overlap"):
+        rle.decode_labels(["1 3", "3 2"], 3, 4)
+    with pytest.raises(InputError, match="nucleus 2 is empty"):
+        rle.decode_labels(["1 3", ""], 3, 4)
+
+
+def test_only_flat_masks_are_encoded():
+    with pytest.raises(InputError, match="two axes"):
+        rle.encode(np.zeros((2, 2, 2)))
+    with pytest.raises(InputError, match="two axes"):
+        rle.encode_labels(np.zeros(4))

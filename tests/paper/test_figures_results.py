@@ -1,0 +1,173 @@
+"""Figures of notebooks 5 to 9: what is drawn is what stands in the tables behind them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from tiny import rings
+
+from ngat.data.sample import TYPES
+from ngat.evaluation import published, tables
+from ngat.evaluation.results import Run, runs_in
+from ngat.inference import Prediction
+from ngat.paper.figures import dataset as dataset_figures
+from ngat.paper.figures import effects as effect_figures
+from ngat.paper.figures import measured as measured_figures
+from ngat.paper.figures import segmentation as segmentation_figures
+from ngat.paper.figures import training as training_figures
+from ngat.paper.study import audit, by_type, dataset, effects
+from ngat.paper.study.training import Curves
+from ngat.paper.style import TYPE_COLOURS, VERMILION, save
+from ngat.training import ablation
+
+STORED = Path(__file__).parents[2] / "data" / "results"
+
+
+@pytest.fixture(scope="module")
+def runs() -> list[Run]:
+    return runs_in(STORED / "synthetic")
+
+
+def texts(fig) -> str:
+    return "\n".join(text.get_text() for ax in fig.axes for text in ax.texts)
+
+
+def test_composition_bars_are_shares_that_fill_the_width(tmp_path: Path) -> None:
+    facts = dataset.read_pictures(STORED / "dsb2018.pictures.csv")
+    counts = dataset.composition(facts)
+    fig = dataset_figures.composition(counts)
+    left = fig.axes[0]
+    widths = np.array([bar.get_width() for bar in left.patches]).reshape(len(TYPES), 4)
+    np.testing.assert_allclose(widths.sum(axis=0), 100)
+    # 72 of stage 2's 106 pictures are small fluorescent.
+    assert widths[0, 3] == pytest.approx(100 * 72 / 106)
+    assert "72" in texts(fig)
+    assert "1,779" in texts(fig)
+    save(fig, "composition", tmp_path)
+
+
+def test_mosaic_has_a_block_per_group_as_wide_as_its_pictures() -> None:
+    facts = dataset.read_pictures(STORED / "dsb2018.pictures.csv")
+    groups = dataset.groups(facts)
+    fig = dataset_figures.mosaic(groups)
+    blocks = fig.axes[0].patches
+    assert len(blocks) == len(groups)
+    pink = [b for b in blocks if round(b.get_y() + b.get_height() / 2) == 2]
+    assert [b.get_width() for b in pink] == [50, 50]
+
+
+def test_leakage_marks_the_companion_split() -> None:
+    fig = dataset_figures.leakage(pd.Series([0.4, 0.5, 0.6]), 0.0)
+    assert "dealt singly: 50 %" in texts(fig)
+    assert fig.axes[0].lines[0].get_xdata()[0] == 0
+
+
+def test_sizes_put_medians_where_they_are() -> None:
+    facts = dataset.read_pictures(STORED / "dsb2018.pictures.csv")
+    nuclei = facts.rename(columns={"median_diameter": "diameter"})
+    fig = dataset_figures.sizes(nuclei, facts, size="median diameter")
+    bars = fig.axes[1].collections[-1].get_offsets()
+    expected = facts.groupby("type")["nuclei"].median().reindex(list(TYPES))
+    np.testing.assert_allclose(bars[:, 0], expected)
+
+
+def test_numbered_colours_tell_neighbours_apart() -> None:
+    colours = dataset_figures.numbered_colours(np.arange(40).reshape(4, 10))
+    flat = colours.reshape(-1, 3)
+    assert (flat[0] == 0).all()
+    assert (np.abs(np.diff(flat, axis=0)).sum(axis=1) > 0.2).all()
+
+
+def test_one_of_each_is_in_the_order_of_the_paper() -> None:
+    shown = dataset_figures.one_of_each(rings(limit=6))
+    assert [s.type for s in shown] == [t for t in TYPES if t in {s.type for s in shown}]
+    assert len(dataset_figures.sheet(shown).axes) == 2 * len(shown)
+
+
+def test_table_1_as_dots(runs: list[Run]) -> None:
+    table1 = tables.table1(runs, resamples=50)
+    fig = measured_figures.dots(table1)
+    scores = fig.axes[0]
+    theirs, ours = (np.asarray(c.get_offsets())[:, 0] for c in scores.collections[-2:])
+    np.testing.assert_allclose(theirs, [row.score for row in published.TABLE_1])
+    assert len(ours) == len(table1) - len(published.TABLE_1)
+
+
+def test_figure_9_has_a_curve_per_type_and_marks_07(runs: list[Run]) -> None:
+    counts = pd.concat([run.counts for run in runs])
+    curves = by_type.curves(counts, "Otsu")
+    fig = measured_figures.per_type(curves, "Otsu on synthetic, test")
+    lines = fig.axes[0].lines
+    assert len(lines) == 2 * len(TYPES)
+    for kind, line, mark in zip(TYPES, lines[::2], lines[1::2], strict=True):
+        rows = curves[curves["type"] == kind]
+        assert line.get_color() == TYPE_COLOURS[kind]
+        np.testing.assert_allclose(line.get_ydata(), rows["f1"])
+        assert mark.get_xdata() == pytest.approx([0.7])
+    # Lines of equal F1 in the last panel: 2 p r / (p + r).
+    contour = next(line for line in fig.axes[3].lines if line.get_color() == "#BBBBBB")
+    r, p = contour.get_data()
+    np.testing.assert_allclose(2 * p * r / (p + r), 0.2)
+
+
+def test_the_paper_stands_out_in_the_audit() -> None:
+    fig = measured_figures.scores_possible(audit.ratios())
+    red = [line for line in fig.axes[0].lines if line.get_color() == VERMILION]
+    assert (red[0].get_xdata()[0], red[0].get_ydata()[0]) == (0.7384, 0.6762)
+    left_out = measured_figures.one_column_less(audit.left_out())
+    ours = [line for line in left_out.axes[0].lines if line.get_color() == VERMILION]
+    np.testing.assert_allclose(ours[0].get_ydata()[0], 0.746)
+
+
+def test_effects_are_drawn_at_their_means() -> None:
+    rows = [
+        (*variant, 10, 9, 1.0, 0.8 + 0.01 * k % 0.07, 0.7, 0.9, 0.4, 0.3)
+        for k, variant in enumerate(ablation.plan(["levels", "norm"]))
+    ]
+    table = pd.DataFrame(rows, columns=list(ablation.COLUMNS))
+    fig = effect_figures.forest(table)
+    found = effects.effects(table, "dice")
+    means = next(line for line in fig.axes[0].lines if line.get_color() == "black")
+    np.testing.assert_allclose(means.get_xdata(), found["mean"])
+    names = [label.get_text() for label in fig.axes[0].get_yticklabels()]
+    assert names[0] == "levels: 1 (not 4)"
+    assert len(names) == len(found) == 6
+
+
+def test_figure_8_shows_losses_relative_to_their_start() -> None:
+    steps = np.arange(10, 110, 10)
+    log = pd.DataFrame(
+        {"step": steps, "loss": 8.0 / steps, "loss_0": 1 / steps, "loss_1": 2 / steps}
+    ).assign(learning_rate=0.001)
+    seen = pd.DataFrame({"step": [50, 100]}).assign(
+        accuracy=0.9, jaccard=0.6, dice=[0.7, 0.8], average_f1=[0.2, 0.3]
+    )
+    curves = Curves(log, seen)
+    fig = training_figures.losses_and_metrics({"bce": curves, "balanced": curves})
+    assert fig.axes[0].lines[0].get_ydata()[0] == 1
+    assert fig.axes[0].lines[0].get_ydata()[-1] == pytest.approx(0.1)
+    assert len(fig.axes[2].lines) == 2
+    levels = training_figures.per_level(curves)
+    assert [line.get_label() for line in levels.axes[0].lines] == ["level 0", "level 1"]
+
+
+def test_figures_5_and_6_show_what_was_found() -> None:
+    sample = rings(limit=1)[0]
+    nothing = np.zeros_like(sample.labels)
+    plane = (sample.labels > 0).astype(np.float32)
+    case = segmentation_figures.Case("perfect", sample, Prediction(plane, plane), sample.labels)
+    fig = segmentation_figures.from_score_to_nuclei([case])
+    difference = fig.axes[5].images[0].get_array()
+    np.testing.assert_array_equal(np.asarray(difference == 1).all(axis=2), sample.labels == 0)
+    f1 = pd.DataFrame({"all": [1.0], "none": [0.0]}, index=[sample.image_id])
+    found = {"all": {sample.image_id: sample.labels}, "none": {sample.image_id: nothing}}
+    fig = segmentation_figures.comparison([sample], found, f1)
+    assert [ax.get_xlabel() for ax in fig.axes] == ["", "F1 1.00", "F1 0.00"]
+    errors = pd.DataFrame(
+        {"method": ["a"], "found": [6], "merged": [2], "split": [1], "missed": [1], "extra": [3]}
+    )
+    bars = segmentation_figures.error_bars(errors).axes[0].patches
+    assert [bar.get_width() for bar in bars] == [60, 20, 10, 10, 30]

@@ -1,0 +1,79 @@
+"""Every figure and table of the paper stands here: as files, and in an executed notebook."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from ngat.paper.index import COUNTERPARTS, Counterpart
+
+ROOT = Path(__file__).parents[2]
+FIGURES = ROOT / "figures"
+
+
+def cells(here: Counterpart) -> list[nbformat.NotebookNode]:
+    (path,) = (ROOT / "notebooks").glob(f"{here.notebook}_*.ipynb")
+    return [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+
+
+def rgb(data: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), float)
+
+
+def test_all_of_the_paper_is_there_once() -> None:
+    wanted = [f"Figure {k}" for k in range(1, 10)] + ["Table 1", "Table 2"]
+    assert [here.of for here in COUNTERPARTS] == wanted
+    for here in COUNTERPARTS:
+        assert here.figures if here.of.startswith("Figure") else here.tables
+
+
+@pytest.mark.parametrize("here", COUNTERPARTS, ids=lambda here: here.of)
+def test_its_files_hold_something(here: Counterpart) -> None:
+    for name in here.figures:
+        assert rgb((FIGURES / f"{name}.png").read_bytes()).std() > 5, f"{name}.png is blank"
+        pdf = (FIGURES / f"{name}.pdf").read_bytes()
+        assert pdf.startswith(b"%PDF-")
+        assert b"%%EOF" in pdf[-32:]
+    for name in here.tables:
+        table = pd.read_csv(FIGURES / f"{name}.csv")
+        text = (FIGURES / f"{name}.md").read_text(encoding="utf-8")
+        for method in table["method"].unique():
+            assert f"| {method} |" in text
+
+
+@pytest.mark.parametrize("here", [h for h in COUNTERPARTS if h.figures], ids=lambda here: here.of)
+def test_its_notebook_shows_the_picture_that_lies_in_figures(here: Counterpart) -> None:
+    for name in here.figures:
+        (cell,) = [cell for cell in cells(here) if f'"{name}"' in cell.source]
+        (shown,) = [
+            output.data["image/png"]
+            for output in cell.outputs
+            if "image/png" in output.get("data", {})
+        ]
+        inside, beside = rgb(base64.b64decode(shown)), rgb((FIGURES / f"{name}.png").read_bytes())
+        assert inside.shape == beside.shape
+        # A large picture has fewer colours in a notebook; another picture would be far off.
+        assert np.abs(inside - beside).mean() < 3, f"{name} in the notebook is another picture"
+
+
+@pytest.mark.parametrize("here", [h for h in COUNTERPARTS if h.tables], ids=lambda here: here.of)
+def test_its_notebook_shows_the_numbers_of_the_table(here: Counterpart) -> None:
+    shown = [
+        output.data["text/html"]
+        for cell in cells(here)
+        for output in cell.outputs
+        if "text/html" in output.get("data", {})
+    ]
+    for name in here.tables:
+        lines = (FIGURES / f"{name}.md").read_text(encoding="utf-8").splitlines()[2:]
+        # Cells with an interval are the measured ones: none of them can stand there by chance.
+        numbers = [cell.strip() for line in lines for cell in line.split("|") if "[" in cell]
+        assert len(numbers) >= 10
+        assert any(all(number in html for number in numbers) for html in shown)

@@ -1,0 +1,128 @@
+"""Goals are judged by the numbers of the result files, and parameters are counted."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from torch import nn
+
+from ngat.benchmark import rows
+from ngat.benchmark.floor import PASSES
+from ngat.benchmark.layers import Case
+from ngat.benchmark.networks import INFERENCE, STEP, UNET
+from ngat.paper.study import performance
+
+
+def attention(ours: float = 2.0, peak: float = 100.0, first: float = 1.0) -> pd.DataFrame:
+    """DGL takes 16 ms a pass and 300 bytes a node; the floor is 0.5 ms."""
+    where = {"scope": "layer", "side": 256, "batch": 1, "nodes": 87040}
+    where |= {"threads": 1, "dtype": "float32"}
+    made = [rows.row("first_call_warm_s", first, engine="cpu", **where)]
+    for which in PASSES:
+        at = {**where, "pass": which}
+        for engine, ms, size in (("cpu", ours, peak), ("dgl_gatconv", 16.0, 300.0)):
+            made.append(rows.row("time_ms", ms, engine=engine, allocator="kept", **at))
+            made.append(rows.row("time_ms", 9 * ms, engine=engine, allocator="default", **at))
+            made.append(rows.row("peak_bytes_per_node", size, engine=engine, **at))
+        made.append(rows.row("floor_ms", 0.5, engine="floor", allocator="kept", **at))
+    return rows.write(None, made)
+
+
+def network(ours: float = 10.0) -> pd.DataFrame:
+    """With DGL 50 ms, the U-Net 10 ms."""
+    where = {"scope": "network", "threads": 1, "allocator": "kept", "dtype": "float32"}
+    made = [
+        rows.row("time_ms", ms, engine=engine, **where, **{"pass": which})
+        for which in (STEP, INFERENCE)
+        for engine, ms in (("cpu", ours), ("dgl", 50.0), (UNET, 10.0))
+    ]
+    made += [
+        rows.row(quantity, n, engine=engine)
+        for quantity in ("parameters", "multiply_adds_per_pixel")
+        for engine, n in (("cpu", 5), (UNET, 20))
+    ]
+    return rows.write(None, made)
+
+
+def judged(**changed: float) -> dict[str, tuple[float, bool]]:
+    of_network = {"ours": changed.pop("network")} if "network" in changed else {}
+    found = performance.goals(attention(**changed), network(**of_network))
+    return {f"{goal.what} {goal.goal}": (goal.measured, goal.reached) for goal in found}
+
+
+def test_goals_at_their_limits() -> None:
+    assert judged() == {
+        "layer, 256 × 256, forward, threads: 1 ≥ 8 × DGL": (8.0, True),
+        "layer, 256 × 256, forward+backward, threads: 1 ≥ 6 × DGL": (8.0, True),
+        "peak memory, forward ≤ 0.500 × DGL": (pytest.approx(1 / 3), True),
+        "peak memory, forward+backward ≤ 0.333 × DGL": (pytest.approx(1 / 3), True),
+        "network, training step, threads: 1 ≥ 5 × DGL": (5.0, True),
+        "network, inference, threads: 1 ≥ 5 × DGL": (5.0, True),
+        "network, inference, threads: 1 ≤ 1 × BasicUNet": (1.0, True),
+        "first call, compiled code on disk < 3 s": (1.0, True),
+    }
+
+
+@pytest.mark.parametrize(
+    ("changed", "missed"),
+    [
+        ({"ours": 2.1}, ["forward, threads: 1 ≥ 8"]),
+        ({"ours": 2.7}, ["forward, threads: 1 ≥ 8", "forward+backward, threads: 1 ≥ 6"]),
+        ({"peak": 101.0}, ["peak memory, forward+backward"]),
+        ({"network": 10.1}, ["training step", "inference, threads: 1 ≥", "≤ 1 × BasicUNet"]),
+        ({"first": 3.0}, ["first call"]),
+    ],
+)
+def test_goals_just_missed(changed, missed) -> None:
+    found = [what for what, (_, reached) in judged(**changed).items() if not reached]
+    assert len(found) == len(missed)
+    assert all(part in what for part, what in zip(missed, found, strict=True))
+
+
+def test_times_carry_ratio_and_floor() -> None:
+    found = performance.layer_times(attention(), engine="cpu").set_index("pass")
+    assert found["ratio"].tolist() == [8.0, 8.0]
+    assert (found["value"] / found["floor"]).tolist() == [4.0, 4.0]
+
+
+def test_unet_of_2015_counted_by_torch() -> None:
+    def double(before: int, width: int) -> list[nn.Module]:
+        return [nn.Conv2d(before, width, 3), nn.Conv2d(width, width, 3)]
+
+    down = [double(a, b) for a, b in ((3, 64), (64, 128), (128, 256), (256, 512), (512, 1024))]
+    up = [
+        [nn.ConvTranspose2d(2 * width, width, 2, 2), *double(2 * width, width)]
+        for width in (512, 256, 128, 64)
+    ]
+    whole = nn.ModuleList([layer for stage in (*down, *up) for layer in stage])
+    whole.append(nn.Conv2d(64, 2, 1))
+    assert performance.unet_2015() == sum(p.numel() for p in whole.parameters())
+
+
+def test_parameters_beside_others() -> None:
+    table = performance.parameters(network()).set_index("network")
+    assert table["parameters"].to_dict() == {
+        "NGAT cpu": 5,
+        "BasicUNet": 20,
+        "U-Net of Ronneberger et al. 2015": performance.unet_2015(),
+        "32 networks of BasicUNet's size": 640,
+    }
+
+
+def test_agreement_is_measured_not_assumed(monkeypatch) -> None:
+    case = Case(side=6, levels=2, heads=2, channels=4)
+    monkeypatch.setattr(performance, "LABELS", {"reference": "a", "cpu": "b"})
+    table = performance.agreement(case).set_index("layer")
+    assert (table < 1e-5).all(axis=None)
+
+    build = performance.build
+
+    def off(name, case):
+        layer = build(name, case)
+        if name == "cpu":
+            layer.maps.weight.data *= 1.01
+        return layer
+
+    monkeypatch.setattr(performance, "build", off)
+    table = performance.agreement(case).set_index("layer")
+    assert (table.loc["b"] > 1e-3).all()

@@ -1,0 +1,137 @@
+"""What a data set is made of, on label images counted by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ngat.data.sample import Sample
+from ngat.errors import InputError
+from ngat.paper.study import dataset as description
+
+LABELS = np.array(
+    [
+        [1, 1, 0, 0, 5, 5],
+        [1, 1, 0, 0, 5, 5],
+        [0, 0, 2, 0, 0, 0],
+        [0, 0, 2, 0, 0, 0],
+        [4, 0, 0, 0, 0, 0],
+    ],
+    dtype=np.int32,
+)
+
+
+def sample(labels: np.ndarray, name: str = "a", kind: str = "purple_tissue") -> Sample:
+    image = np.zeros((*labels.shape, 3), dtype=np.uint8)
+    return Sample(name, image, labels.astype(np.int32), kind, f"parent of {name}", "train")
+
+
+def test_touching_counts_edges_and_corners() -> None:
+    # 1 and 2 meet at a corner; 3 is missing; 4 and 5 stand alone.
+    assert description.touching(LABELS).tolist() == [True, True, False, False, False]
+    for turned in (LABELS.T, LABELS[::-1], LABELS[:, ::-1]):
+        assert description.touching(turned).tolist() == [True, True, False, False, False]
+    assert description.touching(np.zeros((3, 4), dtype=np.int32)).tolist() == []
+    assert description.touching(np.array([[1, 2]])).tolist() == [True, True]
+    assert description.touching(np.array([[1], [2]])).tolist() == [True, True]
+
+
+def test_nuclei_are_measured_in_pixels() -> None:
+    table = description.nuclei([sample(LABELS)])
+    assert table["area"].tolist() == [4, 2, 1, 4]
+    assert table["touches"].tolist() == [True, True, False, False]
+    np.testing.assert_allclose(np.pi / 4 * table["diameter"] ** 2, table["area"])
+
+
+def test_pictures_sum_up_their_nuclei() -> None:
+    empty = sample(np.zeros((2, 3)), "b")
+    table = description.pictures([sample(LABELS), empty])
+    assert list(table.columns) == description.PICTURE_COLUMNS
+    first, second = table.to_dict("records")
+    assert (first["height"], first["width"], first["nuclei"]) == (5, 6, 4)
+    # Areas 1, 2, 4, 4: the median diameter lies between those of 2 and of 4 pixels.
+    assert first["median_diameter"] == pytest.approx((np.sqrt(2) + 2) / np.sqrt(np.pi), abs=1e-4)
+    assert first["touching"] == 0.5
+    assert first["covered"] == pytest.approx(11 / 30, abs=1e-4)
+    assert (second["nuclei"], second["median_diameter"], second["touching"]) == (0, 0, 0)
+
+
+def test_table_of_pictures_is_read_back(tmp_path: Path) -> None:
+    table = description.pictures([sample(LABELS)])
+    path = tmp_path / "pictures.csv"
+    table.to_csv(path, index=False)
+    pd.testing.assert_frame_equal(description.read_pictures(path), table)
+    table.drop(columns="covered").to_csv(path, index=False)
+    with pytest.raises(InputError, match="expected the columns"):
+        description.read_pictures(path)
+    with pytest.raises(InputError, match="cannot be read"):
+        description.read_pictures(tmp_path / "absent.csv")
+
+
+def dealt(*rows: tuple[str, str, str]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["type", "group", "split"])
+
+
+def test_groups_are_counted_and_a_straddling_one_is_refused() -> None:
+    table = dealt(("a", "g", "train"), ("a", "g", "train"), ("a", "h", "test"))
+    assert description.groups(table)["pictures"].tolist() == [2, 1]
+    with pytest.raises(InputError, match="group g"):
+        description.groups(dealt(("a", "g", "train"), ("a", "g", "test")))
+
+
+def test_leaking_of_a_deal_that_looks_at_no_groups() -> None:
+    # One group of four, three in train, one in test: whichever is dealt to test has siblings.
+    one = dealt(*[("a", "g", "train")] * 3, ("a", "g", "test"))
+    assert description.leaking(one, deals=5).tolist() == [1.0] * 5
+    # No siblings at all.
+    alone = dealt(*[("a", f"g{k}", "train" if k else "test") for k in range(6)])
+    assert description.leaking(alone, deals=5).tolist() == [0.0] * 5
+    # Two pairs, one picture in test: its sibling is always left behind in train.
+    pairs = dealt(("a", "g", "train"), ("a", "g", "test"), ("a", "h", "train"), ("a", "h", "train"))
+    assert description.leaking(pairs, deals=20).eq(1.0).all()
+    # Two pairs, two in test: the pair stays together in one of three deals.
+    halves = dealt(("a", "g", "train"), ("a", "g", "test"), ("a", "h", "train"), ("a", "h", "test"))
+    share = description.leaking(halves, deals=3000, seed=1)
+    assert set(share) == {0.0, 1.0}
+    assert share.mean() == pytest.approx(2 / 3, abs=0.03)
+    # Types are dealt apart.
+    mixed = dealt(("a", "g", "train"), ("b", "h", "test"))
+    assert description.leaking(mixed, deals=3).tolist() == [0.0] * 3
+
+
+def test_committed_facts_agree_with_the_split_and_the_published_totals() -> None:
+    data = Path(__file__).parents[2] / "data"
+    facts = description.read_pictures(data / "results" / "dsb2018.pictures.csv")
+    split = pd.read_csv(data / "split.csv")
+    where = ["image_id", "split", "type", "group"]
+    pd.testing.assert_frame_equal(
+        facts[where].sort_values("image_id", ignore_index=True),
+        split[where].sort_values("image_id", ignore_index=True),
+    )
+    sizes = pd.read_csv(data / "image_types.csv").set_index("image_id")
+    assert (sizes.loc[facts["image_id"], "height"].to_numpy() == facts["height"]).all()
+    source = split.set_index("image_id")["source"].loc[facts["image_id"]].to_numpy()
+    # Published: 29,461 and 4,152 masks.
+    assert facts["nuclei"].groupby(source).sum().to_dict() == {
+        "stage1_train": 29461,
+        "stage1_test": 4152,
+    }
+
+
+def test_composition_stands_beside_stage_2() -> None:
+    facts = description.pictures(
+        [sample(LABELS), sample(LABELS, "b"), sample(LABELS[:2], "c", "grayscale_tissue")]
+    )
+    counts = description.composition(facts)
+    assert len(counts) == 4 * 5
+    rows = counts.set_index(["part", "type"])
+    assert tuple(rows.loc[("train", "purple_tissue")]) == (2, 8)
+    assert tuple(rows.loc[("train", "grayscale_tissue")]) == (1, 2)
+    assert tuple(rows.loc[("val", "purple_tissue")]) == (0, 0)
+    assert tuple(rows.loc[("stage 2", "grayscale_tissue")]) == (1, 108)
+    table = description.composition_table(counts).set_index("type")
+    assert table.loc["all", "train"] == "3 / 10"
+    assert table.loc["all", "stage 2"] == "106 / 3,717"

@@ -1,0 +1,221 @@
+"""What went wrong in a picture, on label images drawn by hand; typical pictures; read-back."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tiny import rings, tiny
+
+from ngat.data.sample import Sample
+from ngat.evaluation.results import measure, write_run
+from ngat.model import NGAT
+from ngat.paper.figures.segmentation import visible, window
+from ngat.paper.session import open_session
+from ngat.paper.study import segmentation as study
+from ngat.paper.study.segmentation import Errors, Found, errors
+from ngat.training.schedule import seeded
+from ngat.training.weights import save_weights
+
+
+def bars(*lengths: tuple[int, int, int], rows: int = 4, width: int = 40) -> np.ndarray:
+    """Bars (label, first column, behind the last) over all rows."""
+    image = np.zeros((rows, width), dtype=np.int32)
+    for label, start, stop in lengths:
+        image[:, start:stop] = label
+    return image
+
+
+@pytest.mark.parametrize(
+    ("pred", "true", "expected"),
+    [
+        # Exactly right; labels differ.
+        (bars((7, 0, 10)), bars((1, 0, 10)), Errors(1, 0, 0, 0, 0)),
+        # Nothing predicted, nothing annotated.
+        (bars(), bars((1, 0, 10)), Errors(0, 0, 0, 1, 0)),
+        (bars((1, 0, 10)), bars(), Errors(0, 0, 0, 0, 1)),
+        # One object over two equal nuclei: both merged (IoU of exactly one half is no match).
+        (bars((1, 0, 20)), bars((1, 0, 10), (2, 10, 20)), Errors(0, 2, 0, 0, 0)),
+        # One object over a large and a small nucleus: the large one is found.
+        (bars((1, 0, 20)), bars((1, 0, 15), (2, 15, 20)), Errors(1, 1, 0, 0, 0)),
+        # Two halves of one nucleus.
+        (bars((1, 0, 10), (2, 10, 20)), bars((1, 0, 20)), Errors(0, 0, 1, 0, 0)),
+        # A large part and a small one: found in spite of the crumb, which is not extra.
+        (bars((1, 0, 15), (2, 15, 20)), bars((1, 0, 20)), Errors(1, 0, 0, 0, 0)),
+        # Too small an object, but one: missed.
+        (bars((1, 0, 5)), bars((1, 0, 20)), Errors(0, 0, 0, 1, 0)),
+        # Mostly on background.
+        (bars((1, 9, 20)), bars((1, 0, 10)), Errors(0, 0, 0, 1, 1)),
+    ],
+)
+def test_errors(pred: np.ndarray, true: np.ndarray, expected: Errors) -> None:
+    assert errors(pred, true) == expected
+    assert errors(pred.T, true.T) == expected
+    found = errors(3 * pred, 5 * true)
+    assert found == expected
+    assert sum(found[:4]) == len(np.unique(true)) - 1
+
+
+def test_difference_is_sorted_by_pixel() -> None:
+    found = study.difference(np.array([[0, 2, 2, 0]]), np.array([[0, 1, 0, 3]]))
+    assert found.tolist() == [[0, 1, 2, 3]]
+
+
+def test_same_nuclei_whatever_their_numbers() -> None:
+    one = bars((1, 0, 10), (2, 20, 30))
+    assert study.same_nuclei(one, bars((9, 0, 10), (4, 20, 30)))
+    assert not study.same_nuclei(one, bars((1, 0, 10), (1, 20, 30)))
+    assert not study.same_nuclei(bars((1, 0, 10), (1, 20, 30)), one)
+    assert not study.same_nuclei(one, bars((1, 0, 10), (2, 20, 31)))
+    # Background and a nucleus exchanged are not the same.
+    assert not study.same_nuclei(bars((1, 0, 20)), bars((1, 20, 40)))
+    assert study.same_nuclei(bars(), bars())
+
+
+def samples() -> list[Sample]:
+    image = np.zeros((4, 40, 3), dtype=np.uint8)
+    kinds = ("small_fluorescent", "purple_tissue", "purple_tissue")
+    return [
+        Sample(f"i{k}", image, bars((1, 0, 10), (2, 20, 30)), kind, f"i{k}", "test")
+        for k, kind in enumerate(kinds)
+    ]
+
+
+def test_found_is_read_back_and_others_pictures_are_passed_over(tmp_path: Path) -> None:
+    three = samples()
+    half = bars((1, 0, 10))
+    measured = [measure(sample, half) for sample in three]
+    write_run(tmp_path, "a", measured, method="half", data="x", provenance={})
+    write_run(tmp_path, "b", measured[:1], method="one", data="x", provenance={})
+    whole = [measure(sample, sample.labels) for sample in three]
+    write_run(tmp_path, "c", whole, method="untrained smoke", data="x", provenance={})
+    none = [measure(sample, bars()) for sample in three]
+    write_run(tmp_path, "d", none, method="smoke", data="x", provenance={"preset": "smoke"})
+    write_run(tmp_path, "e", whole, method="smoke", data="x, other masks", provenance={})
+    found = study.read_found(tmp_path, "x", three)
+    # Best first, untrained last whatever it has found.
+    assert list(found) == ["half", "smoke", "untrained smoke"]
+    assert study.headline(found).method == "smoke"
+    assert study.headline(found, "smoke").method == "smoke"
+    assert study.headline({"half": found["half"]}).method == "half"
+    assert (found["half"].labels["i1"] == half).all()
+    table = study.per_picture(found["half"])
+    # One of two found, nothing extra: F1 = 2 / 3 at every threshold.
+    assert table["average_f1"].tolist() == pytest.approx([2 / 3] * 3)
+    assert table[["tp", "fp", "fn"]].to_numpy().tolist() == [[1, 0, 1]] * 3
+    errors_of = study.error_table(found, three).set_index("method")
+    assert errors_of.loc["half"].tolist() == [3, 0, 0, 3, 0]
+    assert study.read_found(tmp_path / "none", "x", three) == {}
+
+
+def test_typical_pictures() -> None:
+    table = pd.DataFrame(
+        {
+            "image_id": list("abcde"),
+            "type": ["purple_tissue"] * 3 + ["small_fluorescent"] * 2,
+            "average_f1": [0.1, 0.9, 0.5, 0.5, 0.2],
+        }
+    )
+    assert study.typical(table) == {"best": "b", "median": "d", "worst": "a"}
+    assert study.one_per_type(table) == ["e", "c"]
+
+
+def test_average_over_thresholds_of_a_picture() -> None:
+    rows = [["a", "purple_tissue", t, tp, 2 - tp, 2 - tp] for t, tp in ((0.5, 2), (0.7, 1))]
+    counts = pd.DataFrame(rows, columns=["image_id", "type", "threshold", "tp", "fp", "fn"])
+    (line,) = study.per_picture(Found("m", "m", counts, {})).itertuples()
+    assert line.average_f1 == pytest.approx(0.75)
+    assert line.f1 == pytest.approx(0.5)
+
+
+def test_everything_comes_from_stored_files_or_is_evaluated(tmp_path: Path) -> None:
+    session = dataclasses.replace(
+        open_session("rings", "smoke", str(tmp_path / "run"), 0, ""), top=tmp_path
+    )
+    pictures = rings("val", 2)
+    with seeded(torch.device("cpu"), 0):
+        model = NGAT(tiny().model)
+    weights = tmp_path / "w.safetensors"
+    save_weights(weights, model, tiny(), {})
+    stored = tmp_path / "data/results/rings"
+    measured = [measure(sample, sample.labels) for sample in pictures]
+    write_run(stored, "a", measured, method="perfect", data="rings", provenance={})
+    assert list(study.everything(session, pictures, weights, in_run=False)) == ["perfect"]
+    assert not session.results.exists()
+
+    # A committed file of a method that is evaluated now gives way; another stands beside.
+    write_run(stored, "b", measured, method="Otsu", data="rings", provenance={})
+    kept = study.everything(session, pictures, weights, in_run=False)
+    assert kept["Otsu"].counts["fp"].sum() == 0
+    found = study.everything(session, pictures, weights, in_run=True)
+    assert {f.family for f in found.values()} == {
+        *("ngat", "untrained", "Otsu", "Otsu + watershed", "perfect")
+    }
+    assert next(iter(found)) == "perfect"
+    assert list(found)[-1].startswith("untrained smoke")
+    assert found["Otsu"].counts["fp"].sum() > 0
+
+    assert study.headline(found).family == "ngat"
+    levels = study.level_probabilities(model, pictures[0].image)
+    assert [level.shape for level in levels] == [(40, 40), (20, 20), (10, 10)]
+    assert all(((level > 0) & (level < 1)).all() for level in levels)
+
+
+def test_the_window_shown_holds_most_of_nuclei() -> None:
+    labels = np.zeros((50, 60), dtype=np.int32)
+    labels[40:48, 3:9] = 1
+    labels[2:5, 50:58] = 2
+    rows, columns = window(labels, 10)
+    assert (labels[rows, columns] == 1).sum() == 48
+    assert labels[rows, columns].shape == (10, 10)
+    assert labels[window(labels, 55)].shape == (50, 55)
+    assert labels[window(labels, 100)].shape == (50, 60)
+    assert labels[window(0 * labels, 10)].shape == (10, 10)
+
+
+def test_side_by_side_shows_every_sort_before_variants() -> None:
+    order = (
+        "unet (split)", "classical, per type (type known)", "unet (components)",
+        "companion (split)", "classical, one setting", "companion (components)",
+        "Otsu + watershed", "Otsu", "paper (split)",
+    )  # fmt: skip
+    ours = ("companion", "paper")
+    found = {
+        name: Found(name, "ngat" if study.sort_of(name) in ours else name, pd.DataFrame(), {})
+        for name in order
+    }
+    assert study.side_by_side(found) == [
+        *("unet (split)", "classical, per type (type known)", "companion (split)"),
+        *("Otsu + watershed", "paper (split)"),
+    ]
+    # Room that is left goes to the best of the rest, in its place.
+    few = {name: found[name] for name in order if not name.startswith(("classical", "paper"))}
+    assert study.side_by_side(few) == [
+        *("unet (split)", "unet (components)", "companion (split)"),
+        *("companion (components)", "Otsu + watershed"),
+    ]
+    # Best of ours is the run's own, whatever else of ours is committed.
+    assert study.headline(found).method == "companion (split)"
+    assert study.headline(found, "paper").method == "paper (split)"
+
+
+def test_dark_pictures_are_brightened_for_the_eye_alone() -> None:
+    dark = np.zeros((20, 20, 3), dtype=np.uint8)
+    dark[5:10, 5:10] = 51
+    shown, factor = visible(dark)
+    assert factor == 5
+    assert shown.max() == 255
+    assert dark.max() == 51
+    for image in (5 * dark, np.full_like(dark, 128)):
+        shown, factor = visible(image)
+        assert factor == 1
+        assert (shown == image).all()
+    # Nothing in it: nothing is made of it.
+    assert visible(0 * dark)[0].max() == 0
+    # One hot pixel is not what a picture's brightness is measured by.
+    dark[0, 0] = 255
+    assert visible(dark)[1] == 5

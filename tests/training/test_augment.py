@@ -1,0 +1,230 @@
+"""Augmentation: picture and labels stay together, chance is the generator's, bounds hold."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from ngat.errors import InputError
+from ngat.training.augment import AugmentConfig, augment
+
+
+def coded(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels of smooth blocks and a picture whose red channel is ten times the label."""
+    rows, columns = np.mgrid[:height, :width]
+    labels = (1 + rows // 24 * 5 + columns // 24).astype(np.int32)
+    labels[(rows % 24 < 4) | (columns % 24 < 4)] = 0
+    image = np.zeros((height, width, 3), dtype=np.uint8)
+    image[..., 0] = 10 * labels
+    image[..., 1] = rows
+    image[..., 2] = columns
+    return image, labels
+
+
+GEOMETRY = dataclasses.replace(AugmentConfig.none(48), flip=0.5, turn=0.75)
+
+
+def test_crops_flips_and_turns_move_labels_with_the_picture() -> None:
+    image, labels = coded(110, 120)
+    rng = np.random.default_rng(0)
+    orientations = set()
+    for _ in range(60):
+        view, truth = augment(image, labels, rng, GEOMETRY)
+        np.testing.assert_array_equal(np.rint(view[0] * 255).astype(int), 10 * truth)
+        down = np.rint((view[1, 1, 0] - view[1, 0, 0]) * 255)
+        right = np.rint((view[1, 0, 1] - view[1, 0, 0]) * 255)
+        column_down = np.rint((view[2, 1, 0] - view[2, 0, 0]) * 255)
+        column_right = np.rint((view[2, 0, 1] - view[2, 0, 0]) * 255)
+        orientations.add((down, right, column_down, column_right))
+    assert len(orientations) == 8  # the whole group of the square, and nothing else
+
+
+def test_free_rotation_and_scale_keep_labels_and_picture_aligned() -> None:
+    image, labels = coded(110, 120)
+    rng = np.random.default_rng(1)
+    config = dataclasses.replace(GEOMETRY, affine=1.0, angle=30.0)
+    for _ in range(30):
+        view, truth = augment(image, labels, rng, config)
+        # Two channels tell, to a fraction of a pixel, where each pixel was taken from.
+        rows, columns = view[1] * 255, view[2] * 255
+        sure = (np.abs(rows % 1 - 0.5) > 0.01) & (np.abs(columns % 1 - 0.5) > 0.01)
+        taken = labels[np.rint(rows).astype(int), np.rint(columns).astype(int)]
+        assert sure.mean() > 0.9
+        np.testing.assert_array_equal(truth[sure], taken[sure])
+
+
+@pytest.mark.parametrize("zoom", [0.7, 1.0, 1.4])
+def test_scale_is_the_magnification(zoom: float) -> None:
+    rows, columns = np.mgrid[:200, :200]
+    labels = ((rows - 100) ** 2 + (columns - 100) ** 2 < 30**2).astype(np.int32)
+    image = np.repeat((200 * labels).astype(np.uint8)[..., None], 3, axis=2)
+    # A crop of 140 pixels always holds the whole disc when it lies near the picture's middle.
+    config = dataclasses.replace(AugmentConfig.none(140), affine=1.0, scale=(zoom, zoom))
+    areas = []
+    for seed in range(40):
+        truth = augment(image, labels, np.random.default_rng(seed), config)[1]
+        edge = np.concatenate([truth[0], truth[-1], truth[:, 0], truth[:, -1]])
+        if not edge.any():
+            areas.append(truth.sum())
+    assert len(areas) > 5
+    np.testing.assert_allclose(areas, zoom**2 * labels.sum(), rtol=0.02)
+
+
+def test_crops_reach_every_place_and_stay_inside() -> None:
+    image, labels = coded(60, 50)
+    rng = np.random.default_rng(2)
+    corners = set()
+    for _ in range(600):
+        view, _ = augment(image, labels, rng, AugmentConfig.none(48))
+        corners.add((round(float(view[1, 0, 0]) * 255), round(float(view[2, 0, 0]) * 255)))
+    assert corners == {(top, left) for top in range(13) for left in range(3)}
+
+
+@pytest.mark.parametrize("affine", [0.0, 1.0])
+def test_smaller_pictures_are_mirrored(affine: float) -> None:
+    image, labels = coded(20, 31)
+    config = dataclasses.replace(AugmentConfig.none(64), affine=affine, angle=0.0, scale=(1, 1))
+    view, truth = augment(image, labels, np.random.default_rng(3), config)
+    assert truth.shape == (64, 64)
+    np.testing.assert_array_equal(np.rint(view[0] * 255).astype(int), 10 * truth)
+    rows = np.rint(view[1, :, 0] * 255).astype(int)
+    assert set(rows) == set(range(20))
+    np.testing.assert_array_equal(np.abs(np.diff(rows)), 1)  # mirrored, never torn or repeated
+
+
+def test_a_single_pixel_fills_the_crop() -> None:
+    image = np.full((1, 1, 3), 51, dtype=np.uint8)
+    labels = np.ones((1, 1), dtype=np.int32)
+    for affine in (0.0, 1.0):
+        config = dataclasses.replace(AugmentConfig.none(8), affine=affine)
+        view, truth = augment(image, labels, np.random.default_rng(0), config)
+        np.testing.assert_allclose(view, 0.2, atol=1e-6)
+        assert (truth == 1).all()
+
+
+def test_inversion_inverts() -> None:
+    image, labels = coded(48, 48)
+    config = dataclasses.replace(AugmentConfig.none(48), invert=1.0)
+    view, truth = augment(image, labels, np.random.default_rng(0), config)
+    np.testing.assert_allclose(view, 1.0 - image.transpose(2, 0, 1) / 255.0, atol=1e-6)
+    np.testing.assert_array_equal(truth, labels)
+
+
+def test_the_generator_is_the_only_chance() -> None:
+    image, labels = coded(110, 120)
+    before = image.copy(), labels.copy()
+    runs = []
+    for seed in (7, 7, 8):
+        rng = np.random.default_rng(seed)
+        runs.append([augment(image, labels, rng, AugmentConfig(size=48)) for _ in range(12)])
+    for first, second in zip(runs[0], runs[1], strict=True):
+        np.testing.assert_array_equal(first[0], second[0])
+        np.testing.assert_array_equal(first[1], second[1])
+    assert any(not np.array_equal(a[0], b[0]) for a, b in zip(runs[0], runs[2], strict=True))
+    np.testing.assert_array_equal(image, before[0])
+    np.testing.assert_array_equal(labels, before[1])
+
+
+def test_everything_at_once_keeps_shape_type_and_bounds() -> None:
+    rng = np.random.default_rng(4)
+    image = rng.integers(0, 256, (70, 90, 3), dtype=np.uint8)
+    labels = rng.integers(0, 4, (70, 90)).astype(np.int32)
+    chances = dict.fromkeys(("affine", "intensity", "stain", "invert", "blur", "noise"), 1.0)
+    config = AugmentConfig(size=40, grain=0.5, gain=5.0, dye=0.9, **chances)
+    for _ in range(20):
+        view, truth = augment(image, labels, rng, config)
+        assert (view.shape, view.dtype) == ((3, 40, 40), np.float32)
+        assert (truth.shape, truth.dtype) == ((40, 40), np.int32)
+        assert view.flags.c_contiguous
+        assert truth.flags.c_contiguous
+        assert ((view >= 0.0) & (view <= 1.0)).all()  # false for NaN too
+        assert set(np.unique(truth)) <= {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("level", [0, 255])
+def test_an_empty_picture_stays_empty(level: int) -> None:
+    image = np.full((64, 64, 3), level, dtype=np.uint8)
+    labels = np.zeros((64, 64), dtype=np.int32)
+    for seed in range(20):
+        view, truth = augment(image, labels, np.random.default_rng(seed), AugmentConfig(size=32))
+        assert np.isfinite(view).all()
+        assert not truth.any()
+
+
+def test_appearance_leaves_the_labels_alone_and_changes_the_picture() -> None:
+    image, labels = coded(48, 48)
+    plain = image.transpose(2, 0, 1) / 255.0
+    for name in ("intensity", "stain", "grey", "invert", "blur", "noise"):
+        config = dataclasses.replace(AugmentConfig.none(48), **{name: 1.0})
+        view, truth = augment(image, labels, np.random.default_rng(5), config)
+        np.testing.assert_array_equal(truth, labels)
+        assert np.abs(view - plain).max() > 0.01, name
+
+
+def test_grey_pictures_stay_grey_and_stain_respects_the_dyes() -> None:
+    grey = np.repeat(np.arange(64, dtype=np.uint8)[None, :, None], 64, axis=0).repeat(3, axis=2)
+    labels = np.zeros((64, 64), dtype=np.int32)
+    for seed in range(10):
+        view, _ = augment(grey, labels, np.random.default_rng(seed), AugmentConfig(size=48))
+        assert np.ptp(view, axis=0).max() < 1e-5
+    # Pure haematoxylin may grow paler or darker but keeps its direction in optical density.
+    density = np.array([0.65, 0.70, 0.29])
+    image = np.rint(255 * np.exp(-np.linspace(0.2, 1.5, 64)[:, None] * density))
+    picture = np.repeat(image[None].astype(np.uint8), 64, axis=0)
+    config = dataclasses.replace(AugmentConfig.none(64), stain=1.0, hue=0.0)
+    view, _ = augment(picture, labels, np.random.default_rng(6), config)
+    after, before = -np.log(view[:, 0]).T, -np.log(picture[0] / 255.0)
+    factor = (after * before).sum() / (before * before).sum()
+    np.testing.assert_allclose(after, factor * before, atol=0.02)
+    assert abs(factor - 1.0) > 0.01
+
+
+def test_mixing_of_hues_leaves_grey_regions_grey() -> None:
+    image = np.full((32, 32, 3), 120, dtype=np.uint8)
+    image[:8] = (200, 40, 90)
+    config = dataclasses.replace(AugmentConfig.none(32), stain=1.0, dye=0.0, hue=0.2)
+    labels = np.zeros((32, 32), dtype=np.int32)
+    view, _ = augment(image, labels, np.random.default_rng(9), config)
+    np.testing.assert_allclose(view[:, 8:] * 255, 120.0, atol=0.01)
+    assert np.abs(view[:, 0, 0] * 255 - image[0, 0]).min() > 1.0
+
+
+@pytest.mark.parametrize(("low", "high"), [(5, 40), (180, 250), (0, 255)])
+def test_intensity_never_washes_a_picture_out(low: int, high: int) -> None:
+    rng = np.random.default_rng(8)
+    plane = rng.integers(low, high + 1, (64, 64)).astype(np.uint8)
+    image = np.repeat(plane[..., None], 3, axis=2)
+    labels = np.zeros((64, 64), dtype=np.int32)
+    config = dataclasses.replace(AugmentConfig.none(64), intensity=1.0)
+    for _ in range(40):
+        view, _ = augment(image, labels, rng, config)
+        assert ((view <= 0.0) | (view >= 1.0)).mean() < 0.08
+        assert np.ptp(view) > 0.4 * (high - low) / 255
+
+
+def test_bad_input_is_named() -> None:
+    image, labels = coded(48, 48)
+    rng = np.random.default_rng(0)
+    with pytest.raises(InputError, match="do not match"):
+        augment(image, labels[:-1], rng, AugmentConfig(size=8))
+    with pytest.raises(InputError, match="no pixels"):
+        augment(image[:0], labels[:0], rng, AugmentConfig(size=8))
+    for wrong in ({"flip": 1.5}, {"size": 0}, {"scale": (1.4, 0.7)}, {"gain": 0.5}, {"hue": -1.0}):
+        with pytest.raises(InputError, match=f"augmentation .*{next(iter(wrong))}"):
+            AugmentConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_vigour_widens_stains_and_magnification_alone() -> None:
+    usual, wild = AugmentConfig.of(64, 1.0), AugmentConfig.of(64, 2.0)
+    assert usual == AugmentConfig(size=64)
+    assert wild.scale == pytest.approx((usual.scale[0] ** 2, usual.scale[1] ** 2))
+    assert (wild.dye, wild.hue, wild.grey) == pytest.approx((0.5, 0.2, 0.2))
+    changed = {"scale", "dye", "hue", "grey"}
+    for field in dataclasses.fields(AugmentConfig):
+        if field.name not in changed:
+            assert getattr(usual, field.name) == getattr(wild, field.name)
+    AugmentConfig.of(64, 50.0)  # ends at what a probability can be
+    still = AugmentConfig.of(64, 0.0)
+    assert (still.scale, still.dye, still.hue, still.grey) == ((1.0, 1.0), 0.0, 0.0, 0.0)
