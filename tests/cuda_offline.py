@@ -89,7 +89,7 @@ def main(capability, dtype, relations, channels):
         groups, er = draw(shape, relations, odd=odd, dtype=getattr(torch, dtype))
         tensors = [tensor for group in groups for tensor in group[1:]]
         tensors[0].requires_grad_()
-        cuda.Attention.apply(tuple(relations), er, *tensors).sum().backward()
+        cuda.CudaAttention.apply(tuple(relations), er, *tensors).sum().backward()
     print(json.dumps(found))
 
 

@@ -37,19 +37,19 @@ def copy_bandwidth(nbytes=2**31):
 def launches(relations, tensors, er):
     """(kernel's name, its launch) of one forward and one backward pass."""
     found = []
-    launch = cuda.Level.launch
+    launch = cuda.CudaLevel.launch
 
     def record(self, kernel, *arguments, **constants):
         name = constants.get("RELATION", kernel.fn.__name__)
         found.append((name, partial(launch, self, kernel, *arguments, **constants)))
         launch(self, kernel, *arguments, **constants)
 
-    cuda.Level.launch = record
+    cuda.CudaLevel.launch = record
     try:
-        out = cuda.Attention.apply(relations, er, *tensors)
+        out = cuda.CudaAttention.apply(relations, er, *tensors)
         out.backward(torch.randn_like(out))
     finally:
-        cuda.Level.launch = launch
+        cuda.CudaLevel.launch = launch
     return found
 
 

@@ -130,7 +130,7 @@ STARTS = (
 
 
 @dataclass(frozen=True)
-class Plan:
+class SearchPlan:
     """How much is searched: trials of each type, pictures of each type, and the seed.
 
     The one setting gets half the trials, as each costs what one trial of every type costs.
@@ -146,7 +146,7 @@ class Plan:
                 raise InputError(f"{name} must be at least 1; got {getattr(self, name)}.")
 
 
-class Trial(NamedTuple):
+class SearchTrial(NamedTuple):
     """One trial: its number, its score (None where it was given up), and the best so far."""
 
     number: int
@@ -157,12 +157,12 @@ class Trial(NamedTuple):
 
 def search(
     name: str,
-    plan: Plan,
-    objective: Objective,
+    plan: SearchPlan,
+    objective: SearchObjective,
     known: Sequence[float | None],
     starts: Sequence[Settings] = STARTS,
     first: int = FIRST,
-) -> Iterator[Trial]:
+) -> Iterator[SearchTrial]:
     """The trials of one search; scores that are ``known`` already are not computed again.
 
     Args:
@@ -181,7 +181,7 @@ def search(
         score = known[number] if number < len(known) else objective(settings, best)
         if score is not None and score > best_score:
             best, best_score = settings, score
-        yield Trial(number, score, best, best_score)
+        yield SearchTrial(number, score, best, best_score)
 
 
 def vary(
@@ -208,7 +208,7 @@ def vary(
     return replace(base, **changes)
 
 
-class Objective:
+class SearchObjective:
     """Average F1 on annotated pictures, by type; remembers channels and the best's scores.
 
     Args:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ngat.baselines.classical_search import STARTS, Objective, Plan, crc, rules, search
+from ngat.baselines.classical_search import STARTS, SearchObjective, SearchPlan, crc, rules, search
 from ngat.baselines.classical_settings import Settings, settings_from
 from ngat.data.sample import TYPES, Sample, fingerprint
 from ngat.errors import InputError
@@ -64,7 +64,7 @@ def read_tuned(path: Path | str) -> Tuned:
 def tune(
     samples: Sequence[Sample],
     out: Path | str,
-    plan: Plan | None = None,
+    plan: SearchPlan | None = None,
     *,
     data: str,
     command: str | Sequence[str] = "ngat.baselines.classical_tuning.tune",
@@ -84,7 +84,7 @@ def tune(
     Raises:
         InputError: a picture is not for training, there is none, or the file holds another search.
     """
-    plan, out = plan or Plan(), Path(out)
+    plan, out = plan or SearchPlan(), Path(out)
     if not samples:
         raise InputError("there is no picture to tune on.")
     for sample in samples:
@@ -130,10 +130,10 @@ def tune(
                 # What serves a type may serve all: the search begins with what they found.
                 begin = (*STARTS, *(settings_from(entry["settings"]) for entry in found.values()))
                 trials = search(
-                    name, half, Objective(chosen, often), known, begin, first=len(begin)
+                    name, half, SearchObjective(chosen, often), known, begin, first=len(begin)
                 )
             else:
-                trials = search(name, plan, Objective({name: chosen[name]}), known)
+                trials = search(name, plan, SearchObjective({name: chosen[name]}), known)
             for trial in trials:
                 display.advance(task)
                 if trial.number == len(known):
@@ -144,7 +144,7 @@ def tune(
     return read_tuned(out)
 
 
-def choose(samples: Sequence[Sample], plan: Plan) -> dict[str, list[Sample]]:
+def choose(samples: Sequence[Sample], plan: SearchPlan) -> dict[str, list[Sample]]:
     """Pictures to search on, drawn by the seed: ``pictures`` of each type, large ones cut."""
     chosen: dict[str, list[Sample]] = {}
     for kind in TYPES:

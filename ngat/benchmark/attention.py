@@ -29,7 +29,7 @@ ENGINES_ON = {
 
 
 @dataclass(frozen=True)
-class Plan:
+class LayerPlan:
     """What is measured.
 
     Attributes:
@@ -95,7 +95,7 @@ class Plan:
 
 
 def benchmark_attention(
-    plan: Plan,
+    plan: LayerPlan,
     out: Path | str | None = None,
     *,
     command: str | Sequence[str] = "ngat.benchmark.benchmark_attention",
@@ -147,7 +147,7 @@ def benchmark_attention(
     return frame, notes
 
 
-def _first_calls(plan: Plan, do: Callable[..., None], say: Callable[[str], None]) -> None:
+def _first_calls(plan: LayerPlan, do: Callable[..., None], say: Callable[[str], None]) -> None:
     """Twice in fresh processes: with an empty cache of compiled code, and with a full one."""
     for engine in plan.of_engines:
         if plan.first_side and engine in ("cpu", "cuda"):
@@ -158,7 +158,7 @@ def _first_calls(plan: Plan, do: Callable[..., None], say: Callable[[str], None]
 
 
 def _times(
-    plan: Plan, cases: list[Case], threads: int, allocator: str, do: Callable[..., None]
+    plan: LayerPlan, cases: list[Case], threads: int, allocator: str, do: Callable[..., None]
 ) -> None:
     do(
         "time",
@@ -172,7 +172,7 @@ def _times(
     )
 
 
-def _memory(plan: Plan, do: Callable[..., None], say: Callable[[str], None]) -> None:
+def _memory(plan: LayerPlan, do: Callable[..., None], say: Callable[[str], None]) -> None:
     for engine in plan.of_engines if plan.memory_side else ():
         # What torch.compile compiled for the times is there; more would take minutes.
         if engine != "compile" or plan.memory_side in plan.compiled:
@@ -188,7 +188,7 @@ def _memory(plan: Plan, do: Callable[..., None], say: Callable[[str], None]) -> 
 
 
 def _write_provenance(
-    plan: Plan, out: Path, command: str | Sequence[str], notes: dict[str, str], minutes: float
+    plan: LayerPlan, out: Path, command: str | Sequence[str], notes: dict[str, str], minutes: float
 ) -> None:
     record = provenance(
         command,

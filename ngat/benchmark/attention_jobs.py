@@ -10,10 +10,11 @@ from typing import Any
 from ngat.attention import ENGINES
 from ngat.benchmark.floor import PASSES, cost, floor_ms
 from ngat.benchmark.hosts import in_words, processor
-from ngat.benchmark.layers import Case, build
+from ngat.benchmark.layers import Case
 from ngat.benchmark.measure import Call, Times, interleaved, machine, passes_of, peak_bytes, wait
+from ngat.benchmark.named_layers import build
 from ngat.benchmark.rows import row, version_of
-from ngat.benchmark.worker import Found, Setting
+from ngat.benchmark.worker import Setting, WorkerResult
 from ngat.errors import MissingDependency
 
 Key = tuple[str, str, str]  # scope, pass, engine
@@ -26,14 +27,14 @@ def time_layers(
     compiled: Sequence[int],
     rounds: int,
     seconds: float,
-) -> Found:
+) -> WorkerResult:
     """Times of all engines, side by side, size after size.
 
     Args:
         cases: arguments of :class:`Case`.
         compiled: sides at which torch.compile takes part, with the first batch only.
     """
-    found = Found([], {})
+    found = WorkerResult([], {})
     for case in (Case(**c) for c in cases):
         taking_part = [e for e in engines if e != "compile" or _compiles(case, compiled, cases)]
         where = _where(case, setting)
@@ -63,7 +64,7 @@ def _compiles(case: Case, sides: Sequence[int], cases: Sequence[dict[str, Any]])
 
 
 def _calls(
-    case: Case, engines: Sequence[str], device: str, found: Found, where: dict[str, Any]
+    case: Case, engines: Sequence[str], device: str, found: WorkerResult, where: dict[str, Any]
 ) -> dict[Key, Call]:
     """Everything that is timed at a size, each having run once."""
     calls: dict[Key, Call] = {}
@@ -98,7 +99,9 @@ def _calls(
     return calls
 
 
-def _add_floor(case: Case, rates: dict[str, float], where: dict[str, Any], found: Found) -> None:
+def _add_floor(
+    case: Case, rates: dict[str, float], where: dict[str, Any], found: WorkerResult
+) -> None:
     """Rates of the machine, and the floors that follow from them."""
     for name, rate in rates.items():
         quantity = {"copy": "copy_gb_per_s", "product": "gfma_per_s"}[name]
@@ -117,9 +120,9 @@ def _add_floor(case: Case, rates: dict[str, float], where: dict[str, Any], found
                 found.rows.append(row(quantity, total / case.nodes, **where, **what))
 
 
-def memory(setting: Setting, case: dict[str, Any], engine: str, which: str) -> Found:
+def memory(setting: Setting, case: dict[str, Any], engine: str, which: str) -> WorkerResult:
     """Peak memory of one layer's pass, per node; the graph and the inputs do not count."""
-    found = Found([], {})
+    found = WorkerResult([], {})
     at = Case(**case)
     try:
         layer = build(engine, at, setting.device)
@@ -133,12 +136,12 @@ def memory(setting: Setting, case: dict[str, Any], engine: str, which: str) -> F
     return found
 
 
-def first_call(setting: Setting, case: dict[str, Any], engine: str, quantity: str) -> Found:
+def first_call(setting: Setting, case: dict[str, Any], engine: str, quantity: str) -> WorkerResult:
     """Seconds of a layer's first forward and backward pass in a process, compilation included.
 
     Then the same for a picture of another size (``<quantity>`` and ``..._other_size``).
     """
-    found = Found([], {})
+    found = WorkerResult([], {})
     for name, side in ((quantity, case["side"]), (f"{quantity}_other_size", case["side"] - 3)):
         at = Case(**{**case, "side": side})
         began = time.perf_counter()

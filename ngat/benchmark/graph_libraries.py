@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ngat.benchmark.layers import Case, Layer, Softmax, Weights
+from ngat.benchmark.layers import Case, Layer, LayerWeights, Softmax
 from ngat.errors import MissingDependency
 from ngat.graph import RELATIONS, batch_dgl, import_dgl
 
@@ -37,7 +37,7 @@ class DGLLayer(Rows):
 
     apart = False
 
-    def __init__(self, case: Case, weights: Weights, device: torch.device) -> None:
+    def __init__(self, case: Case, weights: LayerWeights, device: torch.device) -> None:
         super().__init__(case)
         dgl, _ = import_dgl()  # raises before the next line can
         from dgl.nn import GATConv, GraphConv, HeteroGraphConv
@@ -115,7 +115,7 @@ class PyGLayer(Rows):
 
     conv: Any
 
-    def __init__(self, case: Case, weights: Weights, device: torch.device) -> None:
+    def __init__(self, case: Case, weights: LayerWeights, device: torch.device) -> None:
         super().__init__(case)
         self.apart = case.relations == "joint"
         try:

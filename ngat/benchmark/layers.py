@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from ngat.attention import ENGINES, Attend, find_engine
+from ngat.attention import Attend, find_engine
 from ngat.attention import reference as reference_engine
 from ngat.config import ModelConfig
 from ngat.errors import InputError
@@ -114,7 +114,7 @@ class Softmax(NamedTuple):
         return torch.einsum("hd,hdc->hc", getattr(self, name), by_head)
 
 
-class Weights(NamedTuple):
+class LayerWeights(NamedTuple):
     """Weights of all layers; joint relations need ``king`` alone.
 
     Attributes:
@@ -129,7 +129,7 @@ class Weights(NamedTuple):
     out: Tensor
 
 
-def draw(case: Case, seed: int = 0) -> Weights:
+def draw(case: Case, seed: int = 0) -> LayerWeights:
     """Weights of ordinary size, the same for all layers."""
     generator = torch.Generator().manual_seed(seed)
     heads = (case.heads, case.channels // case.heads)
@@ -141,7 +141,7 @@ def draw(case: Case, seed: int = 0) -> Weights:
         return normal(case.channels, case.channels)
 
     king, child = (Softmax(square(), normal(*heads), normal(*heads)) for _ in range(2))
-    return Weights(king, child, square(), square(), square())
+    return LayerWeights(king, child, square(), square(), square())
 
 
 class Layer(nn.Module):
@@ -182,7 +182,7 @@ class PyramidLayer(Layer):
             operator, which chooses an engine by name, and takes the reference's own function.
     """
 
-    def __init__(self, case: Case, weights: Weights, engine: str) -> None:
+    def __init__(self, case: Case, weights: LayerWeights, engine: str) -> None:
         super().__init__(case)
         self.engine = engine
         self.apart = case.relations == "joint"
@@ -242,26 +242,3 @@ class PyramidLayer(Layer):
             ((groups, er),) = self.conv.softmaxes(of_sources, m, None)
             updates.append(attend(groups, er))
         return updates
-
-
-def build(engine: str, case: Case, device: str = "cpu") -> Layer:
-    """The layer of this name with the common weights, on a device.
-
-    Raises:
-        InputError: no layer has this name.
-        MissingDependency: its package is not installed.
-    """
-    where = torch.device(device)
-    from ngat.benchmark.graph_libraries import DGLLayer, PyGLayer
-
-    weights = draw(case)
-    layer: Layer
-    if engine == "dgl_gatconv":
-        layer = DGLLayer(case, weights, where)
-    elif engine == "pyg_gatconv":
-        layer = PyGLayer(case, weights, where)
-    elif engine in ENGINES or engine == "compile":
-        layer = PyramidLayer(case, weights, engine)
-    else:
-        raise InputError(f"Unknown layer {engine!r}; known: {', '.join(LABELS)}.")
-    return layer.to(where, case.torch_dtype)

@@ -12,7 +12,7 @@ from ngat.benchmark.measure import Call, interleaved, wait
 from ngat.benchmark.networks import INFERENCE, STEP, UNET, Contender, contender, multiply_adds
 from ngat.benchmark.parts import split_by_part
 from ngat.benchmark.rows import row, version_of
-from ngat.benchmark.worker import Found, Setting
+from ngat.benchmark.worker import Setting, WorkerResult
 from ngat.errors import MissingDependency
 from ngat.model import NGAT
 
@@ -23,7 +23,7 @@ def time_networks(
     shape: dict[str, Any],
     rounds: int,
     seconds: float,
-) -> Found:
+) -> WorkerResult:
     """Medians of all networks, and of the first how its step splits up.
 
     Args:
@@ -31,7 +31,7 @@ def time_networks(
         shape: preset_name, batch, patch, side and dtype of
             :func:`ngat.benchmark.networks.contender`.
     """
-    found = Found([], {})
+    found = WorkerResult([], {})
     contenders: dict[str, Contender] = {}
     calls: dict[tuple[str, str], Call] = {}
     for name in names:

@@ -32,7 +32,7 @@ class Setting(NamedTuple):
     device: str = "cpu"
 
 
-class Found(NamedTuple):
+class WorkerResult(NamedTuple):
     """Rows of the result file, and by engine why something is missing."""
 
     rows: list[dict[str, Any]]
@@ -46,7 +46,7 @@ def run(
     *,
     environment: Mapping[str, str] | None = None,
     quiet: bool = False,
-) -> Found:
+) -> WorkerResult:
     """Do a job in a fresh process and wait for it.
 
     Args:
@@ -77,11 +77,11 @@ def run(
         if done.returncode or not answer.is_file():
             last = (done.stderr or "see above").strip().splitlines()[-1]
             raise BenchmarkFailed(f"The benchmark's job {kind} failed: {last}")
-        return Found(**json.loads(answer.read_text(encoding="utf-8")))
+        return WorkerResult(**json.loads(answer.read_text(encoding="utf-8")))
 
 
-def _jobs() -> dict[str, Callable[..., Found]]:
-    from ngat.benchmark import attention_jobs, network_jobs  # they need Found
+def _jobs() -> dict[str, Callable[..., WorkerResult]]:
+    from ngat.benchmark import attention_jobs, network_jobs  # they need WorkerResult
 
     return {
         "time": attention_jobs.time_layers,

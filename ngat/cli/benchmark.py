@@ -58,10 +58,10 @@ def attention(
     NGAT_SIMD=avx2 keeps everything to the instructions of a processor without AVX-512.
     """
     with _measuring():
-        from ngat.benchmark.attention import Plan, benchmark_attention
+        from ngat.benchmark.attention import LayerPlan, benchmark_attention
         from ngat.benchmark.report import attention_report
 
-        plan = Plan(
+        plan = LayerPlan(
             sides=_numbers(sides, "sides"),
             batches=_numbers(batches, "batches"),
             most_pixels=most_pixels,

@@ -31,11 +31,11 @@ def tune_classical(
 
     goes_on = "Stopped; the same command goes on after the last whole trial."
     with interruptible(goes_on), held(out, "a search", folder=False):
-        from ngat.baselines.classical_search import Plan
+        from ngat.baselines.classical_search import SearchPlan
         from ngat.baselines.classical_tuning import tune
         from ngat.data import load
 
-        plan = Plan(trials, pictures, seed)
+        plan = SearchPlan(trials, pictures, seed)
         samples = load(
             data,
             "train",

@@ -25,7 +25,7 @@ def gpu(
     root: Root = Path("data"),
 ) -> None:
     """Kernel tests, trainings, benchmarks and predictions on a GPU, within so many minutes."""
-    from ngat.gpu.plan import Plan, afterwards
+    from ngat.gpu.plan import GpuPlan, afterwards
     from ngat.gpu.rehearsal import write_data
     from ngat.gpu.session import run
     from ngat.training.distributed import find_device
@@ -36,7 +36,7 @@ def gpu(
             write_data(root)
         else:
             find_device("cuda")
-        plan = Plan(minutes, work, root, rehearse)
+        plan = GpuPlan(minutes, work, root, rehearse)
         whole = run(plan.steps, out, work, minutes, device=plan.device, say=typer.echo)
     if lines := afterwards(plan, out):
         typer.echo("\nThen, where the whole store is:")

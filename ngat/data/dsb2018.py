@@ -39,7 +39,7 @@ Labels = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
-class Counts:
+class PartCounts:
     """What a part holds; None where nothing is demanded."""
 
     images: int | None
@@ -50,11 +50,11 @@ class Counts:
 # Counted in the published files. Six pairs of corrected masks share one or two pixels each; the
 # community's file has no fixed version (the one counted held 664 and 28,986). Of stage 2 only the
 # number of scored pictures is known here.
-PUBLISHED: dict[str, Counts] = {
-    TRAIN: Counts(670, 29461, 0),
-    FIXES: Counts(None, None, 6),
-    "stage1_test": Counts(65, 4152, 0),
-    "stage2_test_final": Counts(106, None, None),
+PUBLISHED: dict[str, PartCounts] = {
+    TRAIN: PartCounts(670, 29461, 0),
+    FIXES: PartCounts(None, None, 6),
+    "stage1_test": PartCounts(65, 4152, 0),
+    "stage2_test_final": PartCounts(106, None, None),
 }
 
 
@@ -65,7 +65,7 @@ class Report:
     path: Path
     bytes: int
     seconds: float
-    counts: dict[str, Counts]
+    counts: dict[str, PartCounts]
     files: dict[str, str]
 
     def __str__(self) -> str:
@@ -81,7 +81,7 @@ def prepare(
     source: Path | str,
     out: Path | str = Path("data/dsb2018"),
     *,
-    expected: Mapping[str, Counts] = PUBLISHED,
+    expected: Mapping[str, PartCounts] = PUBLISHED,
     progress: bool = True,
 ) -> Report:
     """Read all published files in ``source``, verify them and write the compact store in ``out``.
@@ -165,7 +165,7 @@ def _entries(
 class _Tally:
     """Counts what was read and compares it with what must be there."""
 
-    def __init__(self, expected: Mapping[str, Counts]) -> None:
+    def __init__(self, expected: Mapping[str, PartCounts]) -> None:
         self.expected = expected
         self.found: dict[str, list[int]] = {}
 
@@ -186,8 +186,8 @@ class _Tally:
             )
         return merged.labels
 
-    def counts(self) -> dict[str, Counts]:
-        return {part: Counts(*found) for part, found in self.found.items()}
+    def counts(self) -> dict[str, PartCounts]:
+        return {part: PartCounts(*found) for part, found in self.found.items()}
 
     def check(self, names: Mapping[str, str]) -> None:
         for part, counts in self.counts().items():

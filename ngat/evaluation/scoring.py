@@ -21,7 +21,7 @@ Labels = npt.NDArray[np.integer]
 _CSV_ENDINGS = (".csv", ".csv.gz")
 
 
-class Scores(NamedTuple):
+class FolderScores(NamedTuple):
     """What :func:`score` found.
 
     ``images`` has one line per annotated image: image_id, n_true, n_pred, score, average_f1; tp,
@@ -40,7 +40,7 @@ def score(
     annotated: Path | str,
     *,
     progress: Callable[[Iterable[str]], Iterable[str]] = iter,
-) -> Scores:
+) -> FolderScores:
     """Score predictions against annotations by the challenge's protocol.
 
     Each side is a folder of label images (``.png``, ``.tif``, ``.npy``; whole numbers, 0 is
@@ -84,7 +84,7 @@ def score(
             raise InputError(f"image {image_id}: {error}") from error
         rows.append(_row(image_id, counts[image_id], pred, true))
     unscored = tuple(sorted(set(found) - set(truth)))
-    return Scores(pd.DataFrame(rows), counts, metrics.summarise(counts.values()), unscored)
+    return FolderScores(pd.DataFrame(rows), counts, metrics.summarise(counts.values()), unscored)
 
 
 def read_labels(

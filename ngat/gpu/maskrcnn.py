@@ -49,7 +49,7 @@ SPREAD = 0.75
 LIMITS = (1 / 16, 3.0)
 
 
-class Found(NamedTuple):
+class Detections(NamedTuple):
     """Nuclei at one magnification, best first.
 
     Attributes:
@@ -139,7 +139,7 @@ class MaskRCNN(nn.Module):
         losses: dict[str, Tensor] = self.body(list(image), told)
         return torch.stack([loss.float() for loss in losses.values()]).sum()
 
-    def look(self, image: npt.NDArray[Any], magnification: float) -> Found:
+    def look(self, image: npt.NDArray[Any], magnification: float) -> Detections:
         """All nuclei of an image at a magnification."""
         picture = as_tensor(image, self.config.contrast, magnification)
         height, width = picture.shape[-2:]
@@ -153,14 +153,14 @@ class MaskRCNN(nn.Module):
         scale = found["boxes"].new_tensor(
             [image.shape[axis] / side for axis, side in ((1, width), (0, height))] * 2
         )
-        return Found(
+        return Detections(
             (found["boxes"].float() * scale).cpu(),
             found["scores"].float().cpu(),
             found["masks"].float()[:, 0].cpu(),
             magnification,
         )
 
-    def found(self, image: npt.NDArray[Any], magnification: float | None = None) -> Found:
+    def found(self, image: npt.NDArray[Any], magnification: float | None = None) -> Detections:
         """All nuclei, at the magnification at which they have the size that it was trained for.
 
         Of several magnifications that is taken whose nuclei of that size cover most of the image,
@@ -233,7 +233,7 @@ def _span(line: Tensor) -> tuple[Tensor, Tensor]:
     return line.argmax(1), line.shape[1] - line.flip(1).argmax(1)
 
 
-def merged(found: Found, shape: tuple[int, ...], score: float = SCORE) -> Labels:
+def merged(found: Detections, shape: tuple[int, ...], score: float = SCORE) -> Labels:
     """Nuclei as a label image: a pixel belongs to the surest nucleus that claims it.
 
     Of a nucleus whose pixels mostly belong to surer ones nothing is kept.
@@ -262,20 +262,20 @@ def merged(found: Found, shape: tuple[int, ...], score: float = SCORE) -> Labels
     return labels
 
 
-def evidence(found: Found) -> float:
+def evidence(found: Detections) -> float:
     """Area of the nuclei that have the right size at a look's magnification, by their scores."""
     area = _areas(found)
     octaves = 0.5 * (area.clamp(min=1e-3) * found.magnification**2 / SIZE**2).log2()
     return float((area * found.scores * torch.exp2(-((octaves / SPREAD) ** 2))).sum())
 
 
-def wanted(found: Found) -> float | None:
+def wanted(found: Detections) -> float | None:
     """The magnification at which the median nucleus has the size SIZE; None without nuclei."""
     areas = _areas(found)[found.scores >= SCORE]
     return float(SIZE / areas.clamp(min=1e-3).sqrt().median()) if len(areas) else None
 
 
-def _areas(found: Found) -> Tensor:
+def _areas(found: Detections) -> Tensor:
     """Areas of the nuclei in pixels of the image, ``[N]``."""
     sides = (found.boxes[:, 2:] - found.boxes[:, :2]).clamp(min=0)
     return sides.prod(1) * (found.masks > 0.5).float().mean((1, 2))

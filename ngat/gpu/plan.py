@@ -30,7 +30,7 @@ COMPACT = ("maskrcnn",)  # whose weights are too large to be carried as they are
 
 
 @dataclass(frozen=True)
-class Plan:
+class GpuPlan:
     """What ``ngat gpu`` does.
 
     Attributes:
@@ -186,7 +186,7 @@ class Plan:
         )
 
 
-def afterwards(plan: Plan, out: Path) -> list[str]:
+def afterwards(plan: GpuPlan, out: Path) -> list[str]:
     """Commands that make results to commit of the output folder, where the whole store is."""
     lines = []
     for preset in TRAINED:

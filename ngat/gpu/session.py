@@ -54,7 +54,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StepOutcome:
     """How a step ended: its status, seconds, and one sentence where it is not done."""
 
     status: Status
@@ -111,24 +111,24 @@ def run(
     return all(outcome.status != "failed" for outcome in outcomes.values())
 
 
-def _before(path: Path) -> dict[str, Outcome]:
+def _before(path: Path) -> dict[str, StepOutcome]:
     """Outcomes of an earlier call; none where there is no report, or a damaged one."""
     try:
         steps = json.loads(path.read_text(encoding="utf-8"))["steps"]
-        return {name: Outcome(**outcome) for name, outcome in steps.items()}
+        return {name: StepOutcome(**outcome) for name, outcome in steps.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 
-def _do(step: Step, work: Path, remaining: float) -> Outcome:
+def _do(step: Step, work: Path, remaining: float) -> StepOutcome:
     missing = [name for name in step.needs if importlib.util.find_spec(name) is None]
     if missing:
-        return Outcome("skipped", 0.0, f"{missing[0]} is not installed here.")
+        return StepOutcome("skipped", 0.0, f"{missing[0]} is not installed here.")
     if step.after and not (work / step.after).exists():
-        return Outcome("skipped", 0.0, f"It needs {step.after}, which no step has made.")
+        return StepOutcome("skipped", 0.0, f"It needs {step.after}, which no step has made.")
     limit = min(60 * step.minutes, remaining)
     if limit <= 1:
-        return Outcome("skipped", 0.0, "No time is left; the same call again goes on here.")
+        return StepOutcome("skipped", 0.0, "No time is left; the same call again goes on here.")
     began = time.monotonic()
     work.mkdir(parents=True, exist_ok=True)
     with (work / f"{step.name}.log").open("w", encoding="utf-8") as log:
@@ -140,11 +140,11 @@ def _do(step: Step, work: Path, remaining: float) -> Outcome:
                 said = _last_line(work / f"{step.name}.log")
                 if code == TIMED_OUT and limit < 60 * step.minutes:
                     sentence = "The minutes are over; the same call again goes on here."
-                    return Outcome("skipped", time.monotonic() - began, sentence)
+                    return StepOutcome("skipped", time.monotonic() - began, sentence)
                 what = f"ran past its {limit:.0f} s" if code == TIMED_OUT else f"ended with {code}"
                 sentence = f"{' '.join(words[:4])} {what}: {said}"
-                return Outcome("failed", time.monotonic() - began, sentence)
-    return Outcome("done", time.monotonic() - began)
+                return StepOutcome("failed", time.monotonic() - began, sentence)
+    return StepOutcome("done", time.monotonic() - began)
 
 
 TIMED_OUT = -99

@@ -14,14 +14,14 @@ import ngat
 from ngat.errors import InputError
 from ngat.inference import Method
 from ngat.io.picture import Picture, open_picture, open_pictures
-from ngat.segmentation.find import Found, Map, find, in_turn
+from ngat.segmentation.find import FoundNuclei, Map, find, in_turn
 from ngat.segmentation.formats import DEFAULT, FORMATS
 from ngat.segmentation.inputs import Input
 from ngat.segmentation.measure import typical_diameter
-from ngat.segmentation.network import Trained, chosen_magnification, trained
+from ngat.segmentation.network import TrainedNetwork, chosen_magnification, trained
 from ngat.segmentation.record import (
     FORMAT,
-    DiskFull,
+    NoRoomLeft,
     is_complete,
     read_record,
     told,
@@ -46,7 +46,7 @@ class Options:
         method: how maps become nuclei.
         formats: names of :data:`ngat.segmentation.formats.FORMATS`.
         weights: a file; None takes the one that is shipped.
-        device, tta: as in :class:`ngat.segmentation.network.Trained`.
+        device, tta: as in :class:`ngat.segmentation.network.TrainedNetwork`.
         tile: side of tiles as the network sees them.
     """
 
@@ -63,7 +63,7 @@ class Options:
     tta: bool = False
     tile: int = TILE
 
-    def network(self) -> Trained:
+    def network(self) -> TrainedNetwork:
         """The network that is asked for, loaded once."""
         return trained(self.weights, self.device, self.tta)
 
@@ -73,7 +73,7 @@ class Options:
         return {k: v for k, v in asdict(self).items() if k not in left_out}
 
 
-class Outcome(NamedTuple):
+class PictureOutcome(NamedTuple):
     """What became of a picture; ``remark`` says why it failed, or what a user should know."""
 
     path: Path
@@ -93,7 +93,7 @@ def segment_file(
     overwrite: bool = False,
     tiles: Map = in_turn,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> list[Outcome]:
+) -> list[PictureOutcome]:
     """Find the nuclei of one file and write them; of several pages, of each.
 
     Args:
@@ -101,7 +101,7 @@ def segment_file(
         tiles, progress: as in :func:`ngat.segmentation.find.find`.
 
     Raises:
-        DiskFull: no room is left; nothing half-written is.
+        NoRoomLeft: no room is left; nothing half-written is.
     """
     outcomes = []
     try:
@@ -111,17 +111,17 @@ def segment_file(
                 outcomes.append(
                     _segment(named, picture, page, out, options, overwrite, tiles, progress)
                 )
-            except DiskFull:
+            except NoRoomLeft:
                 raise
             except InputError as error:
-                outcomes.append(Outcome(item.path, name, "failed", remark=str(error)))
-    except DiskFull:
+                outcomes.append(PictureOutcome(item.path, name, "failed", remark=str(error)))
+    except NoRoomLeft:
         raise
     except InputError as error:
-        outcomes.append(Outcome(item.path, item.name, "failed", remark=str(error)))
+        outcomes.append(PictureOutcome(item.path, item.name, "failed", remark=str(error)))
     except MemoryError:
         remark = f"{item.path}: needs more memory than there is; save it as tiled TIFF, or cut it."
-        outcomes.append(Outcome(item.path, item.name, "failed", remark=remark))
+        outcomes.append(PictureOutcome(item.path, item.name, "failed", remark=remark))
     return outcomes
 
 
@@ -149,7 +149,7 @@ def _segment(
     overwrite: bool,
     tiles: Map,
     progress: Callable[[int, int], None],
-) -> Outcome:
+) -> PictureOutcome:
     network = options.network()
     record_path = out / f"{item.name}.json"
     source = {"input": str(item.path), "input_sha256": _digest(item.path), "page": page}
@@ -174,7 +174,7 @@ def _segment(
                 )
             if set(names.values()) <= set(earlier["outputs"]):
                 values = (earlier[k] for k in ("nuclei", "magnification", "diameter_px"))
-                return Outcome(item.path, item.name, "skipped", *values)
+                return PictureOutcome(item.path, item.name, "skipped", *values)
     folder = None
     if picture.shape[0] * picture.shape[1] > IN_MEMORY:
         folder = _workplace(out, item, {**source, **how, "tile": options.tile})
@@ -210,7 +210,7 @@ def _segment(
     write_results(out, record_path, record, writers)
     if folder is not None:
         shutil.rmtree(folder, ignore_errors=True)
-    return Outcome(
+    return PictureOutcome(
         item.path,
         item.name,
         "done",
@@ -222,7 +222,10 @@ def _segment(
 
 
 def _write(
-    write: Callable[[Path, Found, Picture], None], found: Found, picture: Picture, path: Path
+    write: Callable[[Path, FoundNuclei, Picture], None],
+    found: FoundNuclei,
+    picture: Picture,
+    path: Path,
 ) -> None:
     write(path, found, picture)
 
@@ -251,7 +254,7 @@ def _digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def summary(outcomes: Sequence[Outcome]) -> str:
+def summary(outcomes: Sequence[PictureOutcome]) -> str:
     """A table of all pictures, and a line that counts them."""
     rows = [("picture", "status", "nuclei", "diameter", "magnification", "remark")]
     for o in outcomes:

@@ -15,10 +15,10 @@ from typing import Any
 from ngat.errors import InputError, MissingDependency
 from ngat.inference import Method, Thresholds
 from ngat.io.picture import open_picture, open_pictures
-from ngat.segmentation.batch import Options, Outcome, segment_file
+from ngat.segmentation.batch import Options, PictureOutcome, segment_file
 from ngat.segmentation.find import in_turn
 from ngat.segmentation.inputs import Input
-from ngat.segmentation.job import Job
+from ngat.segmentation.job import PictureJob
 from ngat.segmentation.tiles import Grid
 
 RETRIES = 3
@@ -66,7 +66,9 @@ def tiles_on(client: Any, path: Path, options: Options) -> Callable[..., Iterabl
     """
     from distributed import as_completed
 
-    def run(work: Callable[[Any, int], Any], job: Job, numbers: Sequence[int]) -> Iterator[Any]:
+    def run(
+        work: Callable[[Any, int], Any], job: PictureJob, numbers: Sequence[int]
+    ) -> Iterator[Any]:
         if job.folder is None:
             yield from in_turn(work, job, numbers)
             return
@@ -100,7 +102,7 @@ def _work(work: Callable[[Any, int], Any], part: _Part, number: int) -> None:
 
 
 @lru_cache(maxsize=2)
-def _opened(part: _Part) -> Job:
+def _opened(part: _Part) -> PictureJob:
     options = part.options
     picture = open_picture(
         part.path,
@@ -110,7 +112,7 @@ def _opened(part: _Part) -> Job:
         axes=options.axes,
     )
     network = options.network()
-    job = Job(picture, network, part.grid, {}, part.method, part.thresholds, part.folder)
+    job = PictureJob(picture, network, part.grid, {}, part.method, part.thresholds, part.folder)
     plan = job.known("plan") or {}
     job.survey = {name: values for name, values in plan.items() if name != "numbers"}
     return job
@@ -118,7 +120,7 @@ def _opened(part: _Part) -> Job:
 
 def files_on(
     client: Any, items: Sequence[Input], out: Path, options: Options, overwrite: bool
-) -> Iterator[list[Outcome]]:
+) -> Iterator[list[PictureOutcome]]:
     """Whole files done by the cluster, as they are finished."""
     from distributed import as_completed
 

@@ -22,7 +22,7 @@ import pandas as pd
 from ngat.inference import Method, Thresholds
 from ngat.io.picture import Picture
 from ngat.segmentation.canvas import Canvas
-from ngat.segmentation.job import Job, divide_tile, predict_tile
+from ngat.segmentation.job import PictureJob, divide_tile, predict_tile
 from ngat.segmentation.network import Network
 from ngat.segmentation.seams import join
 from ngat.segmentation.tiles import TILE, Grid, grid
@@ -35,7 +35,7 @@ Map = Callable[[Callable[[Any, int], Any], Any, Sequence[int]], Iterable[Any]]
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundNuclei:
     """The nuclei of a picture.
 
     Attributes:
@@ -67,7 +67,7 @@ def find(
     folder: Path | None = None,
     tiles: Map = in_turn,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Found:
+) -> FoundNuclei:
     """Find the nuclei of a picture of any size.
 
     Args:
@@ -86,7 +86,7 @@ def find(
     if magnification is None:
         magnification = network.magnification(picture)
     cut = grid(picture.shape, magnification, network.halo, tile)
-    job = Job(picture, network, cut, {}, method, thresholds, folder)
+    job = PictureJob(picture, network, cut, {}, method, thresholds, folder)
     plan = job.known("plan")
     if plan is None:
         survey = network.survey(picture, cut.magnification)
@@ -103,7 +103,7 @@ def find(
     table = join(job, numbers, notes)
     notes += remarks(picture, table, cut.magnification)
     progress(total, total)
-    return Found(job.labels, table, cut.magnification, tuple(notes))
+    return FoundNuclei(job.labels, table, cut.magnification, tuple(notes))
 
 
 def _not_empty(picture: Picture, cut: Grid) -> list[int]:

@@ -22,7 +22,7 @@ from ngat.data import rle
 from ngat.instances import Labels
 from ngat.io.picture import Picture
 from ngat.segmentation.canvas import Canvas
-from ngat.segmentation.find import Found
+from ngat.segmentation.find import FoundNuclei
 from ngat.segmentation.measure import PLACE, in_micrometres
 from ngat.segmentation.outlines import feature, polygons, roi
 
@@ -32,7 +32,7 @@ DRAWN = 4096
 _TILE = 512
 
 
-def write_labels(path: Path, found: Found, picture: Picture) -> None:
+def write_labels(path: Path, found: FoundNuclei, picture: Picture) -> None:
     """A label TIFF: 16 bits, or 32 where there are more nuclei; of large pictures an OME-TIFF."""
     height, width = picture.shape
     dtype = np.uint16 if len(found.table) <= np.iinfo(np.uint16).max else np.uint32
@@ -58,7 +58,7 @@ def write_labels(path: Path, found: Found, picture: Picture) -> None:
         )
 
 
-def write_runs(path: Path, found: Found, picture: Picture) -> None:
+def write_runs(path: Path, found: FoundNuclei, picture: Picture) -> None:
     """Run lengths as the 2018 challenge asks for them, one line per nucleus."""
     height, width = picture.shape
     name = Path(picture.name).name.split(".")[0]
@@ -71,7 +71,7 @@ def write_runs(path: Path, found: Found, picture: Picture) -> None:
             lines.writerow([name, "", height, width])
 
 
-def write_geojson(path: Path, found: Found, picture: Picture) -> None:
+def write_geojson(path: Path, found: FoundNuclei, picture: Picture) -> None:
     """Polygons with measurements that QuPath opens as detections (GeoJSON, in pixels)."""
     with path.open("w", encoding="utf-8") as file:
         file.write('{"type": "FeatureCollection", "features": [')
@@ -80,7 +80,7 @@ def write_geojson(path: Path, found: Found, picture: Picture) -> None:
         file.write("\n]}\n")
 
 
-def write_rois(path: Path, found: Found, picture: Picture) -> None:
+def write_rois(path: Path, found: FoundNuclei, picture: Picture) -> None:
     """A zip of ImageJ's regions of interest, for the ROI Manager."""
     digits = len(str(len(found.table)))
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
@@ -90,13 +90,13 @@ def write_rois(path: Path, found: Found, picture: Picture) -> None:
             file.writestr(info, roi(number, polygons(mask, corner)))
 
 
-def write_table(path: Path, found: Found, picture: Picture) -> None:
+def write_table(path: Path, found: FoundNuclei, picture: Picture) -> None:
     """One line per nucleus with its measurements, as CSV."""
     table = shown_table(found, picture.pixel_size)
     table.to_csv(path, index=False, lineterminator="\n", float_format="%.6g")
 
 
-def write_overlay(path: Path, found: Found, picture: Picture) -> None:
+def write_overlay(path: Path, found: FoundNuclei, picture: Picture) -> None:
     """The picture with stretched contrast and every nucleus outlined, as PNG."""
     Image.fromarray(outlined(found, picture)).save(path, "PNG")
 
@@ -106,7 +106,7 @@ class Format(NamedTuple):
 
     folder: str
     suffix: str
-    write: Callable[[Path, Found, Picture], None]
+    write: Callable[[Path, FoundNuclei, Picture], None]
 
 
 FORMATS = {
@@ -120,7 +120,7 @@ FORMATS = {
 DEFAULT = ("labels", "overlay", "table")
 
 
-def nuclei(found: Found) -> Iterator[tuple[int, npt.NDArray[np.bool_], tuple[int, int]]]:
+def nuclei(found: FoundNuclei) -> Iterator[tuple[int, npt.NDArray[np.bool_], tuple[int, int]]]:
     """Every nucleus: its number, its mask inside its box, and the box's first row and column."""
     boxes = found.table[["nucleus", *PLACE[1:]]].to_numpy(dtype=np.int64)
     # Nuclei are in reading order: a band of rows is read once for all that begin in it.
@@ -132,7 +132,7 @@ def nuclei(found: Found) -> Iterator[tuple[int, npt.NDArray[np.bool_], tuple[int
         yield number, band[top - first : bottom - first, left:right] == number, (top, left)
 
 
-def features(found: Found, picture: Picture) -> Iterator[dict[str, Any]]:
+def features(found: FoundNuclei, picture: Picture) -> Iterator[dict[str, Any]]:
     """Every nucleus as a GeoJSON feature."""
     table = shown_table(found, picture.pixel_size).drop(columns="nucleus")
     measured = (
@@ -143,12 +143,12 @@ def features(found: Found, picture: Picture) -> Iterator[dict[str, Any]]:
         yield feature(number, polygons(mask, corner), values)
 
 
-def shown_table(found: Found, pixel_size: tuple[float, float] | None) -> Any:
+def shown_table(found: FoundNuclei, pixel_size: tuple[float, float] | None) -> Any:
     """The measurements as users get them: without boxes, with micrometres where they are known."""
     return in_micrometres(found.table.drop(columns=[*PLACE[1:], "first"]), pixel_size)
 
 
-def outlined(found: Found, picture: Picture) -> npt.NDArray[np.uint8]:
+def outlined(found: FoundNuclei, picture: Picture) -> npt.NDArray[np.uint8]:
     """The picture as ``uint8 [h, w, 3]``, contrast stretched, nuclei outlined on their inside."""
     seen = picture.overview(DRAWN)
     low, high = np.percentile(seen, (0.1, 99.9))

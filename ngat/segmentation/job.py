@@ -25,7 +25,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 
 @dataclass
-class Job:
+class PictureJob:
     """One picture on its way to nuclei; what every tile's work is given.
 
     Attributes:
@@ -73,7 +73,7 @@ class Job:
             np.savez(file, **values)  # type: ignore[arg-type]
 
 
-def predict_tile(job: Job, number: int) -> None:
+def predict_tile(job: PictureJob, number: int) -> None:
     """The network's maps of one tile, into the job's planes."""
     if job.known(f"predicted-{number}") is not None:
         return
@@ -87,7 +87,7 @@ def predict_tile(job: Job, number: int) -> None:
     job.keep(f"predicted-{number}", {})
 
 
-def _predicted(job: Job, window: Window) -> Prediction:
+def _predicted(job: PictureJob, window: Window) -> Prediction:
     """Of a window whose corner lies on the grid of units.
 
     At another magnification than one the far ends of the picture are filled up to whole units, so
@@ -105,7 +105,7 @@ def _predicted(job: Job, window: Window) -> Prediction:
     )
 
 
-def divide_tile(job: Job, number: int) -> None:
+def divide_tile(job: PictureJob, number: int) -> None:
     """Nuclei of the components inside one tile; those that a seam cuts are left for later."""
     if job.known(f"divided-{number}") is not None:
         return
@@ -136,7 +136,9 @@ def divide_tile(job: Job, number: int) -> None:
     job.keep(f"divided-{number}", {"cut": cut, "where": where, **edges, **columns_of})
 
 
-def nuclei_of(job: Job, window: Window, kept: npt.NDArray[np.bool_]) -> tuple[Labels, pd.DataFrame]:
+def nuclei_of(
+    job: PictureJob, window: Window, kept: npt.NDArray[np.bool_]
+) -> tuple[Labels, pd.DataFrame]:
     """Labels 1 … n of the components ``kept`` inside a window, and their measurements."""
     around = job.grid.wider(window, MARGIN)
     inner = tuple(

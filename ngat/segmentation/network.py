@@ -72,7 +72,7 @@ class Network(Protocol):
         """
 
 
-class Trained:
+class TrainedNetwork:
     """A network of a weights file.
 
     Args:
@@ -157,9 +157,9 @@ class Trained:
 
 
 @lru_cache(maxsize=2)
-def trained(path: Path | None, device: str, tta: bool) -> Trained:
-    """:class:`Trained`, kept for the next picture or tile of this process."""
-    return Trained(path, device, tta)
+def trained(path: Path | None, device: str, tta: bool) -> TrainedNetwork:
+    """:class:`TrainedNetwork`, kept for the next picture or tile of this process."""
+    return TrainedNetwork(path, device, tta)
 
 
 def shipped_weights() -> Path:

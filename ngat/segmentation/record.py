@@ -17,7 +17,7 @@ from ngat.system.files import sha256, write_json
 FORMAT = "ngat-segmentation-1"
 
 
-class DiskFull(InputError):
+class NoRoomLeft(InputError):
     """Nothing more can be written; going on with other pictures is of no use."""
 
 
@@ -64,7 +64,7 @@ def write_results(
 
     Raises:
         InputError: a file is there that was not written by this command, or was changed since.
-        DiskFull: no room is left.
+        NoRoomLeft: no room is left.
     """
     try:
         earlier = read_record(record_path) or {"outputs": {}}
@@ -114,7 +114,7 @@ def told(error: OSError, out: Path) -> InputError:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     # Some encoders only say that they failed.
     if full or (error.errno is None and shutil.disk_usage(out).free < 1 << 20):
-        return DiskFull(
+        return NoRoomLeft(
             f"{out}: the disk is full; make room, and the same command goes on where it was."
         )
     reason = error.strerror or str(error)

@@ -18,7 +18,7 @@ from ngat.inference import Method, Thresholds
 from ngat.instances import Labels
 from ngat.io.picture import Picture, array_picture, open_picture
 from ngat.segmentation.canvas import Canvas
-from ngat.segmentation.find import Found, find
+from ngat.segmentation.find import FoundNuclei, find
 from ngat.segmentation.formats import features, outlined, shown_table, write_rois
 from ngat.segmentation.network import Network, chosen_magnification, trained
 from ngat.segmentation.tiles import TILE
@@ -43,7 +43,7 @@ class Segmentation:
     magnification: float
     thresholds: Thresholds
     notes: tuple[str, ...]
-    _found: Found
+    _found: FoundNuclei
     _picture: Picture
 
     def __len__(self) -> int:

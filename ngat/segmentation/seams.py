@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import ndimage, sparse
 from scipy.sparse import csgraph
 
-from ngat.segmentation.job import Arrays, Job, nuclei_of
+from ngat.segmentation.job import Arrays, PictureJob, nuclei_of
 from ngat.segmentation.measure import measure
 
 # A component whose box has more pixels is cut at the seams: it is no nucleus, nor a clump of some.
@@ -27,7 +27,7 @@ class _Cut(NamedTuple):
     point: tuple[int, int]
 
 
-def join(job: Job, numbers: Sequence[int], notes: list[str]) -> pd.DataFrame:
+def join(job: PictureJob, numbers: Sequence[int], notes: list[str]) -> pd.DataFrame:
     """The table of all nuclei, and the plane of labels.
 
     Args:
@@ -40,7 +40,7 @@ def join(job: Job, numbers: Sequence[int], notes: list[str]) -> pd.DataFrame:
     return _numbered(job, numbers, [(n, t) for n, t in tables if len(t)])
 
 
-def _across(job: Job, tiles: Mapping[int, Arrays], notes: list[str]) -> pd.DataFrame:
+def _across(job: PictureJob, tiles: Mapping[int, Arrays], notes: list[str]) -> pd.DataFrame:
     """Nuclei of all components that seams cut, into the plane of parts as negative numbers."""
     tables: list[pd.DataFrame] = []
     count = 0
@@ -66,7 +66,7 @@ def _across(job: Job, tiles: Mapping[int, Arrays], notes: list[str]) -> pd.DataF
     return pd.concat(tables) if tables else pd.DataFrame()
 
 
-def _groups(job: Job, tiles: Mapping[int, Arrays]) -> list[list[_Cut]]:
+def _groups(job: PictureJob, tiles: Mapping[int, Arrays]) -> list[list[_Cut]]:
     """What is one component in the whole picture, from all tiles that it touches."""
     cuts = [
         _Cut(number, int(piece), tuple(row[:4]), (row[4], row[5]))
@@ -96,7 +96,7 @@ def _table(tile: Arrays) -> pd.DataFrame:
 
 
 def _numbered(
-    job: Job, numbers: Sequence[int], tables: Sequence[tuple[int, pd.DataFrame]]
+    job: PictureJob, numbers: Sequence[int], tables: Sequence[tuple[int, pd.DataFrame]]
 ) -> pd.DataFrame:
     """All nuclei in reading order: the table, and the plane of labels."""
     if not tables:

@@ -59,11 +59,15 @@ def configuration(name: str, steps: int = 400, seed: int = 0) -> Preset:
         batch=4,
         patch=96,
         coarse=0.0,
+        sized=False,
+        norm="group",
+        outputs=2,
         augment=False,
         strength=1.0,
         contrast="plain",
         seed=seed,
         validate_every=max(1, steps // 8),
+        validate_images=0,
     )
 
 

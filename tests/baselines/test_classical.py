@@ -25,7 +25,7 @@ from ngat.baselines.classical import (
     resized,
     threshold_of,
 )
-from ngat.baselines.classical_search import Plan
+from ngat.baselines.classical_search import SearchPlan
 from ngat.baselines.classical_settings import Settings, settings_from
 from ngat.baselines.classical_tuning import ONE, choose, read_tuned, tune
 
@@ -196,7 +196,7 @@ def test_the_same_picture_gives_the_same_nuclei() -> None:
 def test_a_stopped_tuning_ends_like_one_that_was_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = Plan(trials=9, pictures=2, seed=3)
+    plan = SearchPlan(trials=9, pictures=2, seed=3)
     whole = tune(samples(), tmp_path / "whole.json", plan, data="drawn", progress=False)
     assert set(whole.per_type) == {"small_fluorescent", "purple_tissue"}
 
@@ -230,7 +230,7 @@ def test_a_stopped_tuning_ends_like_one_that_was_not(
 
 
 def test_what_is_found_is_the_best_of_what_was_tried_and_scored_as_said(tmp_path: Path) -> None:
-    plan = Plan(trials=9, pictures=3)
+    plan = SearchPlan(trials=9, pictures=3)
     tuned = tune(samples(), tmp_path / "t.json", plan, data="drawn", progress=False)
     scores = json.loads((tmp_path / "t.json").read_text())["scores"]
     for kind, chosen in tuned.per_type.items():
@@ -253,11 +253,11 @@ def test_what_is_found_is_the_best_of_what_was_tried_and_scored_as_said(tmp_path
 def test_a_type_weighs_what_it_is_given_however_many_pictures_it_has() -> None:
     few, many = samples()[:1], [s for s in samples() if s.type == "purple_tissue"]
     drawn = {"small_fluorescent": few, "purple_tissue": many}
-    alike = classical_search.Objective(drawn)
+    alike = classical_search.SearchObjective(drawn)
     assert [s.type for s in alike.samples] == ["small_fluorescent"] + 3 * ["purple_tissue"]
     scores = [1.0, 0.3, 0.3, 0.0]
     assert alike.mean(scores) == pytest.approx((1.0 + 0.2) / 2)
-    often = classical_search.Objective(drawn, {"small_fluorescent": 4, "purple_tissue": 1})
+    often = classical_search.SearchObjective(drawn, {"small_fluorescent": 4, "purple_tissue": 1})
     assert often.mean(scores) == pytest.approx((4 * 1.0 + 0.2) / 5)
     assert often.mean(scores[:1]) == 1.0
 
@@ -266,7 +266,7 @@ def test_tuning_refuses_test_pictures(tmp_path: Path) -> None:
     for split in ("test", "val"):
         mixed = [*samples(), sample("held", split=split)]
         with pytest.raises(InputError, match=f"held is of {split}; tune on training"):
-            tune(mixed, tmp_path / "t.json", Plan(2), data="drawn", progress=False)
+            tune(mixed, tmp_path / "t.json", SearchPlan(2), data="drawn", progress=False)
     with pytest.raises(InputError, match="no picture"):
         tune([], tmp_path / "t.json", data="drawn", progress=False)
     assert not (tmp_path / "t.json").exists()
@@ -281,11 +281,14 @@ def test_pictures_are_drawn_by_the_seed_and_large_ones_cut() -> None:
         "big",
         "train",
     )
-    (cut,) = choose([large], Plan())["small_fluorescent"]
+    (cut,) = choose([large], SearchPlan())["small_fluorescent"]
     assert cut.labels.shape == cut.image.shape[:2] == (classical_tuning.SIDE, 300)
     assert (np.diff(cut.labels[:, 0]) == 300).all()
     drawn = {
-        seed: [s.image_id for s in choose(samples(), Plan(pictures=2, seed=seed))["purple_tissue"]]
+        seed: [
+            s.image_id
+            for s in choose(samples(), SearchPlan(pictures=2, seed=seed))["purple_tissue"]
+        ]
         for seed in range(4)
     }
     assert all(len(ids) == 2 for ids in drawn.values())
@@ -294,7 +297,7 @@ def test_pictures_are_drawn_by_the_seed_and_large_ones_cut() -> None:
 
 def test_rows_come_from_evaluate(tmp_path: Path) -> None:
     path = tmp_path / "classical.json"
-    tuned = tune(samples(), path, Plan(3, 2, seed=7), data="drawn", progress=False)
+    tuned = tune(samples(), path, SearchPlan(3, 2, seed=7), data="drawn", progress=False)
     held = samples("test")
     for method, label in (
         ("classical_one", "classical, one setting"),

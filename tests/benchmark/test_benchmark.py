@@ -16,10 +16,11 @@ import torch
 from typer.testing import CliRunner
 
 from ngat.benchmark import attention_jobs, measure, networks, parts, report, rows
-from ngat.benchmark.attention import Plan, benchmark_attention
+from ngat.benchmark.attention import LayerPlan, benchmark_attention
 from ngat.benchmark.floor import PASSES, Cost, cost, floor_ms
-from ngat.benchmark.layers import BASELINE, Case, build, draw
+from ngat.benchmark.layers import BASELINE, Case, draw
 from ngat.benchmark.measure import ALLOCATORS, interleaved, passes_of, peak_bytes, quartiles
+from ngat.benchmark.named_layers import build
 from ngat.benchmark.network import NetworkPlan
 from ngat.benchmark.worker import BenchmarkFailed, Setting, run
 from ngat.cli import app
@@ -329,14 +330,14 @@ def test_failed_worker_is_told_in_a_sentence() -> None:
         ({"rounds": 0}, "round"),
     ],
 )
-@pytest.mark.parametrize("plan", [Plan, NetworkPlan])
+@pytest.mark.parametrize("plan", [LayerPlan, NetworkPlan])
 def test_bad_plans_are_refused(plan, wrong, sentence) -> None:
     with pytest.raises(InputError, match=sentence):
         plan(**wrong)
 
 
 def test_sizes_are_all_combinations_that_are_not_too_large() -> None:
-    plan = Plan(sides=(8, 16), batches=(1, 4), most_pixels=256)
+    plan = LayerPlan(sides=(8, 16), batches=(1, 4), most_pixels=256)
     assert [(c.side, c.batch) for c in plan.cases[::2]] == [(8, 1), (8, 4), (16, 1)]
     assert [c.relations for c in plan.cases] == 3 * ["typed", "joint"]
 
@@ -346,7 +347,7 @@ def test_sizes_are_all_combinations_that_are_not_too_large() -> None:
 )
 def test_sizes_that_make_no_layer_are_refused(wrong) -> None:
     with pytest.raises(InputError):
-        Plan(**wrong)
+        LayerPlan(**wrong)
 
 
 def test_words_instead_of_numbers_are_refused() -> None:
@@ -491,7 +492,7 @@ def test_parts_by_hand() -> None:
 
 def test_without_a_file_nothing_is_written(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    plan = Plan(
+    plan = LayerPlan(
         sides=(4,),
         batches=(1,),
         levels=2,

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from ngat.data.annotation import merge
-from ngat.data.dsb2018 import PUBLISHED, Counts, prepare
+from ngat.data.dsb2018 import PUBLISHED, PartCounts, prepare
 from ngat.data.picture import decode_mask, decode_picture, read_picture
 from ngat.data.store import FILE, Store, content_hash
 from ngat.errors import InputError
@@ -32,9 +32,9 @@ def test_pictures_and_masks_come_through(tmp_path):
     out = tmp_path / "out"
     report = prepare(source, out, expected={})
     assert report.counts == {
-        "stage1_train": Counts(2, 3, 0),
-        "stage1_train_fixes": Counts(1, 2, 1),
-        "stage1_test": Counts(1, 2, 0),
+        "stage1_train": PartCounts(2, 3, 0),
+        "stage1_train_fixes": PartCounts(1, 2, 1),
+        "stage1_test": PartCounts(1, 2, 0),
     }
     image, labels = read(out, "aa")
     assert np.array_equal(image, bowl.picture(1))
@@ -94,7 +94,7 @@ def test_stage_2_skips_what_was_never_scored(tmp_path):
     rows = [("dd", "1 3", *bowl.SIZE, "Private"), ("ee", "1 1", 1, 1, "Ignored")]
     (source / "stage2_solution_final.csv").write_text(bowl.solution(*rows))
     report = prepare(source, tmp_path / "out", expected={})
-    assert report.counts["stage2_test_final"] == Counts(1, 1, 0)
+    assert report.counts["stage2_test_final"] == PartCounts(1, 1, 0)
     with Store(tmp_path / "out") as store:
         assert sorted(store.rows) == ["aa", "bb", "cc", "dd"]
 
@@ -390,16 +390,16 @@ def test_corrections_of_unknown_pictures_are_refused(tmp_path):
 def test_wrong_counts_are_refused(tmp_path):
     source = bowl.make(tmp_path / "source", fixes=bowl.fix_files())
     good = {
-        "stage1_train": Counts(2, 3, 0),
-        "stage1_train_fixes": Counts(1, 2, 1),
-        "stage1_test": Counts(1, 2, 0),
+        "stage1_train": PartCounts(2, 3, 0),
+        "stage1_train_fixes": PartCounts(1, 2, 1),
+        "stage1_test": PartCounts(1, 2, 0),
     }
     prepare(source, tmp_path / "good", expected=good)
     for part, counts, says in [
-        ("stage1_train", Counts(3, 3, 0), r"stage1_train\.zip: 2 images where 3"),
-        ("stage1_train", Counts(2, 4, 0), r"stage1_train\.zip: 3 masks where 4"),
-        ("stage1_train_fixes", Counts(1, 2, 0), "bb/masks: masks overlap, in all 1 pairs where 0"),
-        ("stage1_test", Counts(1, 3, 0), r"stage1_test\.zip: 2 masks where 3"),
+        ("stage1_train", PartCounts(3, 3, 0), r"stage1_train\.zip: 2 images where 3"),
+        ("stage1_train", PartCounts(2, 4, 0), r"stage1_train\.zip: 3 masks where 4"),
+        ("stage1_train_fixes", PartCounts(1, 2, 0), "bb/masks: masks overlap, in all 1 pairs where 0"),
+        ("stage1_test", PartCounts(1, 3, 0), r"stage1_test\.zip: 2 masks where 3"),
     ]:
         refused(source, says, expected={**good, part: counts}, tmp_path=tmp_path)
     refused(source, "published", expected=PUBLISHED, tmp_path=tmp_path)
@@ -408,7 +408,7 @@ def test_wrong_counts_are_refused(tmp_path):
 def test_a_mask_that_others_cover_is_refused_where_counts_are_known(tmp_path):
     twins = {**bowl.train_files(), "bb/masks/2.png": bowl.png(bowl.box(1, 1, 3, 3))}
     source = bowl.make(tmp_path / "source", train=twins)
-    expected = {"stage1_train": Counts(2, 4, 1)}
+    expected = {"stage1_train": PartCounts(2, 4, 1)}
     refused(source, "bb/masks: 1 masks are covered", expected=expected, tmp_path=tmp_path)
 
 

@@ -129,7 +129,7 @@ def test_the_exponential_is_good_to_the_last_places():
     import numpy as np
     from numba import njit
 
-    from ngat.attention.cpu_exponential import exponential
+    from ngat.engines.cpu.exponential import exponential
     from ngat.engines.cpu.simd import SIMD, get, pointer, put
 
     @njit

@@ -14,7 +14,7 @@ pytest.importorskip("numba")
 from ngat.attention import attend
 from ngat.engines.cpu import threads as cpu_threads
 from ngat.engines.cpu.network import Nodes, typed_level
-from ngat.engines.cpu.update import Maps, Update
+from ngat.engines.cpu.update import Update, UpdateMaps
 
 CONFIG = ModelConfig(levels=3, channels=8, heads=2, depth=1, norm_groups=2)
 HEARD = [("king",), ("king", "child"), ("king", "parent"), ("king", "child", "parent")]
@@ -231,7 +231,7 @@ def test_inference_is_the_forward_pass_of_training():
 def test_threads_get_blocks_of_about_equal_height(batch, size):
     update = Update.__new__(Update)
     update.own, update.size, update.threads = torch.empty(batch, 32, *size), 4, 2
-    update.maps = [Maps(torch.empty(76, 32), torch.empty(76)), None, None]
+    update.maps = [UpdateMaps(torch.empty(76, 32), torch.empty(76)), None, None]
     rows = update.block(1, 0)
     blocks = batch * -(-size[0] // rows)
     assert rows % 2 == 0

@@ -9,14 +9,14 @@ import torch
 from ngat.config import preset
 from ngat.errors import InputError, MissingDependency
 from ngat.gpu import maskrcnn
-from ngat.gpu.maskrcnn import Found, instances_of, merged
+from ngat.gpu.maskrcnn import Detections, instances_of, merged
 from ngat.gpu.vision import detection, nms
 
 
 def found(*nuclei, magnification=1.0):
     """Nuclei that fill their boxes: (left, top, right, bottom, score)."""
     table = torch.tensor([[float(v) for v in n] for n in nuclei]).reshape(-1, 5)
-    return Found(table[:, :4], table[:, 4], torch.ones(len(table), 28, 28), magnification)
+    return Detections(table[:, :4], table[:, 4], torch.ones(len(table), 28, 28), magnification)
 
 
 def test_suppression_keeps_what_no_better_box_covers():

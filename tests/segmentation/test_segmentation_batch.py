@@ -33,7 +33,7 @@ from ngat.segmentation.batch import Options, segment_file, summary
 from ngat.segmentation.formats import FORMATS
 from ngat.segmentation.inputs import Input, find_inputs
 from ngat.segmentation.network import DIAMETER
-from ngat.segmentation.record import DiskFull
+from ngat.segmentation.record import NoRoomLeft
 
 
 @pytest.fixture(autouse=True)
@@ -268,7 +268,7 @@ def test_a_file_that_cannot_grow_is_a_full_disk(folder):
     for form in FORMATS:
         resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
         try:
-            with pytest.raises(DiskFull):
+            with pytest.raises(NoRoomLeft):
                 run(out=f"out-{form}", formats=(form,))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -11,8 +11,8 @@ from tiny import tiny
 from ngat.inference import Thresholds, predict, thresholds_to_dict
 from ngat.io import array_picture
 from ngat.model import NGAT
-from ngat.segmentation.job import Job, predict_tile
-from ngat.segmentation.network import Trained
+from ngat.segmentation.job import PictureJob, predict_tile
+from ngat.segmentation.network import TrainedNetwork
 from ngat.segmentation.tiles import grid
 from ngat.training.weights import save_weights
 
@@ -30,7 +30,7 @@ def network(tmp_path_factory):
     path = tmp_path_factory.mktemp("w") / "w.safetensors"
     thresholds = dict.fromkeys(("split", "components"), Thresholds())
     save_weights(path, model, chosen, {"thresholds": thresholds_to_dict(thresholds)})
-    return Trained(path)
+    return TrainedNetwork(path)
 
 
 @pytest.mark.parametrize("magnification", [1.0, 0.5, 2.0])
@@ -41,7 +41,7 @@ def test_tiles_say_what_the_whole_says(network, magnification):
     cut = grid(picture.shape, magnification, network.halo, tile=64)
     assert len(cut) > 1
     survey = network.survey(picture, magnification)
-    job = Job(picture, network, cut, survey, "split", Thresholds())
+    job = PictureJob(picture, network, cut, survey, "split", Thresholds())
     for number in range(len(cut)):
         predict_tile(job, number)
     for plane, expected in ((job.probability, whole.probability), (job.core, whole.core)):

@@ -16,7 +16,7 @@ import ngat
 from ngat.errors import InputError
 from ngat.inference import Thresholds, thresholds_to_dict
 from ngat.model import NGAT
-from ngat.segmentation.network import DIAMETER, Trained, shipped_weights
+from ngat.segmentation.network import DIAMETER, TrainedNetwork, shipped_weights
 from ngat.training.weights import load_weights, save_weights
 
 
@@ -89,7 +89,7 @@ def test_the_thresholds_are_those_of_the_weights(tmp_path):
 )
 def test_thresholds_that_cannot_be_are_refused(tmp_path, thresholds, says):
     with pytest.raises(InputError, match=says) as told:
-        Trained(weights(tmp_path / "w", **thresholds))
+        TrainedNetwork(weights(tmp_path / "w", **thresholds))
     assert str(told.value).startswith(str(tmp_path / "w"))
 
 

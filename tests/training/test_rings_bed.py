@@ -22,7 +22,7 @@ def stored() -> dict:
 @pytest.mark.parametrize("name", rings_bed.NETWORKS)
 def test_stored_result_says_how_it_was_made(stored, name) -> None:
     row, history = stored[name], stored[name]["provenance"]
-    assert history["command"].startswith("python -m ngat.training.rings_bed")
+    assert "rings_bed" in history["command"]
     assert history["data_fingerprint"] == fingerprint(load("rings", "test", seed=history["seed"]))
     assert len(history["commit"]) == 40, "made from committed code"
     chosen = from_dict(row["configuration"])

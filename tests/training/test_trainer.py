@@ -208,7 +208,11 @@ def test_a_diverging_run_says_so_and_keeps_no_broken_network(tmp_path: Path) -> 
 
 def test_a_time_limit_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = itertools.count(step=0.1)  # a clock that goes on a tenth of a second at every look
-    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    monkeypatch.setattr(
+        training,
+        "time",
+        SimpleNamespace(monotonic=lambda: next(ticks), process_time=lambda: next(ticks)),
+    )
     monkeypatch.setattr(training, "LOG_EVERY", 2)
 
     def for_minutes(minutes: float) -> training.Trained:
@@ -379,7 +383,7 @@ def test_processes_that_cannot_meet_are_one_sentence(monkeypatch: pytest.MonkeyP
 TRAIN = """
 import sys
 from pathlib import Path
-from test_training import run
+from test_trainer import run
 from ngat.errors import InputError
 def on_step(done):
     Path("begun").touch()

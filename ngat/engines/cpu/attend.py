@@ -24,7 +24,7 @@ def attend(groups: Sequence[TapGroup], destination: Tensor) -> Tensor:
     """As :func:`ngat.attention.attend`, on the CPU."""
     relations = tuple(group.relation for group in groups)
     tensors = [tensor for group in groups for tensor in group[1:]]
-    out: Tensor = Attention.apply(relations, destination, *tensors)
+    out: Tensor = CpuAttention.apply(relations, destination, *tensors)
     return out
 
 
@@ -43,7 +43,7 @@ def projection() -> Any:
     return Projector(projection_cpu.integral_image, projection_cpu.project)
 
 
-class Attention(torch.autograd.Function):
+class CpuAttention(torch.autograd.Function):
     """Eq. 16–18 and their gradients; the inputs are all that is kept between the passes.
 
     They are er, then (z, el, t) of every relation, one after the other.

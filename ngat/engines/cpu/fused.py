@@ -23,7 +23,7 @@ from torch.autograd.function import once_differentiable
 
 from ngat.engines.cpu.fold import Fold
 from ngat.engines.cpu.normed import folded, settled, shares, unfolded
-from ngat.engines.cpu.update import Arrived, Maps, Update
+from ngat.engines.cpu.update import Arrived, Update, UpdateMaps
 from ngat.graph import RELATIONS, Relation
 from ngat.system.profiling import label
 
@@ -122,7 +122,7 @@ class TypedUpdate(torch.autograd.Function):
         *levels, (t_king, t_child), moves, (w_out, b_out, base) = parts(tensors)
         with label("norm"):
             maps = [
-                None if x is None else Maps(*folded(x, fold_of(moments, rest), weight, bias))
+                None if x is None else UpdateMaps(*folded(x, fold_of(moments, rest), weight, bias))
                 for (x, moments, weight, bias), rest in zip(levels, how, strict=True)
             ]
         xs = [level[0] for level in levels]

@@ -20,8 +20,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ngat.attention.cpu_exponential import exponential
 from ngat.engines.cpu.compile import inlined, kernel
+from ngat.engines.cpu.exponential import exponential
 from ngat.engines.cpu.simd import (
     SIMD,
     ahead,

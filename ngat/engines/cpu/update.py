@@ -21,12 +21,12 @@ from ngat.engines.cpu.simd import SIMD
 from ngat.engines.cpu.sweep import Last, sweep
 from ngat.engines.cpu.sweep_backward import Back, LastBack, sweep_back
 from ngat.engines.cpu.threads import Job, share, threads_for
-from ngat.engines.cpu.windows import HALO, Level, Plan
+from ngat.engines.cpu.windows import HALO, Level, WindowPlan
 
 CACHE = 3 << 18  # bytes of windows: what a core's second cache holds beside the rest
 
 
-class Maps(NamedTuple):
+class UpdateMaps(NamedTuple):
     """Weights ``[M, K]`` and what is added ``[M]``, or both for every picture."""
 
     weight: Tensor
@@ -55,7 +55,7 @@ class Update:
     def __init__(
         self,
         xs: Sequence[Tensor | None],
-        maps: Sequence[Maps | None],
+        maps: Sequence[UpdateMaps | None],
         taps: Sequence[Tensor | None],
         moves: Sequence[Tensor | float],
         channels: int,
@@ -188,11 +188,11 @@ class Update:
             sums_out.sum((0, 1)),
         )
 
-    def plan(self, block: int, first: int, last: int, depth: int, memory: Memory) -> Plan:
+    def plan(self, block: int, first: int, last: int, depth: int, memory: Memory) -> WindowPlan:
         """Blocks ``first`` to before ``last``."""
         height, width = self.own.shape[2:]
         step, ring = scratch(width)
-        return Plan(
+        return WindowPlan(
             self.heads,
             self.channels,
             int(self.itself),

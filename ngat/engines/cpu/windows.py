@@ -24,7 +24,7 @@ from ngat.engines.cpu.taps import Sources, write
 HALO = 2  # rows of the level itself above a block, and below
 
 
-class Plan(NamedTuple):
+class WindowPlan(NamedTuple):
     """What a call covers: blocks of rows, numbered through all pictures, and where it may write.
 
     Attributes:
@@ -76,7 +76,7 @@ class Level(NamedTuple):
     t: int
 
 
-class Rows(NamedTuple):
+class WindowRows(NamedTuple):
     """A block: its picture, its rows, and those of the level's window."""
 
     b: int
@@ -92,7 +92,7 @@ def rows_of(plan, n):  # type: ignore[no-untyped-def]
     blocks = (plan.height + plan.block - 1) // plan.block
     first = n % blocks * plan.block
     last = min(plan.height, first + plan.block)
-    return Rows(n // blocks, first, last, max(0, first - HALO), min(plan.height, last + HALO))
+    return WindowRows(n // blocks, first, last, max(0, first - HALO), min(plan.height, last + HALO))
 
 
 @inlined

@@ -82,11 +82,11 @@ def attend(groups: Sequence[TapGroup], destination: Tensor) -> Tensor:
         height, width = destination.shape[-2:]
         return next(shifted(groups[0].values, "parent", height, width, fill=0.0))
     tensors = [tensor for group in groups for tensor in group[1:]]
-    out: Tensor = Attention.apply(relations, destination, *tensors)
+    out: Tensor = CudaAttention.apply(relations, destination, *tensors)
     return out
 
 
-class Attention(torch.autograd.Function):
+class CudaAttention(torch.autograd.Function):
     """Eq. 16–18 and their gradients; the inputs are all that is kept between the passes."""
 
     @staticmethod
@@ -95,7 +95,7 @@ class Attention(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(destination, *tensors)
         ctx.relations = relations
-        level = Level(relations, destination, tensors)
+        level = CudaLevel(relations, destination, tensors)
         z = tensors[0]
         out = z.new_empty(level.batch, z.shape[1], *level.size)
         # Forward has weights only, not sums, for every tap.
@@ -106,7 +106,7 @@ class Attention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         destination, *tensors = ctx.saved_tensors
-        level = Level(ctx.relations, destination, tensors)
+        level = CudaLevel(ctx.relations, destination, tensors)
         g = gradient.contiguous()
         taps = sum(level.counts.values())
         der = empty(destination)
@@ -132,7 +132,7 @@ class Attention(torch.autograd.Function):
         return None, der, *gradients
 
 
-class Level:
+class CudaLevel:
     """A level's attention as arguments of the kernels, and how it is shared out to programs."""
 
     def __init__(

@@ -54,11 +54,11 @@ def end(process):
 
 def test_an_edited_helper_is_noticed(package):
     folder, hits, sums = end(start(package))
-    assert Path(folder).parent == package / "attention" / "__pycache__"
+    assert Path(folder).parent == package / "engines" / "cpu" / "__pycache__"
     assert (hits, sums) == (0, SUMS)
     assert end(start(package)) == (folder, 1, SUMS)
 
-    helper = package / "attention" / "cpu_simd.py"
+    helper = package / "engines" / "cpu" / "simd.py"
     source = helper.read_text()
     swapped = 'shuffled("evens", list(range(1, 2 * SIMD, 2)))'
     edited = source.replace('shuffled("evens", list(range(0, 2 * SIMD, 2)))', swapped)
@@ -80,7 +80,7 @@ def test_processes_that_begin_together_agree(package):
 
 def test_a_read_only_package_without_a_home(package, tmp_path):
     """A container's user: compiled code goes to the folder for temporary files, or nowhere."""
-    blocked = package / "attention" / "__pycache__"
+    blocked = package / "engines" / "cpu" / "__pycache__"
     blocked.write_text("a file, where no folder can be made")
     temporary = tmp_path / "temporary"
     temporary.mkdir()
