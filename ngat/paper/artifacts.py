@@ -130,12 +130,13 @@ def headline(runs: list[Run]) -> list[str]:
 
     Sorts are ours, which comes first, other networks, and what learns nothing. A run's validation
     score is the average F1 that its weights file stores; where there is none, the first run of its
-    sort is taken: test results never decide. Real pictures come before generated ones: where there
+    sort is taken: test results never decide. A validation that covers more types comes before one
+    that covers fewer, whose score is of other pictures and does not compare. Real pictures come before generated ones: where there
     are any, methods are compared on them alone. The untrained network is left out.
     """
     there = [run for run in runs if family(run) != "untrained"]
     real = [run for run in there if run.counts["data"].iloc[0] == "dsb2018"]
-    best: dict[int, tuple[float, str]] = {}
+    best: dict[int, tuple[tuple[int, float], str]] = {}
     for run in real or there:
         learnt = str(run.provenance.get("preset")) in PRESETS
         sort = 0 if family(run) == "ngat" else 1 if learnt else 2
@@ -146,11 +147,14 @@ def headline(runs: list[Run]) -> list[str]:
     return [best[sort][1] for sort in sorted(best)]
 
 
-def _validation_f1(run: Run, method: str) -> float:
-    """Average F1 on validation pictures with this run's instance method; -1 if unknown."""
+def _validation_f1(run: Run, method: str) -> tuple[int, float]:
+    """Types in the validation pictures, and average F1 on them with this run's instance method.
+
+    0 and -1 if unknown.
+    """
     scores = (run.provenance.get("training") or {}).get("validation") or {}
     key = "components_f1" if method.endswith("(components)") else "average_f1"
-    return float(scores.get(key, -1.0))
+    return len(scores.get("per_type") or {}), float(scores.get(key, -1.0))
 
 
 def _any(folder: Path) -> bool:
