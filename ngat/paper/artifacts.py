@@ -131,8 +131,9 @@ def headline(runs: list[Run]) -> list[str]:
     Sorts are ours, which comes first, other networks, and what learns nothing. A run's validation
     score is the average F1 that its weights file stores; where there is none, the first run of its
     sort is taken: test results never decide. A validation that covers more types comes before one
-    that covers fewer, whose score is of other pictures and does not compare. Real pictures come before generated ones: where there
-    are any, methods are compared on them alone. The untrained network is left out.
+    that covers fewer, whose score is of other pictures and does not compare. Real pictures come
+    before generated ones: where there are any, methods are compared on them alone. The untrained
+    network is left out.
     """
     there = [run for run in runs if family(run) != "untrained"]
     real = [run for run in there if run.counts["data"].iloc[0] == "dsb2018"]
