@@ -124,3 +124,8 @@ def test_headline_is_chosen_by_validation_on_real_pictures_if_there_are_any(
     ]
     assert artifacts.headline(runs) == ["companion (split)", "U-Net", "Otsu"]
     assert artifacts.headline(runs[6:]) == ["smoke", "Otsu + watershed"]
+    # Runs on the same validation pictures say more than what two trainings stored of their own.
+    run(tmp_path / "val", "a", "wide (split)", "dsb2018", preset="companion")
+    run(tmp_path / "val", "b", "companion (split)", "dsb2018", found=False, preset="companion")
+    of_validation = runs_in(tmp_path / "val")
+    assert artifacts.headline(runs, of_validation) == ["wide (split)", "U-Net", "Otsu"]
