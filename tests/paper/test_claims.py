@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ngat import metrics
 from ngat.config import preset
 from ngat.evaluation import published
 from ngat.magnification import SIZE
@@ -66,6 +67,13 @@ def patches() -> list[float]:
     return [SIZE]
 
 
+def average_f1() -> list[float]:
+    counts = pd.read_csv(RESULTS / "dsb2018-test-companion-split.counts.csv")
+    f1 = metrics.f1(counts["tp"], counts["fp"], counts["fn"])
+    (paper,) = [row for row in published.TABLE_1 if row.system == published.PAPER]
+    return [round(float(np.mean(f1)), 2), round(paper.average_f1, 2)]
+
+
 WORDS = {"two thirds": 2 / 3, "four": 4, "nine": 9}
 CLAIMS: dict[str, tuple[str, str, Callable[[], list[float]]]] = {
     "rings": (
@@ -110,6 +118,11 @@ CLAIMS: dict[str, tuple[str, str, Callable[[], list[float]]]] = {
         "notebooks/09_tables_and_figure7.ipynb",
         r"of a test picture is between (\d+) and (\d+) pixels wide",
         lambda: [round(sizes("test").min()), round(sizes("test").max())],
+    ),
+    "average F1": (
+        "README.md",
+        r"an average F1 of (\.\d+) where the paper prints (\.\d+)\.",
+        average_f1,
     ),
     "pictures of stage 2": (
         "README.md",
