@@ -14,7 +14,8 @@ TESTS = Path(__file__).parent
 
 def start(code: str, *arguments: object, cwd: Path, **environment: str) -> subprocess.Popen[str]:
     """Run Python code, which may import the tests' helpers, in its own process."""
-    paths = [str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]
+    folders = [TESTS, *(path for path in TESTS.iterdir() if path.is_dir()), TESTS.parent]
+    paths = [*map(str, folders), os.environ.get("PYTHONPATH", "")]
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         cwd=cwd,

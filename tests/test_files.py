@@ -146,7 +146,7 @@ def test_a_full_disk_ends_every_command_with_one_sentence(
     small = {k: v for k, v in SMALL.items() if k not in ("steps", "validate_every", "patch")}
     for module in ("ablation", "leave_out"):
         monkeypatch.setattr(
-            f"ngat.{module}.preset",
+            f"ngat.training.{module}.preset",
             lambda name, **kw: tiny(**{**small, "engine": "reference", **kw, "patch": 32}),
         )
 

@@ -6,9 +6,11 @@ Committed are ``data/weights/<name>.safetensors`` and the result files in ``data
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ngat import metrics
 from ngat.config import PRESETS, ModelConfig
 from ngat.errors import InputError
 from ngat.evaluation.results import Run, runs_in
@@ -125,37 +127,54 @@ def family(run: Run) -> str:
     return "ngat" if made and isinstance(made.model, ModelConfig) else name
 
 
-def headline(runs: list[Run]) -> list[str]:
+def validated(top: Path) -> list[Run]:
+    """Committed runs on validation pictures, by which a figure's methods are chosen.
+
+    Args:
+        top: the top of the repository.
+    """
+    folder = top / "data" / "results" / "validation"
+    return runs_in(folder) if _any(folder) else []
+
+
+def headline(runs: Sequence[Run], validated: Sequence[Run] = ()) -> list[str]:
     """Methods for a figure that cannot show them all: one of each sort, chosen by validation.
 
-    Sorts are ours, which comes first, other networks, and what learns nothing. A run's validation
-    score is the average F1 that its weights file stores; where there is none, the first run of its
-    sort is taken: test results never decide. A validation that covers more types comes before one
-    that covers fewer, whose score is of other pictures and does not compare. Real pictures come
-    before generated ones: where there are any, methods are compared on them alone. The untrained
-    network is left out.
+    Sorts are ours, which comes first, other networks, and what learns nothing. A method's score is
+    its average F1 in its run on validation pictures; where it has none, the one that its weights
+    file stores, and without either the first run of its sort is taken: test results never decide.
+    Real pictures come before generated ones: where there are any, methods are compared on them
+    alone. The untrained network is left out.
     """
     there = [run for run in runs if family(run) != "untrained"]
     real = [run for run in there if run.counts["data"].iloc[0] == "dsb2018"]
-    best: dict[int, tuple[tuple[int, float], str]] = {}
+    of_validation = {_method(run): _average_f1(run) for run in validated}
+    best: dict[int, tuple[float, float, str]] = {}
     for run in real or there:
         learnt = str(run.provenance.get("preset")) in PRESETS
         sort = 0 if family(run) == "ngat" else 1 if learnt else 2
-        name = str(run.counts["method"].iloc[0])
-        score = _validation_f1(run, name)
-        if sort not in best or score > best[sort][0]:
-            best[sort] = (score, name)
-    return [best[sort][1] for sort in sorted(best)]
+        name = _method(run)
+        score = of_validation.get(name, -1.0), _stored_f1(run, name)
+        if sort not in best or score > best[sort][:2]:
+            best[sort] = (*score, name)
+    return [best[sort][2] for sort in sorted(best)]
 
 
-def _validation_f1(run: Run, method: str) -> tuple[int, float]:
-    """Types in the validation pictures, and average F1 on them with this run's instance method.
+def _method(run: Run) -> str:
+    return str(run.counts["method"].iloc[0])
 
-    0 and -1 if unknown.
-    """
+
+def _average_f1(run: Run) -> float:
+    """Mean over pictures and thresholds, as in table 1."""
+    counts = run.counts
+    return float(metrics.f1(counts["tp"], counts["fp"], counts["fn"]).mean())
+
+
+def _stored_f1(run: Run, method: str) -> float:
+    """Average F1 that a weights file stores of this run's instance method; -1 if unknown."""
     scores = (run.provenance.get("training") or {}).get("validation") or {}
     key = "components_f1" if method.endswith("(components)") else "average_f1"
-    return len(scores.get("per_type") or {}), float(scores.get(key, -1.0))
+    return float(scores.get(key, -1.0))
 
 
 def _any(folder: Path) -> bool:

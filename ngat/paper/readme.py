@@ -64,7 +64,8 @@ def short(runs: Sequence[Run]) -> str:
     one = tables.table1(same)
     theirs = one["measured on"] == published.MEASURED_ON
     system = one["method"].str.partition(":")[0]
-    ours = artifacts.headline(same) if same else []
+    validated = [run for run in runs if run.counts["split"].iloc[0] == "val"]
+    ours = artifacts.headline(same, validated) if same else []
     rows = pd.concat(
         [
             *(one[theirs & (system == name)] for name in SHORT),

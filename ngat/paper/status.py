@@ -139,16 +139,20 @@ _WITHOUT_RUNS: dict[str, Callable[[Path], Status]] = {
 }
 
 
+def _validation(run: Run) -> bool:
+    return bool(run.counts["split"].iloc[0] == "val")
+
+
 def _from_runs(root: Path, of: str, runs: Sequence[Run]) -> Status:
     """Status from a trained network's run: chosen by validation, real data first."""
-    ours = [run for run in runs if artifacts.family(run) == "ngat"]
+    ours = [run for run in runs if artifacts.family(run) == "ngat" and not _validation(run)]
     real = [run for run in ours if run.counts["data"].iloc[0] == REAL]
     if not ours:
         return _no_file(NOT_MEASURED)
     # Pictures of the published numbers come before other real ones.
     same = [run for run in real if published.same_images(run.counts)]
     runs_of = {str(run.counts["method"].iloc[0]): run for run in same or real or ours}
-    name = artifacts.headline(list(runs_of.values()))[0]
+    name = artifacts.headline(list(runs_of.values()), [run for run in runs if _validation(run)])[0]
     run = runs_of[name]
     row = tables.table1([run], with_published=False).iloc[0]
     f1 = tables.with_interval(

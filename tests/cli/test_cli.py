@@ -90,9 +90,11 @@ def test_reproduce_passes_parameters_and_fails_with_one_sentence(tmp_path: Path)
 
 
 def test_readme_check_tells_by_exit_code(tmp_path: Path) -> None:
-    path = tmp_path / "README.md"
-    marks = [f"<!-- {end}:{name} -->\n" for name in ("paper", "tables") for end in ("begin", "end")]
-    path.write_text("".join(marks))
+    pages = {"README.md": ["short"], "data/results/README.md": ["paper", "tables"]}
+    for page, names in pages.items():
+        marks = [f"<!-- {end}:{name} -->\n" for name in names for end in ("begin", "end")]
+        (tmp_path / page).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / page).write_text("".join(marks))
     assert ngat("readme", "--check", cwd=tmp_path).returncode == 1
     assert ngat("readme", cwd=tmp_path).returncode == 0
     assert ngat("readme", "--check", cwd=tmp_path).returncode == 0
@@ -156,7 +158,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("segment rgb.png --out o --method no", "Unknown method 'no'"),
         ("segment rgb.png --out o --format gif", "Unknown format 'gif'; known: labels, overlay"),
         ("segment rgb.png --out o --page x", "--page x: give a number from 0, or all"),
-        ("segment rgb.png --out o --diameter 0", "--diameter must be from 1.5 to 1536; got 0"),
+        ("segment rgb.png --out o --diameter 0", "--diameter must be from 1.41"),
         ("segment rgb.png --out o --scale nan", "--scale must be from 0.015625 to 16; got nan"),
         ("segment rgb.png --out o --scale 1 --diameter 9", "--diameter or --scale, not both"),
         ("score absent absent", "absent: no such file or folder"),
