@@ -51,9 +51,9 @@ def test_robustness_is_drawn_from_worst_to_best() -> None:
         }
     )
     ax = figures.robustness(table).axes[0]
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["× ¼", "blue"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["blue", "× ¼"]
     before, after = (np.asarray(c.get_offsets())[:, 0].tolist() for c in ax.collections[1:])
-    assert (before, after) == ([0.7, 0.6], [0.1, 0.5])
+    assert (before, after) == ([0.6, 0.7], [0.5, 0.1])
 
 
 def test_looks_are_drawn_with_their_evidence() -> None:

@@ -64,10 +64,13 @@ def sizes(table: pd.DataFrame) -> Figure:
 def robustness(table: pd.DataFrame) -> Figure:
     """Average F1 of changed pictures (filled) beside that of the same pictures unchanged (hollow).
 
+    The change that costs most stands above.
+
     Args:
         table: as :data:`ngat.evaluation.robustness.COLUMNS` says.
     """
-    table = table.sort_values("changed", kind="stable")
+    loss = table["unchanged"] - table["changed"]
+    table = table.loc[loss.sort_values(kind="stable").index]
     with style():
         fig = Figure(figsize=(6.4, 0.24 * len(table) + 0.8))
         ax = fig.subplots()
