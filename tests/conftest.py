@@ -4,8 +4,14 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
-from ngat.data.dsb2018 import prepare
+# Without a GPU the CUDA engine's kernels are interpreted. Triton looks for this when it is first
+# imported, by whichever test file that is.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
+
+from ngat.data.dsb2018 import prepare  # noqa: E402
 
 
 @pytest.fixture(scope="session")

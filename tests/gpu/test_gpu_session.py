@@ -20,7 +20,7 @@ from ngat.gpu.rehearsal import COUNTS, write_data
 from ngat.gpu.session import Step, run
 from ngat.system import precision
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 MOST_TREE = 64 * 2**20
 
 
