@@ -11,7 +11,7 @@ import torch
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 
-from ngat.data.dsb2018 import prepare  # noqa: E402
+from ngat.data.dsb2018 import prepare
 
 
 @pytest.fixture(scope="session")
