@@ -138,7 +138,7 @@ def look(
     """
     picture = as_tensor(image, model.config.contrast, magnification)
     height, width = picture.shape[-2:]
-    picture = mirrored(picture, SMALLEST).to(next(model.parameters()).device)
+    picture = mirrored(picture, SMALLEST, SMALLEST).to(next(model.parameters()).device)
     with evaluating(model):
         if picture.shape[2] * picture.shape[3] <= whole:
             result = probabilities(model, picture, tta)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ngat.config import RivalConfig
+from ngat.data.normalize import mirrored
 from ngat.errors import InputError, MissingDependency
 from ngat.graph import PyramidGraph
 from ngat.model import HEAD_BIAS, Output
@@ -64,7 +65,7 @@ class Rival(nn.Module):
         if image.ndim != 4 or image.shape[1] != 3 or image.numel() == 0:
             raise InputError(f"The network reads [B, 3, H, W]; got {tuple(image.shape)}.")
         height, width = image.shape[-2:]
-        logits = self.body(mirrored(image))[..., :height, :width]
+        logits = self.body(readable(image))[..., :height, :width]
         home = home_positions(PyramidGraph(height, width, 1), 0, image)
         positions = home.expand(len(image), -1, -1, -1)
         valid = torch.ones_like(image[:, :1], dtype=torch.bool)
@@ -83,7 +84,7 @@ class FeaturePyramid(nn.Module):
         config: see :class:`ngat.config.RivalConfig`; width w gives stages of w, 2w, 4w and 8w
             channels, a pyramid of 2w and branches of w.
 
-    H and W are multiples of 16; others need :func:`mirrored`.
+    H and W are multiples of 16; others need :func:`readable`.
     """
 
     def __init__(self, config: RivalConfig) -> None:
@@ -156,19 +157,10 @@ def unet(config: RivalConfig) -> nn.Module:
     return model
 
 
-def mirrored(image: Tensor) -> Tensor:
-    """Mirror a picture beyond its right and lower edge, up to a size that the networks can read.
-
-    ``[B, C, H, W]`` → ``[B, C, H', W']``: multiples of 16, at least 32. The edge itself is
-    repeated, so that a picture of one pixel will do; a picture that fits is handed back.
-    """
-    for axis in (2, 3):
-        length = image.shape[axis]
-        wanted = max(-(-length // STRIDE) * STRIDE, SMALLEST)
-        if wanted > length:
-            index = torch.arange(wanted, device=image.device) % (2 * length)
-            image = image.index_select(axis, torch.minimum(index, 2 * length - 1 - index))
-    return image
+def readable(image: Tensor) -> Tensor:
+    """The picture mirrored up to sides that the networks can read: multiples of 16, at least 32."""
+    height, width = (max(-(-length // STRIDE) * STRIDE, SMALLEST) for length in image.shape[-2:])
+    return mirrored(image, height, width)
 
 
 def _norm(config: RivalConfig) -> tuple[str, dict[str, Any]]:

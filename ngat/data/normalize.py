@@ -70,9 +70,13 @@ def as_tensor(
     return F.interpolate(planes, size, mode="bilinear", antialias=True)
 
 
-def mirrored(picture: Tensor, side: int) -> Tensor:
-    """The picture mirrored beyond its right and lower edge, up to ``side`` pixels at least."""
-    for axis in (2, 3):
+def mirrored(picture: Tensor, height: int, width: int) -> Tensor:
+    """The picture mirrored beyond its right and lower edge, up to these sides at least.
+
+    ``[B, C, H, W]`` → ``[B, C, H', W']``. The edge itself is repeated, so that a picture of one
+    pixel will do; a picture that is large enough is handed back.
+    """
+    for axis, side in ((2, height), (3, width)):
         length = picture.shape[axis]
         if length < side:
             index = torch.arange(side, device=picture.device) % (2 * length)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol, get_args
+from typing import Protocol, get_args
 
 import numpy as np
 import torch
@@ -134,11 +134,11 @@ class TrainedNetwork:
         size = (max(1, round(height * magnification)), max(1, round(width * magnification)))
         planes = torch.from_numpy(np.ascontiguousarray(np.moveaxis(seen, 2, 0)))[None]
         planes = _resized(planes, size)
-        seen_by = mirrored(planes, SMALLEST).to(next(self.model.parameters()).device)
+        seen_by = mirrored(planes, SMALLEST, SMALLEST).to(next(self.model.parameters()).device)
         with evaluating(self.model):
             found = probabilities(self.model, seen_by, self.tta)[..., : size[0], : size[1]]
             maps = _resized(found, (height, width))[0].float().cpu().numpy()
-        return prediction(maps[0], maps[min(1, len(maps) - 1)], magnification)
+        return Prediction(maps[0], maps[min(1, len(maps) - 1)], magnification)
 
     def _normalised(self, image: Array, survey: Survey, rows: slice, columns: slice) -> Array:
         """Pixels of a part of a picture in [0, 1], ``float32 [h, w, C]``."""
@@ -170,16 +170,6 @@ def shipped_weights() -> Path:
         if place.exists():
             return place
     raise InputError(f"{places[0]}: is missing; install ngat again, or give --weights.")
-
-
-def prediction(probability: Array, core: Array, magnification: float) -> Prediction:
-    """A :class:`~ngat.inference.Prediction` of maps."""
-    values: tuple[Any, ...] = (
-        np.ascontiguousarray(probability, np.float32),
-        np.ascontiguousarray(core, np.float32),
-        magnification,
-    )
-    return Prediction(*values[: len(Prediction._fields)])
 
 
 def chosen_magnification(diameter: float | None, scale: float | None) -> float | None:

@@ -12,7 +12,7 @@ from command import inside
 from tiny import log_of, rings
 from torch.nn import functional as F
 
-from ngat.baselines.convolutional import Rival, mirrored
+from ngat.baselines.convolutional import Rival, readable
 from ngat.baselines.networks import Shrunk, build
 from ngat.config import PRESETS, LossConfig, ModelConfig, RivalConfig, preset
 from ngat.data.normalize import as_tensor
@@ -122,7 +122,7 @@ def test_padding_is_numpy_s_symmetric_one(size: tuple[int, int]) -> None:
     image = torch.rand(2, 3, *size)
     more = [max(math.ceil(n / 16) * 16, 32) - n for n in size]
     expected = np.pad(image.numpy(), [(0, 0), (0, 0), (0, more[0]), (0, more[1])], mode="symmetric")
-    np.testing.assert_array_equal(mirrored(image).numpy(), expected)
+    np.testing.assert_array_equal(readable(image).numpy(), expected)
 
 
 def test_a_mirrored_picture_is_seen_as_if_it_were_given_so() -> None:
