@@ -25,7 +25,7 @@ Picture = npt.NDArray[np.float32]  # [S, S, 3] in [0, 1]
 
 _CHANCES = (
     *("flip", "turn", "affine", "intensity", "stain", "grey", "merge", "invert", "blur", "noise"),
-    "jpeg",
+    *("photons", "jpeg"),
 )
 
 
@@ -54,6 +54,8 @@ class AugmentConfig:
             sigma: its largest standard deviation in pixels.
         noise: probability of normal noise, with
             grain: its largest standard deviation, as a share of the picture's own range.
+        photons: probability of the noise of a short exposure, in which the brightest pixels count
+            between ``counts`` and 16 times as many photons.
         jpeg: probability of compression as JPEG, at a quality of 40 to 95.
     """
 
@@ -77,6 +79,8 @@ class AugmentConfig:
     sigma: float = 1.0
     noise: float = 0.2
     grain: float = 0.1
+    photons: float = 0.0
+    counts: float = 4.0
     jpeg: float = 0.0
 
     def __post_init__(self) -> None:
@@ -98,7 +102,7 @@ class AugmentConfig:
                 f"augmentation gain={self.gain} and gamma={self.gamma} are largest factors; "
                 "choose 1 or more."
             )
-        for name in ("angle", "offset", "dye", "hue", "sigma", "grain"):
+        for name in ("angle", "offset", "dye", "hue", "sigma", "grain", "counts"):
             if getattr(self, name) < 0.0:
                 raise InputError(
                     f"augmentation {name}={getattr(self, name)} is negative; choose 0 or more."
@@ -128,6 +132,7 @@ class AugmentConfig:
             invert=0.3,
             blur=0.2,
             noise=0.3,
+            photons=0.15,
             jpeg=0.15,
         )
 
@@ -146,6 +151,7 @@ class AugmentConfig:
             invert=0.0,
             blur=0.0,
             noise=0.0,
+            photons=0.0,
             jpeg=0.0,
         )
 
@@ -310,6 +316,8 @@ def _appearance(view: Picture, rng: Generator, config: AugmentConfig) -> Picture
         low, high = _range(view)
         strength = rng.uniform(0.0, config.grain) * (high - low)
         view = view + np.float32(strength) * rng.standard_normal(shape, dtype=np.float32)
+    if _happens(rng, config.photons):
+        view = _counted(view, config.counts * 16.0 ** rng.uniform(), rng)
     if _happens(rng, config.jpeg):
         view = _compressed(view, int(rng.integers(40, 96)))
     return view
@@ -334,6 +342,18 @@ def _merged(view: Picture, rng: Generator) -> Picture:
         planes.append(np.clip(body * np.float32(rng.uniform(0.3, 1.5)) + relief, 0.0, 1.0))
     planes.insert(int(rng.integers(0, 3)), nuclei)
     return np.stack(planes, axis=2)
+
+
+def _counted(view: Picture, counts: float, rng: Generator) -> Picture:
+    """The picture with photon noise: a pixel of value 1 counts ``counts`` photons on average.
+
+    Values are then stretched back to at most 1, as the contrast of a noisy picture would be.
+    """
+    grey = np.ptp(view, axis=2).max(initial=0.0) < 0.02
+    expected = view[:, :, :1] if grey else view
+    noisy = rng.poisson(np.clip(expected, 0.0, 1.0) * counts).astype(np.float32)
+    noisy /= np.float32(max(counts, _range(noisy)[1]))
+    return np.repeat(noisy, 3, axis=2) if grey else noisy
 
 
 def _compressed(view: Picture, quality: int) -> Picture:
