@@ -1,7 +1,8 @@
-"""Effects of ablations as a forest plot."""
+"""Effects of ablations as a forest plot, and of parts switched off as maps."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ngat.data import Sample
+from ngat.paper.figures.dataset import visible
+from ngat.paper.figures.outlines import outline
 from ngat.paper.study.effects import METRICS, effects
-from ngat.paper.style import BLUE, GREY, style
+from ngat.paper.style import BLUE, GREY, VERMILION, YELLOW, style
 from ngat.training.ablation import OF_BASE
 
 
@@ -90,3 +94,30 @@ def _beyond(ax: Axes, y: npt.NDArray[Any], rows: pd.DataFrame, low: float, high:
                     [at + shift - 0.006, at + shift + 0.006], [-0.012, 0.012], color="black", lw=1,
                     transform=ax.transAxes, clip_on=False,
                 )  # fmt: skip
+
+
+def lesions(sample: Sample, found: Mapping[str, npt.NDArray[np.floating]]) -> Figure:
+    """Probability of nucleus with parts of a trained network switched off, over one picture.
+
+    Args:
+        found: by what was switched off, ``[H, W]``.
+    """
+    columns = -(-(1 + len(found)) // 2)
+    height, width = sample.labels.shape
+    extent = (0, width, height, 0)
+    with style():
+        fig = Figure(figsize=(2.1 * columns + 0.6, 2 * (2.1 * height / width + 0.3)))
+        panels = fig.subplots(2, columns)
+        first, *rest = panels.flat
+        first.imshow(visible(sample.image)[0], extent=extent)
+        first.set_title("picture")
+        outline(first, sample.labels, extent, YELLOW)
+        for axes, (name, probability) in zip(rest, found.items(), strict=False):
+            image = axes.imshow(probability, cmap="gray", vmin=0, vmax=1, extent=extent)
+            outline(axes, sample.labels, extent, VERMILION)
+            axes.set_title(name)
+        for axes in panels.flat:
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+        fig.colorbar(image, ax=panels, label="probability of nucleus", shrink=0.8, aspect=30)
+    return fig
