@@ -7,11 +7,11 @@ how it was made.
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from ngat.errors import InputError
+from ngat.system.parameters import checked
 
 
 @dataclass(frozen=True)
@@ -191,6 +191,19 @@ _REAL = TrainConfig(
     steps=60_000, patch=112, sized=True, strength=1.5, validate_every=1000, validate_images=40
 )
 
+
+def _rival(
+    network: Literal["unet", "fpn", "maskrcnn"], learning_rate: float, width: int = 32
+) -> Preset:
+    """A network that predicts pixels alone, for which the loss is cross-entropy (section 3.6)."""
+    return Preset(
+        network,
+        RivalConfig(network, width, norm="batch", outputs=3, contrast="local"),
+        LossConfig(kind="bce"),
+        replace(_REAL, learning_rate=learning_rate),
+    )
+
+
 PRESETS = {
     preset.name: preset
     for preset in (
@@ -222,43 +235,11 @@ PRESETS = {
             model=ModelConfig(levels=4, channels=16, heads=4, depth=2),
             train=TrainConfig(steps=600, batch=4, patch=96, learning_rate=4e-3, validate_every=100),
         ),
-        # Rivals. They predict pixels alone, for which the loss is cross-entropy (section 3.6).
-        Preset(
-            "unet",
-            model=RivalConfig("unet", norm="batch", outputs=3, contrast="local"),
-            loss=LossConfig(kind="bce"),
-            train=replace(_REAL, learning_rate=1e-3),
-        ),
-        Preset(
-            "fpn",
-            model=RivalConfig("fpn", norm="batch", outputs=3, contrast="local"),
-            loss=LossConfig(kind="bce"),
-            train=replace(_REAL, learning_rate=1e-3),
-        ),
+        _rival("unet", learning_rate=1e-3),
+        _rival("fpn", learning_rate=1e-3),
         # It needs a GPU: four hundred times the parameters of the companion.
-        Preset(
-            "maskrcnn",
-            model=RivalConfig("maskrcnn", width=256, norm="batch", outputs=3, contrast="local"),
-            loss=LossConfig(kind="bce"),
-            train=replace(_REAL, learning_rate=4e-4),
-        ),
+        _rival("maskrcnn", learning_rate=4e-4, width=256),
     )
-}
-
-
-# Smallest and largest value of every number.
-_BOUNDS: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("levels", "channels", "heads", "depth", "norm_groups"), (1, math.inf)),
-    **dict.fromkeys(("plasticity_steps", "plasticity_width", "width", "shrink"), (1, math.inf)),
-    **dict.fromkeys(("steps", "batch", "patch", "validate_every"), (1, math.inf)),
-    **dict.fromkeys(
-        ("seed", "validate_images", "gamma", "core_weight", "size_weight", "octaves"), (0, math.inf)
-    ),
-    "strength": (0, math.inf),
-    **dict.fromkeys(("learning_rate", "weight_decay", "clip"), (0, math.inf)),
-    **dict.fromkeys(("dropout", "reconstruction", "alpha", "level_decay"), (0, 1)),
-    **dict.fromkeys(("warmup", "balance", "coarse", "tail"), (0, 1)),
-    "outputs": (1, 3),
 }
 
 
@@ -279,8 +260,8 @@ def preset(name: str, **overrides: Any) -> Preset:
     for key, value in overrides.items():
         for part in ("model", "loss", "train"):
             if key in {f.name for f in dataclasses.fields(getattr(chosen, part))}:
-                checked = _checked(type(getattr(chosen, part)), key, value)
-                changed = dataclasses.replace(getattr(chosen, part), **{key: checked})
+                value = checked(type(getattr(chosen, part)), key, value)
+                changed = dataclasses.replace(getattr(chosen, part), **{key: value})
                 chosen = dataclasses.replace(chosen, **{part: changed})
                 break
         else:
@@ -290,29 +271,6 @@ def preset(name: str, **overrides: Any) -> Preset:
                 f"The preset {name} has no parameter {key!r}; it has: {', '.join(known)}."
             )
     return chosen
-
-
-def _checked(part: type, key: str, value: Any) -> Any:
-    """``value`` as the type that ``key`` has in ``part``; text from a command line is read."""
-    kind = get_type_hints(part)[key]
-    if get_origin(kind) is Literal:
-        if value in get_args(kind):
-            return value
-        raise InputError(f"{key} must be one of {', '.join(get_args(kind))}; got {value!r}.")
-    try:
-        if kind is bool and isinstance(value, str):
-            return {"true": True, "false": False, "1": True, "0": False}[value.lower()]
-        if kind is int and isinstance(value, float) and value != int(value):
-            raise ValueError
-        checked = kind(value)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{key} must be of type {kind.__name__}; got {value!r}.") from error
-    if kind in (int, float):
-        low, high = _BOUNDS[key]
-        if not (math.isfinite(checked) and low <= checked <= high):
-            bounds = f"at least {low}" if high == math.inf else f"from {low} to {high}"
-            raise InputError(f"{key} must be a number {bounds}; got {value!r}.")
-    return checked
 
 
 # Parameters by the names that earlier weights files have for them.
@@ -337,7 +295,7 @@ def from_dict(value: dict[str, Any]) -> Preset:
         built: dict[str, Any] = {
             key: part(
                 **{
-                    (known := RENAMED.get(name, name)): _checked(part, known, v)
+                    (known := RENAMED.get(name, name)): checked(part, known, v)
                     for name, v in value[key].items()
                 }
             )

@@ -12,6 +12,7 @@ from ngat.data.contrast import contrast
 from ngat.data.synthetic import load_synthetic
 from ngat.instances import core_of
 from ngat.magnification import encode
+from ngat.training import appearance as looks
 from ngat.training import augment as cpu
 from ngat.training.augment import AugmentConfig
 from ngat.training.device import appearance as device
@@ -205,7 +206,7 @@ class Scripted:
 def test_intensity_is_that_of_the_cpu(view, gain, offset, gamma):
     config = AugmentConfig()
     dim = view * np.float32(0.4)
-    expected = cpu._intensity(dim, Scripted(gain, 0.1 * offset, gamma), config)
+    expected = looks._intensity(dim, Scripted(gain, 0.1 * offset, gamma), config)
     numbers = (config.gain**gain, 0.1 * offset, config.gamma**gamma)
     found = device.intensity(tensor(dim), *(torch.tensor([float(n)]) for n in numbers))
     np.testing.assert_allclose(found[0].numpy(), expected.transpose(2, 0, 1), atol=2e-5)
@@ -215,7 +216,7 @@ def test_stain_is_that_of_the_cpu(view):
     config = AugmentConfig()
     dyes = np.array([0.2, -0.1, 0.05])
     hue = np.random.default_rng(1).uniform(0, 0.1, (3, 3))
-    expected = cpu._stain(view, Scripted(dyes, hue.copy()), config)
+    expected = looks._stain(view, Scripted(dyes, hue.copy()), config)
 
     class Told:
         generator = torch.Generator()
@@ -233,7 +234,7 @@ def test_stain_is_that_of_the_cpu(view):
 @pytest.mark.parametrize("sigma", [0.0, 0.4, 1.0, 11.0])
 @pytest.mark.parametrize("truncate", [3.0, 4.0])
 def test_blur_is_that_of_the_cpu(view, sigma, truncate):
-    expected = cpu.ndimage.gaussian_filter(view, (sigma, sigma, 0.0), truncate=truncate)
+    expected = looks.ndimage.gaussian_filter(view, (sigma, sigma, 0.0), truncate=truncate)
     found = device.blurred(tensor(view), torch.tensor([sigma]), truncate)
     np.testing.assert_allclose(found[0].numpy(), expected.transpose(2, 0, 1), atol=5e-5)
 
@@ -272,6 +273,6 @@ def test_noise_has_the_strength_that_the_cpu_gives(view):
     rng = np.random.default_rng(0)
     many = tensor(flat).expand(200, -1, -1, -1)
     found = device.appearance(many, torch.Generator().manual_seed(0), certain) - many
-    expected = [cpu._appearance(flat, rng, certain) - flat for _ in range(200)]
+    expected = [looks.appearance(flat, rng, certain) - flat for _ in range(200)]
     of_device, of_cpu = found.std((1, 2, 3)).mean(), np.mean([e.std() for e in expected])
     assert abs(float(of_device) / of_cpu - 1) < 0.1

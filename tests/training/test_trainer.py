@@ -25,12 +25,14 @@ from ngat.inference import predict
 from ngat.metrics import pixel_dice
 from ngat.model import NGAT
 from ngat.system.files import DiskFull
-from ngat.training import trainer as training
+from ngat.training import run as training
 from ngat.training.checkpoint import FORMAT
 from ngat.training.distributed import team
-from ngat.training.run_log import RunLog
+from ngat.training.run import TrainingDiverged, TrainingInterrupted
+from ngat.training.run_folder import RunLog
 from ngat.training.schedule import learning_rate, parameter_groups, position, seeded
-from ngat.training.trainer import TrainingDiverged, TrainingInterrupted, train
+from ngat.training.step import Objective
+from ngat.training.trainer import Trained, train
 from ngat.training.weights import load_weights, read_tensors, write_tensors
 
 
@@ -140,14 +142,14 @@ def test_coarse_steps_come_first_and_see_half_the_resolution(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sides = []
-    whole = training.Objective.forward
+    whole = Objective.forward
 
     def seen(self, image, targets):
         assert image.shape[2:] == targets.shape[2:]
         sides.append(image.shape[-1])
         return whole(self, image, targets)
 
-    monkeypatch.setattr(training.Objective, "forward", seen)
+    monkeypatch.setattr(Objective, "forward", seen)
     run(tmp_path, steps=5, coarse=0.6, validate_every=5)
     assert sides == [8, 8, 8, 16, 16]
 
@@ -215,7 +217,7 @@ def test_a_time_limit_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     )
     monkeypatch.setattr(training, "LOG_EVERY", 2)
 
-    def for_minutes(minutes: float) -> training.Trained:
+    def for_minutes(minutes: float) -> Trained:
         preset = tiny(steps=1_000_000, validate_every=7)
         data = rings(), rings("val", 1)
         return train(
