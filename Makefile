@@ -63,10 +63,13 @@ reproduce: env
 	  $(if $(NAME),--name '$(NAME)') $(if $(ONLY),--only '$(ONLY)') $(ARGS)
 
 # One run, one closing line: unit tests, and every committed notebook executed again and its
-# marked cells compared with what is committed.
+# marked cells compared with what is committed. Two processes share the files: a notebook's cells, and
+# tests with a common fixture, stay together. TESTERS=0 runs all in one process, for a debugger.
+TESTERS ?= 2
 test: env lint
 	$(BIN)/python -m pytest tests $(NOTEBOOKS) --nbval-lax --nbval-current-env \
-	  --nbval-cell-timeout=300 --durations=10 $(ARGS)
+	  --nbval-cell-timeout=300 --numprocesses=$(TESTERS) --dist=loadfile --no-loadscope-reorder \
+	  --durations=10 $(ARGS)
 
 test-slow: env
 	$(BIN)/python -m pytest tests -m slow --timeout=3600 --durations=10 $(ARGS)
