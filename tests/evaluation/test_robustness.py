@@ -43,7 +43,7 @@ def test_what_the_changes_do() -> None:
 def test_a_short_exposure_has_the_noise_of_its_photons() -> None:
     bright = sample(grey=250)
     found = change("fluorescence, 8 photons", bright)
-    inside = found.image[bright.labels > 0][:, 0] * 8 / 255
+    inside = found.image[bright.labels > 0][:, 0] * (8 / 255)
     assert np.abs(inside - inside.round())[inside < 8].max() < 0.05  # whole photons
     # Clipped at the brightest value, as a camera is: half a Poisson distribution of mean 8.
     assert 6.0 < inside.mean() < 7.5
