@@ -115,6 +115,8 @@ class LossConfig:
         level_decay: weight of a level relative to the next finer level's.
         core_weight: weight of the core channel relative to the nucleus channel.
         size_weight: weight of the size channel, relative to the same.
+        contact: how many times more a base node counts where two nuclei touch or nearly do
+            (:func:`ngat.loss.contacts`).
     """
 
     kind: Literal["bce", "focal", "balanced"] = "balanced"
@@ -124,6 +126,7 @@ class LossConfig:
     level_decay: float = 0.5
     core_weight: float = 1.0
     size_weight: float = 0.5
+    contact: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,8 @@ class TrainConfig:
             :data:`ngat.magnification.SIZE`; else patches have the image's own magnification.
         octaves: standard deviation of that size, in octaves.
         tail: share of patches whose nuclei have any size from a fifth to eight times as large.
+        nuclei: share of patches that hold a nucleus drawn at random, so that crowded places are
+            seen more often; the others lie anywhere.
         masks: annotation to train on, ``published`` or ``corrected``.
         without: type whose pictures neither training nor validation sees; empty leaves none out.
         seed: seed of initialisation, sampling and augmentation.
@@ -171,6 +176,7 @@ class TrainConfig:
     sized: bool = False
     octaves: float = 0.45
     tail: float = 0.15
+    nuclei: float = 0.0
     masks: Literal["published", "corrected"] = "corrected"
     without: str = ""
     seed: int = 0
@@ -188,8 +194,15 @@ class Preset:
 
 # How all networks are trained on real images, so that their rows compare.
 _REAL = TrainConfig(
-    steps=60_000, patch=112, sized=True, strength=1.5, validate_every=1000, validate_images=40
+    steps=60_000,
+    patch=112,
+    sized=True,
+    nuclei=0.5,
+    strength=1.5,
+    validate_every=1000,
+    validate_images=40,
 )
+_CONTACT = 5.0
 
 PRESETS = {
     preset.name: preset
@@ -208,12 +221,14 @@ PRESETS = {
                 outputs=3,
                 contrast="local",
             ),
+            loss=LossConfig(contact=_CONTACT),
             train=_REAL,
         ),
         # The same graph and attention with typed relations and a V-cycle (ledger).
         Preset(
             "companion",
             model=ModelConfig(depth=3, norm="batch", outputs=3, contrast="local"),
+            loss=LossConfig(contact=_CONTACT),
             train=_REAL,
         ),
         # Minutes on two cores: the default of the notebooks.
@@ -226,13 +241,13 @@ PRESETS = {
         Preset(
             "unet",
             model=RivalConfig("unet", norm="batch", outputs=3, contrast="local"),
-            loss=LossConfig(kind="bce"),
+            loss=LossConfig(kind="bce", contact=_CONTACT),
             train=replace(_REAL, learning_rate=1e-3),
         ),
         Preset(
             "fpn",
             model=RivalConfig("fpn", norm="batch", outputs=3, contrast="local"),
-            loss=LossConfig(kind="bce"),
+            loss=LossConfig(kind="bce", contact=_CONTACT),
             train=replace(_REAL, learning_rate=1e-3),
         ),
         # It needs a GPU: four hundred times the parameters of the companion.
@@ -252,12 +267,13 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("plasticity_steps", "plasticity_width", "width", "shrink"), (1, math.inf)),
     **dict.fromkeys(("steps", "batch", "patch", "validate_every"), (1, math.inf)),
     **dict.fromkeys(
-        ("seed", "validate_images", "gamma", "core_weight", "size_weight", "octaves"), (0, math.inf)
+        ("seed", "validate_images", "gamma", "core_weight", "size_weight", "octaves", "contact"),
+        (0, math.inf),
     ),
     "strength": (0, math.inf),
     **dict.fromkeys(("learning_rate", "weight_decay", "clip"), (0, math.inf)),
     **dict.fromkeys(("dropout", "reconstruction", "alpha", "level_decay"), (0, 1)),
-    **dict.fromkeys(("warmup", "balance", "coarse", "tail"), (0, 1)),
+    **dict.fromkeys(("warmup", "balance", "coarse", "tail", "nuclei"), (0, 1)),
     "outputs": (1, 3),
 }
 

@@ -84,7 +84,7 @@ class Objective(nn.Module):
         with autocast(image.device):
             output = self.model(image, targets[:, : self.model.config.outputs])
         output = output._replace(logits=[logits.float() for logits in output.logits])
-        loss, per_level = loss_of(output, self.config)
+        loss, per_level = loss_of(output, self.config, targets[:, 3:4])
         return loss, torch.stack(per_level)
 
 
@@ -125,7 +125,8 @@ def train(
         thresholds: choose thresholds at the end; else ``ngat choose`` does it later, elsewhere.
         command, data: for the provenance.
         on_step: called after every step with the number of steps done.
-        start: a trained network of the same architecture to go on from, instead of random values.
+        start: a trained network of the same architecture to go on from, instead of random values;
+            its minutes and steps count in those of the weights.
 
     Raises:
         InputError: no pictures, a network to start from of another architecture, an unknown type to
@@ -166,6 +167,9 @@ def train(
             processes=members.world,
             parameters=sum(p.numel() for p in run.model.parameters()),
         )
+        if start is not None:
+            earlier = ("command", "commit", "minutes", "steps", "before")
+            history["before"] = {k: start.provenance[k] for k in earlier if k in start.provenance}
         if members.leads:
             stack.enter_context(held(out, "a training run"))
         run.folder = RunFolder(out, preset, pictures, history)
@@ -219,7 +223,6 @@ class _Run:
                 preset.train,
                 contrast=preset.model.contrast,
                 device=members.device,
-                instances=finds_nuclei(model),
                 rank=members.rank,
                 world=members.world,
             )
