@@ -16,8 +16,8 @@ from ngat.config import (
     from_dict,
     to_dict,
 )
+from ngat.config.values import BOUNDS
 from ngat.errors import InputError
-from ngat.system.parameters import BOUNDS
 
 
 @pytest.mark.parametrize("name", ["paper", "companion", "smoke", "unet", "fpn"])

@@ -17,7 +17,7 @@ DIALECT = re.compile(
 )
 # Still to be renamed, and names of one thing in two packages that are being merged.
 # The last two name what earlier files hold.
-WORDS_PENDING = ("engines/cuda/", "instances.py", "config.py", "training/checkpoint.py")
+WORDS_PENDING = ("engines/cuda/", "instances.py", "config/presets.py", "training/checkpoint.py")
 # The paper's files, in the order of reading; `attention` is a package.
 CORE = (
     *("graph", "projection", "plasticity", "attention", "model", "loss", "instances", "metrics"),
@@ -35,7 +35,7 @@ def core_files() -> list[Path]:
 
 def test_few_modules_stand_on_top() -> None:
     on_top = [path.name for path in PACKAGE.glob("*.py")]
-    assert len(on_top) <= 16, sorted(on_top)
+    assert len(on_top) <= 15, sorted(on_top)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())

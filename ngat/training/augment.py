@@ -159,6 +159,7 @@ def augment(
     *,
     zoom: float | None = None,
     contrast: Contrast | None = None,
+    around: tuple[float, float] | None = None,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
     """Draw one augmented crop.
 
@@ -172,6 +173,7 @@ def augment(
         config: operations and strengths.
         zoom: magnification of the crop; None draws it from the range of ``config``.
         contrast: the range of the picture's values; None takes 0 to 255.
+        around: row and column of a place that the crop holds; None crops anywhere.
 
     Returns:
         Picture ``float32 [3, S, S]`` in [0, 1] and labels ``int32 [S, S]``; labels keep their
@@ -192,9 +194,9 @@ def augment(
     if zoom is None and free:
         zoom = math.exp(rng.uniform(math.log(config.scale[0]), math.log(config.scale[1])))
     if zoom is None:
-        view, truth = _crop(image, labels, rng, config.size, contrast)
+        view, truth = _crop(image, labels, rng, config.size, contrast, around)
     else:
-        view, truth = _free_view(image, labels, rng, config.size, angle, zoom, contrast)
+        view, truth = _free_view(image, labels, rng, config.size, angle, zoom, contrast, around)
     if happens(rng, config.flip):
         view, truth = view[::-1], truth[::-1]
     if happens(rng, config.flip):
@@ -216,9 +218,14 @@ def _mirrored(start: int, count: int, length: int) -> npt.NDArray[np.intp]:
     return np.minimum(index, period - index) if length > 1 else np.zeros(count, dtype=np.intp)
 
 
-def _corner(rng: Generator, length: int, side: int) -> int:
-    """First pixel of a window of ``side`` that lies inside the axis, or covers all of it."""
+def corner(rng: Generator, length: int, side: int, place: float | None = None) -> int:
+    """First pixel of a window of ``side`` that lies inside the axis, or covers all of it.
+
+    The window holds ``place``, if there is one.
+    """
     low, high = min(0, length - side), max(0, length - side)
+    if place is not None and length > side:
+        low, high = max(low, math.ceil(place - side + 1)), min(high, math.floor(place))
     return int(rng.integers(low, high + 1))
 
 
@@ -246,9 +253,11 @@ def _crop(
     rng: Generator,
     size: int,
     contrast: Contrast | None,
+    around: tuple[float, float] | None,
 ) -> tuple[Picture, npt.NDArray[np.int32]]:
     height, width = labels.shape
-    top, left = _corner(rng, height, size), _corner(rng, width, size)
+    row, column = around or (None, None)
+    top, left = corner(rng, height, size, row), corner(rng, width, size, column)
     return _window(image, labels, top, left, size, size, contrast)
 
 
@@ -260,6 +269,7 @@ def _free_view(
     angle: float,
     zoom: float,
     contrast: Contrast | None,
+    around: tuple[float, float] | None,
 ) -> tuple[Picture, npt.NDArray[np.int32]]:
     """A rotated and scaled crop: bilinear for the picture, nearest for the labels."""
     c, s = math.cos(angle) / zoom, math.sin(angle) / zoom
@@ -268,8 +278,9 @@ def _free_view(
     side = math.ceil(size / zoom)
     bound = math.ceil(size * (abs(c) + abs(s))) + 2
     spare = (bound - side) // 2  # what a rotated square needs beyond the upright one
-    top = _corner(rng, labels.shape[0], side) - spare
-    left = _corner(rng, labels.shape[1], side) - spare
+    row, column = around or (None, None)
+    top = corner(rng, labels.shape[0], side, row) - spare
+    left = corner(rng, labels.shape[1], side, column) - spare
     source, truth = _window(image, labels, top, left, bound, bound, contrast)
     if zoom < 0.8:  # what a pixel of the crop covers is averaged, or fine texture would alias
         blur = 0.5 * math.sqrt(1 / zoom**2 - 1)

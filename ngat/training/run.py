@@ -69,7 +69,6 @@ class TrainingRun:
                 preset.train,
                 contrast=preset.model.contrast,
                 device=members.device,
-                instances=finds_nuclei(model),
                 rank=members.rank,
                 world=members.world,
             )

@@ -87,7 +87,10 @@ class RunFolder:
     def _weights(
         self, path: Path, model: Network, at: TrainingState, more: Mapping[str, Any]
     ) -> dict[str, Any]:
-        history = {**self.history, "steps": at.step, "minutes": round(at.seconds / 60, 2), **more}
+        before = self.history.get("before", {})
+        minutes = at.seconds / 60 + before.get("minutes", 0.0)
+        steps = at.step + before.get("steps", 0)
+        history = {**self.history, "steps": steps, "minutes": round(minutes, 2), **more}
         save_weights(path, model, self.preset, history)
         return history
 

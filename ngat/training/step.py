@@ -31,7 +31,7 @@ class Objective(nn.Module):
         with autocast(image.device):
             output = self.model(image, targets[:, : self.model.config.outputs])
         output = output._replace(logits=[logits.float() for logits in output.logits])
-        loss, per_level = loss_of(output, self.config)
+        loss, per_level = loss_of(output, self.config, targets[:, 3:4])
         return loss, torch.stack(per_level)
 
 

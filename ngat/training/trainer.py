@@ -75,7 +75,8 @@ def train(
         thresholds: choose thresholds at the end; else ``ngat choose`` does it later, elsewhere.
         command, data: for the provenance.
         on_step: called after every step with the number of steps done.
-        start: a trained network of the same architecture to go on from, instead of random values.
+        start: a trained network of the same architecture to go on from, instead of random values;
+            its minutes and steps count in those of the weights.
 
     Raises:
         InputError: no pictures, a network to start from of another architecture, an unknown type to
@@ -116,6 +117,9 @@ def train(
             processes=members.world,
             parameters=sum(p.numel() for p in run.model.parameters()),
         )
+        if start is not None:
+            earlier = ("command", "commit", "minutes", "steps", "before")
+            history["before"] = {k: start.provenance[k] for k in earlier if k in start.provenance}
         if members.leads:
             stack.enter_context(held(out, "a training run"))
         run.folder = RunFolder(out, preset, pictures, history)

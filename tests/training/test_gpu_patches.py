@@ -91,7 +91,7 @@ def test_flips_and_turns_are_those_of_an_array(samples):
 
 
 def test_targets_are_those_of_the_cpu(samples):
-    stream = DevicePatches(samples, SIZED, instances=True)
+    stream = DevicePatches(samples, SIZED)
     drawn = stream.drawn(np.random.default_rng(3))
     places, marked = stream.placed(drawn)
     targets = stream.targets(places, marked).numpy()

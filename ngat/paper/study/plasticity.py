@@ -179,7 +179,7 @@ def gradient_paths(samples: Sequence[Sample], seed: int = 0) -> pd.DataFrame:
         assert model.plasticity.xi is not None
         last = cast(Tensor, model.plasticity.xi.layers[-1].weight)
         model.plasticity = Cut(model.plasticity, through)  # type: ignore[assignment]
-        loss, _ = loss_of(cast(Output, model(image, targets)), chosen.loss)
+        loss, _ = loss_of(cast(Output, model(image, targets[:, :2])), chosen.loss)
         loss.backward()
         rows.append(
             {"through": name, "gradient": 0.0 if last.grad is None else last.grad.norm().item()}

@@ -14,10 +14,11 @@ _AT_LEAST_ONE = (
 )
 _NOT_NEGATIVE = (
     *("seed", "validate_images", "gamma", "core_weight", "size_weight", "octaves", "strength"),
-    *("learning_rate", "weight_decay", "clip"),
+    *("contact", "learning_rate", "weight_decay", "clip"),
 )
 _SHARES = (
-    *("dropout", "reconstruction", "alpha", "level_decay", "warmup", "balance", "coarse", "tail"),
+    *("dropout", "reconstruction", "alpha", "level_decay", "warmup"),
+    *("balance", "coarse", "tail", "nuclei"),
 )
 BOUNDS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(_AT_LEAST_ONE, (1, math.inf)),
