@@ -169,7 +169,7 @@ class DevicePatches:
         encoded = (0.5 + (size.clamp(min=1e-3) / SIZE).log2() / OCTAVES).clamp(0, 1)
         channels = [nucleus.float(), (marked % 2).float(), encoded * nucleus]
         if self.instances:
-            channels.append((marked // 2).float())
+            channels.append(self.images.numbers(places, marked).float())
         return torch.stack(channels, dim=1)
 
     def _places(self, drawn: Drawn, draw: int) -> Places:
