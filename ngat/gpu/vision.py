@@ -136,6 +136,6 @@ def roi_align(
             padding_mode="border",
             align_corners=False,
         )
-        cells = sampled.view(-1, len(rows), height, samples, width, samples).mean((3, 5))
-        found = found.index_copy(0, rows, cells.transpose(0, 1))
+        parts = sampled.view(-1, len(rows), height, samples, width, samples)
+        found = found.index_copy(0, rows, parts.mean((3, 5)).transpose(0, 1))
     return found

@@ -36,6 +36,7 @@ from ngat.system.precision import autocast, scaler
 from ngat.system.progress import bar
 from ngat.system.provenance import provenance
 from ngat.training.checkpoint import TrainingState
+from ngat.training.device.captured import Passes, recorder_for
 from ngat.training.device.patches import DevicePatches
 from ngat.training.distributed import Team, team
 from ngat.training.patches import Batch, Patches
@@ -98,6 +99,7 @@ def train(
     resume: bool = False,
     device: str = "auto",
     pipeline: Literal["auto", "host", "device"] = "auto",
+    captured: bool = False,
     progress: bool = True,
     thresholds: bool = True,
     command: str | Sequence[str] = "ngat.training.trainer.train",
@@ -121,6 +123,8 @@ def train(
         pipeline: where patches are made: by threads of the ``host`` (:mod:`ngat.training.patches`),
             or all at once on the ``device`` (:mod:`ngat.training.device.patches`), as a GPU and
             Mask R-CNN want it.
+        captured: launch the passes of a step as one CUDA graph, where there is one process with a
+            GPU and the network's work does not depend on what it finds.
         progress: show a bar on a terminal, and a line per validation elsewhere.
         thresholds: choose thresholds at the end; else ``ngat choose`` does it later, elsewhere.
         command, data: for the provenance.
@@ -150,7 +154,7 @@ def train(
             "The weights to start from are of another architecture; leave it as it is."
         )
     with team(device) as members, contextlib.ExitStack() as stack:
-        run = _Run(preset, samples_train, samples_val, members, progress, pipeline)
+        run = _Run(preset, samples_train, samples_val, members, progress, pipeline, captured)
         if start is not None:
             run.model.load_state_dict(start.model.state_dict())
         pictures = fingerprint(samples_train)
@@ -185,7 +189,7 @@ def train(
             if not run.at.finished:
                 run.fit(on_step)
         finally:
-            del run.objective  # a wrapped one holds on to the processes' group, which ends below
+            del run.passes  # a wrapped objective holds on to the processes' group, which ends below
         if thresholds:
             run.choose()
         return Trained(run.folder.best, run.at.best_f1, run.at.step, run.at.seconds / 60)
@@ -204,6 +208,7 @@ class _Run:
         members: Team,
         progress: bool,
         pipeline: str = "auto",
+        captured: bool = False,
     ) -> None:
         self.config, self.team = preset.train, members
         self.samples_val = samples_val
@@ -233,7 +238,7 @@ class _Run:
                 world=members.world,
             )
         self.model = model.to(members.device)
-        self.objective = members.wrap(
+        objective = members.wrap(
             # The other losses look at the base alone, and the coarse heads go without gradient.
             Objective(self.model, preset.loss),
             all_used=preset.loss.kind == "balanced",
@@ -245,6 +250,9 @@ class _Run:
             fused=cuda,
         )
         self.scaler = scaler(members.device)
+        captured = captured and members.world == 1 and not finds_nuclei(self.model)
+        recorder = recorder_for(members.device) if captured else None
+        self.passes = Passes(objective, self.scaler, recorder)
         self.at = TrainingState()
 
     def fit(self, on_step: Callable[[int], None] | None) -> None:
@@ -312,10 +320,8 @@ class _Run:
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate
         self.model.train()
-        self.optimiser.zero_grad(set_to_none=True)
         with seeded(self.team.device, config.seed, at.step, self.team.rank):
-            loss, per_level = self.objective(*batch.to(self.team.device))
-            self.scaler.scale(loss).backward()
+            loss, per_level = self.passes(batch.to(self.team.device))
         self.scaler.unscale_(self.optimiser)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
         self.scaler.step(self.optimiser)
@@ -325,7 +331,7 @@ class _Run:
         at.step += 1
         at.window_steps += 1
         # Read once per line of the log: on a GPU, reading waits for the step to end.
-        values = torch.cat([loss.detach()[None], norm.detach()[None], per_level]).double()
+        values = torch.cat([loss[None], norm.detach()[None], per_level]).double()
         self.sums = values if self.sums.numel() == 0 else self.sums + values
 
     def _window(self) -> list[float]:

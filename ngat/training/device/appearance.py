@@ -1,8 +1,8 @@
 """How patches look, changed at random on the device: :mod:`ngat.training.augment` by the batch.
 
 Stain, lost colour, merged channels, intensity, inversion, blur and both kinds of noise, with the
-probabilities and strengths of :class:`ngat.training.augment.AugmentConfig`. Compression as JPEG is missing: its
-codec works on the CPU.
+probabilities and strengths of :class:`ngat.training.augment.AugmentConfig`. Compression as JPEG is
+missing: its codec works on the CPU.
 """
 
 from __future__ import annotations

@@ -23,9 +23,7 @@ from ngat.data.contrast import EMPTY, Contrast
 
 LEVELS = 4  # the coarsest is an eighth; no patch is reduced to less than a tenth
 BLURRED = 0.8  # patches that are reduced further are filtered (ngat.training.augment)
-COPIES = (
-    16  # of an image along an axis of a patch, mirrored; their nuclei have numbers of their own
-)
+COPIES = 16  # mirrored copies of an image, by axis, whose nuclei have numbers of their own
 TRUNCATE = 2.5  # where a Gaussian filter ends, in standard deviations
 
 
