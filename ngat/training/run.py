@@ -54,6 +54,7 @@ class TrainingRun:
         members: Team,
         progress: bool,
         pipeline: str = "auto",
+        captured: bool = False,
     ) -> None:
         self.config, self.team = preset.train, members
         self.samples_val = samples_val
@@ -82,7 +83,7 @@ class TrainingRun:
                 world=members.world,
             )
         self.model = model.to(members.device)
-        self.optimisation = Optimisation(self.model, preset, members)
+        self.optimisation = Optimisation(self.model, preset, members, captured=captured)
         self.at = TrainingState()
 
     def fit(self, on_step: Callable[[int], None] | None) -> None:

@@ -9,6 +9,7 @@ from ngat.baselines.networks import Network, finds_nuclei
 from ngat.config import LossConfig, Preset
 from ngat.loss import loss_of
 from ngat.system.precision import autocast, scaler
+from ngat.training.device.captured import Passes, recorder_for
 from ngat.training.distributed import Team
 from ngat.training.patches import Batch
 from ngat.training.schedule import learning_rate, parameter_groups, seeded
@@ -42,11 +43,15 @@ class Optimisation:
         model: the network, on the device.
         preset: the run's configuration.
         members: the processes that train it.
+        captured: launch both passes as one CUDA graph, where there is one process with a GPU and
+            the network's work does not depend on what it finds.
     """
 
-    def __init__(self, model: Network, preset: Preset, members: Team) -> None:
+    def __init__(
+        self, model: Network, preset: Preset, members: Team, *, captured: bool = False
+    ) -> None:
         self.model, self.config, self.team = model, preset.train, members
-        self.objective = members.wrap(
+        objective = members.wrap(
             # The other losses look at the base alone, and the coarse heads go without gradient.
             Objective(model, preset.loss),
             all_used=preset.loss.kind == "balanced",
@@ -58,6 +63,9 @@ class Optimisation:
             fused=members.device.type == "cuda",
         )
         self.scaler = scaler(members.device)
+        captured = captured and members.world == 1 and not finds_nuclei(model)
+        recorder = recorder_for(members.device) if captured else None
+        self.passes = Passes(objective, self.scaler, recorder)
 
     def step(self, batch: Batch, number: int, place: float) -> tuple[float, Tensor]:
         """Change the network by one step.
@@ -77,14 +85,12 @@ class Optimisation:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.model.train()
-        self.optimiser.zero_grad(set_to_none=True)
         with seeded(self.team.device, self.config.seed, number, self.team.rank):
-            loss, per_level = self.objective(*batch.to(self.team.device))
-            self.scaler.scale(loss).backward()
+            loss, per_level = self.passes(batch.to(self.team.device))
         self.scaler.unscale_(self.optimiser)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
         self.scaler.step(self.optimiser)
         self.scaler.update()
         if self.scaler.is_enabled():  # a step whose scaled gradients overflowed is skipped
             norm = norm.nan_to_num(0.0, 0.0, 0.0)
-        return rate, torch.cat([loss.detach()[None], norm.detach()[None], per_level]).double()
+        return rate, torch.cat([loss[None], norm.detach()[None], per_level]).double()

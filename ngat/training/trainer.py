@@ -48,6 +48,7 @@ def train(
     resume: bool = False,
     device: str = "auto",
     pipeline: Literal["auto", "host", "device"] = "auto",
+    captured: bool = False,
     progress: bool = True,
     thresholds: bool = True,
     command: str | Sequence[str] = "ngat.training.trainer.train",
@@ -71,6 +72,8 @@ def train(
         pipeline: where patches are made: by threads of the ``host`` (:mod:`ngat.training.patches`),
             or all at once on the ``device`` (:mod:`ngat.training.device.patches`), as a GPU and
             Mask R-CNN want it.
+        captured: launch the passes of a step as one CUDA graph, where there is one process with a
+            GPU and the network's work does not depend on what it finds.
         progress: show a bar on a terminal, and a line per validation elsewhere.
         thresholds: choose thresholds at the end; else ``ngat choose`` does it later, elsewhere.
         command, data: for the provenance.
@@ -101,7 +104,7 @@ def train(
             "The weights to start from are of another architecture; leave it as it is."
         )
     with team(device) as members, contextlib.ExitStack() as stack:
-        run = TrainingRun(preset, samples_train, samples_val, members, progress, pipeline)
+        run = TrainingRun(preset, samples_train, samples_val, members, progress, pipeline, captured)
         if start is not None:
             run.model.load_state_dict(start.model.state_dict())
         pictures = fingerprint(samples_train)
@@ -139,9 +142,8 @@ def train(
             if not run.at.finished:
                 run.fit(on_step)
         finally:
-            del (
-                run.optimisation
-            )  # its wrapped module holds on to the processes' group, which ends below
+            # What it wraps holds on to the group of processes, which ends below.
+            del run.optimisation
         if thresholds:
             run.choose()
         return Trained(run.folder.best, run.at.best_f1, run.at.step, run.at.seconds / 60)

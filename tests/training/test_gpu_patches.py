@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from tiny import rings
 
 from ngat.config import TrainConfig
@@ -103,7 +104,36 @@ def test_targets_are_those_of_the_cpu(samples):
         np.testing.assert_array_equal(targets[n, 1], own % 2)
         size = encode(sizes[own // 2] * drawn.zoom[n]) * (own > 1)
         np.testing.assert_allclose(targets[n, 2], size, atol=2e-6)
-        np.testing.assert_array_equal(targets[n, 3], own // 2)
+        numbers = targets[n, 3].astype(int)
+        np.testing.assert_array_equal(numbers > 0, own > 1)
+        of_one = {(a, b) for a, b in zip(numbers.ravel(), own.ravel() // 2, strict=True) if b}
+        assert len({a for a, _ in of_one}) == len(of_one)  # no number for two nuclei
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.4])
+def test_a_mirrored_copy_is_a_nucleus_of_its_own(turn):
+    """Numbers are those of connected components, where nuclei do not touch one another."""
+    labels = np.zeros((24, 31), dtype=np.int32)
+    for number, (row, column) in enumerate([(4, 0), (12, 9), (23, 20), (0, 24), (13, 30)], 1):
+        rows, columns = np.ogrid[:24, :31]
+        labels[(rows - row) ** 2 + (columns - column) ** 2 < 10] = number
+    image = Ready(np.zeros((24, 31, 3), np.uint8), 2 * labels, np.full(6, 5.0), {})
+    images = DeviceImages([image], torch.device("cpu"))
+    line = torch.arange(-70.0, 100.0)
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    c, s = math.cos(turn), math.sin(turn)
+    places = Places(
+        torch.zeros(1, dtype=torch.int64),
+        torch.ones(1),
+        (c * y + s * x)[None],
+        (c * x - s * y)[None],
+    )
+    marked = images.marked(places)
+    numbers = images.numbers(places, marked)[0].numpy()
+    components, count = ndimage.label(marked[0].numpy() > 1, np.ones((3, 3)))
+    pairs = set(zip(numbers.ravel(), components.ravel(), strict=True)) - {(0, 0)}
+    assert count > 40
+    assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs}) == count
 
 
 def test_a_core_lies_inside_its_nucleus(samples):
@@ -254,6 +284,7 @@ def test_every_operation_happens_as_often_as_it_should():
         "invert": (True, True),
         "blur": (True, True),
         "noise": (True, True),
+        "photons": (True, True),
     }.items():
         certain = cpu.replace(plain, **{name: 1.0})
         many = [
@@ -262,9 +293,27 @@ def test_every_operation_happens_as_often_as_it_should():
         found = many[0]
         for n, change in enumerate(changes):  # a blur of less than a fifth of a pixel is none
             assert any(not torch.equal(one[n], both[n]) for one in many) == change, name
-        if name in ("intensity", "invert", "blur", "noise"):  # grey stays grey
+        if name in ("intensity", "invert", "blur", "noise", "photons"):  # grey stays grey
             assert float((found[1].amax(0) - found[1].amin(0)).max()) < 1e-6
     assert torch.equal(device.appearance(both, torch.Generator(), plain), both)
+
+
+def test_photon_noise_is_that_of_the_cpu(view):
+    """Mean and standard deviation at every pixel, over many draws; stretched back alike."""
+    draws, counts = 400, 9.0
+    for picture in (view, np.repeat(view[:, :, :1], 3, axis=2)):
+        many = tensor(picture).expand(draws, -1, -1, -1)
+        generator = torch.Generator().manual_seed(0)
+        found = device.counted(many, torch.full((draws,), counts), generator).numpy()
+        rng = np.random.default_rng(0)
+        expected = np.stack([cpu._counted(picture, counts, rng) for _ in range(draws)])
+        expected = expected.transpose(0, 3, 1, 2)
+        for statistic, tolerance in ((np.mean, 0.02), (np.std, 0.03)):
+            difference = statistic(found, axis=0) - statistic(expected, axis=0)
+            assert abs(difference.mean()) < tolerance / 5
+            assert np.sqrt(np.mean(difference**2)) < tolerance
+        spread = np.ptp(found, axis=1).max()
+        assert (spread < 1e-6) == (np.ptp(picture, axis=2).max() == 0)
 
 
 def test_noise_has_the_strength_that_the_cpu_gives(view):

@@ -167,7 +167,7 @@ class DevicePatches:
         zoom = places.zoom[:, None, None] if self.config.sized else 1.0
         size = self.images.sizes(places.which, marked) * zoom
         encoded = (0.5 + (size.clamp(min=1e-3) / SIZE).log2() / OCTAVES).clamp(0, 1)
-        numbers = (marked // 2).float()
+        numbers = self.images.numbers(places, marked).float()
         return torch.stack([nucleus.float(), (marked % 2).float(), encoded * nucleus, numbers], 1)
 
     def _places(self, drawn: Drawn, draw: int) -> Places:
