@@ -1,4 +1,4 @@
-"""``ngat benchmark attention`` and ``ngat benchmark network``."""
+"""``ngat benchmark``: attention, network and scaling."""
 
 from __future__ import annotations
 
@@ -118,6 +118,46 @@ def network(
         )
         frame, notes = benchmark_network(plan, out, command=command_line(), quiet=quiet)
     _print([*network_report(frame)], notes, out)
+
+
+@app.command()
+def scaling(
+    out: Annotated[Path, typer.Option(help="CSV file, which a later run adds to.")],
+    pictures: Annotated[
+        str, typer.Option(help="Sides, and the share of each picture that is tissue.")
+    ] = "2500:1,5000:1,10000:0.25,20000:0.25",
+    workers: Annotated[str, typer.Option(help="Numbers of processes.")] = "1,2",
+    split_sides: Annotated[
+        str, typer.Option(help="Sides of the maps that split divides.")
+    ] = "2500,5000,10000",
+    reconstruction_up_to: Annotated[
+        int, typer.Option(help="Largest side for scikit-image's reconstruction, for comparison.")
+    ] = 2500,
+    quiet: Quiet = False,
+) -> None:
+    """Time and memory of ngat segment by picture size, and of split alone.
+
+    Pictures are drawn. Each row is written at once; a stopped run goes on with the same command.
+    """
+    with _measuring():
+        from ngat.benchmark.scaling import ScalingPlan, benchmark_scaling, scaling_report
+
+        plan = ScalingPlan(
+            pictures=_shares(pictures),
+            workers=_numbers(workers, "workers"),
+            split_sides=_numbers(split_sides, "split-sides"),
+            reconstruction_up_to=reconstruction_up_to,
+        )
+        tables = benchmark_scaling(plan, out, command=command_line(), quiet=quiet)
+    _print(scaling_report(*tables), {}, out)
+
+
+def _shares(text: str) -> tuple[tuple[int, float], ...]:
+    try:
+        pairs = [word.partition(":") for word in _names(text)]
+        return tuple((int(side), float(share or 1)) for side, _, share in pairs)
+    except ValueError as error:
+        raise InputError(f"--pictures {text}: write for example 2500:1,20000:0.25.") from error
 
 
 @contextlib.contextmanager
