@@ -1,4 +1,4 @@
-"""``ngat benchmark``: attention, network and scaling."""
+"""``ngat benchmark``: attention, network, scaling and tiles."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ngat.cli.options import Quiet, command_line, interruptible
+from ngat.cli.options import Data, Quiet, Root, command_line, interruptible
 from ngat.errors import InputError
 
 app = typer.Typer(help="Measure speed and memory, side by side with others.", no_args_is_help=True)
@@ -150,6 +150,33 @@ def scaling(
         )
         tables = benchmark_scaling(plan, out, command=command_line(), quiet=quiet)
     _print(scaling_report(*tables), {}, out)
+
+
+@app.command()
+def tiles(
+    out: Annotated[Path, typer.Option(help="CSV file; provenance beside it.")],
+    data: Data = "dsb2018",
+    root: Root = Path("data"),
+    images: Annotated[int, typer.Option(help="How many pictures of the validation split.")] = 20,
+    sides: Annotated[str, typer.Option(help="Sides of the tiles.")] = "160,224,320",
+    weights: Annotated[Path | None, typer.Option(help="Instead of the shipped ones.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Nuclei and probabilities by tiles beside those of the whole picture, on real pictures."""
+    with _measuring():
+        from ngat.benchmark.tiles import benchmark_tiles, suitable, tiles_report
+        from ngat.data import load
+
+        chosen = suitable(load(data, "val", root=root, progress=not quiet), images)
+        table = benchmark_tiles(
+            chosen,
+            _numbers(sides, "sides"),
+            out,
+            weights=weights,
+            command=command_line(),
+            progress=lambda name: None if quiet else typer.echo(name, err=True),
+        )
+    _print(tiles_report(table), {}, out)
 
 
 def _shares(text: str) -> tuple[tuple[int, float], ...]:

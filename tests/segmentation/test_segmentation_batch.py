@@ -281,6 +281,7 @@ def test_a_file_that_cannot_grow_is_a_full_disk(folder):
 def test_large_pictures_leave_nothing_behind(folder, monkeypatch):
     run(out="whole", formats=("labels", "rle", "table"))
     monkeypatch.setattr(batch, "IN_MEMORY", 100)
+    monkeypatch.setattr("ngat.segmentation.find.WHOLE", 0)
     tiny = {"formats": ("labels", "rle", "table"), "tile": 32}
     run(out="tiles", **tiny)
     assert [p for p in Path("tiles").rglob("*") if ".ngat" in str(p) and p.is_file()] == []
