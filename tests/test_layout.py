@@ -17,7 +17,7 @@ DIALECT = re.compile(
 )
 # Still to be renamed, and names of one thing in two packages that are being merged.
 # The last two name what earlier files hold.
-WORDS_PENDING = ("engines/cuda/", "instances.py", "config/presets.py", "training/checkpoint.py")
+WORDS_PENDING = ("engines/cuda/", "config/presets.py", "training/checkpoint.py")
 # The paper's files, in the order of reading; `attention` is a package.
 CORE = (
     *("graph", "projection", "plasticity", "attention", "model", "loss", "instances", "metrics"),

@@ -172,13 +172,16 @@ def run(
 
 def jobs() -> dict[str, Callable[..., WorkerResult]]:
     """What a job can be, by its kind: functions of a setting and the job's arguments."""
-    from ngat.benchmark import attention_jobs, network_jobs  # they need WorkerResult
+    # They need WorkerResult.
+    from ngat.benchmark import attention_jobs, network_jobs, scaling_jobs
 
     return {
         "time": attention_jobs.time_layers,
         "memory": attention_jobs.memory,
         "first_call": attention_jobs.first_call,
         "network": network_jobs.time_networks,
+        "segment": scaling_jobs.segment_picture,
+        "split": scaling_jobs.split_maps,
     }
 
 

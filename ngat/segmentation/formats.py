@@ -151,9 +151,11 @@ def shown_table(found: FoundNuclei, pixel_size: tuple[float, float] | None) -> A
 def outlined(found: FoundNuclei, picture: Picture) -> npt.NDArray[np.uint8]:
     """The picture as ``uint8 [h, w, 3]``, contrast stretched, nuclei outlined on their inside."""
     seen = picture.overview(DRAWN)
-    low, high = np.percentile(seen, (0.1, 99.9))
-    seen = np.clip((seen - low) / max(float(high - low), 1e-12), 0, 1)
-    drawn = np.rint(255 * seen).astype(np.uint8)
+    low, high = np.percentile(seen, (0.1, 99.9)).astype(np.float32)
+    # In place: of a slide this is the largest array there is.
+    seen -= low
+    seen *= np.float32(255 / max(float(high - low), 1e-12))
+    drawn = np.rint(np.clip(seen, 0, 255, out=seen), out=seen).astype(np.uint8)
     if drawn.ndim == 2:
         drawn = np.repeat(drawn[:, :, None], 3, axis=2)
     step = max(1, -(-max(picture.shape) // DRAWN))

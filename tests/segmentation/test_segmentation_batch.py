@@ -33,7 +33,7 @@ from ngat.segmentation.batch import Options, segment_file, summary
 from ngat.segmentation.formats import FORMATS
 from ngat.segmentation.inputs import Input, find_inputs
 from ngat.segmentation.network import DIAMETER
-from ngat.segmentation.record import NoRoomLeft
+from ngat.system.files import DiskFull
 
 
 @pytest.fixture(autouse=True)
@@ -253,7 +253,10 @@ def test_a_full_disk_ends_the_batch_with_a_sentence(folder, monkeypatch, capsys,
     monkeypatch.setitem(FORMATS, form, FORMATS[form]._replace(write=full))
     code, out, err = ngat(monkeypatch, capsys, "in", "--out", "out", "--format", "all")
     assert code == 2
-    assert err == "out: the disk is full; make room, and the same command goes on where it was.\n"
+    assert (
+        err
+        == "out: the disk is full; free some space, and the same command goes on where it was.\n"
+    )
     assert "0 done, 1 skipped, 0 failed" in out
     assert hashes("out") == before
     monkeypatch.undo()
@@ -268,7 +271,7 @@ def test_a_file_that_cannot_grow_is_a_full_disk(folder):
     for form in FORMATS:
         resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
         try:
-            with pytest.raises(NoRoomLeft):
+            with pytest.raises(DiskFull):
                 run(out=f"out-{form}", formats=(form,))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -278,6 +281,7 @@ def test_a_file_that_cannot_grow_is_a_full_disk(folder):
 def test_large_pictures_leave_nothing_behind(folder, monkeypatch):
     run(out="whole", formats=("labels", "rle", "table"))
     monkeypatch.setattr(batch, "IN_MEMORY", 100)
+    monkeypatch.setattr("ngat.segmentation.find.WHOLE", 0)
     tiny = {"formats": ("labels", "rle", "table"), "tile": 32}
     run(out="tiles", **tiny)
     assert [p for p in Path("tiles").rglob("*") if ".ngat" in str(p) and p.is_file()] == []
