@@ -269,7 +269,7 @@ def _free_view(
     angle: float,
     zoom: float,
     contrast: Contrast | None,
-    around: tuple[float, float] | None,
+    around: tuple[float, float] | None = None,
 ) -> tuple[Picture, npt.NDArray[np.int32]]:
     """A rotated and scaled crop: bilinear for the picture, nearest for the labels."""
     c, s = math.cos(angle) / zoom, math.sin(angle) / zoom

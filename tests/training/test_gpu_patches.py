@@ -10,6 +10,7 @@ from tiny import rings
 
 from ngat.config import TrainConfig
 from ngat.data.contrast import contrast
+from ngat.data.sample import Sample
 from ngat.data.synthetic import load_synthetic
 from ngat.instances import core_of
 from ngat.magnification import encode
@@ -134,6 +135,20 @@ def test_a_mirrored_copy_is_a_nucleus_of_its_own(turn):
     pairs = set(zip(numbers.ravel(), components.ravel(), strict=True)) - {(0, 0)}
     assert count > 40
     assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs}) == count
+
+
+def test_patches_hold_a_nucleus_where_they_are_asked_to():
+    labels = np.zeros((400, 400), np.int32)
+    labels[350:360, 20:30] = 1
+    image = np.where(labels[..., None] > 0, 200, 30).repeat(3, 2).astype(np.uint8)
+    lonely = Sample("lonely", image, labels, "small_fluorescent", "lonely", "train")
+    shares = []
+    for nuclei in (0.0, 1.0):
+        config = TrainConfig(patch=32, batch=60, augment=False, nuclei=nuclei)
+        targets = DevicePatches([lonely], config).batch(0).targets
+        shares.append((targets[:, 0].amax((1, 2)) > 0).float().mean().item())
+    assert shares[0] < 0.2
+    assert shares[1] == 1.0
 
 
 def test_a_core_lies_inside_its_nucleus(samples):

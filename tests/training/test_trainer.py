@@ -130,6 +130,22 @@ def test_the_logs_have_their_provenance_beside_them(tmp_path: Path) -> None:
     assert told == {key: kept[key] for key in told}
 
 
+def test_a_second_stretch_starts_from_weights_and_counts_what_was_before(tmp_path: Path) -> None:
+    first = run(tmp_path / "first")
+    start = load_weights(first.best)
+    stretch = tiny(contact=3.0, learning_rate=0.0, weight_decay=0.0)
+    second = train(stretch, rings(), rings("val", 3), tmp_path / "second", device="cpu",
+                   progress=False, start=start)  # fmt: skip
+    found = load_weights(tmp_path / "second" / "last.safetensors")
+    history = found.provenance
+    assert history["before"]["minutes"] == start.provenance["minutes"]
+    assert history["steps"] == start.provenance["steps"] + second.steps
+    assert history["minutes"] >= start.provenance["minutes"]
+    # A rate of zero keeps the parameters that it started from.
+    for name, parameter in start.model.named_parameters():
+        assert torch.equal(parameter, dict(found.model.named_parameters())[name])
+
+
 def test_the_loss_falls_and_the_caller_s_chance_is_spared(tmp_path: Path) -> None:
     state = torch.get_rng_state()
     run(tmp_path, steps=60, validate_every=60, learning_rate=1e-2)
