@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from pictures import discs
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 
