@@ -7,7 +7,7 @@
 #   make reproduce ARGS='--set steps=600'     the short form with a network trained now: minutes
 #   make test                                 lint, types, unit tests, notebooks
 #   make test-slow                            what takes minutes each
-#   make test-browser                         notebooks 1 and 11 in JupyterLab in a real browser
+#   make test-browser                         notebooks 1 and 13 in JupyterLab in a real browser
 #   make notebooks                            execute notebooks in place, ready to be committed
 #   make stored                               weights and results that notebooks on generated data read
 #   make real MINUTES=60                      train and score every method on the real data: hours
@@ -144,7 +144,7 @@ real: env
 	  done; \
 	  cp runs/real/$$loss/provenance.json $(REAL)/training-$$loss.json; \
 	done
-	$(BIN)/python .ci/hygiene.py execute --only 05,07,09,11 notebooks
+	$(BIN)/python .ci/hygiene.py execute --only 05,07,09,10,11,13 notebooks
 	$(BIN)/ngat leave-out --data dsb2018 --steps 200 --out $(REAL)/leave_one_out.csv
 	$(BIN)/ngat ablate --data dsb2018 --out $(REAL)/ablations.csv
 
