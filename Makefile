@@ -8,6 +8,7 @@
 #   make test                                 lint, types, unit tests, notebooks
 #   make test-slow                            what takes minutes each
 #   make test-browser                         notebooks 1 and 13 in JupyterLab in a real browser
+#   make site                                 all pages, linked and searchable, into site/
 #   make notebooks                            execute notebooks in place, ready to be committed
 #   make stored                               weights and results that notebooks on generated data read
 #   make real MINUTES=60                      train and score every method on the real data: hours
@@ -18,7 +19,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help env reproduce test test-slow test-browser lint format notebooks stored real gpu tables readme \
+.PHONY: help env reproduce test test-slow test-browser lint format site notebooks stored real gpu tables readme \
   lock clean
 
 VENV ?= .venv
@@ -85,6 +86,16 @@ lint: env
 format: env
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The notebooks as they were committed; nothing is executed, and nothing fetched once this is set up.
+SITE_STAMP := $(STAMP)-site
+site: $(SITE_STAMP)
+	$(BIN)/python -m sphinx -b html -q -W --keep-going -c .ci/site -d .cache/doctrees . site
+	@echo "open: $(CURDIR)/site/index.html"
+
+$(SITE_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[site]'
+	@touch $@
 
 notebooks: env
 	$(BIN)/python .ci/hygiene.py execute $(if $(ONLY),--only '$(ONLY)') notebooks
