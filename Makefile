@@ -7,7 +7,8 @@
 #   make reproduce ARGS='--set steps=600'     the short form with a network trained now: minutes
 #   make test                                 lint, types, unit tests, notebooks
 #   make test-slow                            what takes minutes each
-#   make test-browser                         notebooks 1 and 11 in JupyterLab in a real browser
+#   make test-browser                         notebooks 1 and 13 in JupyterLab in a real browser
+#   make site                                 all pages, linked and searchable, into site/
 #   make notebooks                            execute notebooks in place, ready to be committed
 #   make stored                               weights and results that notebooks on generated data read
 #   make real MINUTES=60                      train and score every method on the real data: hours
@@ -19,7 +20,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help env reproduce test test-slow test-browser lint format notebooks stored real peers gpu tables readme \
+.PHONY: help env reproduce test test-slow test-browser lint format site notebooks stored real peers gpu tables readme \
   lock clean
 
 VENV ?= .venv
@@ -90,6 +91,16 @@ format: env
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The notebooks as they were committed; nothing is executed, and nothing fetched once this is set up.
+SITE_STAMP := $(STAMP)-site
+site: $(SITE_STAMP)
+	$(BIN)/python -m sphinx -b html -q -W --keep-going -c .ci/site -d .cache/doctrees . site
+	@echo "open: $(CURDIR)/site/index.html"
+
+$(SITE_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[site]'
+	@touch $@
+
 notebooks: env
 	$(BIN)/python .ci/hygiene.py execute $(if $(ONLY),--only '$(ONLY)') notebooks
 
@@ -148,7 +159,7 @@ real: env
 	  done; \
 	  cp runs/real/$$loss/provenance.json $(REAL)/training-$$loss.json; \
 	done
-	$(BIN)/python .ci/hygiene.py execute --only 05,07,09,11 notebooks
+	$(BIN)/python .ci/hygiene.py execute --only 05,07,09,10,11,13 notebooks
 	$(BIN)/ngat leave-out --data dsb2018 --steps 200 --out $(REAL)/leave_one_out.csv
 	$(BIN)/ngat ablate --data dsb2018 --out $(REAL)/ablations.csv
 
