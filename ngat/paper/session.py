@@ -132,7 +132,7 @@ class Session:
             drawn = fig.get_tightbbox()
             source = pictures if isinstance(pictures, str) else self.source
             x, y = drawn.x0 / fig.get_figwidth(), drawn.y1 / fig.get_figheight()
-            fig.text(x, y + 0.01, source, ha="left", va="bottom", size=8, color=GREY)
+            fig.text(x, y + 0.02, source, ha="left", va="bottom", size=8, color=GREY)
         png, _ = save(fig, name, self.figures)
         shown = width or round(100 * fig.get_figwidth())
         return Image(data=inline(png.read_bytes()), format="png", width=shown, alt=alt)
