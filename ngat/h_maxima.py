@@ -120,8 +120,7 @@ def _least(values: Floats, neighbours: Sequence[Ints], basins: Ints, levels: Flo
     order = order[np.sort(highest)]
 
     cluster = list(range(len(levels)))  # its own number where a basin's maximum is the highest
-    # Basins that belong to that maximum, where there are more than its own.
-    members: dict[int, list[int]] = {}
+    members: dict[int, list[int]] = {}  # basins of that maximum, where there are more than its own
     level: list[float] = levels.tolist()
     least = levels.copy()
     pairs = np.stack(np.divmod(way[order], len(levels)), axis=1).tolist()

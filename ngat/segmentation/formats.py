@@ -136,7 +136,11 @@ def features(found: FoundNuclei, picture: Picture) -> Iterator[dict[str, Any]]:
     """Every nucleus as a GeoJSON feature."""
     table = shown_table(found, picture.pixel_size).drop(columns="nucleus")
     measured = (
-        {name: float(f"{value:.6g}") for name, value in zip(table.columns, row, strict=True)}
+        {
+            name: float(f"{value:.6g}")
+            for name, value in zip(table.columns, row, strict=True)
+            if np.isfinite(value)  # JSON has no word for others
+        }
         for row in table.itertuples(index=False, name=None)
     )
     for (number, mask, corner), values in zip(nuclei(found), measured, strict=True):

@@ -278,6 +278,49 @@ def test_a_file_that_cannot_grow_is_a_full_disk(folder):
         assert hashes(f"out-{form}") == {}
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 192 KiB, and how to make it larger; only root may mount one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    line = ["mount", "-t", "tmpfs", "-o", "size=192k", "tmpfs", str(place)]
+    try:
+        subprocess.run(line, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no disk can be mounted here")
+    try:
+        yield (
+            place,
+            lambda size: subprocess.run(
+                ["mount", "-o", f"remount,size={size}", str(place)], check=True
+            ),
+        )
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+@pytest.mark.parametrize("in_memory", [1 << 24, 100])
+def test_a_disk_that_fills_up_and_is_made_larger(folder, monkeypatch, small_disk, in_memory):
+    """Results are then those of a large disk; below, planes of the maps are on the disk, too."""
+    place, enlarge = small_disk
+    tifffile.imwrite("in/large.tif", clumps((300, 340)))
+    before = hashes("in")
+    monkeypatch.setattr(batch, "IN_MEMORY", in_memory)
+    (place / "other").write_bytes(bytes(100_000))
+    options = {"words": ["in/large.tif"], "formats": tuple(FORMATS)}
+    with pytest.raises(DiskFull, match="the disk is full; free some space"):
+        run(out=place / "out", **options)
+    whole = [p for p in (place / "out").rglob("*") if p.is_file() and ".ngat-tiles" not in str(p)]
+    assert whole == []
+    assert hashes("in") == before
+    enlarge("64m")
+    assert [o.status for o in run(out=place / "out", **options)] == ["done"]
+    run(out="elsewhere", **options)
+    found, expected = hashes(place / "out"), hashes("elsewhere")
+    assert len(found) == len(expected) == len(FORMATS) + 1
+    assert list(found.values()) == list(expected.values())
+
+
 def test_large_pictures_leave_nothing_behind(folder, monkeypatch):
     run(out="whole", formats=("labels", "rle", "table"))
     monkeypatch.setattr(batch, "IN_MEMORY", 100)
