@@ -42,12 +42,14 @@ class GpuPlan:
         work: folder where commands write.
         root: folder with ``split.csv`` and ``dsb2018/pack.zip`` or ``store.zip``.
         rehearse: everything in small, on the CPU: does each step run?
+        start: weights from which the companion's training goes on; None for random ones.
     """
 
     minutes: float
     work: Path
     root: Path = Path("data")
     rehearse: bool = False
+    start: Path | None = None
 
     @property
     def device(self) -> str:
@@ -131,6 +133,8 @@ class GpuPlan:
         words += ["--preset", preset, "--out", str(folder), "--resume", "--quiet"]
         words += ["--no-thresholds"]
         words += ["--device", self.device, "--pipeline", "device"]
+        if self.start is not None and preset == "companion":
+            words += ["--start", str(self.start)]
         words += ["--captured"] * (self.captured and preset in RECORDED)
         if self.rehearse:
             words += ["--set", "steps=2", "--set", "validate_every=2", "--set", "batch=2"]

@@ -18,7 +18,7 @@ from ngat.gpu import kernels, plan, session
 from ngat.gpu.plan import TRAINED, GpuPlan, afterwards
 from ngat.gpu.rehearsal import COUNTS, write_data
 from ngat.gpu.session import Step, run
-from ngat.system import precision
+from ngat.system import precision, provenance
 
 ROOT = Path(__file__).parents[2]
 MOST_TREE = 64 * 2**20
@@ -162,6 +162,31 @@ def test_generated_data_are_read_like_the_real_ones(tmp_path):
         found = data.load("dsb2018", split, root=tmp_path, masks=masks, progress=False)
         assert len(found) == COUNTS[split]
         assert found[0].image.shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize("where", ["module", "tool", "nowhere"])
+def test_results_of_a_gpu_name_card_and_driver(where, tmp_path, monkeypatch):
+    module = tmp_path / "version"
+    if where == "module":
+        module.write_text("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05\n")
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\n" + ("echo 580.95.05" if where == "tool" else "exit 9"))
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(provenance, "DRIVER", str(module))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "NVIDIA H100")
+    found = provenance.provenance("ngat gpu", 0, None, 1.0, device="cuda")
+    known = where != "nowhere"
+    assert found["hardware"] == ("NVIDIA H100, driver 580.95.05" if known else "NVIDIA H100")
+    assert found["versions"].get("driver") == ("580.95.05" if known else None)
+    assert {"torch", "cuda", "triton"} <= found["versions"].keys()
+
+
+def test_the_companion_may_go_on_from_weights(tmp_path):
+    made = GpuPlan(9.0, tmp_path, start=Path("data/weights/companion.safetensors"))
+    words = made.train("companion").commands[0]
+    assert words[words.index("--start") + 1] == "data/weights/companion.safetensors"
+    assert "--start" not in made.train("unet").commands[0]
 
 
 def test_precision_goes_by_what_the_card_can_do(monkeypatch):
