@@ -15,7 +15,7 @@ from ngat.projection import _home_on, home_positions
 from ngat.system.precision import scaler
 from ngat.training.device.captured import Passes, recorder_for
 from ngat.training.patches import Batch
-from ngat.training.trainer import Objective
+from ngat.training.step import Objective
 
 CPU = torch.device("cpu")
 

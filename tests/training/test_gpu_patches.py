@@ -10,9 +10,11 @@ from tiny import rings
 
 from ngat.config import TrainConfig
 from ngat.data.contrast import contrast
+from ngat.data.sample import Sample
 from ngat.data.synthetic import load_synthetic
 from ngat.instances import core_of
 from ngat.magnification import encode
+from ngat.training import appearance as looks
 from ngat.training import augment as cpu
 from ngat.training.augment import AugmentConfig
 from ngat.training.device import appearance as device
@@ -91,7 +93,7 @@ def test_flips_and_turns_are_those_of_an_array(samples):
 
 
 def test_targets_are_those_of_the_cpu(samples):
-    stream = DevicePatches(samples, SIZED, instances=True)
+    stream = DevicePatches(samples, SIZED)
     drawn = stream.drawn(np.random.default_rng(3))
     places, marked = stream.placed(drawn)
     targets = stream.targets(places, marked).numpy()
@@ -133,6 +135,20 @@ def test_a_mirrored_copy_is_a_nucleus_of_its_own(turn):
     pairs = set(zip(numbers.ravel(), components.ravel(), strict=True)) - {(0, 0)}
     assert count > 40
     assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs}) == count
+
+
+def test_patches_hold_a_nucleus_where_they_are_asked_to():
+    labels = np.zeros((400, 400), np.int32)
+    labels[350:360, 20:30] = 1
+    image = np.where(labels[..., None] > 0, 200, 30).repeat(3, 2).astype(np.uint8)
+    lonely = Sample("lonely", image, labels, "small_fluorescent", "lonely", "train")
+    shares = []
+    for nuclei in (0.0, 1.0):
+        config = TrainConfig(patch=32, batch=60, augment=False, nuclei=nuclei)
+        targets = DevicePatches([lonely], config).batch(0).targets
+        shares.append((targets[:, 0].amax((1, 2)) > 0).float().mean().item())
+    assert shares[0] < 0.2
+    assert shares[1] == 1.0
 
 
 def test_a_core_lies_inside_its_nucleus(samples):
@@ -235,7 +251,7 @@ class Scripted:
 def test_intensity_is_that_of_the_cpu(view, gain, offset, gamma):
     config = AugmentConfig()
     dim = view * np.float32(0.4)
-    expected = cpu._intensity(dim, Scripted(gain, 0.1 * offset, gamma), config)
+    expected = looks._intensity(dim, Scripted(gain, 0.1 * offset, gamma), config)
     numbers = (config.gain**gain, 0.1 * offset, config.gamma**gamma)
     found = device.intensity(tensor(dim), *(torch.tensor([float(n)]) for n in numbers))
     np.testing.assert_allclose(found[0].numpy(), expected.transpose(2, 0, 1), atol=2e-5)
@@ -245,7 +261,7 @@ def test_stain_is_that_of_the_cpu(view):
     config = AugmentConfig()
     dyes = np.array([0.2, -0.1, 0.05])
     hue = np.random.default_rng(1).uniform(0, 0.1, (3, 3))
-    expected = cpu._stain(view, Scripted(dyes, hue.copy()), config)
+    expected = looks._stain(view, Scripted(dyes, hue.copy()), config)
 
     class Told:
         generator = torch.Generator()
@@ -263,7 +279,7 @@ def test_stain_is_that_of_the_cpu(view):
 @pytest.mark.parametrize("sigma", [0.0, 0.4, 1.0, 11.0])
 @pytest.mark.parametrize("truncate", [3.0, 4.0])
 def test_blur_is_that_of_the_cpu(view, sigma, truncate):
-    expected = cpu.ndimage.gaussian_filter(view, (sigma, sigma, 0.0), truncate=truncate)
+    expected = looks.ndimage.gaussian_filter(view, (sigma, sigma, 0.0), truncate=truncate)
     found = device.blurred(tensor(view), torch.tensor([sigma]), truncate)
     np.testing.assert_allclose(found[0].numpy(), expected.transpose(2, 0, 1), atol=5e-5)
 
@@ -321,6 +337,6 @@ def test_noise_has_the_strength_that_the_cpu_gives(view):
     rng = np.random.default_rng(0)
     many = tensor(flat).expand(200, -1, -1, -1)
     found = device.appearance(many, torch.Generator().manual_seed(0), certain) - many
-    expected = [cpu._appearance(flat, rng, certain) - flat for _ in range(200)]
+    expected = [looks.appearance(flat, rng, certain) - flat for _ in range(200)]
     of_device, of_cpu = found.std((1, 2, 3)).mean(), np.mean([e.std() for e in expected])
     assert abs(float(of_device) / of_cpu - 1) < 0.1
