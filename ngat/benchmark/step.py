@@ -32,7 +32,7 @@ from ngat.system.provenance import provenance
 from ngat.training.device.captured import Passes, Recorder, recorder_for
 from ngat.training.patches import Batch
 from ngat.training.schedule import parameter_groups
-from ngat.training.trainer import Objective
+from ngat.training.step import Objective
 
 CLOSE = 1e-3  # relative difference of gradients that counts as none
 GOAL = 3.0  # a step should take at most so many times the sum of its floors
@@ -129,7 +129,7 @@ def _batch(count: int, side: int, device: torch.device, seed: int) -> Batch:
     """Random pictures and nuclei."""
     generator = torch.Generator().manual_seed(seed)
     image = torch.rand(count, 3, side, side, generator=generator)
-    nuclei = (torch.rand(count, 3, side, side, generator=generator) > 0.8).float()
+    nuclei = (torch.rand(count, 4, side, side, generator=generator) > 0.8).float()
     return Batch(image, nuclei).to(device)
 
 

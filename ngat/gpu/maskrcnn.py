@@ -143,7 +143,7 @@ class MaskRCNN(nn.Module):
         Args:
             image: ``[B, 3, S, S]`` in [0, 1].
             targets: ``[B, 4, S, S]``, the last being numbers of nuclei
-                (:class:`ngat.training.device.patches.DevicePatches` with ``instances``).
+                (:class:`ngat.training.device.patches.DevicePatches`).
         """
         told = [instances_of(numbers) for numbers in targets[:, 3]]
         losses: dict[str, Tensor] = self.body(list(image), told)
@@ -156,8 +156,12 @@ class MaskRCNN(nn.Module):
         space = (0, max(0, SMALLEST - width), 0, max(0, SMALLEST - height))
         picture = F.pad(picture, space).to(next(self.parameters()).device)
         with evaluating(self):
-            listed, _ = self.body.transform([picture[0]], None)
-            features = self.body.backbone(listed.tensors)
+            # Its own preparation would resize the image, other than in training.
+            prepare = self.body.transform
+            padded = prepare.batch_images([prepare.normalize(picture[0])], prepare.size_divisible)
+            sizes = [(picture.shape[-2], picture.shape[-1])]
+            listed = detection().image_list.ImageList(padded, sizes)
+            features = self.body.backbone(padded)
             proposals, _ = self.body.rpn(listed, features)
             ((found,), _) = self.body.roi_heads(features, proposals, listed.image_sizes)
         scale = found["boxes"].new_tensor(

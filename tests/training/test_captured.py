@@ -30,7 +30,9 @@ def objective():
 def batch(seed, size=16):
     generator = torch.Generator().manual_seed(seed)
     image = torch.rand(2, 3, size, size, generator=generator)
-    return Batch(image, torch.rand(2, 3, size, size, generator=generator))
+    targets = torch.rand(2, 4, size, size, generator=generator)
+    targets[:, 3] = (4 * targets[:, 3]).round()  # numbers of nuclei
+    return Batch(image, targets)
 
 
 def step(passes, given):
