@@ -10,7 +10,8 @@ from ngat.config import preset
 from ngat.errors import InputError, MissingDependency
 from ngat.gpu import maskrcnn
 from ngat.gpu.maskrcnn import Detections, instances_of, merged
-from ngat.gpu.vision import detection, nms
+from ngat.gpu.vision import detection, nms, roi_align
+from ngat.magnification import SIZE
 
 
 def found(*nuclei, magnification=1.0):
@@ -26,6 +27,48 @@ def test_suppression_keeps_what_no_better_box_covers():
     assert nms(boxes, scores, 0.5).tolist() == [1, 2, 3]
     assert nms(boxes, scores, 0.4).tolist() == [1, 3]
     assert nms(boxes[:0], scores[:0], 0.5).tolist() == []
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+@pytest.mark.parametrize("scale", [1.0, 0.25])
+def test_regions_of_a_plane_are_read_at_the_middles_of_their_cells(aligned, scale):
+    """Bilinear samples of a plane are exact, and so is their mean: its value at the middle."""
+    rows, columns = torch.meshgrid(torch.arange(20.0), torch.arange(30.0), indexing="ij")
+    features = torch.stack([torch.stack([rows + n, 2 * columns - n]) for n in (0, 10)])
+    regions = torch.tensor([[1, 3.5, 2.0, 9.5, 14.0], [0, 5, 6, 11, 7.5], [1, 8, 1, 8.5, 9]])
+    inside = regions.clone()
+    inside[:, 1:] /= scale
+    found = roi_align(features, inside, scale, 4, 3, 2, aligned)
+    assert found.shape == (3, 2, 4, 3)
+    for (image, left, top, right, bottom), one in zip(regions.tolist(), found, strict=True):
+        shift = 0.5 if aligned else 0.0
+        width, height = right - left, bottom - top
+        if not aligned:  # no region is narrower than a pixel
+            width, height = max(width, 1.0), max(height, 1.0)
+        y = top - shift + (torch.arange(4) + 0.5) * height / 4 + 10 * image
+        x = 2 * (left - shift + (torch.arange(3) + 0.5) * width / 3) - 10 * image
+        torch.testing.assert_close(one[0], y[:, None].expand(4, 3))
+        torch.testing.assert_close(one[1], x.expand(4, 3))
+
+
+def test_there_is_an_anchor_for_every_nucleus():
+    """Wherever a nucleus lies: nearly the same box for the usual one, half of it for others.
+
+    What covers less than .7 of a nucleus is learnt from only as the best of a bad lot.
+    """
+    for size, least in [(SIZE, 0.65), (0.7 * SIZE, 0.55), (1.5 * SIZE, 0.5), (6 * SIZE, 0.55)]:
+        worst = 1.0
+        for place in range(0, 64, 2):
+            best = 0.0
+            for level, sides in enumerate(maskrcnn.ANCHORS):
+                cell = 4 * 2**level
+                apart = min(place % cell, -place % cell)  # from the nearest anchor's middle
+                for side in sides:
+                    shared = max(0.0, min(side, size, (side + size) / 2 - apart)) ** 2
+                    best = max(best, shared / (side**2 + size**2 - shared))
+            worst = min(worst, best)
+        assert worst >= least, (size, worst)
+    assert len({len(sides) for sides in maskrcnn.ANCHORS}) == 1
 
 
 def test_instances_have_tight_boxes_and_their_own_masks():
@@ -100,7 +143,16 @@ def test_losses_and_gradients_are_finite_with_and_without_nuclei(network):
 def test_nuclei_of_an_image_of_any_size(network, monkeypatch):
     monkeypatch.setattr(maskrcnn, "FACTORS", (1.0,))
     image = np.random.default_rng(0).integers(0, 256, (40, 61, 3), dtype=np.uint8)
+    shown = []
+    handle = network.body.backbone.register_forward_pre_hook(
+        lambda _, inputs: shown.append(tuple(inputs[0].shape))
+    )
     labels = network.nuclei(image, score=0.0)
+    network.nuclei(image, magnification=2.0)
+    handle.remove()
+    # At the magnification that was asked for, as in training; padded to whole cells alone.
+    assert shown[0] == (1, 3, 64, 64)
+    assert shown[-1] == (1, 3, 96, 128)
     assert labels.shape == (40, 61)
     assert labels.dtype == np.int32
     with pytest.raises(InputError, match="finds nuclei, not probabilities"):
