@@ -128,7 +128,9 @@ def driver() -> str:
     if not said:  # a container may not show it
         ask = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
         with contextlib.suppress(OSError, subprocess.SubprocessError):
-            said = subprocess.run(ask, capture_output=True, text=True, check=True, timeout=20).stdout
+            said = subprocess.run(
+                ask, capture_output=True, text=True, check=True, timeout=20
+            ).stdout
     number = re.search(r"\b\d+\.\d+(\.\d+)?\b", said)
     return number[0] if number else ""
 
