@@ -38,7 +38,7 @@ CLOSE = 1e-3  # relative difference of gradients that counts as none
 GOAL = 3.0  # a step should take at most so many times the sum of its floors
 
 
-class Step:
+class TimedStep:
     """A network with its optimiser, stepping over one batch.
 
     Args:
@@ -96,9 +96,9 @@ def measure_step(
     found: dict[str, Any] = {"batch": batch, "patch": side, "dtype": str(dtype).split(".")[-1]}
     recorder = recorder or recorder_for(where)
     found |= _compared(objective, batches, recorder)
-    steps = {"one by one": Step(copy.deepcopy(objective), chosen, None)}
+    steps = {"one by one": TimedStep(copy.deepcopy(objective), chosen, None)}
     if found["recorded"]:
-        steps["graph"] = Step(copy.deepcopy(objective), chosen, recorder)
+        steps["graph"] = TimedStep(copy.deepcopy(objective), chosen, recorder)
     calls: dict[str, Callable[[], object]] = {
         name: lambda step=step: step(batches[0])  # type: ignore[misc]
         for name, step in steps.items()
