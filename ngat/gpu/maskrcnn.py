@@ -96,10 +96,6 @@ class MaskRCNN(nn.Module):
             width,
             norm_layer=normalised,
         )
-        # Anchors take the type of what they lie on; in bfloat16 they would be pixels off.
-        backbone.register_forward_hook(
-            lambda _, __, levels: {name: exact(level) for name, level in levels.items()}
-        )
         heads, masks = module.faster_rcnn, module.mask_rcnn
         most = MOST if full else MOST // 16
         anchors = module.anchor_utils.AnchorGenerator(ANCHORS, (RATIOS,) * len(ANCHORS))
@@ -124,6 +120,11 @@ class MaskRCNN(nn.Module):
             box_score_thresh=min(SCORES),
             box_nms_thresh=0.4,
         )
+        # Anchors take the type of what they lie on, and boxes that of what moves them: in bfloat16
+        # they would be pixels off.
+        regions = self.body.roi_heads
+        for part in (backbone, self.body.rpn.head, regions.box_predictor, regions.mask_predictor):
+            part.register_forward_hook(lambda _, __, found: all_exact(found))
 
     def forward(self, image: Tensor, targets: Tensor | None = None) -> Output:
         """Refuse what it has not: probabilities of pixels.
@@ -221,6 +222,15 @@ class MaskRCNN(nn.Module):
             return float(np.mean(scored))
 
         return {"score": max(SCORES, key=average_f1)}
+
+
+def all_exact(found: Any) -> Any:
+    """Half precision as float32, in whatever holds the tensors."""
+    if isinstance(found, Tensor):
+        return exact(found)
+    if isinstance(found, dict):
+        return {name: all_exact(one) for name, one in found.items()}
+    return type(found)(all_exact(one) for one in found)
 
 
 def normalised(channels: int) -> nn.Module:

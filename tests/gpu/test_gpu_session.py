@@ -12,8 +12,10 @@ import torch
 
 from ngat import data
 from ngat.attention import attend
+from ngat.baselines.networks import build
 from ngat.config import preset
 from ngat.data.pack import MOST_BYTES
+from ngat.errors import MissingDependency
 from ngat.gpu import kernels, plan, session
 from ngat.gpu.plan import TRAINED, GpuPlan, afterwards
 from ngat.gpu.rehearsal import COUNTS, write_data
@@ -180,6 +182,20 @@ def test_results_of_a_gpu_name_card_and_driver(where, tmp_path, monkeypatch):
     assert found["hardware"] == ("NVIDIA H100, driver 580.95.05" if known else "NVIDIA H100")
     assert found["versions"].get("driver") == ("580.95.05" if known else None)
     assert {"torch", "cuda", "triton"} <= found["versions"].keys()
+
+
+def test_all_weights_fit_what_can_be_carried_back():
+    """Mask R-CNN's in eight bits a number, the others' in 32; a mebibyte or two is for the rest."""
+    needed = 0
+    for name in TRAINED:
+        try:
+            with torch.device("meta"):
+                model = build(preset(name).model)
+        except MissingDependency:
+            continue
+        count = sum(p.numel() for p in model.parameters())
+        needed += count * (1 if name in plan.COMPACT else 4)
+    assert needed < 62 * 2**20
 
 
 def test_the_companion_may_go_on_from_weights(tmp_path):
