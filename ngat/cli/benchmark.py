@@ -58,8 +58,9 @@ def attention(
     NGAT_SIMD=avx2 keeps everything to the instructions of a processor without AVX-512.
     """
     with _measuring():
-        from ngat.benchmark.attention import LayerPlan, benchmark_attention
+        from ngat.benchmark.attention import LayerPlan
         from ngat.benchmark.report import attention_report
+        from ngat.benchmark.worker import benchmark
 
         plan = LayerPlan(
             sides=_numbers(sides, "sides"),
@@ -80,7 +81,7 @@ def attention(
             first_side=first_side,
             default_side=default_side,
         )
-        frame, notes = benchmark_attention(plan, out, command=command_line(), quiet=quiet)
+        frame, notes = benchmark(plan, out, command=command_line(), quiet=quiet)
     _print([*attention_report(frame)], notes, out)
 
 
@@ -101,8 +102,9 @@ def network(
 ) -> None:
     """Training step and inference of a preset on all engines, beside MONAI's BasicUNet."""
     with _measuring():
-        from ngat.benchmark.network import NetworkPlan, benchmark_network
+        from ngat.benchmark.network import NetworkPlan
         from ngat.benchmark.report import network_report
+        from ngat.benchmark.worker import benchmark
 
         plan = NetworkPlan(
             preset=preset,
@@ -116,7 +118,7 @@ def network(
             rounds=repeats,
             seconds=seconds,
         )
-        frame, notes = benchmark_network(plan, out, command=command_line(), quiet=quiet)
+        frame, notes = benchmark(plan, out, command=command_line(), quiet=quiet)
     _print([*network_report(frame)], notes, out)
 
 
