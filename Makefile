@@ -7,7 +7,8 @@
 #   make reproduce ARGS='--set steps=600'     the short form with a network trained now: minutes
 #   make test                                 lint, types, unit tests, notebooks
 #   make test-slow                            what takes minutes each
-#   make test-browser                         notebooks 1 and 11 in JupyterLab in a real browser
+#   make test-browser                         notebooks 1 and 13 in JupyterLab in a real browser
+#   make site                                 all pages, linked and searchable, into site/
 #   make notebooks                            execute notebooks in place, ready to be committed
 #   make stored                               weights and results that notebooks on generated data read
 #   make real MINUTES=60                      train and score every method on the real data: hours
@@ -19,7 +20,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help env reproduce test test-slow test-browser lint format notebooks stored real peers gpu tables readme \
+.PHONY: help env reproduce test test-slow test-browser lint format site notebooks stored real peers gpu tables readme \
   lock clean
 
 VENV ?= .venv
@@ -64,10 +65,13 @@ reproduce: env
 	  $(if $(NAME),--name '$(NAME)') $(if $(ONLY),--only '$(ONLY)') $(ARGS)
 
 # One run, one closing line: unit tests, and every committed notebook executed again and its
-# marked cells compared with what is committed.
+# marked cells compared with what is committed. Two processes share the files: a notebook's cells, and
+# tests with a common fixture, stay together. TESTERS=0 runs all in one process, for a debugger.
+TESTERS ?= 2
 test: env lint
 	$(BIN)/python -m pytest tests $(NOTEBOOKS) --nbval-lax --nbval-current-env \
-	  --nbval-cell-timeout=300 --durations=10 $(ARGS)
+	  --nbval-cell-timeout=300 --numprocesses=$(TESTERS) --dist=loadfile --no-loadscope-reorder \
+	  --durations=10 $(ARGS)
 
 test-slow: env
 	$(BIN)/python -m pytest tests -m slow --timeout=3600 --durations=10 $(ARGS)
@@ -86,6 +90,16 @@ lint: env
 format: env
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The notebooks as they were committed; nothing is executed, and nothing fetched once this is set up.
+SITE_STAMP := $(STAMP)-site
+site: $(SITE_STAMP)
+	$(BIN)/python -m sphinx -b html -q -W --keep-going -c .ci/site -d .cache/doctrees . site
+	@echo "open: $(CURDIR)/site/index.html"
+
+$(SITE_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[site]'
+	@touch $@
 
 notebooks: env
 	$(BIN)/python .ci/hygiene.py execute $(if $(ONLY),--only '$(ONLY)') notebooks
@@ -145,7 +159,7 @@ real: env
 	  done; \
 	  cp runs/real/$$loss/provenance.json $(REAL)/training-$$loss.json; \
 	done
-	$(BIN)/python .ci/hygiene.py execute --only 05,07,09,11 notebooks
+	$(BIN)/python .ci/hygiene.py execute --only 05,07,09,10,11,13 notebooks
 	$(BIN)/ngat leave-out --data dsb2018 --steps 200 --out $(REAL)/leave_one_out.csv
 	$(BIN)/ngat ablate --data dsb2018 --out $(REAL)/ablations.csv
 

@@ -187,7 +187,7 @@ class Cellpose:
         height, width = seen.shape[:2]
         labels = resized_labels(picture.labels, (height, width)).copy()
         flows = dynamics.labels_to_flows([labels], device=self.device)[0]
-        return np.moveaxis(seen, 2, 0).astype(np.float32) / 255, flows[1:]
+        return np.moveaxis(seen, 2, 0).astype(np.float32) / np.float32(255), flows[1:]
 
     def _size_model(self, pictures: Sequence[Picture]) -> models.SizeModel:
         """Its linear regression from styles to diameters, fitted to the trained network."""

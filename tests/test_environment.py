@@ -14,6 +14,7 @@ from packaging.version import Version
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
+BESIDE = ("browser", "site")  # tools that no committed result depends on
 
 
 def pins(lines: list[str]) -> dict[str, str]:
@@ -49,7 +50,7 @@ def test_lock_fits_every_machine() -> None:
     assert "ngat" not in LOCK
 
 
-@pytest.mark.parametrize("extra", ["", *sorted(set(EXTRAS) - {"reproduce", "browser"})])
+@pytest.mark.parametrize("extra", ["", *sorted(set(EXTRAS) - {"reproduce", *BESIDE})])
 def test_every_direct_dependency_is_pinned_within_its_bounds(extra: str) -> None:
     for line in EXTRAS[extra] if extra else PROJECT["dependencies"]:
         requirement = Requirement(line)
@@ -58,9 +59,10 @@ def test_every_direct_dependency_is_pinned_within_its_bounds(extra: str) -> None
         assert requirement.specifier.contains(REFERENCE[name]), f"{line}: {REFERENCE[name]}"
 
 
-def test_browser_is_locked_beside_the_results() -> None:
-    assert pins(EXTRAS["browser"]).items() <= LOCK.items()
-    assert not set(pins(EXTRAS["browser"])) & set(REFERENCE)
+@pytest.mark.parametrize("extra", BESIDE)
+def test_what_no_result_needs_is_locked_beside_the_results(extra: str) -> None:
+    assert pins(EXTRAS[extra]).items() <= LOCK.items()
+    assert not set(pins(EXTRAS[extra])) & set(REFERENCE)
 
 
 def test_environment_yml_has_the_same_pins() -> None:

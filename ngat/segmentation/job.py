@@ -79,9 +79,7 @@ def predict_tile(job: PictureJob, number: int) -> None:
         return
     around, window = job.grid.with_halo(number), job.grid.window(number)
     maps = _predicted(job, around)
-    inner = tuple(
-        slice(w.start - a.start, w.stop - a.start) for w, a in zip(window, around, strict=True)
-    )
+    inner = _inside(window, around)
     job.probability.write(window, maps.probability[inner])
     job.core.write(window, maps.core[inner])
     job.keep(f"predicted-{number}", {})
@@ -141,9 +139,7 @@ def nuclei_of(
 ) -> tuple[Labels, pd.DataFrame]:
     """Labels 1 … n of the components ``kept`` inside a window, and their measurements."""
     around = job.grid.wider(window, MARGIN)
-    inner = tuple(
-        slice(w.start - a.start, w.stop - a.start) for w, a in zip(window, around, strict=True)
-    )
+    inner = _inside(window, around)
     core = job.core.read(around)
     probability = np.zeros(core.shape, np.float32)
     probability[inner] = np.where(kept, job.probability.read(window), 0)

@@ -1,4 +1,4 @@
-"""Notebooks 1 and 11 in JupyterLab in a real browser: the sliders move the pictures.
+"""Notebooks 1 and 13 in JupyterLab in a real browser: the sliders move the pictures.
 
 `make test-browser` installs what this needs and runs it. ``NGAT_SCREENSHOTS`` names a folder for
 pictures of the page.
@@ -117,8 +117,8 @@ def test_a_moved_node_sees_something_else(open_notebook: Callable[[str], Any]) -
 
 
 def test_nuclei_follow_the_thresholds(open_notebook: Callable[[str], Any]) -> None:
-    page = open_notebook("11")
+    page = open_notebook("13")
     assert page.locator(".jp-RenderedImage img").count() >= 3
-    bench = Workbench(page, "11")
+    bench = Workbench(page, "13")
     moves_there_and_back(bench, "nucleus", 0.05, 4)
     moves_there_and_back(bench, "prominence", 0.01, 10)

@@ -115,7 +115,7 @@ CLAIMS: dict[str, tuple[str, str, Callable[[], list[float]]]] = {
         masks,
     ),
     "sizes of the test": (
-        "notebooks/09_tables_and_figure7.ipynb",
+        "notebooks/10_errors.ipynb",
         r"of a test picture is between (\d+) and (\d+) pixels wide",
         lambda: [round(sizes("test").min()), round(sizes("test").max())],
     ),

@@ -209,7 +209,7 @@ def test_a_picture_that_was_replaced_is_looked_at_again(
 
 
 def test_the_committed_notebook_says_which_parameter_is_a_file() -> None:
-    own = Path(__file__).parents[2] / "notebooks/11_your_own_images.ipynb"
+    own = Path(__file__).parents[2] / "notebooks/13_your_own_images.ipynb"
     assert files_of(own) == {"weights", "image"}
 
 

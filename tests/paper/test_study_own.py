@@ -1,4 +1,4 @@
-"""One's own pictures: the table of nuclei, and notebook 11's figures."""
+"""One's own pictures: the table of nuclei, and notebook 13's figures."""
 
 from __future__ import annotations
 
