@@ -12,6 +12,7 @@
 #   make notebooks                            execute notebooks in place, ready to be committed
 #   make stored                               weights and results that notebooks on generated data read
 #   make real MINUTES=60                      train and score every method on the real data: hours
+#   make peers MINUTES=84 DATA=dsb2018        StarDist and Cellpose on the same split: hours
 #   make gpu MINUTES=9 OUT=runs/gpu/out    all that a GPU is wanted for, in minutes
 #   make tables                               tables 1 and 2 from the committed result files
 #   make readme                               rewrite the tables of README.md and data/results/README.md
@@ -19,7 +20,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help env reproduce test test-slow test-browser lint format site notebooks stored real gpu tables readme \
+.PHONY: help env reproduce test test-slow test-browser lint format site notebooks stored real peers gpu tables readme \
   lock clean
 
 VENV ?= .venv
@@ -65,10 +66,13 @@ reproduce: env
 	  $(if $(NAME),--name '$(NAME)') $(if $(ONLY),--only '$(ONLY)') $(ARGS)
 
 # One run, one closing line: unit tests, and every committed notebook executed again and its
-# marked cells compared with what is committed.
+# marked cells compared with what is committed. Two processes share the files: a notebook's cells, and
+# tests with a common fixture, stay together. TESTERS=0 runs all in one process, for a debugger.
+TESTERS ?= 2
 test: env lint
 	$(BIN)/python -m pytest tests $(NOTEBOOKS) --nbval-lax --nbval-current-env \
-	  --nbval-cell-timeout=300 --durations=10 $(ARGS)
+	  --nbval-cell-timeout=300 --numprocesses=$(TESTERS) --dist=loadfile --no-loadscope-reorder \
+	  --durations=10 $(ARGS)
 
 test-slow: env
 	$(BIN)/python -m pytest tests -m slow --timeout=3600 --durations=10 $(ARGS)
@@ -158,6 +162,36 @@ real: env
 	$(BIN)/python .ci/hygiene.py execute --only 05,07,09,10,11,13,14 notebooks
 	$(BIN)/ngat leave-out --data dsb2018 --steps 200 --out $(REAL)/leave_one_out.csv
 	$(BIN)/ngat ablate --data dsb2018 --out $(REAL)/ablations.csv
+
+# StarDist and Cellpose, each in an environment of its own (peers/README.md). Each trains for MINUTES
+# of one core. Stopped, it goes on where it was; with more MINUTES, too. LIMIT=12 is a rehearsal on a
+# few images, whose results stay in runs/.
+PEER ?= stardist cellpose
+LIMIT ?=
+PEERS := runs/peers/$(DATA)$(LIMIT:%=-%)
+PEER_RESULTS ?= $(if $(LIMIT),$(PEERS)/results,$(if $(filter dsb2018,$(DATA)),$(REAL),$(PEERS)/results))
+peers: MINUTES := 84
+peers: env
+	@for peer in $(PEER); do \
+	  test -f peers/$$peer.txt || \
+	    { echo "There is no peer $$peer; choose PEER=stardist or PEER=cellpose." >&2; exit 2; }; \
+	  stamp=.venv-$$peer/.installed-$$(cksum < peers/$$peer.txt | cut -d' ' -f1); \
+	  test -e $$stamp || { \
+	    echo "Installing $$peer into .venv-$$peer; this takes minutes, once."; \
+	    $(PYTHON) -m venv .venv-$$peer; \
+	    .venv-$$peer/bin/python -m pip install --quiet --requirement peers/$$peer.txt; \
+	    touch $$stamp; }; \
+	done
+	$(BIN)/ngat peers export --data $(DATA) --out $(PEERS)/pictures $(LIMIT:%=--limit %)
+	for peer in $(PEER); do \
+	  PYTHONPATH=. .venv-$$peer/bin/python -m peers $$peer --pictures $(PEERS)/pictures \
+	    --out $(PEERS)/$$peer --minutes $(MINUTES); \
+	  for split in val test; do \
+	    out=$(PEER_RESULTS); test $$split = test || out=$(PEER_RESULTS)/validation; \
+	    $(BIN)/ngat peers score --data $(DATA) --split $$split --found $(PEERS)/$$peer \
+	      --out $$out $(LIMIT:%=--limit %); \
+	  done; \
+	done
 
 # Needs torch for CUDA, and no network; nothing is installed. Stopped, it goes on where it was.
 GPU_PYTHON ?= python3

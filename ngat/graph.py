@@ -2,7 +2,7 @@
 
 A picture of ``height × width`` pixels becomes a pyramid of node grids. Level 0 has a node for
 every pixel; each further level halves both sides, rounding up, so that pictures of any size need
-no padding. Two kinds of edges join the nodes, both ways:
+no padding. Two kinds of edges join the nodes, both ways; a message crosses each at once (eq. 2):
 
 * *king* edges to the up to eight neighbours on the same level (eq. 4), and
 * edges between adjacent levels (eq. 3): a node's *parent* and its up to four *children*.

@@ -40,7 +40,7 @@ class Output(NamedTuple):
     """What the network says of a batch of pictures, one entry per level in every list.
 
     Attributes:
-        logits: ``[B, K, H_m, W_m]``, channel 0 nucleus, channel 1 core.
+        logits: ``[B, K, H_m, W_m]``, channel 0 nucleus, 1 core, 2 the size of the nucleus.
         positions: ζ, ``[B, 3, H_m, W_m]``.
         moves: displacements from home, ``[B, 3, H_m, W_m]`` (see :mod:`ngat.plasticity`).
         valid: ``[B, 1, H_m, W_m]``, enough pixels under the node's pyramid.

@@ -1,7 +1,8 @@
 """Plasticity: nodes learn where to project from (section 3.3, equations 8–12).
 
-Positions pass through a constant number of iterations ζ_{k+1} = ξ(ζ_k) (eq. 8, 9); edges never
-change and base nodes never move (eq. 12). ξ has three dense layers, and a sigmoid bounds the move:
+Positions pass through a constant number of iterations ζ_{k+1} = ξ(ζ_k) (eq. 8, 9); after each a
+node is again the mean of what lies under it (eq. 10, 11, by the projection of eq. 5). Edges never
+change, and base nodes never move (eq. 12). ξ has three dense layers, and a sigmoid bounds the move:
 
     x, y = home ± REACH · cell · (2σ(u) − 1)        z = home · 2^(2σ(u) − 1)
 

@@ -14,6 +14,7 @@ height z, and the derivative in (x, y, z) comes with it. Base nodes are pixels a
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -38,7 +39,16 @@ def integral_image(pixels: Tensor) -> Tensor:
 
 def home_positions(graph: PyramidGraph, level: int, like: Tensor) -> Tensor:
     """Home ζ of a level as a tensor ``[1, 3, H_m, W_m]`` with the dtype and device of ``like``."""
-    return torch.from_numpy(graph.home(level)).to(like)[None]
+    if like.device.type == "cpu":
+        return torch.from_numpy(graph.home(level)).to(like)[None]
+    return _home_on(graph, level, like.dtype, like.device)
+
+
+@lru_cache(maxsize=16)
+def _home_on(graph: PyramidGraph, level: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Copied once: a GPU that is sent numbers at every step waits, and cannot record the step."""
+    with torch.inference_mode(False):
+        return torch.from_numpy(graph.home(level)).to(device, dtype)[None]
 
 
 def footprints(positions: Tensor, height: int, width: int) -> tuple[Tensor, ...]:

@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+
+# Processes that test side by side have a core each (make test).
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import torch
 
 # Without a GPU the CUDA engine's kernels are interpreted. Triton looks for this when it is first

@@ -16,6 +16,7 @@ from ngat.config import (
     from_dict,
     to_dict,
 )
+from ngat.config.values import BOUNDS
 from ngat.errors import InputError
 
 
@@ -79,7 +80,7 @@ def test_every_number_has_bounds_and_every_name_belongs_to_one_part() -> None:
     for part in (ModelConfig(), RivalConfig(), LossConfig(), TrainConfig()):
         for name, value in dataclasses.asdict(part).items():
             if type(value) in (int, float):
-                low, high = config._BOUNDS[name]
+                low, high = BOUNDS[name]
                 assert low <= value <= high
 
 

@@ -10,15 +10,8 @@ from scipy import ndimage
 from ngat import metrics
 from ngat.baselines.thresholding import otsu, otsu_watershed
 from ngat.errors import InputError
-from ngat.instances import (
-    MARGIN,
-    SMOOTHING,
-    components,
-    core_of,
-    in_reading_order,
-    split,
-    summits,
-)
+from ngat.h_maxima import h_maxima
+from ngat.instances import SMOOTHING, components, core_of, in_reading_order, margin, split
 
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=16)
 
@@ -94,7 +87,7 @@ def test_touching_disks_are_split_and_components_merge_them():
     assert metrics.iou_matrix(labels, true).max(axis=1).min() > 0.95
 
 
-def summits_by_flood(heights: np.ndarray, prominence: float) -> np.ndarray:
+def h_maxima_by_flood(heights: np.ndarray, prominence: float) -> np.ndarray:
     """Pixels are uncovered from the top; where two hills meet, the lower one's rise is known."""
     top: dict[int, int] = {}  # hill of every pixel seen, by union-find
     height = {i: float(h) for i, h in enumerate(heights.ravel())}
@@ -125,16 +118,17 @@ def summits_by_flood(heights: np.ndarray, prominence: float) -> np.ndarray:
 
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("prominence", [0.01, 0.05, 0.2])
-def test_summits_rise_above_every_pass(seed: int, prominence: float) -> None:
+def test_h_maxima_rise_above_every_saddle(seed: int, prominence: float) -> None:
     """Against hills that are counted as they come out of a falling flood."""
     core = np.random.default_rng(seed).random((23, 31))
-    expected = summits_by_flood(ndimage.gaussian_filter(core, SMOOTHING), prominence)
-    patches, n = ndimage.label(summits(core, prominence))
+    core = ndimage.gaussian_filter(core, SMOOTHING)
+    expected = h_maxima_by_flood(core, prominence)
+    patches, n = ndimage.label(h_maxima(core, prominence))
     assert n == expected.sum()
     assert sorted(patches[expected]) == list(range(1, n + 1))
 
 
-def test_summits_part_cores_that_no_threshold_parts() -> None:
+def test_h_maxima_part_cores_that_no_threshold_parts() -> None:
     """A bright and a dim nucleus: the pass between the bright pair is above the dim one's top."""
     x = np.arange(60)
     hills = np.zeros((20, 60))
@@ -294,19 +288,24 @@ def test_otsu_on_a_picture_of_one_colour():
 
 @pytest.mark.parametrize("landscape", ["distance", "core"])
 @pytest.mark.parametrize("prominence", [0.0, 0.05])
-def test_nuclei_of_a_component_depend_on_it_alone(landscape: str, prominence: float) -> None:
-    """What lies more than MARGIN pixels away may change at will: tiles rely on it."""
+@pytest.mark.parametrize("smoothing", [0.7, 1.0, 2.5])
+def test_nuclei_of_a_component_depend_on_it_alone(
+    landscape: str, prominence: float, smoothing: float
+) -> None:
+    """What lies further than the margin may change at will: tiles rely on it."""
     rng = np.random.default_rng(5)
     probability = ndimage.gaussian_filter(rng.random((120, 140)), 4)
     probability = (probability - probability.min()) / np.ptp(probability)
     core = ndimage.gaussian_filter(rng.random((120, 140)), 1.5)
     core = (core - core.min()) / np.ptp(core)
     options = {"core_threshold": 0.4, "landscape": landscape, "prominence": prominence}
+    options["smoothing"] = smoothing
+    reach = margin(smoothing)
     labels = split(probability, core, **options)
     whole = components(probability)
     divided = 0
     for number, window in enumerate(ndimage.find_objects(whole), start=1):
-        rows, columns = (slice(max(0, s.start - MARGIN), s.stop + MARGIN) for s in window)
+        rows, columns = (slice(max(0, s.start - reach), s.stop + reach) for s in window)
         inside = whole[rows, columns] == number
         alone = split(
             np.where(inside, probability[rows, columns], 0), core[rows, columns], **options
@@ -318,7 +317,7 @@ def test_nuclei_of_a_component_depend_on_it_alone(landscape: str, prominence: fl
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_summits_of_components_are_those_of_each_alone(seed: int) -> None:
+def test_h_maxima_of_components_are_those_of_each_alone(seed: int) -> None:
     rng = np.random.default_rng(seed)
     core = ndimage.gaussian_filter(rng.random((60, 70)), 2)
     core = (core - core.min()) / np.ptp(core)
@@ -326,5 +325,5 @@ def test_summits_of_components_are_those_of_each_alone(seed: int) -> None:
     seeds = split((whole > 0).astype(float), core, core_threshold=0, min_area=1, prominence=0.1)
     for number in range(1, whole.max() + 1):
         inside = whole == number
-        expected = summits_by_flood(np.where(inside, ndimage.gaussian_filter(core, 1), -9), 0.1)
+        expected = h_maxima_by_flood(np.where(inside, ndimage.gaussian_filter(core, 1), -9), 0.1)
         assert len(np.unique(seeds[inside])) == max(1, (expected & inside).sum())

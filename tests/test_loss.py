@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ngat.config import LossConfig
-from ngat.loss import binary_cross_entropy, field, focal_loss, loss_of, size_loss
+from ngat.loss import binary_cross_entropy, contacts, field, focal_loss, loss_of, size_loss
 from ngat.model import Output
 
 
@@ -129,6 +129,42 @@ def test_core_channel_weight():
     total, _ = loss_of(output, LossConfig(kind="bce", core_weight=0.5))
     expected = (math.log(2) + 0.5 * math.log1p(math.exp(-2.0))) / 1.5
     assert total.item() == pytest.approx(expected)
+
+
+def test_contacts_are_the_places_with_two_nuclei_near():
+    """Against a search of every pixel's surroundings."""
+    generator = torch.Generator().manual_seed(0)
+    numbers = torch.randint(0, 4, (2, 1, 13, 17), generator=generator).float()
+    numbers *= torch.rand(numbers.shape, generator=generator) > 0.7
+    found = contacts(numbers, 2)
+    for n in range(2):
+        for row in range(13):
+            for column in range(17):
+                near = numbers[
+                    n, 0, max(0, row - 2) : row + 3, max(0, column - 2) : column + 3
+                ].unique()
+                assert bool(found[n, 0, row, column]) == (len(near[near > 0]) > 1)
+    assert not contacts(torch.zeros(1, 1, 5, 5)).any()
+
+
+def test_nodes_between_nuclei_count_more():
+    output = output_of([((0.0, 3.0, 0.0, 0.0), (1.0, 1.0, 0.0, 0.0))])
+    numbers = f64(1.0, 2.0, 0.0, 0.0).view(1, 1, 1, 4)  # the last node is too far from the first
+    config = LossConfig(kind="bce", contact=5.0)
+    total, _ = loss_of(output, config, numbers)
+    at_zero, at_three = math.log(2), math.log1p(math.exp(-3.0))
+    assert total.item() == pytest.approx((6 * (2 * at_zero + at_three) + at_zero) / 4)
+    plain = loss_of(output, LossConfig(kind="bce"))[0]
+    torch.testing.assert_close(loss_of(output, config)[0], plain)
+    torch.testing.assert_close(loss_of(output, LossConfig(kind="bce"), numbers)[0], plain)
+
+
+def test_nodes_beyond_the_image_lie_between_no_nuclei():
+    output = output_of([((0.0, 0.0), (1.0, 1.0))])
+    output.valid[0][..., 1] = False
+    config = LossConfig(kind="bce", contact=5.0)
+    total, _ = loss_of(output, config, torch.ones(1, 1, 1, 1))
+    assert total.item() == pytest.approx(math.log(2))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])

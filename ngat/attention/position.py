@@ -67,8 +67,8 @@ class PositionTerm(nn.Module):
         """
         if not self.moving or level == 0 or moves is None:
             return 0.0
-        unit = self.b.new_tensor([cells, cells, 1.0])
-        return torch.einsum("hk,bkyx->bhyx", (self.b * unit).to(moves[level].dtype), moves[level])
+        b = torch.cat([self.b[:, :2] * cells, self.b[:, 2:]], dim=1)
+        return torch.einsum("hk,bkyx->bhyx", b.to(moves[level].dtype), moves[level])
 
 
 def directions(heads: int, relation: Relation | None) -> Tensor:

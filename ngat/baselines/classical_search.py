@@ -4,6 +4,12 @@ Some trials change a good start at many places, the others change the best setti
 What a trial proposes follows from the seed, its number and the scores before it, so that a search
 that was stopped, or is asked for more trials, goes on as if it had never ended. Trials that lag
 behind the best on their first pictures are given up.
+
+Optuna would stand in for :func:`search` and :func:`vary` alone, 50 lines: the space, the starts,
+the pictures in turn and the file of scores would stay. In exchange it asks for SQLAlchemy and
+alembic; what its samplers propose changes with its version, where the settings in
+``data/results/classical.json`` can be found again from a seed; and a search of it that was stopped
+goes on the same only with the sampler's own state kept, where here a trial's number is enough.
 """
 
 from __future__ import annotations

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from ngat.benchmark import worker
 from ngat.benchmark.floor import PASSES
 from ngat.benchmark.hosts import check_device, threads_of
 from ngat.benchmark.layers import LABELS, Case
-from ngat.benchmark.measure import SURROUNDINGS
-from ngat.benchmark.rows import write
+from ngat.benchmark.worker import Jobs
 from ngat.errors import InputError
-from ngat.system.files import write_json
-from ngat.system.provenance import provenance
 
 ENGINES_ON = {
     "cpu": ("cpu", "reference", "dgl", "compile", "dgl_gatconv", "pyg_gatconv"),
@@ -93,111 +84,53 @@ class LayerPlan:
         """Names of the layers."""
         return self.engines or ENGINES_ON[self.device.partition(":")[0]]
 
+    def measure(self, jobs: Jobs) -> None:
+        """First calls, times and peak memory of every layer."""
+        # Compiled code of this run alone, so that seconds of compilation are those of compiling.
+        with tempfile.TemporaryDirectory(prefix="ngat-benchmark-") as folder:
+            names = ["TORCHINDUCTOR_CACHE_DIR"]
+            if self.first_side:
+                names += ["NUMBA_CACHE_DIR", "TRITON_CACHE_DIR"]
+            jobs.environment = {name: str(Path(folder) / name.lower()) for name in names}
+            self._first_calls(jobs)
+            jobs.say("times …")
+            for threads in threads_of(self.threads, self.device):
+                self._times(jobs, self.cases, threads, "kept")
+            if self.device == "cpu" and self.default_side:
+                self._times(jobs, self.at(self.default_side), 1, "default")
+            self._memory(jobs)
 
-def benchmark_attention(
-    plan: LayerPlan,
-    out: Path | str | None = None,
-    *,
-    command: str | Sequence[str] = "ngat.benchmark.benchmark_attention",
-    quiet: bool = False,
-) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Measure a plan.
+    def _first_calls(self, jobs: Jobs) -> None:
+        """Twice in fresh processes: with an empty cache of compiled code, and with a full one."""
+        for engine in self.of_engines:
+            if self.first_side and engine in ("cpu", "cuda"):
+                for quantity in ("first_call_cold_s", "first_call_warm_s"):
+                    jobs.say(f"{LABELS[engine]}: {quantity} …")
+                    case = asdict(self.at(self.first_side)[0])
+                    jobs.do("first_call", case=case, engine=engine, quantity=quantity)
 
-    Args:
-        out: CSV file; its provenance goes beside it with the suffix ``.json``.
-        command: for the provenance.
-        quiet: no progress on stderr.
+    def _times(self, jobs: Jobs, cases: list[Case], threads: int, allocator: str) -> None:
+        jobs.do(
+            "time",
+            threads=threads,
+            allocator=allocator,
+            cases=[asdict(case) for case in cases],
+            engines=self.of_engines,
+            compiled=self.compiled if allocator == "kept" else (),
+            rounds=self.rounds,
+            seconds=self.seconds,
+        )
 
-    Returns:
-        the table (:mod:`ngat.benchmark.rows`), and by engine why something is missing.
-
-    Raises:
-        BenchmarkFailed: a worker ended with an error.
-    """
-    began = time.perf_counter()
-    rows: list[dict[str, Any]] = []
-    notes: dict[str, str] = {}
-    # Compiled code of this run alone, so that seconds of compilation are those of compiling.
-    with tempfile.TemporaryDirectory(prefix="ngat-benchmark-") as folder:
-        names = ["TORCHINDUCTOR_CACHE_DIR"]
-        if plan.first_side:
-            names += ["NUMBA_CACHE_DIR", "TRITON_CACHE_DIR"]
-        caches = {name: str(Path(folder) / name.lower()) for name in names}
-
-        def do(kind: str, threads: int = 1, allocator: str = "kept", **arguments: Any) -> None:
-            setting = worker.Setting(threads, allocator, plan.device)
-            found = worker.run(kind, arguments, setting, environment=caches, quiet=quiet)
-            rows.extend(found.rows)
-            notes.update(found.notes)
-
-        def say(text: str) -> None:
-            if not quiet:
-                print(text, file=sys.stderr, flush=True)
-
-        _first_calls(plan, do, say)
-        say("times …")
-        for threads in threads_of(plan.threads, plan.device):
-            _times(plan, plan.cases, threads, "kept", do)
-        if plan.device == "cpu" and plan.default_side:
-            _times(plan, plan.at(plan.default_side), 1, "default", do)
-        _memory(plan, do, say)
-    frame = write(out, rows)
-    if out is not None:
-        _write_provenance(plan, Path(out), command, notes, (time.perf_counter() - began) / 60)
-    return frame, notes
-
-
-def _first_calls(plan: LayerPlan, do: Callable[..., None], say: Callable[[str], None]) -> None:
-    """Twice in fresh processes: with an empty cache of compiled code, and with a full one."""
-    for engine in plan.of_engines:
-        if plan.first_side and engine in ("cpu", "cuda"):
-            for quantity in ("first_call_cold_s", "first_call_warm_s"):
-                say(f"{LABELS[engine]}: {quantity} …")
-                case = asdict(plan.at(plan.first_side)[0])
-                do("first_call", case=case, engine=engine, quantity=quantity)
-
-
-def _times(
-    plan: LayerPlan, cases: list[Case], threads: int, allocator: str, do: Callable[..., None]
-) -> None:
-    do(
-        "time",
-        threads=threads,
-        allocator=allocator,
-        cases=[asdict(case) for case in cases],
-        engines=plan.of_engines,
-        compiled=plan.compiled if allocator == "kept" else (),
-        rounds=plan.rounds,
-        seconds=plan.seconds,
-    )
-
-
-def _memory(plan: LayerPlan, do: Callable[..., None], say: Callable[[str], None]) -> None:
-    for engine in plan.of_engines if plan.memory_side else ():
-        # What torch.compile compiled for the times is there; more would take minutes.
-        if engine != "compile" or plan.memory_side in plan.compiled:
-            say(f"{LABELS[engine]}: peak memory …")
-            for which in PASSES:
-                for case in plan.at(plan.memory_side):
-                    where = {"case": asdict(case), "engine": engine, "which": which}
-                    do("memory", allocator="returned", **where)
-    if "compile" in plan.of_engines and plan.first_side in plan.compiled:
-        say("torch.compile: first_call_warm_s …")
-        first = asdict(plan.at(plan.first_side)[0])
-        do("first_call", case=first, engine="compile", quantity="first_call_warm_s")
-
-
-def _write_provenance(
-    plan: LayerPlan, out: Path, command: str | Sequence[str], notes: dict[str, str], minutes: float
-) -> None:
-    record = provenance(
-        command,
-        0,
-        None,
-        minutes,
-        device=plan.device,
-        plan=asdict(plan),
-        **SURROUNDINGS,
-        not_measured=notes,
-    )
-    write_json(out.with_suffix(".json"), record)
+    def _memory(self, jobs: Jobs) -> None:
+        for engine in self.of_engines if self.memory_side else ():
+            # What torch.compile compiled for the times is there; more would take minutes.
+            if engine != "compile" or self.memory_side in self.compiled:
+                jobs.say(f"{LABELS[engine]}: peak memory …")
+                for which in PASSES:
+                    for case in self.at(self.memory_side):
+                        where: dict[str, Any] = {"case": asdict(case), "which": which}
+                        jobs.do("memory", allocator="returned", engine=engine, **where)
+        if "compile" in self.of_engines and self.first_side in self.compiled:
+            jobs.say("torch.compile: first_call_warm_s …")
+            first = asdict(self.at(self.first_side)[0])
+            jobs.do("first_call", case=first, engine="compile", quantity="first_call_warm_s")

@@ -9,10 +9,10 @@ from typing import Any
 
 from ngat.attention import ENGINES
 from ngat.benchmark.floor import PASSES, cost, floor_ms
+from ngat.benchmark.graph_libraries import build
 from ngat.benchmark.hosts import in_words, processor
 from ngat.benchmark.layers import Case
 from ngat.benchmark.measure import Call, Times, interleaved, machine, passes_of, peak_bytes, wait
-from ngat.benchmark.named_layers import build
 from ngat.benchmark.rows import row, version_of
 from ngat.benchmark.worker import Setting, WorkerResult
 from ngat.errors import MissingDependency

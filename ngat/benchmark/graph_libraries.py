@@ -1,4 +1,4 @@
-"""The benchmark's layer by DGL and by PyTorch Geometric, on explicit edges."""
+"""The benchmark's layers by name: ours, and on explicit edges those by DGL and PyG."""
 
 from __future__ import annotations
 
@@ -9,8 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ngat.benchmark.layers import Case, Layer, LayerWeights, Softmax
-from ngat.errors import MissingDependency
+from ngat.attention import ENGINES
+from ngat.benchmark.layers import (
+    LABELS,
+    Case,
+    Layer,
+    LayerWeights,
+    PyramidLayer,
+    Softmax,
+    draw,
+)
+from ngat.errors import InputError, MissingDependency
 from ngat.graph import RELATIONS, batch_dgl, import_dgl
 
 
@@ -180,3 +189,24 @@ class PyGLayer(Rows):
         z, el, er = maps
         alpha = self.conv.edge_updater(self.edges, alpha=(el, er), edge_attr=None, size=None)
         return [self.conv.propagate(self.edges, x=(z, z), alpha=alpha, size=None).flatten(1)]
+
+
+def build(engine: str, case: Case, device: str = "cpu") -> Layer:
+    """The layer of this name with the common weights, on a device.
+
+    Raises:
+        InputError: no layer has this name.
+        MissingDependency: its package is not installed.
+    """
+    where = torch.device(device)
+    weights = draw(case)
+    layer: Layer
+    if engine == "dgl_gatconv":
+        layer = DGLLayer(case, weights, where)
+    elif engine == "pyg_gatconv":
+        layer = PyGLayer(case, weights, where)
+    elif engine in ENGINES or engine == "compile":
+        layer = PyramidLayer(case, weights, engine)
+    else:
+        raise InputError(f"Unknown layer {engine!r}; known: {', '.join(LABELS)}.")
+    return layer.to(where, case.torch_dtype)

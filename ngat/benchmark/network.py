@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
-from ngat.benchmark import worker
 from ngat.benchmark.hosts import check_device, threads_of
-from ngat.benchmark.measure import SURROUNDINGS
 from ngat.benchmark.networks import NETWORK_LABELS, UNET
-from ngat.benchmark.rows import write
+from ngat.benchmark.worker import Jobs
 from ngat.config import preset
 from ngat.errors import InputError
-from ngat.system.files import write_json
-from ngat.system.provenance import provenance
 
 ENGINES_ON = {"cpu": ("cpu", "dgl", "reference", UNET), "cuda": ("cuda", "reference", UNET)}
 
@@ -73,54 +64,14 @@ class NetworkPlan:
             "dtype": self.dtype,
         }
 
-
-def benchmark_network(
-    plan: NetworkPlan,
-    out: Path | str | None = None,
-    *,
-    command: str | Sequence[str] = "ngat.benchmark.benchmark_network",
-    quiet: bool = False,
-) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Measure a plan.
-
-    Args:
-        out: CSV file; its provenance goes beside it with the suffix ``.json``.
-        command: for the provenance.
-        quiet: no progress on stderr.
-
-    Returns:
-        the table (:mod:`ngat.benchmark.rows`), and by network why something is missing.
-
-    Raises:
-        BenchmarkFailed: a worker ended with an error.
-    """
-    began = time.perf_counter()
-    rows: list[dict[str, Any]] = []
-    notes: dict[str, str] = {}
-    for threads in threads_of(plan.threads, plan.device):
-        found = worker.run(
-            "network",
-            {
-                "names": plan.engines or ENGINES_ON[plan.device.partition(":")[0]],
-                "shape": plan.shape,
-                "rounds": plan.rounds,
-                "seconds": plan.seconds,
-            },
-            worker.Setting(threads, "kept", plan.device),
-            quiet=quiet,
-        )
-        rows.extend(row for row in found.rows if row not in rows)
-        notes.update(found.notes)
-    if out is not None:
-        record = provenance(
-            command,
-            0,
-            None,
-            (time.perf_counter() - began) / 60,
-            device=plan.device,
-            plan=asdict(plan),
-            **SURROUNDINGS,
-            not_measured=notes,
-        )
-        write_json(Path(out).with_suffix(".json"), record)
-    return write(out, rows), notes
+    def measure(self, jobs: Jobs) -> None:
+        """Training steps and inference, side by side, for each number of threads."""
+        for threads in threads_of(self.threads, self.device):
+            jobs.do(
+                "network",
+                threads=threads,
+                names=self.engines or ENGINES_ON[self.device.partition(":")[0]],
+                shape=self.shape,
+                rounds=self.rounds,
+                seconds=self.seconds,
+            )

@@ -11,8 +11,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from ngat.errors import InputError
-from ngat.system.files import replacing
+from ngat.system.files import read_table, replacing
 
 # quantity   what was measured and its unit: time_ms, peak_bytes_per_node, floor_ms, ...
 # scope      layer (joint relations), typed layer, attention alone, or network
@@ -84,13 +83,7 @@ def read(path: Path | str) -> pd.DataFrame:
     Raises:
         InputError: the file is absent or another one.
     """
-    try:
-        frame = pd.read_csv(path, keep_default_na=True)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as a benchmark's result ({error}).") from error
-    if list(frame.columns) != COLUMNS:
-        raise InputError(f"{path}: lacks columns; write it anew with ngat benchmark.")
-    return frame.astype(_COUNTS)
+    return read_table(path, COLUMNS, "measured times", "ngat benchmark").astype(_COUNTS)
 
 
 def select(frame: pd.DataFrame, **where: Any) -> pd.DataFrame:

@@ -1,4 +1,6 @@
-"""Jobs in processes of their own: threads, allocator and caches are settled when a process starts.
+"""A benchmark's jobs, in processes of their own.
+
+Threads, allocator and caches are settled when a process starts.
 
 A job is a dictionary: ``kind`` names a function of :data:`JOBS`, the rest are its arguments. What
 it finds comes back as rows of the result file (:data:`ngat.benchmark.rows.COLUMNS`) and as notes
@@ -12,12 +14,19 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import pandas as pd
 
 from ngat.benchmark.hosts import restrictions
-from ngat.benchmark.measure import ALLOCATORS
+from ngat.benchmark.measure import ALLOCATORS, SURROUNDINGS
+from ngat.benchmark.rows import write
+from ngat.system.files import write_json
+from ngat.system.provenance import provenance
 
 
 class BenchmarkFailed(RuntimeError):
@@ -39,6 +48,87 @@ class WorkerResult(NamedTuple):
     notes: dict[str, str]
 
 
+class Plan(Protocol):
+    """What is measured: :class:`~ngat.benchmark.attention.LayerPlan` or ``NetworkPlan``."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def device(self) -> str: ...
+
+    def measure(self, jobs: Jobs) -> None:
+        """Do the plan's jobs."""
+        ...
+
+
+class Jobs:
+    """Does one job after the other; keeps what they find in ``rows`` and ``notes``.
+
+    Args:
+        device: that all jobs measure.
+        quiet: no progress on stderr.
+    """
+
+    def __init__(self, device: str, quiet: bool) -> None:
+        self.device, self.quiet = device, quiet
+        self.environment: dict[str, str] = {}
+        self.rows: list[dict[str, Any]] = []
+        self.notes: dict[str, str] = {}
+
+    def do(self, kind: str, threads: int = 1, allocator: str = "kept", **arguments: Any) -> None:
+        """Do a job, see :func:`run`."""
+        setting = Setting(threads, allocator, self.device)
+        found = run(kind, arguments, setting, environment=self.environment, quiet=self.quiet)
+        # Numbers without a time, such as of parameters, are the same with any threads.
+        self.rows.extend(row for row in found.rows if row not in self.rows)
+        self.notes.update(found.notes)
+
+    def say(self, text: str) -> None:
+        """Tell the user what comes next."""
+        if not self.quiet:
+            print(text, file=sys.stderr, flush=True)
+
+
+def benchmark(
+    plan: Plan,
+    out: Path | str | None = None,
+    *,
+    command: str | Sequence[str] = "ngat.benchmark.worker.benchmark",
+    quiet: bool = False,
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Measure a plan.
+
+    Args:
+        plan: what is measured.
+        out: CSV file; its provenance goes beside it with the suffix ``.json``.
+        command: for the provenance.
+        quiet: no progress on stderr.
+
+    Returns:
+        the table (:mod:`ngat.benchmark.rows`), and by engine why something is missing.
+
+    Raises:
+        BenchmarkFailed: a worker ended with an error.
+    """
+    began = time.perf_counter()
+    jobs = Jobs(plan.device, quiet)
+    plan.measure(jobs)
+    frame = write(out, jobs.rows)
+    if out is not None:
+        record = provenance(
+            command,
+            0,
+            None,
+            (time.perf_counter() - began) / 60,
+            device=plan.device,
+            plan=asdict(plan),
+            **SURROUNDINGS,
+            not_measured=jobs.notes,
+        )
+        write_json(Path(out).with_suffix(".json"), record)
+    return frame, jobs.notes
+
+
 def run(
     kind: str,
     arguments: Mapping[str, Any],
@@ -50,7 +140,7 @@ def run(
     """Do a job in a fresh process and wait for it.
 
     Args:
-        kind: one of :func:`_jobs`.
+        kind: one of :func:`jobs`.
         arguments: of that function; plain values.
         environment: further variables.
         quiet: keep the worker's progress off stderr.
@@ -80,14 +170,18 @@ def run(
         return WorkerResult(**json.loads(answer.read_text(encoding="utf-8")))
 
 
-def _jobs() -> dict[str, Callable[..., WorkerResult]]:
-    from ngat.benchmark import attention_jobs, network_jobs  # they need WorkerResult
+def jobs() -> dict[str, Callable[..., WorkerResult]]:
+    """What a job can be, by its kind: functions of a setting and the job's arguments."""
+    # They need WorkerResult.
+    from ngat.benchmark import attention_jobs, network_jobs, scaling_jobs
 
     return {
         "time": attention_jobs.time_layers,
         "memory": attention_jobs.memory,
         "first_call": attention_jobs.first_call,
         "network": network_jobs.time_networks,
+        "segment": scaling_jobs.segment_picture,
+        "split": scaling_jobs.split_maps,
     }
 
 
@@ -98,7 +192,7 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(setting.threads)
-    found = _jobs()[job["kind"]](setting, **job["arguments"])
+    found = jobs()[job["kind"]](setting, **job["arguments"])
     Path(job["answer"]).write_text(json.dumps(found._asdict()), encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""``ngat benchmark attention`` and ``ngat benchmark network``."""
+"""``ngat benchmark``: attention, network, scaling and tiles."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ngat.cli.options import Quiet, command_line, interruptible
+from ngat.cli.options import Data, Quiet, Root, command_line, interruptible
 from ngat.errors import InputError
 
 app = typer.Typer(help="Measure speed and memory, side by side with others.", no_args_is_help=True)
@@ -58,8 +58,9 @@ def attention(
     NGAT_SIMD=avx2 keeps everything to the instructions of a processor without AVX-512.
     """
     with _measuring():
-        from ngat.benchmark.attention import LayerPlan, benchmark_attention
+        from ngat.benchmark.attention import LayerPlan
         from ngat.benchmark.report import attention_report
+        from ngat.benchmark.worker import benchmark
 
         plan = LayerPlan(
             sides=_numbers(sides, "sides"),
@@ -80,7 +81,7 @@ def attention(
             first_side=first_side,
             default_side=default_side,
         )
-        frame, notes = benchmark_attention(plan, out, command=command_line(), quiet=quiet)
+        frame, notes = benchmark(plan, out, command=command_line(), quiet=quiet)
     _print([*attention_report(frame)], notes, out)
 
 
@@ -101,8 +102,9 @@ def network(
 ) -> None:
     """Training step and inference of a preset on all engines, beside MONAI's BasicUNet."""
     with _measuring():
-        from ngat.benchmark.network import NetworkPlan, benchmark_network
+        from ngat.benchmark.network import NetworkPlan
         from ngat.benchmark.report import network_report
+        from ngat.benchmark.worker import benchmark
 
         plan = NetworkPlan(
             preset=preset,
@@ -116,8 +118,75 @@ def network(
             rounds=repeats,
             seconds=seconds,
         )
-        frame, notes = benchmark_network(plan, out, command=command_line(), quiet=quiet)
+        frame, notes = benchmark(plan, out, command=command_line(), quiet=quiet)
     _print([*network_report(frame)], notes, out)
+
+
+@app.command()
+def scaling(
+    out: Annotated[Path, typer.Option(help="CSV file, which a later run adds to.")],
+    pictures: Annotated[
+        str, typer.Option(help="Sides, and the share of each picture that is tissue.")
+    ] = "2500:1,5000:1,10000:0.25,20000:0.25",
+    workers: Annotated[str, typer.Option(help="Numbers of processes.")] = "1,2",
+    split_sides: Annotated[
+        str, typer.Option(help="Sides of the maps that split divides.")
+    ] = "2500,5000,10000",
+    reconstruction_up_to: Annotated[
+        int, typer.Option(help="Largest side for scikit-image's reconstruction, for comparison.")
+    ] = 2500,
+    quiet: Quiet = False,
+) -> None:
+    """Time and memory of ngat segment by picture size, and of split alone.
+
+    Pictures are drawn. Each row is written at once; a stopped run goes on with the same command.
+    """
+    with _measuring():
+        from ngat.benchmark.scaling import ScalingPlan, benchmark_scaling, scaling_report
+
+        plan = ScalingPlan(
+            pictures=_shares(pictures),
+            workers=_numbers(workers, "workers"),
+            split_sides=_numbers(split_sides, "split-sides"),
+            reconstruction_up_to=reconstruction_up_to,
+        )
+        tables = benchmark_scaling(plan, out, command=command_line(), quiet=quiet)
+    _print(scaling_report(*tables), {}, out)
+
+
+@app.command()
+def tiles(
+    out: Annotated[Path, typer.Option(help="CSV file; provenance beside it.")],
+    data: Data = "dsb2018",
+    root: Root = Path("data"),
+    images: Annotated[int, typer.Option(help="How many pictures of the validation split.")] = 20,
+    sides: Annotated[str, typer.Option(help="Sides of the tiles.")] = "160,224,320",
+    weights: Annotated[Path | None, typer.Option(help="Instead of the shipped ones.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Nuclei and probabilities by tiles beside those of the whole picture, on real pictures."""
+    with _measuring():
+        from ngat.benchmark.tiles import benchmark_tiles, suitable, tiles_report
+        from ngat.data import load
+
+        chosen = suitable(load(data, "val", root=root, progress=not quiet), images)
+        table = benchmark_tiles(
+            chosen,
+            _numbers(sides, "sides"),
+            out,
+            weights=weights,
+            command=command_line(),
+            progress=lambda name: None if quiet else typer.echo(name, err=True),
+        )
+    _print(tiles_report(table), {}, out)
+
+
+def _shares(text: str) -> tuple[tuple[int, float], ...]:
+    try:
+        pairs = [word.partition(":") for word in _names(text)]
+        return tuple((int(side), float(share or 1)) for side, _, share in pairs)
+    except ValueError as error:
+        raise InputError(f"--pictures {text}: write for example 2500:1,20000:0.25.") from error
 
 
 @contextlib.contextmanager

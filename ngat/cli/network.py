@@ -50,6 +50,9 @@ def train(
     pipeline: Annotated[
         str, typer.Option(help="Where patches are made: host, device, or auto (with a GPU, there).")
     ] = "auto",
+    captured: Annotated[
+        bool, typer.Option("--captured", help="Record a step as a CUDA graph, if that is possible.")
+    ] = False,
     no_thresholds: Annotated[
         bool, typer.Option("--no-thresholds", help="Choose none; ngat choose does it later.")
     ] = False,
@@ -90,6 +93,7 @@ def train(
             resume=resume,
             device=device,
             pipeline=pipeline,  # type: ignore[arg-type]  # train says what is wrong with it
+            captured=captured,
             thresholds=not no_thresholds,
             progress=not quiet,
             command=command_line(),

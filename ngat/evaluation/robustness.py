@@ -122,6 +122,29 @@ def jpeg(quality: int) -> Change:
     return change
 
 
+def exposed(counts: float, factor: float = 1.0) -> Change:
+    """The image as a short exposure, a brightest pixel of which counts ``counts`` photons.
+
+    Args:
+        counts: mean number of photons of a pixel of value 255.
+        factor: the image is resized first; the larger a nucleus, the finer is the noise in it.
+    """
+
+    def change(sample: Sample, other: Sample) -> Changed | None:
+        if sample.type not in FLUORESCENT:
+            return None
+        changed = resized(factor)(sample, other)
+        if changed is None:
+            return None
+        brightest = max(1, int(changed.image.max()))
+        expected = changed.image.max(axis=2, keepdims=True) / brightest * counts
+        photons = np.random.default_rng(0).poisson(expected)
+        image = np.minimum(np.rint(255 * photons / counts), 255).astype(np.uint8)
+        return Changed(np.repeat(image, 3, axis=2), changed.labels)
+
+    return change
+
+
 CHANGES: dict[str, Change] = {
     "magnification x 1/4": resized(1 / 4),
     "magnification x 1/2": resized(1 / 2),
@@ -138,6 +161,8 @@ CHANGES: dict[str, Change] = {
     "12-bit camera, values 100 to 1000": camera(900 / 255, 100),
     "16-bit camera, full range": camera(257, 0),
     "JPEG, quality 50": jpeg(50),
+    "fluorescence, 8 photons": exposed(8),
+    "fluorescence, 8 photons, x 4": exposed(8, 4.0),
 }
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from ngat.training.eight_bits import reduced
-from ngat.training.weights import FORMAT, read_tensors, write_tensors
+from ngat.training.weights import FORMAT, read_tensors, reduced, write_tensors
 
 
 def compact(source: Path | str, target: Path | str) -> None:

@@ -33,8 +33,10 @@ from ngat.system.progress import track
 
 Labels = npt.NDArray[np.int32]
 
-# Sides of the anchors on the five levels of the pyramid, round SIZE: 8 to 181 pixels.
-ANCHORS = tuple((side, side * math.sqrt(2)) for side in (0.4 * SIZE * 2**n for n in range(5)))
+# Sides of the anchors on the five levels of the pyramid, whose cells are 4 to 64 pixels wide. The
+# finest level has those of the usual nucleus: an anchor is at most half a cell off in both
+# directions, and on the next level that would leave it less than half of a nucleus.
+ANCHORS = tuple(tuple(SIZE * 2**n * part for part in (0.5, math.sqrt(0.5), 1.0)) for n in range(5))
 RATIOS = (0.5, 1.0, 2.0)
 MOST = 800  # nuclei of one image at most
 SCORE = 0.5  # nuclei that are less sure are dropped, unless validation chose otherwise

@@ -22,6 +22,7 @@ from ngat.io.axes import (
     renamed,
 )
 from ngat.io.damage import reading
+from ngat.io.values import block_means
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".svs", ".ndpi", ".scn", ".qptiff", ".lsm", ".stk")
 RASTER_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
@@ -115,6 +116,14 @@ class Picture:
         Blocks of pixels are averaged; ``float32 [h, w]`` or ``[h, w, 3]``. The memory it takes
         does not depend on the picture's height.
         """
+        return self._overview if longest == OVERVIEW else self._reduced(longest)
+
+    @cached_property
+    def _overview(self) -> npt.NDArray[np.float32]:
+        """Kept, since several steps ask for it and it reads the whole picture."""
+        return self._reduced(OVERVIEW)
+
+    def _reduced(self, longest: int) -> npt.NDArray[np.float32]:
         height, width = self.shape
         step = max(1, -(-max(height, width) // longest))
         band = step * max(1, _BAND // (step * width))
@@ -166,17 +175,6 @@ class Picture:
         if transpose:
             pixels = pixels.swapaxes(0, 1)
         return pixels[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
-
-
-def block_means(pixels: Array, step: int) -> npt.NDArray[np.float32]:
-    """Means over blocks of ``step × step`` pixels, and over what is left at the far edges."""
-    sums = pixels.astype(np.float64)
-    for axis in (0, 1):
-        starts = np.arange(0, pixels.shape[axis], step)
-        counts = np.minimum(starts + step, pixels.shape[axis]) - starts
-        sums = np.add.reduceat(sums, starts, axis=axis)
-        sums /= counts.reshape([-1 if i == axis else 1 for i in range(sums.ndim)])
-    return sums.astype(np.float32)
 
 
 def open_picture(

@@ -120,7 +120,7 @@ class Session:
             fig: the figure.
             name: its file name without suffix.
             alt: what it shows, for those who cannot see it.
-            pictures: it shows what depends on the pictures: their source is written below it. Text
+            pictures: it shows what depends on the pictures: their source stands above it. Text
                 is written as it is, for a figure that shows other pictures.
             width: in the notebook, in pixels; 100 per inch of the figure by default.
         """
@@ -131,8 +131,8 @@ class Session:
             fig.set_layout_engine("none")
             drawn = fig.get_tightbbox()
             source = pictures if isinstance(pictures, str) else self.source
-            x, y = drawn.x1 / fig.get_figwidth(), drawn.y0 / fig.get_figheight()
-            fig.text(x, y - 0.01, source, ha="right", va="top", size=6, color=GREY)
+            x, y = drawn.x0 / fig.get_figwidth(), drawn.y1 / fig.get_figheight()
+            fig.text(x, y + 0.01, source, ha="left", va="bottom", size=8, color=GREY)
         png, _ = save(fig, name, self.figures)
         shown = width or round(100 * fig.get_figwidth())
         return Image(data=inline(png.read_bytes()), format="png", width=shown, alt=alt)

@@ -19,16 +19,9 @@ from ngat.segmentation.formats import DEFAULT, FORMATS
 from ngat.segmentation.inputs import Input
 from ngat.segmentation.measure import typical_diameter
 from ngat.segmentation.network import TrainedNetwork, chosen_magnification, trained
-from ngat.segmentation.record import (
-    FORMAT,
-    NoRoomLeft,
-    is_complete,
-    read_record,
-    told,
-    write_results,
-)
+from ngat.segmentation.record import FORMAT, is_complete, read_record, told, write_results
 from ngat.segmentation.tiles import TILE
-from ngat.system.files import sha256
+from ngat.system.files import DiskFull, sha256
 
 # Larger pictures are worked on in files instead of memory.
 IN_MEMORY = 1 << 24
@@ -101,7 +94,7 @@ def segment_file(
         tiles, progress: as in :func:`ngat.segmentation.find.find`.
 
     Raises:
-        NoRoomLeft: no room is left; nothing half-written is.
+        DiskFull: there is no space; nothing half-written is left.
     """
     outcomes = []
     try:
@@ -111,11 +104,11 @@ def segment_file(
                 outcomes.append(
                     _segment(named, picture, page, out, options, overwrite, tiles, progress)
                 )
-            except NoRoomLeft:
+            except DiskFull:
                 raise
             except InputError as error:
                 outcomes.append(PictureOutcome(item.path, name, "failed", remark=str(error)))
-    except NoRoomLeft:
+    except DiskFull:
         raise
     except InputError as error:
         outcomes.append(PictureOutcome(item.path, item.name, "failed", remark=str(error)))

@@ -2,7 +2,7 @@
 
 First every tile is predicted, with a halo. Then nuclei are made of each tile's components; those
 that cross a seam are put together from all tiles they touch. What becomes of a component depends on
-itself and a few pixels around it (:data:`ngat.instances.MARGIN`), so the nuclei are those of the
+itself and a few pixels around it (:func:`ngat.instances.margin`), so the nuclei are those of the
 whole picture, whatever the tiles. At last they are numbered in reading order.
 
 All that is known so far lies in planes (:class:`ngat.segmentation.canvas.Canvas`) and one small
@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ngat.inference import Method, Thresholds
+from ngat.inference import WHOLE, Method, Thresholds
 from ngat.io.picture import Picture
 from ngat.segmentation.canvas import Canvas
 from ngat.segmentation.job import PictureJob, divide_tile, predict_tile
 from ngat.segmentation.network import Network
 from ngat.segmentation.seams import join
-from ngat.segmentation.tiles import TILE, Grid, grid
+from ngat.segmentation.tiles import TILE, Grid, at_once, grid
 from ngat.segmentation.unlike import remarks
 
 # A tile is empty if, seen from afar, it varies by less than this share of the picture's range.
@@ -64,6 +64,7 @@ def find(
     *,
     magnification: float | None = None,
     tile: int = TILE,
+    whole: int | None = None,
     folder: Path | None = None,
     tiles: Map = in_turn,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -74,6 +75,9 @@ def find(
         thresholds: None takes those chosen for the network.
         magnification: None lets the network find it.
         tile: side of the tiles as the network sees them; it changes memory, not nuclei.
+        whole: a picture of at most so many pixels, as the network sees it, goes through at once,
+            as in :func:`ngat.inference.predict`, whatever ``tile`` is; None is its ``WHOLE``. The
+            magnification of a larger one is rounded by a few per cent, so that tiles fit.
         folder: where to keep what is known, to go on from it later.
         tiles: how the work of all tiles is done, by this process or by others.
         progress: told how many steps of how many are done.
@@ -85,7 +89,11 @@ def find(
     thresholds = thresholds or network.thresholds(method)
     if magnification is None:
         magnification = network.magnification(picture)
-    cut = grid(picture.shape, magnification, network.halo, tile)
+    seen = picture.shape[0] * picture.shape[1] * magnification**2
+    if seen <= (WHOLE if whole is None else whole):
+        cut = at_once(picture.shape, magnification)
+    else:
+        cut = grid(picture.shape, magnification, network.halo, tile)
     job = PictureJob(picture, network, cut, {}, method, thresholds, folder)
     plan = job.known("plan")
     if plan is None:

@@ -136,7 +136,11 @@ def features(found: FoundNuclei, picture: Picture) -> Iterator[dict[str, Any]]:
     """Every nucleus as a GeoJSON feature."""
     table = shown_table(found, picture.pixel_size).drop(columns="nucleus")
     measured = (
-        {name: float(f"{value:.6g}") for name, value in zip(table.columns, row, strict=True)}
+        {
+            name: float(f"{value:.6g}")
+            for name, value in zip(table.columns, row, strict=True)
+            if np.isfinite(value)  # JSON has no word for others
+        }
         for row in table.itertuples(index=False, name=None)
     )
     for (number, mask, corner), values in zip(nuclei(found), measured, strict=True):
@@ -151,9 +155,11 @@ def shown_table(found: FoundNuclei, pixel_size: tuple[float, float] | None) -> A
 def outlined(found: FoundNuclei, picture: Picture) -> npt.NDArray[np.uint8]:
     """The picture as ``uint8 [h, w, 3]``, contrast stretched, nuclei outlined on their inside."""
     seen = picture.overview(DRAWN)
-    low, high = np.percentile(seen, (0.1, 99.9))
-    seen = np.clip((seen - low) / max(float(high - low), 1e-12), 0, 1)
-    drawn = np.rint(255 * seen).astype(np.uint8)
+    low, high = np.percentile(seen, (0.1, 99.9)).astype(np.float32)
+    # In place: of a slide this is the largest array there is.
+    seen -= low
+    seen *= np.float32(255 / max(float(high - low), 1e-12))
+    drawn = np.rint(np.clip(seen, 0, 255, out=seen), out=seen).astype(np.uint8)
     if drawn.ndim == 2:
         drawn = np.repeat(drawn[:, :, None], 3, axis=2)
     step = max(1, -(-max(picture.shape) // DRAWN))

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import ndimage
 
-from ngat.inference import Method, Prediction, Thresholds, instances
-from ngat.instances import MARGIN, Labels
+from ngat.inference import Method, Prediction, Thresholds, instances, smoothing_at
+from ngat.instances import Labels, margin
 from ngat.io.axes import Array
 from ngat.io.picture import Picture
 from ngat.segmentation.canvas import Canvas, Window
@@ -79,9 +79,7 @@ def predict_tile(job: PictureJob, number: int) -> None:
         return
     around, window = job.grid.with_halo(number), job.grid.window(number)
     maps = _predicted(job, around)
-    inner = tuple(
-        slice(w.start - a.start, w.stop - a.start) for w, a in zip(window, around, strict=True)
-    )
+    inner = _inside(window, around)
     job.probability.write(window, maps.probability[inner])
     job.core.write(window, maps.core[inner])
     job.keep(f"predicted-{number}", {})
@@ -140,10 +138,9 @@ def nuclei_of(
     job: PictureJob, window: Window, kept: npt.NDArray[np.bool_]
 ) -> tuple[Labels, pd.DataFrame]:
     """Labels 1 … n of the components ``kept`` inside a window, and their measurements."""
-    around = job.grid.wider(window, MARGIN)
-    inner = tuple(
-        slice(w.start - a.start, w.stop - a.start) for w, a in zip(window, around, strict=True)
-    )
+    smoothing = smoothing_at(job.thresholds, job.grid.magnification)
+    around = job.grid.wider(window, margin(smoothing))
+    inner = _inside(window, around)
     core = job.core.read(around)
     probability = np.zeros(core.shape, np.float32)
     probability[inner] = np.where(kept, job.probability.read(window), 0)

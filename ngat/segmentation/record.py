@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -12,13 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ngat.errors import InputError
-from ngat.system.files import sha256, write_json
+from ngat.system.files import FULL, DiskFull, sha256, write_json
 
 FORMAT = "ngat-segmentation-1"
-
-
-class NoRoomLeft(InputError):
-    """Nothing more can be written; going on with other pictures is of no use."""
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
@@ -64,7 +59,7 @@ def write_results(
 
     Raises:
         InputError: a file is there that was not written by this command, or was changed since.
-        NoRoomLeft: no room is left.
+        DiskFull: there is no space.
     """
     try:
         earlier = read_record(record_path) or {"outputs": {}}
@@ -111,11 +106,11 @@ def known_only(known: Mapping[str, list[str]], outputs: Mapping[str, str]) -> di
 
 def told(error: OSError, out: Path) -> InputError:
     """The sentence for an error of the disk."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    full = error.errno in FULL
     # Some encoders only say that they failed.
     if full or (error.errno is None and shutil.disk_usage(out).free < 1 << 20):
-        return NoRoomLeft(
-            f"{out}: the disk is full; make room, and the same command goes on where it was."
+        return DiskFull(
+            f"{out}: the disk is full; free some space, and the same command goes on where it was."
         )
     reason = error.strerror or str(error)
     return InputError(

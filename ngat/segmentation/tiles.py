@@ -26,6 +26,7 @@ class Grid:
         seen: a multiple of :data:`UNIT`.
         side: of a tile, in units.
         halo: round a tile, in units.
+        magnification: the exact factor at which the network sees the picture.
     """
 
     height: int
@@ -34,11 +35,7 @@ class Grid:
     seen: int
     side: int
     halo: int
-
-    @property
-    def magnification(self) -> float:
-        """The exact factor of the grid; near the one that was asked for."""
-        return self.seen / self.unit
+    magnification: float
 
     @property
     def rows(self) -> int:
@@ -102,4 +99,10 @@ def grid(shape: tuple[int, int], magnification: float, halo: int, tile: int = TI
         seen,
         max(1, min(tile // seen, LONGEST // unit)),
         math.ceil(halo / seen),
+        seen / unit,
     )
+
+
+def at_once(shape: tuple[int, int], magnification: float) -> Grid:
+    """A grid of one tile, whose magnification is the one asked for: nothing has to fit."""
+    return Grid(shape[0], shape[1], 1, 1, max(shape), 0, magnification)

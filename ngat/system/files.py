@@ -181,14 +181,21 @@ def write_json(path: Path | str, value: Any) -> None:
 
 
 def read_table(
-    path: Path | str, columns: Sequence[str], what: str, made_by: str, **options: Any
+    path: Path | str,
+    columns: Sequence[str],
+    what: str,
+    made_by: str,
+    *,
+    exact: bool = True,
+    **options: Any,
 ) -> pd.DataFrame:
-    """Read a CSV file that has exactly these columns.
+    """Read a CSV file that has exactly these columns, or at least them.
 
     Args:
         path: the file.
         columns: their names, in order.
         what: what the table holds, and ``made_by`` the command that makes it, for the message.
+        exact: refuse further columns, and another order.
         **options: of :func:`pandas.read_csv`.
 
     Raises:
@@ -200,7 +207,8 @@ def read_table(
         table = pd.read_csv(path, **options)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as CSV ({error}).") from error
-    if tuple(table.columns) != tuple(columns):
+    found = table.columns
+    if not (tuple(found) == tuple(columns) if exact else set(columns) <= set(found)):
         raise InputError(f"{path}: is no table of {what}; make it with `{made_by}`.")
     return table
 

@@ -1,27 +1,22 @@
 """Training-time augmentation: random views of a picture, with labels that follow.
 
-Geometry (crop, scale, rotation, mirror) moves picture and labels alike; appearance (intensity,
-stain, inversion, blur, noise) changes the picture only. All chance comes from the generator that
-is passed in.
+Geometry (crop, scale, rotation, mirror) moves picture and labels alike; appearance
+(:mod:`ngat.training.appearance`) changes the picture only. All chance comes from the generator
+that is passed in.
 """
 
 from __future__ import annotations
 
-import io
 import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 from scipy import ndimage
-from skimage.color import hed_from_rgb, rgb_from_hed
 
 from ngat.data.contrast import Contrast
 from ngat.errors import InputError
-
-Generator = np.random.Generator
-Picture = npt.NDArray[np.float32]  # [S, S, 3] in [0, 1]
+from ngat.training.appearance import Generator, Picture, appearance, happens
 
 _CHANCES = (
     *("flip", "turn", "affine", "intensity", "stain", "grey", "merge", "invert", "blur", "noise"),
@@ -164,6 +159,7 @@ def augment(
     *,
     zoom: float | None = None,
     contrast: Contrast | None = None,
+    around: tuple[float, float] | None = None,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
     """Draw one augmented crop.
 
@@ -177,6 +173,7 @@ def augment(
         config: operations and strengths.
         zoom: magnification of the crop; None draws it from the range of ``config``.
         contrast: the range of the picture's values; None takes 0 to 255.
+        around: row and column of a place that the crop holds; None crops anywhere.
 
     Returns:
         Picture ``float32 [3, S, S]`` in [0, 1] and labels ``int32 [S, S]``; labels keep their
@@ -192,30 +189,26 @@ def augment(
         )
     if labels.size == 0:
         raise InputError(f"image {image.shape} has no pixels; leave it out of the data set.")
-    free = _happens(rng, config.affine)
+    free = happens(rng, config.affine)
     angle = math.radians(rng.uniform(-config.angle, config.angle)) if free else 0.0
     if zoom is None and free:
         zoom = math.exp(rng.uniform(math.log(config.scale[0]), math.log(config.scale[1])))
     if zoom is None:
-        view, truth = _crop(image, labels, rng, config.size, contrast)
+        view, truth = _crop(image, labels, rng, config.size, contrast, around)
     else:
-        view, truth = _free_view(image, labels, rng, config.size, angle, zoom, contrast)
-    if _happens(rng, config.flip):
+        view, truth = _free_view(image, labels, rng, config.size, angle, zoom, contrast, around)
+    if happens(rng, config.flip):
         view, truth = view[::-1], truth[::-1]
-    if _happens(rng, config.flip):
+    if happens(rng, config.flip):
         view, truth = view[:, ::-1], truth[:, ::-1]
-    if _happens(rng, config.turn):
+    if happens(rng, config.turn):
         quarters = int(rng.integers(1, 4))
         view, truth = np.rot90(view, quarters), np.rot90(truth, quarters)
-    view = np.clip(_appearance(view, rng, config), 0.0, 1.0)
+    view = np.clip(appearance(view, rng, config), 0.0, 1.0)
     return (
         np.ascontiguousarray(view.transpose(2, 0, 1), dtype=np.float32),
         np.ascontiguousarray(truth, dtype=np.int32),
     )
-
-
-def _happens(rng: Generator, probability: float) -> bool:
-    return bool(rng.random() < probability)
 
 
 def _mirrored(start: int, count: int, length: int) -> npt.NDArray[np.intp]:
@@ -225,9 +218,14 @@ def _mirrored(start: int, count: int, length: int) -> npt.NDArray[np.intp]:
     return np.minimum(index, period - index) if length > 1 else np.zeros(count, dtype=np.intp)
 
 
-def _corner(rng: Generator, length: int, side: int) -> int:
-    """First pixel of a window of ``side`` that lies inside the axis, or covers all of it."""
+def corner(rng: Generator, length: int, side: int, place: float | None = None) -> int:
+    """First pixel of a window of ``side`` that lies inside the axis, or covers all of it.
+
+    The window holds ``place``, if there is one.
+    """
     low, high = min(0, length - side), max(0, length - side)
+    if place is not None and length > side:
+        low, high = max(low, math.ceil(place - side + 1)), min(high, math.floor(place))
     return int(rng.integers(low, high + 1))
 
 
@@ -255,9 +253,11 @@ def _crop(
     rng: Generator,
     size: int,
     contrast: Contrast | None,
+    around: tuple[float, float] | None,
 ) -> tuple[Picture, npt.NDArray[np.int32]]:
     height, width = labels.shape
-    top, left = _corner(rng, height, size), _corner(rng, width, size)
+    row, column = around or (None, None)
+    top, left = corner(rng, height, size, row), corner(rng, width, size, column)
     return _window(image, labels, top, left, size, size, contrast)
 
 
@@ -269,6 +269,7 @@ def _free_view(
     angle: float,
     zoom: float,
     contrast: Contrast | None,
+    around: tuple[float, float] | None = None,
 ) -> tuple[Picture, npt.NDArray[np.int32]]:
     """A rotated and scaled crop: bilinear for the picture, nearest for the labels."""
     c, s = math.cos(angle) / zoom, math.sin(angle) / zoom
@@ -277,8 +278,9 @@ def _free_view(
     side = math.ceil(size / zoom)
     bound = math.ceil(size * (abs(c) + abs(s))) + 2
     spare = (bound - side) // 2  # what a rotated square needs beyond the upright one
-    top = _corner(rng, labels.shape[0], side) - spare
-    left = _corner(rng, labels.shape[1], side) - spare
+    row, column = around or (None, None)
+    top = corner(rng, labels.shape[0], side, row) - spare
+    left = corner(rng, labels.shape[1], side, column) - spare
     source, truth = _window(image, labels, top, left, bound, bound, contrast)
     if zoom < 0.8:  # what a pixel of the crop covers is averaged, or fine texture would alias
         blur = 0.5 * math.sqrt(1 / zoom**2 - 1)
@@ -293,109 +295,3 @@ def _free_view(
         )
         view[:, :, channel] = plane
     return view, ndimage.affine_transform(truth, matrix, shift, shape, order=0, mode="nearest")
-
-
-def _appearance(view: Picture, rng: Generator, config: AugmentConfig) -> Picture:
-    coloured = float(np.ptp(view, axis=2).max(initial=0.0)) > 0.02
-    if coloured and _happens(rng, config.grey):
-        view = np.repeat(view.mean(axis=2, keepdims=True), 3, axis=2)
-    elif coloured and _happens(rng, config.stain):
-        view = _stain(view, rng, config)
-    elif not coloured and _happens(rng, config.merge):
-        view = _merged(view, rng)
-    if _happens(rng, config.intensity):
-        view = _intensity(view, rng, config)
-    if _happens(rng, config.invert):
-        view = np.float32(1.0) - view
-    if _happens(rng, config.blur):
-        sigma = rng.uniform(0.0, config.sigma)
-        view = ndimage.gaussian_filter(view, (sigma, sigma, 0.0), truncate=3.0)
-    if _happens(rng, config.noise):
-        # A grey camera has one noise, a colour camera three.
-        shape = (*view.shape[:2], 3 if coloured else 1)
-        low, high = _range(view)
-        strength = rng.uniform(0.0, config.grain) * (high - low)
-        view = view + np.float32(strength) * rng.standard_normal(shape, dtype=np.float32)
-    if _happens(rng, config.photons):
-        view = _counted(view, config.counts * 16.0 ** rng.uniform(), rng)
-    if _happens(rng, config.jpeg):
-        view = _compressed(view, int(rng.integers(40, 96)))
-    return view
-
-
-def _merged(view: Picture, rng: Generator) -> Picture:
-    """A grey picture as one channel of three; the others show its surroundings, or nothing.
-
-    Stained cell bodies reach beyond their nuclei and are brighter in some places than in others.
-    """
-    nuclei = view[:, :, 0]
-    planes = []
-    for _ in range(2):
-        if _happens(rng, 0.5):
-            planes.append(np.zeros_like(nuclei))
-            continue
-        body = ndimage.gaussian_filter(nuclei, rng.uniform(2.0, 8.0))
-        relief = ndimage.gaussian_filter(
-            rng.standard_normal(nuclei.shape, dtype=np.float32), rng.uniform(2.0, 12.0)
-        )
-        relief *= np.float32(rng.uniform(0.0, 0.4)) / max(float(relief.std()), 1e-6)
-        planes.append(np.clip(body * np.float32(rng.uniform(0.3, 1.5)) + relief, 0.0, 1.0))
-    planes.insert(int(rng.integers(0, 3)), nuclei)
-    return np.stack(planes, axis=2)
-
-
-def _counted(view: Picture, counts: float, rng: Generator) -> Picture:
-    """The picture with photon noise: a pixel of value 1 counts ``counts`` photons on average.
-
-    Values are then stretched back to at most 1, as the contrast of a noisy picture would be.
-    """
-    grey = np.ptp(view, axis=2).max(initial=0.0) < 0.02
-    expected = view[:, :, :1] if grey else view
-    noisy = rng.poisson(np.clip(expected, 0.0, 1.0) * counts).astype(np.float32)
-    noisy /= np.float32(max(counts, _range(noisy)[1]))
-    return np.repeat(noisy, 3, axis=2) if grey else noisy
-
-
-def _compressed(view: Picture, quality: int) -> Picture:
-    """The picture after compression as JPEG."""
-    stream = io.BytesIO()
-    pixels = np.rint(255 * np.clip(view, 0.0, 1.0)).astype(np.uint8)
-    Image.fromarray(pixels).save(stream, "JPEG", quality=quality)
-    return np.asarray(Image.open(stream), dtype=np.float32) / np.float32(255.0)
-
-
-def _intensity(view: Picture, rng: Generator, config: AugmentConfig) -> Picture:
-    """Gain, offset and gamma, held back where they would wash out more than a percent."""
-    low, high = _range(view)
-    gain = config.gain ** rng.uniform(-1.0, 1.0)
-    if gain > 1.0:
-        gain = max(1.0, min(gain, 1.0 / max(high, 1e-3)))
-    offset = rng.uniform(-config.offset, config.offset)
-    offset = min(max(offset, -gain * low), max(0.0, 1.0 - gain * high))
-    gamma = config.gamma ** rng.uniform(-1.0, 1.0)
-    top = max(gain * high + offset, 1e-3)
-    view = np.maximum(view * np.float32(gain) + np.float32(offset), 0.0) / np.float32(top)
-    # Relative to the picture's own top, so that gamma does not darken dim pictures twice.
-    return np.power(view, np.float32(gamma)) * np.float32(top)
-
-
-def _range(view: Picture) -> tuple[float, float]:
-    """The grey levels that all but one percent lie above and below, from every 16th pixel."""
-    low, high = np.percentile(view[::4, ::4], (1.0, 99.0))
-    return float(low), float(high)
-
-
-def _stain(view: Picture, rng: Generator, config: AugmentConfig) -> Picture:
-    """Other amounts of each dye, then a little of each colour channel in the others.
-
-    Dyes absorb: their optical densities -ln(intensity) add up (Beer and Lambert), so amounts are
-    scaled in the basis of haematoxylin, eosin and DAB (Ruifrok & Johnston 2001).
-    """
-    amounts = np.diag(1.0 + rng.uniform(-config.dye, config.dye, 3))
-    mixing = (hed_from_rgb @ amounts @ rgb_from_hed).astype(np.float32)
-    density = -np.log(np.maximum(view, np.float32(1 / 255)))
-    view = np.exp(-(density @ mixing))
-    share = rng.uniform(0.0, config.hue, (3, 3))
-    np.fill_diagonal(share, 0.0)
-    np.fill_diagonal(share, 1.0 - share.sum(axis=0))  # grey stays grey
-    return np.minimum(view, np.float32(1.0)) @ share.astype(np.float32)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -41,8 +42,8 @@ class Batch(NamedTuple):
 
     Attributes:
         image: ``float32 [B, 3, S, S]`` in [0, 1].
-        targets: ``float32 [B, 3, S, S]``: nucleus, core, and the encoded size of the nucleus
-            (:func:`ngat.magnification.encode`), zero on the background.
+        targets: ``float32 [B, 4, S, S]``: nucleus, core, the encoded size of the nucleus
+            (:func:`ngat.magnification.encode`) and its number, all zero on the background.
     """
 
     image: Tensor
@@ -53,8 +54,10 @@ class Batch(NamedTuple):
         return Batch(*(t.to(device, non_blocking=True) for t in self))
 
     def halved(self) -> Batch:
-        """The batch at half resolution; targets become shares of nucleus."""
-        return Batch(*(F.avg_pool2d(t, 2, ceil_mode=True, count_include_pad=False) for t in self))
+        """The batch at half resolution; targets become shares of nucleus, numbers stay numbers."""
+        image, targets = (F.avg_pool2d(t, 2, ceil_mode=True, count_include_pad=False) for t in self)
+        targets[:, 3:] = self.targets[:, 3:, ::2, ::2]
+        return Batch(image, targets)
 
 
 class Patches:
@@ -101,15 +104,17 @@ class Patches:
         self._seen: dict[int, npt.NDArray[np.uint8]] = {}
         self._marked: dict[int, npt.NDArray[np.int32]] = {}
         self._sizes: dict[int, npt.NDArray[np.float64]] = {}
+        self._places: dict[int, npt.NDArray[np.float64]] = {}
         self._ranges: dict[tuple[int, int], Contrast] = {}
 
     def draw(self, step: int, place: int) -> Patch:
-        """One patch: picture ``[3, S, S]`` in [0, 1] and targets ``[3, S, S]``."""
+        """One patch: picture ``[3, S, S]`` in [0, 1] and targets ``[4, S, S]``."""
         rng = np.random.default_rng([self.config.seed, step, place])
         index = int(rng.choice(len(self.samples), p=self.shares))
         sizes = self.sizes(index)
         zoom = self.zoom(rng, float(np.median(sizes[1:]))) if self.config.sized else None
         ranges = self.ranges(index, zoom or 1.0) if self.contrast == "local" else None
+        around = self.place(rng, index) if rng.random() < self.config.nuclei else None
         for _ in range(DRAWS if self.config.sized else 1):
             picture, marked = augment(
                 self.seen(index),
@@ -118,12 +123,14 @@ class Patches:
                 self.augmentation,
                 zoom=zoom,
                 contrast=ranges,
+                around=around,
             )
             if marked.any():
                 break
         nucleus = marked > 1
         size = encode(sizes[marked // 2] * (zoom or 1.0)) * nucleus
-        return picture, np.stack([nucleus, marked % 2 == 1, size]).astype(np.float32)
+        targets = np.stack([nucleus, marked % 2 == 1, size, marked // 2])
+        return picture, targets.astype(np.float32)
 
     def zoom(self, rng: np.random.Generator, size: float) -> float:
         """How much a patch of an image whose nuclei have this size in pixels is magnified."""
@@ -132,6 +139,20 @@ class Patches:
         else:
             wanted = SIZE * 2.0 ** (self.config.octaves * rng.standard_normal())
         return float(np.clip(wanted / size, *ZOOM))
+
+    def place(self, rng: np.random.Generator, index: int) -> tuple[float, float] | None:
+        """The middle of one of a picture's nuclei, row and column; None where there is none."""
+        if index not in self._places:
+            labels = self.samples[index].labels
+            boxes = [box for box in ndimage.find_objects(labels) if box is not None]
+            self._places[index] = np.array(
+                [[(side.start + side.stop - 1) / 2 for side in box] for box in boxes]
+            ).reshape(-1, 2)
+        places = self._places[index]
+        if len(places) == 0:
+            return None
+        row, column = places[rng.integers(len(places))]
+        return float(row), float(column)
 
     def sizes(self, index: int) -> npt.NDArray[np.float64]:
         """√area in pixels of each of a picture's nuclei, from the first label on."""

@@ -60,6 +60,8 @@ def configuration(name: str, steps: int = 400, seed: int = 0) -> Preset:
         patch=96,
         coarse=0.0,
         sized=False,
+        nuclei=0.0,
+        contact=0.0,
         norm="group",
         outputs=2,
         augment=False,

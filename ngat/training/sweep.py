@@ -23,7 +23,8 @@ from ngat.errors import InputError
 from ngat.system.files import locked, read_table, replacing
 from ngat.system.interrupt import Interrupted
 from ngat.system.progress import track
-from ngat.training.trainer import TrainingInterrupted, train
+from ngat.training.run import TrainingInterrupted
+from ngat.training.trainer import train
 from ngat.training.weights import load_weights
 
 Line = dict[str, str]

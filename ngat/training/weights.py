@@ -1,6 +1,10 @@
 """Weights files: safetensors with the configuration and the training's provenance inside.
 
 A weights file needs nothing beside it, and holds no code: reading one from a stranger is safe.
+
+Files that must be small (Mask R-CNN's take 150 MB else) hold eight bits a number: every row of a
+matrix or kernel is divided by its own largest value over 127 and rounded; vectors stay as they
+are. What is scored is the network that the compact file holds.
 """
 
 from __future__ import annotations
@@ -21,9 +25,9 @@ from ngat.baselines.networks import Network, build
 from ngat.config import Preset, from_dict, to_dict
 from ngat.errors import InputError
 from ngat.system.files import replacing
-from ngat.training.eight_bits import expanded
 
 FORMAT = "ngat-weights-1"
+SCALE = "/scale"  # behind the name of a tensor: what its whole numbers are multiplied by
 # The largest rival has some million parameters; more than this is some other file.
 MAX_BYTES = 1 << 30
 # The largest numbers that a configuration in a file may ask for; a network of ten million levels
@@ -158,3 +162,30 @@ def _text(content: str) -> dict[str, str]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def reduced(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors with their matrices and kernels as whole numbers and scales."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if tensor.ndim < 2 or tensor.numel() < 1024 or not tensor.is_floating_point():
+            found[name] = tensor
+            continue
+        rows = tensor.flatten(1)
+        scale = (rows.abs().amax(1) / 127).clamp(min=1e-12)
+        found[name] = (rows / scale[:, None]).round().to(torch.int8).view(tensor.shape)
+        found[name + SCALE] = scale
+    return found
+
+
+def expanded(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of :func:`reduced`, but for rounding; other tensors are given back."""
+    found = {}
+    for name, tensor in tensors.items():
+        if name.endswith(SCALE):
+            continue
+        scale = tensors.get(name + SCALE)
+        if scale is not None:
+            tensor = tensor.float() * scale.view(-1, *(1,) * (tensor.ndim - 1))
+        found[name] = tensor
+    return found

@@ -29,7 +29,7 @@ def small_run(out: Path, **overrides) -> Path:
 def test_a_type_is_left_out_of_training_and_validation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ngat.training import trainer as training
+    from ngat.training import run as training
 
     out = rings()[1].type
     seen: dict[str, list[str]] = {"patches": [], "validated": [], "chosen": []}

@@ -40,6 +40,19 @@ def test_what_the_changes_do() -> None:
     assert (change("16-bit camera, full range").image == plain.image.astype(int) * 257).all()
 
 
+def test_a_short_exposure_has_the_noise_of_its_photons() -> None:
+    bright = sample(grey=250)
+    found = change("fluorescence, 8 photons", bright)
+    inside = found.image[bright.labels > 0][:, 0] * (8 / 255)
+    assert np.abs(inside - inside.round())[inside < 8].max() < 0.05  # whole photons
+    # Clipped at the brightest value, as a camera is: half a Poisson distribution of mean 8.
+    assert 6.0 < inside.mean() < 7.5
+    assert found.image[bright.labels == 0].mean() < 20
+    large = change("fluorescence, 8 photons, x 4", bright)
+    assert large.labels.shape == (256, 384)
+    assert CHANGES["fluorescence, 8 photons"](sample(kind="purple_tissue"), sample()) is None
+
+
 @pytest.mark.parametrize(("name", "value"), [("white beside it", 255), ("black beside it", 0),
                                              ("another image beside it", 10)])  # fmt: skip
 def test_only_the_image_s_own_half_counts(name: str, value: int) -> None:

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from matplotlib.collections import LineCollection, PathCollection
 
 from ngat.config import ModelConfig, preset
 from ngat.data import load
@@ -123,15 +124,25 @@ def test_bounds_hold_and_are_reached(sample) -> None:
 
 def test_figures_of_moves(sample) -> None:
     model = moved_model()
-    home, after = plasticity.place(NGAT(SMALL), sample), plasticity.place(model, sample)
-    fig = plasticity_figures.footprints(sample, home, after, [1, 2], (60, 60))
-    white, orange = fig.axes[0].collections[:2]
-    assert len(white.get_paths()) == len(orange.get_paths()) == 25
+    after = plasticity.place(model, sample)
+    part = slice(9, 41), slice(20, 52)
+    first = plasticity_figures.quiver(sample, after, [1, 2], part).axes[0]
+    (lines,) = (c for c in first.collections if isinstance(c, LineCollection))
+    (dots,) = (c for c in first.collections if isinstance(c, PathCollection))
+    own = after.moves[1][0] - after.moves[1][0].mean((1, 2), keepdim=True)
+    inside = own[:, 5:20, 10:26]  # nodes whose 2 × 2 pixels lie in rows 9 to 40, columns 20 to 51
+    np.testing.assert_allclose(dots.get_array(), inside[2].flatten(), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(dots.get_offsets()[0], [21, 11])
+    longer = float(first.get_xlabel().rsplit("× ")[1])
+    ends = np.array(lines.get_segments())
+    moved = (ends[:, 1] - ends[:, 0]) / (2 * longer)
+    np.testing.assert_allclose(moved, inside[:2].flatten(1).T, rtol=1e-4, atol=1e-5)
     table = plasticity.moves_by_level([(after, sample)])
     (panel,) = plasticity_figures.moves({"random": table}).axes
     np.testing.assert_allclose(panel.lines[0].get_ydata(), table["x"].abs())
     maps = plasticity_figures.heights(sample, after, [1, 2]).axes
-    np.testing.assert_allclose(maps[2].images[0].get_array(), after.moves[2][0, 2].numpy())
+    height = after.moves[2][0, 2].numpy()
+    np.testing.assert_allclose(maps[2].images[0].get_array(), height - height.mean(), atol=1e-6)
     limits = plasticity.bounds([1.0, 10.0], as_tensor(sample.image), draws=1)
     left, right = plasticity_figures.bounds(limits).axes
     np.testing.assert_allclose(left.lines[0].get_ydata(), limits["sideways"])

@@ -117,7 +117,7 @@ def test_stored_logs_lie_by_data(tmp_path: Path) -> None:
         study.of_folder(tmp_path)
     log.to_csv(tmp_path / "log.csv", index=False)
     log.to_csv(tmp_path / "validation.csv", index=False)
-    with pytest.raises(InputError, match="is no training log"):
+    with pytest.raises(InputError, match="is no table of a training run"):
         study.of_folder(tmp_path)
 
 

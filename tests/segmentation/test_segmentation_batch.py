@@ -33,7 +33,7 @@ from ngat.segmentation.batch import Options, segment_file, summary
 from ngat.segmentation.formats import FORMATS
 from ngat.segmentation.inputs import Input, find_inputs
 from ngat.segmentation.network import DIAMETER
-from ngat.segmentation.record import NoRoomLeft
+from ngat.system.files import DiskFull
 
 
 @pytest.fixture(autouse=True)
@@ -253,7 +253,10 @@ def test_a_full_disk_ends_the_batch_with_a_sentence(folder, monkeypatch, capsys,
     monkeypatch.setitem(FORMATS, form, FORMATS[form]._replace(write=full))
     code, out, err = ngat(monkeypatch, capsys, "in", "--out", "out", "--format", "all")
     assert code == 2
-    assert err == "out: the disk is full; make room, and the same command goes on where it was.\n"
+    assert (
+        err
+        == "out: the disk is full; free some space, and the same command goes on where it was.\n"
+    )
     assert "0 done, 1 skipped, 0 failed" in out
     assert hashes("out") == before
     monkeypatch.undo()
@@ -268,16 +271,60 @@ def test_a_file_that_cannot_grow_is_a_full_disk(folder):
     for form in FORMATS:
         resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
         try:
-            with pytest.raises(NoRoomLeft):
+            with pytest.raises(DiskFull):
                 run(out=f"out-{form}", formats=(form,))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert hashes(f"out-{form}") == {}
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 192 KiB, and how to make it larger; only root may mount one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    line = ["mount", "-t", "tmpfs", "-o", "size=192k", "tmpfs", str(place)]
+    try:
+        subprocess.run(line, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no disk can be mounted here")
+    try:
+        yield (
+            place,
+            lambda size: subprocess.run(
+                ["mount", "-o", f"remount,size={size}", str(place)], check=True
+            ),
+        )
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+@pytest.mark.parametrize("in_memory", [1 << 24, 100])
+def test_a_disk_that_fills_up_and_is_made_larger(folder, monkeypatch, small_disk, in_memory):
+    """Results are then those of a large disk; below, planes of the maps are on the disk, too."""
+    place, enlarge = small_disk
+    tifffile.imwrite("in/large.tif", clumps((300, 340)))
+    before = hashes("in")
+    monkeypatch.setattr(batch, "IN_MEMORY", in_memory)
+    (place / "other").write_bytes(bytes(100_000))
+    options = {"words": ["in/large.tif"], "formats": tuple(FORMATS)}
+    with pytest.raises(DiskFull, match="the disk is full; free some space"):
+        run(out=place / "out", **options)
+    whole = [p for p in (place / "out").rglob("*") if p.is_file() and ".ngat-tiles" not in str(p)]
+    assert whole == []
+    assert hashes("in") == before
+    enlarge("64m")
+    assert [o.status for o in run(out=place / "out", **options)] == ["done"]
+    run(out="elsewhere", **options)
+    found, expected = hashes(place / "out"), hashes("elsewhere")
+    assert len(found) == len(expected) == len(FORMATS) + 1
+    assert list(found.values()) == list(expected.values())
+
+
 def test_large_pictures_leave_nothing_behind(folder, monkeypatch):
     run(out="whole", formats=("labels", "rle", "table"))
     monkeypatch.setattr(batch, "IN_MEMORY", 100)
+    monkeypatch.setattr("ngat.segmentation.find.WHOLE", 0)
     tiny = {"formats": ("labels", "rle", "table"), "tile": 32}
     run(out="tiles", **tiny)
     assert [p for p in Path("tiles").rglob("*") if ".ngat" in str(p) and p.is_file()] == []

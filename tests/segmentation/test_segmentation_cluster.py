@@ -58,6 +58,7 @@ def killing(folder, work, job, number):
 @pytest.mark.timeout(600)
 def test_a_killed_worker_changes_nothing(client, tmp_path, monkeypatch):
     monkeypatch.setattr(batch, "IN_MEMORY", 100)
+    monkeypatch.setattr("ngat.segmentation.find.WHOLE", 0)
     tifffile.imwrite(tmp_path / "a.tif", clumps((200, 300)))
     item, options = Input(tmp_path / "a.tif", "a"), Bright(tile=64, formats=("labels", "table"))
     (alone,) = segment_file(item, tmp_path / "alone", options)

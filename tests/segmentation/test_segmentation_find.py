@@ -17,6 +17,12 @@ from ngat.segmentation.tiles import TILE, grid
 EVERYTHING = (slice(None), slice(None))
 
 
+@pytest.fixture(autouse=True)
+def in_tiles(monkeypatch):
+    """Pictures this small would go through at once."""
+    monkeypatch.setattr("ngat.segmentation.find.WHOLE", 0)
+
+
 def picture(shape=(170, 250), **options):
     return array_picture(clumps(shape, **options))
 

@@ -8,9 +8,10 @@ import torch
 from local_network import clumps
 from tiny import tiny
 
-from ngat.inference import Thresholds, predict, thresholds_to_dict
+from ngat.inference import Thresholds, instances, predict, thresholds_to_dict
 from ngat.io import array_picture
 from ngat.model import NGAT
+from ngat.segmentation.find import find
 from ngat.segmentation.job import PictureJob, predict_tile
 from ngat.segmentation.network import TrainedNetwork
 from ngat.segmentation.tiles import grid
@@ -47,3 +48,20 @@ def test_tiles_say_what_the_whole_says(network, magnification):
     for plane, expected in ((job.probability, whole.probability), (job.core, whole.core)):
         found = plane.read((slice(0, 192), slice(0, 256)))
         np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("magnification", [None, 0.73, 1.37])
+def test_one_picture_is_what_predict_makes_of_it(network, magnification):
+    """Evaluation predicts a picture at once; segment gives the same nuclei, to the pixel."""
+    pixels = np.random.default_rng(2).integers(0, 256, (150, 131, 3)).astype(np.uint8)
+    pixels[40:80, 30:90] //= 3
+    expected = predict(network.model, pixels, magnification=magnification)
+    # Untrained, the maps hardly leave their mean.
+    chosen = Thresholds(
+        probability=float(np.median(expected.probability)), core=float(np.median(expected.core))
+    )
+    found = find(array_picture(pixels), network, "split", chosen, magnification=magnification)
+    assert found.magnification == expected.magnification
+    labels = instances(expected, "split", chosen)
+    assert labels.max() > 1
+    np.testing.assert_array_equal(found.labels.read((slice(0, 150), slice(0, 131))), labels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import uuid
 import zipfile
 
 import numpy as np
@@ -61,6 +62,34 @@ def weights(path, **thresholds):
     chosen = {"split": Thresholds(**thresholds), "components": Thresholds(**thresholds)}
     save_weights(path, model, tiny(), {"thresholds": thresholds_to_dict(chosen)})
     return path
+
+
+def test_geojson_is_what_qupath_reads(tmp_path):
+    """Its reader (Gson, PathObjectTypeAdapters) takes an id that is a UUID, an objectType, a class
+    with a name and three bytes of colour, and measurements that are numbers; all else becomes an
+    annotation, or ends with an exception."""
+    found = ngat.segment(clumps((80, 90)), network=Local(probability=0.3))
+    found._found.table.loc[0, "solidity"] = np.nan
+    found.to_geojson(tmp_path / "a.geojson")
+
+    def refuse(word):
+        raise AssertionError(f"{word} is no JSON")
+
+    text = (tmp_path / "a.geojson").read_text(encoding="utf-8")
+    made = json.loads(text, parse_constant=refuse)
+    assert made["type"] == "FeatureCollection"
+    assert len({one["id"] for one in made["features"]}) == len(found) > 3
+    for one in made["features"]:
+        assert str(uuid.UUID(one["id"])) == one["id"]
+        assert one["type"] == "Feature"
+        assert one["geometry"]["type"] in ("Polygon", "MultiPolygon")
+        said = one["properties"]
+        assert said["objectType"] == "detection"
+        assert said["classification"]["name"] == "Nucleus"
+        assert [0 <= part <= 255 for part in said["classification"]["color"]] == [True] * 3
+        assert all(type(value) is float for value in said["measurements"].values())
+    assert "solidity" not in made["features"][0]["properties"]["measurements"]
+    assert "solidity" in made["features"][1]["properties"]["measurements"]
 
 
 def test_the_thresholds_are_those_of_the_weights(tmp_path):

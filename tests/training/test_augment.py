@@ -112,6 +112,37 @@ def test_inversion_inverts() -> None:
     np.testing.assert_array_equal(truth, labels)
 
 
+@pytest.mark.parametrize("least", [30.0, 600.0])
+def test_photons_are_counted_and_grey_stays_grey(least: float) -> None:
+    """Of a flat picture: the mean is kept, and the variance is that of counts (Poisson)."""
+    labels = np.zeros((96, 96), dtype=np.int32)
+    config = dataclasses.replace(AugmentConfig.none(96), photons=1.0, counts=least)
+    for seed in range(8):
+        image = np.full((96, 96, 3), 51, dtype=np.uint8)
+        view, _ = augment(image, labels, np.random.default_rng(seed), config)
+        assert np.ptp(view, axis=0).max() == 0.0  # a grey camera has one noise
+        assert abs(view.mean() / 0.2 - 1) < 5 / np.sqrt(0.2 * least * view[0].size)
+        # A pixel of value v counts v n photons: variance v / n, and n is at least what was asked.
+        counts = 0.2 / view[0].var()
+        assert 0.93 * least < counts < 1.07 * 16 * least
+        coloured = image.copy()
+        coloured[..., 1] = 102
+        view, _ = augment(coloured, labels, np.random.default_rng(seed), config)
+        ratio = (view[1].var() / view[1].mean()) / (view[0].var() / view[0].mean())
+        assert abs(ratio - 1) < 0.15  # brighter pixels are noisier, in proportion
+        assert abs(np.corrcoef(view[0].ravel(), view[1].ravel())[0, 1]) < 0.05
+
+
+def test_a_bright_picture_with_photon_noise_is_stretched_back_to_one() -> None:
+    image = np.full((96, 96, 3), 255, dtype=np.uint8)
+    labels = np.zeros((96, 96), dtype=np.int32)
+    config = dataclasses.replace(AugmentConfig.none(96), photons=1.0, counts=4.0)
+    for seed in range(8):
+        view, _ = augment(image, labels, np.random.default_rng(seed), config)
+        assert view.max() == 1.0
+        assert (view == 1.0).mean() < 0.06  # the brightest percent, whose counts are whole numbers
+
+
 def test_the_generator_is_the_only_chance() -> None:
     image, labels = coded(110, 120)
     before = image.copy(), labels.copy()
@@ -131,7 +162,9 @@ def test_everything_at_once_keeps_shape_type_and_bounds() -> None:
     rng = np.random.default_rng(4)
     image = rng.integers(0, 256, (70, 90, 3), dtype=np.uint8)
     labels = rng.integers(0, 4, (70, 90)).astype(np.int32)
-    chances = dict.fromkeys(("affine", "intensity", "stain", "invert", "blur", "noise"), 1.0)
+    chances = dict.fromkeys(
+        ("affine", "intensity", "stain", "invert", "blur", "noise", "photons"), 1.0
+    )
     config = AugmentConfig(size=40, grain=0.5, gain=5.0, dye=0.9, **chances)
     for _ in range(20):
         view, truth = augment(image, labels, rng, config)
@@ -156,7 +189,7 @@ def test_an_empty_picture_stays_empty(level: int) -> None:
 def test_appearance_leaves_the_labels_alone_and_changes_the_picture() -> None:
     image, labels = coded(48, 48)
     plain = image.transpose(2, 0, 1) / 255.0
-    for name in ("intensity", "stain", "grey", "invert", "blur", "noise"):
+    for name in ("intensity", "stain", "grey", "invert", "blur", "noise", "photons"):
         config = dataclasses.replace(AugmentConfig.none(48), **{name: 1.0})
         view, truth = augment(image, labels, np.random.default_rng(5), config)
         np.testing.assert_array_equal(truth, labels)

@@ -5,13 +5,16 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from tiny import rings
 
 from ngat.config import TrainConfig
 from ngat.data.contrast import contrast
+from ngat.data.sample import Sample
 from ngat.data.synthetic import load_synthetic
 from ngat.instances import core_of
 from ngat.magnification import encode
+from ngat.training import appearance as looks
 from ngat.training import augment as cpu
 from ngat.training.augment import AugmentConfig
 from ngat.training.device import appearance as device
@@ -90,7 +93,7 @@ def test_flips_and_turns_are_those_of_an_array(samples):
 
 
 def test_targets_are_those_of_the_cpu(samples):
-    stream = DevicePatches(samples, SIZED, instances=True)
+    stream = DevicePatches(samples, SIZED)
     drawn = stream.drawn(np.random.default_rng(3))
     places, marked = stream.placed(drawn)
     targets = stream.targets(places, marked).numpy()
@@ -102,7 +105,50 @@ def test_targets_are_those_of_the_cpu(samples):
         np.testing.assert_array_equal(targets[n, 1], own % 2)
         size = encode(sizes[own // 2] * drawn.zoom[n]) * (own > 1)
         np.testing.assert_allclose(targets[n, 2], size, atol=2e-6)
-        np.testing.assert_array_equal(targets[n, 3], own // 2)
+        numbers = targets[n, 3].astype(int)
+        np.testing.assert_array_equal(numbers > 0, own > 1)
+        of_one = {(a, b) for a, b in zip(numbers.ravel(), own.ravel() // 2, strict=True) if b}
+        assert len({a for a, _ in of_one}) == len(of_one)  # no number for two nuclei
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.4])
+def test_a_mirrored_copy_is_a_nucleus_of_its_own(turn):
+    """Numbers are those of connected components, where nuclei do not touch one another."""
+    labels = np.zeros((24, 31), dtype=np.int32)
+    for number, (row, column) in enumerate([(4, 0), (12, 9), (23, 20), (0, 24), (13, 30)], 1):
+        rows, columns = np.ogrid[:24, :31]
+        labels[(rows - row) ** 2 + (columns - column) ** 2 < 10] = number
+    image = Ready(np.zeros((24, 31, 3), np.uint8), 2 * labels, np.full(6, 5.0), {})
+    images = DeviceImages([image], torch.device("cpu"))
+    line = torch.arange(-70.0, 100.0)
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    c, s = math.cos(turn), math.sin(turn)
+    places = Places(
+        torch.zeros(1, dtype=torch.int64),
+        torch.ones(1),
+        (c * y + s * x)[None],
+        (c * x - s * y)[None],
+    )
+    marked = images.marked(places)
+    numbers = images.numbers(places, marked)[0].numpy()
+    components, count = ndimage.label(marked[0].numpy() > 1, np.ones((3, 3)))
+    pairs = set(zip(numbers.ravel(), components.ravel(), strict=True)) - {(0, 0)}
+    assert count > 40
+    assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs}) == count
+
+
+def test_patches_hold_a_nucleus_where_they_are_asked_to():
+    labels = np.zeros((400, 400), np.int32)
+    labels[350:360, 20:30] = 1
+    image = np.where(labels[..., None] > 0, 200, 30).repeat(3, 2).astype(np.uint8)
+    lonely = Sample("lonely", image, labels, "small_fluorescent", "lonely", "train")
+    shares = []
+    for nuclei in (0.0, 1.0):
+        config = TrainConfig(patch=32, batch=60, augment=False, nuclei=nuclei)
+        targets = DevicePatches([lonely], config).batch(0).targets
+        shares.append((targets[:, 0].amax((1, 2)) > 0).float().mean().item())
+    assert shares[0] < 0.2
+    assert shares[1] == 1.0
 
 
 def test_a_core_lies_inside_its_nucleus(samples):
@@ -205,7 +251,7 @@ class Scripted:
 def test_intensity_is_that_of_the_cpu(view, gain, offset, gamma):
     config = AugmentConfig()
     dim = view * np.float32(0.4)
-    expected = cpu._intensity(dim, Scripted(gain, 0.1 * offset, gamma), config)
+    expected = looks._intensity(dim, Scripted(gain, 0.1 * offset, gamma), config)
     numbers = (config.gain**gain, 0.1 * offset, config.gamma**gamma)
     found = device.intensity(tensor(dim), *(torch.tensor([float(n)]) for n in numbers))
     np.testing.assert_allclose(found[0].numpy(), expected.transpose(2, 0, 1), atol=2e-5)
@@ -215,7 +261,7 @@ def test_stain_is_that_of_the_cpu(view):
     config = AugmentConfig()
     dyes = np.array([0.2, -0.1, 0.05])
     hue = np.random.default_rng(1).uniform(0, 0.1, (3, 3))
-    expected = cpu._stain(view, Scripted(dyes, hue.copy()), config)
+    expected = looks._stain(view, Scripted(dyes, hue.copy()), config)
 
     class Told:
         generator = torch.Generator()
@@ -233,7 +279,7 @@ def test_stain_is_that_of_the_cpu(view):
 @pytest.mark.parametrize("sigma", [0.0, 0.4, 1.0, 11.0])
 @pytest.mark.parametrize("truncate", [3.0, 4.0])
 def test_blur_is_that_of_the_cpu(view, sigma, truncate):
-    expected = cpu.ndimage.gaussian_filter(view, (sigma, sigma, 0.0), truncate=truncate)
+    expected = looks.ndimage.gaussian_filter(view, (sigma, sigma, 0.0), truncate=truncate)
     found = device.blurred(tensor(view), torch.tensor([sigma]), truncate)
     np.testing.assert_allclose(found[0].numpy(), expected.transpose(2, 0, 1), atol=5e-5)
 
@@ -253,6 +299,7 @@ def test_every_operation_happens_as_often_as_it_should():
         "invert": (True, True),
         "blur": (True, True),
         "noise": (True, True),
+        "photons": (True, True),
     }.items():
         certain = cpu.replace(plain, **{name: 1.0})
         many = [
@@ -261,9 +308,27 @@ def test_every_operation_happens_as_often_as_it_should():
         found = many[0]
         for n, change in enumerate(changes):  # a blur of less than a fifth of a pixel is none
             assert any(not torch.equal(one[n], both[n]) for one in many) == change, name
-        if name in ("intensity", "invert", "blur", "noise"):  # grey stays grey
+        if name in ("intensity", "invert", "blur", "noise", "photons"):  # grey stays grey
             assert float((found[1].amax(0) - found[1].amin(0)).max()) < 1e-6
     assert torch.equal(device.appearance(both, torch.Generator(), plain), both)
+
+
+def test_photon_noise_is_that_of_the_cpu(view):
+    """Mean and standard deviation at every pixel, over many draws; stretched back alike."""
+    draws, counts = 400, 9.0
+    for picture in (view, np.repeat(view[:, :, :1], 3, axis=2)):
+        many = tensor(picture).expand(draws, -1, -1, -1)
+        generator = torch.Generator().manual_seed(0)
+        found = device.counted(many, torch.full((draws,), counts), generator).numpy()
+        rng = np.random.default_rng(0)
+        expected = np.stack([cpu._counted(picture, counts, rng) for _ in range(draws)])
+        expected = expected.transpose(0, 3, 1, 2)
+        for statistic, tolerance in ((np.mean, 0.02), (np.std, 0.03)):
+            difference = statistic(found, axis=0) - statistic(expected, axis=0)
+            assert abs(difference.mean()) < tolerance / 5
+            assert np.sqrt(np.mean(difference**2)) < tolerance
+        spread = np.ptp(found, axis=1).max()
+        assert (spread < 1e-6) == (np.ptp(picture, axis=2).max() == 0)
 
 
 def test_noise_has_the_strength_that_the_cpu_gives(view):
@@ -272,6 +337,6 @@ def test_noise_has_the_strength_that_the_cpu_gives(view):
     rng = np.random.default_rng(0)
     many = tensor(flat).expand(200, -1, -1, -1)
     found = device.appearance(many, torch.Generator().manual_seed(0), certain) - many
-    expected = [cpu._appearance(flat, rng, certain) - flat for _ in range(200)]
+    expected = [looks.appearance(flat, rng, certain) - flat for _ in range(200)]
     of_device, of_cpu = found.std((1, 2, 3)).mean(), np.mean([e.std() for e in expected])
     assert abs(float(of_device) / of_cpu - 1) < 0.1

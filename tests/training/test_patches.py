@@ -22,7 +22,7 @@ def test_threads_and_processes_draw_the_same_patches() -> None:
     alone = Patches(samples, config)
     batch = alone.batch(7)
     assert batch.image.shape == (4, 3, 16, 16)
-    assert batch.targets.shape == (4, 3, 16, 16)
+    assert batch.targets.shape == (4, 4, 16, 16)
     ahead = list(Patches(samples, config, workers=3).batches(6, 9))
     assert torch.equal(ahead[1].image, batch.image)
     assert torch.equal(ahead[1].targets, batch.targets)
@@ -54,11 +54,12 @@ def test_targets_are_nuclei_and_their_cores_in_the_whole_picture() -> None:
         window = (slice(top, top + 24), slice(left, left + 24))
         assert np.array_equal(targets[0].numpy(), sample.labels[window] > 0)
         assert np.array_equal(targets[1].numpy(), core[window])
+        assert np.array_equal(targets[3].numpy(), sample.labels[window])
 
 
 def test_augmented_targets_keep_core_inside_nucleus() -> None:
     batch = Patches(rings(), tiny(batch=16, patch=32).train).batch(0)
-    nucleus, core, size = batch.targets.bool().unbind(1)
+    nucleus, core, size, _ = batch.targets.bool().unbind(1)
     assert core.any()
     assert not (core & ~nucleus).any()
     edge = ndimage.binary_erosion(nucleus[0].numpy()) != nucleus[0].numpy()
@@ -104,9 +105,27 @@ def test_a_halved_batch_is_the_mean_of_four_pixels() -> None:
         assert reduced.shape[2:] == (8, 8)
         for row, column in ((0, 0), (3, 5), (7, 7)):
             block = whole[:, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
-            torch.testing.assert_close(reduced[:, :, row, column], block.mean((2, 3)))
-    assert half.targets.min() >= 0
-    assert half.targets.max() <= 1
+            torch.testing.assert_close(reduced[:, :3, row, column], block[:, :3].mean((2, 3)))
+    assert half.targets[:, :3].min() >= 0
+    assert half.targets[:, :3].max() <= 1
+    # The number of a nucleus has no mean.
+    assert torch.equal(half.targets[:, 3], batch.targets[:, 3, ::2, ::2])
+
+
+def test_patches_hold_a_nucleus_where_they_are_asked_to() -> None:
+    """One small nucleus in a wide empty image: few patches anywhere show it."""
+    labels = np.zeros((400, 400), np.int32)
+    labels[350:360, 20:30] = 1
+    image = np.full((400, 400, 3), 30, np.uint8)
+    image[labels > 0] = 200
+    lonely = Sample("lonely", image, labels, "small_fluorescent", "lonely", "train")
+    shares = []
+    for nuclei in (0.0, 1.0):
+        config = TrainConfig(patch=32, batch=60, augment=False, nuclei=nuclei)
+        targets = Patches([lonely], config).batch(0).targets
+        shares.append((targets[:, 0].amax((1, 2)) > 0).float().mean().item())
+    assert shares[0] < 0.2
+    assert shares[1] == 1.0
 
 
 # ------------------------------------------------------------------ patches of one size
@@ -137,7 +156,7 @@ def test_nuclei_of_any_size_are_seen_at_one(size: float) -> None:
     config = dataclasses.replace(sized(augment=False), octaves=0.0, tail=0.0)
     targets = Patches([discs(size)], config, contrast="local").batch(0).targets
     found = []
-    for nucleus, _, code in targets:
+    for nucleus, _, code, _ in targets:
         labels, count = ndimage.label(nucleus.numpy())
         inside = np.setdiff1d(labels[1:-1, 1:-1], np.concatenate(
             [labels[0], labels[-1], labels[:, 0], labels[:, -1]]))  # fmt: skip

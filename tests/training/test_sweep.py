@@ -14,8 +14,8 @@ from ngat.errors import InputError
 from ngat.system.files import write_json
 from ngat.system.interrupt import Interrupted
 from ngat.training import sweep as module
+from ngat.training.run import TrainingInterrupted
 from ngat.training.sweep import Pictures, Table, sweep, train_once
-from ngat.training.trainer import TrainingInterrupted
 
 COLUMNS = ("name", "seed", "steps", "seconds", "score")
 

@@ -25,12 +25,14 @@ from ngat.inference import predict
 from ngat.metrics import pixel_dice
 from ngat.model import NGAT
 from ngat.system.files import DiskFull
-from ngat.training import trainer as training
+from ngat.training import run as training
 from ngat.training.checkpoint import FORMAT
 from ngat.training.distributed import team
-from ngat.training.run_log import RunLog
+from ngat.training.run import TrainingDiverged, TrainingInterrupted
+from ngat.training.run_folder import RunLog
 from ngat.training.schedule import learning_rate, parameter_groups, position, seeded
-from ngat.training.trainer import TrainingDiverged, TrainingInterrupted, train
+from ngat.training.step import Objective
+from ngat.training.trainer import Trained, train
 from ngat.training.weights import load_weights, read_tensors, write_tensors
 
 
@@ -128,6 +130,22 @@ def test_the_logs_have_their_provenance_beside_them(tmp_path: Path) -> None:
     assert told == {key: kept[key] for key in told}
 
 
+def test_a_second_stretch_starts_from_weights_and_counts_what_was_before(tmp_path: Path) -> None:
+    first = run(tmp_path / "first")
+    start = load_weights(first.best)
+    stretch = tiny(contact=3.0, learning_rate=0.0, weight_decay=0.0)
+    second = train(stretch, rings(), rings("val", 3), tmp_path / "second", device="cpu",
+                   progress=False, start=start)  # fmt: skip
+    found = load_weights(tmp_path / "second" / "last.safetensors")
+    history = found.provenance
+    assert history["before"]["minutes"] == start.provenance["minutes"]
+    assert history["steps"] == start.provenance["steps"] + second.steps
+    assert history["minutes"] >= start.provenance["minutes"]
+    # A rate of zero keeps the parameters that it started from.
+    for name, parameter in start.model.named_parameters():
+        assert torch.equal(parameter, dict(found.model.named_parameters())[name])
+
+
 def test_the_loss_falls_and_the_caller_s_chance_is_spared(tmp_path: Path) -> None:
     state = torch.get_rng_state()
     run(tmp_path, steps=60, validate_every=60, learning_rate=1e-2)
@@ -140,14 +158,14 @@ def test_coarse_steps_come_first_and_see_half_the_resolution(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sides = []
-    whole = training.Objective.forward
+    whole = Objective.forward
 
     def seen(self, image, targets):
         assert image.shape[2:] == targets.shape[2:]
         sides.append(image.shape[-1])
         return whole(self, image, targets)
 
-    monkeypatch.setattr(training.Objective, "forward", seen)
+    monkeypatch.setattr(Objective, "forward", seen)
     run(tmp_path, steps=5, coarse=0.6, validate_every=5)
     assert sides == [8, 8, 8, 16, 16]
 
@@ -215,7 +233,7 @@ def test_a_time_limit_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     )
     monkeypatch.setattr(training, "LOG_EVERY", 2)
 
-    def for_minutes(minutes: float) -> training.Trained:
+    def for_minutes(minutes: float) -> Trained:
         preset = tiny(steps=1_000_000, validate_every=7)
         data = rings(), rings("val", 1)
         return train(

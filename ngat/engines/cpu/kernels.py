@@ -10,7 +10,7 @@ then, channel by channel, h_i = Σ_k α_ik z_j. The gradients are in
 * Planes: neighbouring nodes lie side by side in memory, so that several of them (``SIMD``) are one
   vector. A weight is computed once for all channels and stays in a register.
 * Edges are regular: no list of them, no gather, no scatter.
-* Lanes outside the picture are masked and their weights are zero, so a border costs no branch.
+* Elements outside the picture are masked and their weights are zero, so a border costs no branch.
 * Kernels take addresses: numba counts references to arrays, with locked instructions.
 """
 
@@ -183,7 +183,7 @@ def constants(slope):  # type: ignore[no-untyped-def]
 def weights(a, step, e, king, child, parent, er, y, x, mask, numbers):  # type: ignore[no-untyped-def]
     """Eq. 16 into ``e``, eq. 17 into ``a`` for nodes (y, x …); ``mask``: in the picture."""
     children, parents, taps = places(king, child, parent)
-    # A node whose scores are all −∞ has no weights (NaN), a lane outside the picture zeros.
+    # A node whose scores are all −∞ has no weights (NaN), an element outside the picture zeros.
     top = where(mask, numbers.nowhere, numbers.lowest)
     if king.height:
         top = king_scores(e, SIMD, king, er, y, x, top, numbers)
@@ -203,7 +203,7 @@ def softmax(a, step, e, taps, top, numbers):  # type: ignore[no-untyped-def]
         p = exponential(get(e, k * SIMD) - top)
         put(a, k * step, p)
         sum_ = sum_ + p
-    # The largest weight is exp(0): only lanes outside the picture have a sum below one.
+    # The largest weight is exp(0): only elements outside the picture have a sum below one.
     scale = numbers.one / maximum(numbers.one, sum_)
     for k in range(taps):
         put(a, k * step, get(a, k * step) * scale)

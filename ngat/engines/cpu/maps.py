@@ -66,8 +66,8 @@ def linear(
 
     def run(n: int, first: int, last: int) -> None:
         own = torch.empty(scratch_of_maps(depth), dtype=dtype)
-        lanes = torch.zeros(2 * rows * SIMD if moments else 0, dtype=torch.float64)
-        shape = Shape(rows, depth, nodes, first, last, own.data_ptr(), lanes.data_ptr())
+        partial = torch.zeros(2 * rows * SIMD if moments else 0, dtype=torch.float64)
+        shape = Shape(rows, depth, nodes, first, last, own.data_ptr(), partial.data_ptr())
         into = 0 if sums is None else sums[n].data_ptr()
         maps(shape, *operands, into, *kind(dtype))
 

@@ -12,7 +12,7 @@ the next normalisation needs are taken on the way.
 * Planes of a picture mostly lie a power of two apart, so that the same column of all of them
   competes for a few places of the cache. A tile of x is laid side by side while its first results
   are computed, so that it arrives behind the arithmetic.
-* Everything is summed lane by lane over a strip, and then in float64.
+* Everything is summed element by element over a strip, and then in float64.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Shape(NamedTuple):
 
     Attributes:
         scratch: address of numbers that it may use (:func:`scratch_of_maps`, …).
-        lanes: that of sums in float64, ``[rows, 2, SIMD]``, zero; where they are asked for.
+        partial: that of sums in float64, ``[rows, 2, SIMD]``, zero; where they are asked for.
     """
 
     rows: int
@@ -66,7 +66,7 @@ class Shape(NamedTuple):
     first: int
     last: int
     scratch: int
-    lanes: int
+    partial: int
 
 
 class Operand(NamedTuple):
@@ -127,7 +127,7 @@ def maps(shape, w_, c_, x_, base_, k_, more_, gate_, out_, sums_, like, size):  
     zero = splat(0.0, like)
     none = splat(0.0, np.float64(0))
     columns = pointer(shape.scratch, like)
-    lanes = pointer(shape.lanes if sums_ else 0, np.float64(0))
+    partial = pointer(shape.partial if sums_ else 0, np.float64(0))
     strips = (nodes + STRIP - 1) // STRIP
     steps = base_.plane, more_.plane, gate_.plane, out_.plane
     for n in range(shape.first, shape.last):
@@ -149,7 +149,7 @@ def maps(shape, w_, c_, x_, base_, k_, more_, gate_, out_, sums_, like, size):  
                 more_r = rows_from(more, more_, r * more_.plane)
                 gate_r, out_r = rows_from(gate, gate_, r * gate_.plane), ahead(out, r * out_.plane)
                 added = c_r, base_r, k_r, more_r, gate_r, out_r
-                sums_r = ahead(lanes, 2 * r * SIMD if sums_ else 0)
+                sums_r = ahead(partial, 2 * r * SIMD if sums_ else 0)
                 if whole and r == 0 and not side_by_side:
                     x_at = ahead(x, at)
                     tile_first(w_r, x_at, x_.plane, columns, depth, added, sums_r, at, nodes, steps)
@@ -161,8 +161,8 @@ def maps(shape, w_, c_, x_, base_, k_, more_, gate_, out_, sums_, like, size):  
         if sums_ and (n + 1 == shape.last or (n + 1) % strips == 0):
             sums = pointer(sums_, np.float64(0))
             for i in range(2 * rows):
-                accumulate(sums, 2 * rows * b + i, total(get(lanes, i * SIMD)))
-                put(lanes, i * SIMD, none)
+                accumulate(sums, 2 * rows * b + i, total(get(partial, i * SIMD)))
+                put(partial, i * SIMD, none)
 
 
 @kernel

@@ -20,17 +20,17 @@ from numba.extending import intrinsic, models, overload, register_model
 from ngat.engines.cpu.instructions import SIMD as SIMD
 
 
-class Lanes(types.Type):
-    """:data:`SIMD` numbers of one type; ``Lanes(types.boolean)`` is a mask."""
+class Vector(types.Type):
+    """:data:`SIMD` numbers of one type; ``Vector(types.boolean)`` is a mask."""
 
     def __init__(self, element: types.Type) -> None:
         self.element = element
-        super().__init__(name=f"Lanes({element})")
+        super().__init__(name=f"Vector({element})")
 
 
-@register_model(Lanes)
-class _LanesModel(models.PrimitiveModel):
-    def __init__(self, dmm: Any, fe_type: Lanes) -> None:
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, dmm: Any, fe_type: Vector) -> None:
         bits = ir.IntType(1)
         element = dmm.lookup(fe_type.element).get_value_type()
         super().__init__(
@@ -40,7 +40,7 @@ class _LanesModel(models.PrimitiveModel):
         )
 
 
-MASK = Lanes(types.boolean)
+MASK = Vector(types.boolean)
 
 
 def vector(element: Any, numbers: list[Any]) -> ir.Constant:
@@ -49,7 +49,7 @@ def vector(element: Any, numbers: list[Any]) -> ir.Constant:
 
 
 def broadcast(builder: Any, value: Any) -> Any:
-    """A scalar in every lane."""
+    """A scalar in every element."""
     one = builder.insert_element(
         ir.Constant(ir.VectorType(value.type, SIMD), ir.Undefined),
         value,
@@ -68,7 +68,7 @@ def binary(function: Callable[[Any, Any], Any], instruction: str) -> None:
     """``function`` of two vectors is one instruction; products may fuse with sums."""
 
     @intrinsic
-    def lanewise(typing_context, a, b):  # type: ignore[no-untyped-def]
+    def elementwise(typing_context, a, b):  # type: ignore[no-untyped-def]
         def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
             return getattr(builder, instruction)(*arguments, flags=("contract", "nsz"))
 
@@ -76,8 +76,8 @@ def binary(function: Callable[[Any, Any], Any], instruction: str) -> None:
 
     @overload(function)
     def typed(a, b):  # type: ignore[no-untyped-def]
-        if isinstance(a, Lanes) and a == b:
-            return lambda a, b: lanewise(a, b)
+        if isinstance(a, Vector) and a == b:
+            return lambda a, b: elementwise(a, b)
         return None
 
 
@@ -89,17 +89,17 @@ binary(operator.truediv, "fdiv")
 
 @intrinsic
 def splat(typing_context, x, like):  # type: ignore[no-untyped-def]
-    """The scalar ``x`` in every lane, as a number of the type of ``like``."""
+    """The scalar ``x`` in every element, as a number of the type of ``like``."""
 
     def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         return broadcast(builder, context.cast(builder, arguments[0], x, like))
 
-    return Lanes(like)(x, like), code
+    return Vector(like)(x, like), code
 
 
 @intrinsic
 def inside(typing_context, first, count):  # type: ignore[no-untyped-def]
-    """Mask of the lanes i with 0 ≤ first + i < count."""
+    """Mask of the elements i with 0 ≤ first + i < count."""
 
     def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         i32 = ir.IntType(32)
@@ -132,18 +132,18 @@ def ahead(typing_context, p, count):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def repeat(typing_context, p, index):  # type: ignore[no-untyped-def]
-    """``p[index]`` in every lane."""
+    """``p[index]`` in every element."""
 
     def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         value, index = arguments
         return broadcast(builder, builder.load(builder.gep(value, [index])))
 
-    return Lanes(p.dtype)(p, types.int64), code
+    return Vector(p.dtype)(p, types.int64), code
 
 
 @intrinsic
 def load(typing_context, p, index, mask, fill):  # type: ignore[no-untyped-def]
-    """``p[index + i]`` in the lanes of ``mask``, ``fill`` in the others."""
+    """``p[index + i]`` in the elements of ``mask``, ``fill`` in the others."""
 
     def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         value, index, mask, fill = arguments
@@ -151,13 +151,13 @@ def load(typing_context, p, index, mask, fill):  # type: ignore[no-untyped-def]
         align = ir.IntType(32)(p.dtype.bitwidth // 8)
         return masked(builder, "load", p, fill.type, [place, align, mask, fill])
 
-    vector = Lanes(p.dtype)
+    vector = Vector(p.dtype)
     return vector(p, types.int64, MASK, vector), code
 
 
 @intrinsic
 def store(typing_context, p, index, mask, x):  # type: ignore[no-untyped-def]
-    """``p[index + i] = x`` in the lanes of ``mask``."""
+    """``p[index + i] = x`` in the elements of ``mask``."""
 
     def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         value, index, mask, x = arguments
@@ -166,7 +166,7 @@ def store(typing_context, p, index, mask, x):  # type: ignore[no-untyped-def]
         masked(builder, "store", p, ir.VoidType(), [x, place, align, mask])
         return context.get_dummy_value()
 
-    return types.void(p, types.int64, MASK, Lanes(p.dtype)), code
+    return types.void(p, types.int64, MASK, Vector(p.dtype)), code
 
 
 def masked(builder: Any, operation: str, p: Any, result: Any, arguments: list[Any]) -> Any:
@@ -180,25 +180,25 @@ def masked(builder: Any, operation: str, p: Any, result: Any, arguments: list[An
 
 @intrinsic
 def get(typing_context, p, index):  # type: ignore[no-untyped-def]
-    """``p[index + i]`` in all lanes."""
+    """``p[index + i]`` in all elements."""
 
     def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         place = address(context, builder, p, *arguments)
         return builder.load(place, align=p.dtype.bitwidth // 8)
 
-    return Lanes(p.dtype)(p, types.int64), code
+    return Vector(p.dtype)(p, types.int64), code
 
 
 @intrinsic
 def put(typing_context, p, index, x):  # type: ignore[no-untyped-def]
-    """``p[index + i] = x`` in all lanes."""
+    """``p[index + i] = x`` in all elements."""
 
     def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         place = address(context, builder, p, *arguments[:2])
         builder.store(arguments[2], place, align=p.dtype.bitwidth // 8)
         return context.get_dummy_value()
 
-    return types.void(p, types.int64, Lanes(p.dtype)), code
+    return types.void(p, types.int64, Vector(p.dtype)), code
 
 
 @intrinsic
@@ -228,7 +228,7 @@ def choose(typing_context, x, limit, a, b):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def maximum(typing_context, a, b):  # type: ignore[no-untyped-def]
-    """The larger, lane by lane; ``b`` where either is NaN.
+    """The larger, element by element; ``b`` where either is NaN.
 
     So NaN passes only from b: where it must not be lost, b is what may be NaN.
     """
@@ -242,7 +242,7 @@ def maximum(typing_context, a, b):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def where(typing_context, mask, a, b):  # type: ignore[no-untyped-def]
-    """``a`` in the lanes of ``mask``, else ``b``."""
+    """``a`` in the elements of ``mask``, else ``b``."""
 
     def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         return builder.select(*arguments)
@@ -251,7 +251,7 @@ def where(typing_context, mask, a, b):  # type: ignore[no-untyped-def]
 
 
 def shuffled(name: str, order: list[int]) -> Any:
-    """A function that picks lanes out of two vectors laid side by side."""
+    """A function that picks elements out of two vectors laid side by side."""
 
     @intrinsic
     def shuffle(typing_context, a, b):  # type: ignore[no-untyped-def]
@@ -272,7 +272,7 @@ zip_high = shuffled("zip_high", [(SIMD + n) // 2 + SIMD * (n % 2) for n in range
 
 @intrinsic
 def total(typing_context, x):  # type: ignore[no-untyped-def]
-    """Sum of all lanes, half onto half."""
+    """Sum of all elements, half onto half."""
 
     def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         (x,) = arguments

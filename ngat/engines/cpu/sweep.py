@@ -84,7 +84,7 @@ def sweep(plan, king, child, parent, moves, last, sums_, slope, size):  # type: 
             size,
         )
         maps(
-            shape_of(last.rows, plan.channels, nodes, plan.scratch, plan.lanes),
+            shape_of(last.rows, plan.channels, nodes, plan.scratch, plan.partial),
             last.w,
             last.c,
             Operand(y.address, no, y.plane),

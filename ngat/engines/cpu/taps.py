@@ -56,7 +56,7 @@ class Planes(NamedTuple):
 
 
 class Numbers(NamedTuple):
-    """Constants, in every lane."""
+    """Constants, in every element."""
 
     zero: Any
     one: Any
@@ -129,7 +129,7 @@ def three_columns(x, width):  # type: ignore[no-untyped-def]
 
 @inlined
 def write(p, at, mask, whole, x):  # type: ignore[no-untyped-def]
-    """``p[at + i] = x`` in the lanes of ``mask``, which are all where ``whole``."""
+    """``p[at + i] = x`` in the elements of ``mask``, which are all where ``whole``."""
     if whole:
         put(p, at, x)
     else:

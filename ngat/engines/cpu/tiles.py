@@ -44,17 +44,17 @@ class Vectors:
         return masked(self.builder, "load", self.pointer, self.type, [place, align, mask, zero])
 
     def store_masked(self, value: Any, p: Any, start: Any, number: int, mask: Any) -> None:
-        """Put it there in the lanes of ``mask``."""
+        """Put it there in the elements of ``mask``."""
         place, align = self.place(p, start, number), ir.IntType(32)(self.align)
         nothing = ir.VoidType()
         masked(self.builder, "store", self.pointer, nothing, [value, place, align, mask])
 
     def repeat(self, p: Any, index: Any) -> Any:
-        """``p[index]`` in every lane."""
+        """``p[index]`` in every element."""
         return broadcast(self.builder, self.builder.load(self.builder.gep(p, [index])))
 
     def inside(self, first: Any, count: Any) -> Any:
-        """Mask of the lanes i with first + i < count."""
+        """Mask of the elements i with first + i < count."""
         i32 = ir.IntType(32)
         first, count = (broadcast(self.builder, self.builder.trunc(a, i32)) for a in (first, count))
         number = self.builder.add(first, vector(i32, list(range(SIMD))))
@@ -88,12 +88,12 @@ class Vectors:
         self.builder.store(sum_, variable)
 
     def totals(self, variables: list[Any]) -> list[tuple[Any, int]]:
-        """Sums over the lanes of each variable, as (vector, lane).
+        """Sums over the elements of each variable, as (vector, element).
 
         Two vectors are added to one whose halves are their halves' sums, and so on in pairs.
         """
         vectors = [(self.builder.load(v), [n]) for n, v in enumerate(variables)]
-        length = SIMD  # of the run of lanes that is still to be added up
+        length = SIMD  # of the run of elements that is still to be added up
         while length > 1:
             length //= 2
             pairs = [vectors[n : n + 2] for n in range(0, len(vectors), 2)]
@@ -102,7 +102,7 @@ class Vectors:
         return [places[n] for n in range(len(variables))]
 
     def _halved(self, pair: list[Any], length: int) -> tuple[Any, list[Any]]:
-        """Runs of two vectors with their halves, of so many lanes, added; and whose they are."""
+        """Runs of two vectors with their halves, of so many elements, added; and whose they are."""
         (a, of_a), (b, of_b) = pair if len(pair) == 2 else (pair[0], (pair[0][0], [None] * 64))
         runs = SIMD // (2 * length)
         first = [(2 * length * n, of_a[n]) for n in range(runs)]
@@ -120,17 +120,17 @@ class Vectors:
         return self.builder.fadd(*halves), [name for _, name in order]
 
     def add_doubles(self, p: Any, numbers: list[tuple[Any, int]]) -> None:
-        """``p[n] += number`` in float64, for lanes of one vector or of several."""
+        """``p[n] += number`` in float64, for elements of one vector or of several."""
         i32, width = ir.IntType(32), len(numbers)
         value = numbers[0][0]
         if all(v is value for v, _ in numbers):
             value = self.builder.shuffle_vector(
-                value, value, vector(i32, [lane for _, lane in numbers])
+                value, value, vector(i32, [element for _, element in numbers])
             )
         else:
             whole = ir.Constant(ir.VectorType(self.type.element, width), ir.Undefined)
-            for n, (v, lane) in enumerate(numbers):
-                number = self.builder.extract_element(v, i32(lane))
+            for n, (v, element) in enumerate(numbers):
+                number = self.builder.extract_element(v, i32(element))
                 whole = self.builder.insert_element(whole, number, i32(n))
             value = whole
         doubles = ir.VectorType(ir.DoubleType(), width)
@@ -161,58 +161,58 @@ def tiles(rows: int, wide: int, keep: bool = False) -> Any:
         def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
             w, x, x_step, to, depth, added, sums, first, nodes, steps = arguments
             c, base, k, more, gate, out = (builder.extract_value(added, n) for n in range(6))
-            lanes = Vectors(context, builder, signature.args[0])
+            vectors = Vectors(context, builder, signature.args[0])
             double = Vectors(context, builder, signature.args[6])
             i64 = ir.IntType(64)
-            zero = ir.Constant(lanes.type, None)
-            found = lanes.zeros(rows, wide)
+            zero = ir.Constant(vectors.type, None)
+            found = vectors.zeros(rows, wide)
             with cgutils.for_range(builder, depth, intp=i64) as loop:
                 start = builder.mul(loop.index, x_step)
-                columns = [lanes.load(x, start, n) for n in range(wide)]
+                columns = [vectors.load(x, start, n) for n in range(wide)]
                 if keep:
                     start = builder.mul(loop.index, i64(wide * SIMD))
                     for n, column in enumerate(columns):
-                        lanes.store(column, to, start, n)
+                        vectors.store(column, to, start, n)
                 for r, row in enumerate(found):
-                    factor = lanes.repeat(w, builder.add(loop.index, builder.mul(depth, i64(r))))
+                    factor = vectors.repeat(w, builder.add(loop.index, builder.mul(depth, i64(r))))
                     for place, column in zip(row, columns, strict=True):
-                        lanes.add_product(place, factor, column)
+                        vectors.add_product(place, factor, column)
 
             def finish(masks):  # type: ignore[no-untyped-def]
                 """What is done to the sums; ``masks`` of their columns, None for all."""
 
                 def load(p, start, n):  # type: ignore[no-untyped-def]
                     if masks is None:
-                        return lanes.load(p, start, n)
-                    return lanes.load_masked(p, start, n, masks[n])
+                        return vectors.load(p, start, n)
+                    return vectors.load_masked(p, start, n, masks[n])
 
                 for r, row in enumerate(found):
                     at_base, at_more, at_gate, at_out = (
                         builder.add(first, builder.mul(builder.extract_value(steps, n), i64(r)))
                         for n in range(4)
                     )
-                    with lanes.if_there(c):
-                        shift = lanes.repeat(c, i64(r))
+                    with vectors.if_there(c):
+                        shift = vectors.repeat(c, i64(r))
                         for place in row:
-                            lanes.add(place, shift)
-                    with lanes.if_there(base):
+                            vectors.add(place, shift)
+                    with vectors.if_there(base):
                         for n, place in enumerate(row):
-                            lanes.add(place, load(base, at_base, n))
-                    with lanes.if_there(more):
-                        factor = lanes.repeat(k, i64(r))
+                            vectors.add(place, load(base, at_base, n))
+                    with vectors.if_there(more):
+                        factor = vectors.repeat(k, i64(r))
                         for n, place in enumerate(row):
-                            lanes.add_product(place, factor, load(more, at_more, n))
-                    with lanes.if_there(gate):
+                            vectors.add_product(place, factor, load(more, at_more, n))
+                    with vectors.if_there(gate):
                         for n, place in enumerate(row):
                             value = load(gate, at_gate, n)
                             shut = builder.fcmp_ordered("<=", value, zero)  # not where it is NaN
                             builder.store(builder.select(shut, zero, builder.load(place)), place)
                     for n, place in enumerate(row):
                         if masks is None:
-                            lanes.store(builder.load(place), out, at_out, n)
+                            vectors.store(builder.load(place), out, at_out, n)
                         else:
-                            lanes.store_masked(builder.load(place), out, at_out, n, masks[n])
-                    with lanes.if_there(sums):
+                            vectors.store_masked(builder.load(place), out, at_out, n, masks[n])
+                    with vectors.if_there(sums):
                         for n, place in enumerate(row):
                             value = builder.load(place)
                             if masks is not None:
@@ -229,7 +229,7 @@ def tiles(rows: int, wide: int, keep: bool = False) -> Any:
                     finish(None)
                 with cut:
                     first_of = [builder.add(first, i64(n * SIMD)) for n in range(wide)]
-                    finish([lanes.inside(at, nodes) for at in first_of])
+                    finish([vectors.inside(at, nodes) for at in first_of])
             return context.get_dummy_value()
 
         of_double, i64 = types.CPointer(types.float64), types.int64
@@ -252,28 +252,28 @@ def outers(rows: int, columns: int, x_step: int, ones: bool = False) -> Any:
             g, g_step, d, d_step, x, count, end = arguments
             i64 = ir.IntType(64)
 
-            lanes = Vectors(context, builder, signature.args[2])
-            sums = lanes.zeros(rows, columns + ones)
+            vectors = Vectors(context, builder, signature.args[2])
+            sums = vectors.zeros(rows, columns + ones)
             with cgutils.for_range(builder, count, intp=i64) as loop:
                 start = builder.mul(loop.index, i64(SIMD))
 
                 def row(p, step, r):  # type: ignore[no-untyped-def]
-                    return lanes.load(p, builder.add(start, builder.mul(step, i64(r))), 0)
+                    return vectors.load(p, builder.add(start, builder.mul(step, i64(r))), 0)
 
                 ds = [row(d, d_step, r) for r in range(rows)]
                 xs = [row(x, i64(x_step), c) for c in range(columns)]
                 for places, factor in zip(sums, ds, strict=True):
                     for place, other in zip(places, xs, strict=False):
-                        lanes.add_product(place, factor, other)
+                        vectors.add_product(place, factor, other)
                     if ones:
-                        lanes.add(places[-1], factor)
-            found = lanes.totals([places[c] for places in sums for c in range(columns)])
+                        vectors.add(places[-1], factor)
+            found = vectors.totals([places[c] for places in sums for c in range(columns)])
             for r in range(rows):
                 at = builder.gep(g, [builder.mul(g_step, i64(r))])
-                lanes.add_doubles(at, found[r * columns : (r + 1) * columns])
+                vectors.add_doubles(at, found[r * columns : (r + 1) * columns])
                 if ones:
-                    (sum_,) = lanes.totals([sums[r][-1]])
-                    lanes.add_doubles(builder.gep(at, [end]), [sum_])
+                    (sum_,) = vectors.totals([sums[r][-1]])
+                    vectors.add_doubles(builder.gep(at, [end]), [sum_])
             return context.get_dummy_value()
 
         of_double, i64 = types.CPointer(types.float64), types.int64

@@ -34,7 +34,7 @@ class WindowPlan(NamedTuple):
         block: rows of a block.
         first, last: blocks to be done, from … to before ….
         scratch: of maps.
-        lanes: of moments, and ring, ring_step: of attention. Both are zero at first.
+        partial: of moments, and ring, ring_step: of attention. Both are zero at first.
     """
 
     heads: int
@@ -46,7 +46,7 @@ class WindowPlan(NamedTuple):
     first: int
     last: int
     scratch: int
-    lanes: int
+    partial: int
     ring: int
     ring_step: int
 
@@ -122,9 +122,9 @@ def part(level, operand, b, row, size):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def shape_of(rows, depth, nodes, scratch, lanes):  # type: ignore[no-untyped-def]
+def shape_of(rows, depth, nodes, scratch, partial):  # type: ignore[no-untyped-def]
     """All strips of so many nodes."""
-    return Shape(rows, depth, nodes, 0 * nodes, (nodes + STRIP - 1) // STRIP, scratch, lanes)
+    return Shape(rows, depth, nodes, 0 * nodes, (nodes + STRIP - 1) // STRIP, scratch, partial)
 
 
 @inlined

@@ -1,89 +1,94 @@
-"""Figures of moving nodes: footprints before and after, moves per level, bounds."""
+"""Figures of moving nodes: where they went over a picture, moves per level, bounds."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
-from matplotlib.collections import PatchCollection
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
 
 from ngat.data import Sample
-from ngat.paper.style import BLUE, GREEN, GREY, ORANGE, SKY, VERMILION, style
+from ngat.paper.figures.dataset import visible
+from ngat.paper.style import BLUE, GREEN, GREY, VERMILION, YELLOW, style
 from ngat.plasticity import REACH, Placement
 
-CELLS = 5  # nodes along a side of a cut-out
+Labels = npt.NDArray[np.integer]
 AXES = {"x": BLUE, "y": VERMILION, "z": GREEN}
 
 
-def footprints(
-    sample: Sample,
-    home: Placement,
-    after: Placement,
-    levels: Sequence[int],
-    centre: tuple[int, int],
+def quiver(
+    sample: Sample, placement: Placement, levels: Sequence[int], part: tuple[slice, slice]
 ) -> Figure:
-    """Footprints at the home position and after training, and an arrow between their centres.
+    """Moves over a part of a picture, less the mean move of their level.
+
+    A dot is a node at home, its colour the height; the line leads to where the node went sideways,
+    so many times as long as stands below it.
 
     Args:
-        home, after: placements over ``sample``.
-        levels: one cut-out of 5 × 5 nodes for each.
-        centre: (row, column) in pixels that the cut-outs are around.
+        sample: the picture that ``placement`` is of.
+        levels: a panel for each.
+        part: rows and columns of pixels that are shown.
     """
-    longer = max(sample.labels.shape)
+    top, left = part[0].start, part[1].start
+    height, width = part[0].stop - top, part[1].stop - left
+    extent = (left, left + width, top + height, top)
+    moves = [placement.moves[m][0].double() for m in levels]
+    apart = [move - move.mean((1, 2), keepdim=True) for move in moves]
+    limit = max(float(move[2].abs().max()) for move in apart) or 1.0
+    shown, _ = visible(sample.image[part])
     with style():
-        fig = Figure(figsize=(7.2, 2.75))
-        for k, m in enumerate(levels, start=1):
-            axes = fig.add_subplot(1, len(levels), k)
-            cell = 2**m
-            rows, columns = (
-                slice(*_window(at // cell, size))
-                for at, size in zip(centre, home.positions[m].shape[2:], strict=True)
+        fig = Figure(figsize=(2.5 * len(levels) + 0.7, 2.5 * height / width + 0.7))
+        panels = fig.subplots(1, len(levels), squeeze=False)[0]
+        for axes, m, move, own in zip(panels, levels, moves, apart, strict=True):
+            rows, columns = (_nodes(along, m) for along in part)
+            y, x = (np.mgrid[rows, columns].reshape(2, -1) + 0.5) * 2**m  # at home, in pixels
+            u, v, z = own[:, rows, columns].flatten(1).numpy()
+            axes.imshow(shown, extent=extent)
+            _outline(axes, sample.labels[part], extent, "white")
+            longer = _legible(np.hypot(u, v))
+            ends = np.stack([x, y, x + longer * u * 2**m, y + longer * v * 2**m], axis=1)
+            axes.add_collection(
+                LineCollection(list(ends.reshape(-1, 2, 2)), colors=YELLOW, linewidths=1.1)
             )
-            before, now = (
-                (placement.positions[m][0, :, rows, columns].flatten(1) * longer).numpy()
-                for placement in (home, after)
-            )
-            axes.imshow(sample.image, extent=(0, *sample.labels.shape[1::-1], 0))
-            for (x, y, z), colour, look in ((before, "white", "--"), (now, ORANGE, "-")):
-                half = z / np.sqrt(2)
-                squares = [
-                    Rectangle((a - h, b - h), 2 * h, 2 * h)
-                    for a, b, h in zip(x, y, half, strict=True)
-                ]
-                axes.add_collection(
-                    PatchCollection(squares, fc="none", ec=colour, lw=0.9, linestyle=look)
-                )
-            x, y = before[:2]
-            u, v = now[:2] - before[:2]
-            axes.quiver(
-                x, y, u, v, color=SKY, angles="xy", scale_units="xy", scale=1, width=0.008,
-                headwidth=3.5, headlength=3, headaxislength=3, minlength=0.2,
+            dots = axes.scatter(
+                x, y, c=z, cmap="PuOr", vmin=-limit, vmax=limit, s=5 + 3 * m**2, lw=0.4,
+                edgecolors="black", zorder=3,
             )  # fmt: skip
-            edge = cell / 2
-            axes.set(
-                xlim=(columns.start * cell - edge, columns.stop * cell + edge),
-                ylim=(rows.stop * cell + edge, rows.start * cell - edge),
-                title=f"level {m}", xlabel="x / pixel", ylabel="y / pixel" if k == 1 else "",
-            )  # fmt: skip
-            for axis in (axes.xaxis, axes.yaxis):
-                axis.set_major_locator(MaxNLocator(4, integer=True))
-        handles = [
-            Line2D([], [], color=GREY, linestyle="--", label="at home (white)"),
-            Line2D([], [], color=ORANGE, label="after training"),
-        ]
-        fig.legend(handles=handles, loc="outside lower center", ncols=2)
+            axes.set(xlim=extent[:2], ylim=extent[2:], xticks=[], yticks=[], title=f"level {m}")
+            axes.spines[:].set_visible(False)
+            right, down, _ = move.mean((1, 2)).tolist()
+            said = f"mean {right:+.2f}, {down:+.2f} cells\nlines × {longer:g}"
+            axes.set_xlabel(said.replace("-", "−"), size=8)
+        bar = fig.colorbar(dots, ax=panels, shrink=0.8, aspect=25)
+        bar.set_label("height / levels")
     return fig
 
 
-def _window(at: int, size: int) -> tuple[int, int]:
-    """First and last + 1 of five nodes around ``at``, inside the level."""
-    first = max(0, min(at - CELLS // 2, size - CELLS))
-    return first, min(size, first + CELLS)
+def _nodes(along: slice, level: int) -> slice:
+    """The nodes of a level whose cells lie within these pixels."""
+    return slice(-(-along.start // 2**level), along.stop // 2**level)
+
+
+def _legible(lengths: npt.NDArray[np.floating[Any]]) -> float:
+    """A factor of one digit by which all but a twentieth of these lengths stay below .45 cells."""
+    factor = max(1.0, 0.45 / max(float(np.percentile(lengths, 95)), 1e-6))
+    digit = 10 ** np.floor(np.log10(factor))
+    return float(np.floor(factor / digit) * digit)
+
+
+def _outline(axes: Axes, labels: Labels, extent: tuple[float, ...], colour: str) -> None:
+    """Borders of annotated nuclei, each its own, so that touching ones stay apart."""
+    for number in np.unique(labels[labels > 0]):
+        axes.contour(
+            labels == number, levels=[0.5], origin="upper", extent=extent, colors=colour,
+            linewidths=0.8,
+        )  # fmt: skip
 
 
 def moves(tables: Mapping[str, pd.DataFrame]) -> Figure:
@@ -113,32 +118,36 @@ def moves(tables: Mapping[str, pd.DataFrame]) -> Figure:
 
 
 def heights(sample: Sample, placement: Placement, levels: Sequence[int]) -> Figure:
-    """Vertical offset of every node from its home position, level by level.
+    """Heights of all nodes above home less their level's mean, level by level, in two rows.
 
     Args:
         placement: over ``sample``.
-        levels: one map for each.
+        levels: one map for each; the mean that was subtracted stands below it.
     """
-    maps = [placement.moves[m][0, 2].numpy() for m in levels]
-    largest = max(float(np.abs(z).max()) for z in maps)
+    maps = [placement.moves[m][0, 2].double().numpy() for m in levels]
+    largest = max(float(np.percentile(np.abs(z - z.mean()), 99.5)) for z in maps) or 1.0
+    columns = -(-(1 + len(levels)) // 2)
+    height, width = sample.labels.shape
     with style():
-        fig = Figure(figsize=(7.2, 2.1))
-        panels = fig.subplots(1, 1 + len(levels))
-        extent = (0, sample.labels.shape[1], sample.labels.shape[0], 0)
-        panels[0].imshow(sample.image, extent=extent)
-        panels[0].set_title("picture")
-        for axes, m, z in zip(panels[1:], levels, maps, strict=True):
-            image = axes.imshow(z, extent=extent, cmap="PuOr", vmin=-largest, vmax=largest)
-            axes.contour(
-                sample.labels > 0, levels=[0.5], extent=(*extent[:2], 0, extent[2]),
-                colors="black", linewidths=0.5,
-            )  # fmt: skip
+        fig = Figure(figsize=(2.3 * columns + 0.6, 2 * (2.2 * height / width + 0.45)))
+        panels = fig.subplots(2, columns)
+        first, *rest = panels.flat
+        extent = (0, width, height, 0)
+        first.imshow(visible(sample.image)[0], extent=extent)
+        first.set_title("picture")
+        for axes, m, z in zip(rest, levels, maps, strict=False):
+            image = axes.imshow(
+                z - z.mean(), extent=extent, cmap="PuOr", vmin=-largest, vmax=largest
+            )
             axes.set_title(f"level {m}")
-        for axes in panels:
+            axes.set_xlabel(f"level's mean {z.mean():+.2f}".replace("-", "−"), size=8, labelpad=2)
+        for axes in panels.flat:
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
-        bar = fig.colorbar(image, ax=panels, shrink=0.8)
-        bar.set_label("height above home / levels")
+            if axes.has_data():
+                _outline(axes, sample.labels, extent, YELLOW if axes is first else "black")
+        bar = fig.colorbar(image, ax=panels, shrink=0.8, aspect=30, extend="both")
+        bar.set_label("height less the level's mean / levels")
     return fig
 
 

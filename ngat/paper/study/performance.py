@@ -8,8 +8,8 @@ import pandas as pd
 import torch
 
 from ngat.benchmark.floor import PASSES
+from ngat.benchmark.graph_libraries import build
 from ngat.benchmark.layers import BASELINE, LABELS, Case
-from ngat.benchmark.named_layers import build
 from ngat.benchmark.networks import INFERENCE, NETWORK_LABELS, STEP, UNET
 from ngat.benchmark.report import ratios
 from ngat.benchmark.rows import select

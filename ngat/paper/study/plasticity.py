@@ -20,7 +20,7 @@ from ngat.plasticity import Placement, Plasticity
 from ngat.projection import integral_image, project
 from ngat.training.patches import Patches
 from ngat.training.schedule import learning_rate, parameter_groups, position, seeded
-from ngat.training.trainer import Objective
+from ngat.training.step import Objective
 
 MIXED = (0.05, 0.95)  # a node with a share of nucleus between these sees an edge
 
@@ -179,7 +179,7 @@ def gradient_paths(samples: Sequence[Sample], seed: int = 0) -> pd.DataFrame:
         assert model.plasticity.xi is not None
         last = cast(Tensor, model.plasticity.xi.layers[-1].weight)
         model.plasticity = Cut(model.plasticity, through)  # type: ignore[assignment]
-        loss, _ = loss_of(cast(Output, model(image, targets)), chosen.loss)
+        loss, _ = loss_of(cast(Output, model(image, targets[:, :2])), chosen.loss)
         loss.backward()
         rows.append(
             {"through": name, "gradient": 0.0 if last.grad is None else last.grad.norm().item()}

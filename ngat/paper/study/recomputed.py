@@ -88,14 +88,14 @@ def leads(table2: pd.DataFrame, method: str) -> pd.DataFrame:
             if system != published.PAPER
         }
         rival = max(others, key=lambda system: others[system])
-        row = measured.loc[kind] if kind in measured.index else None
+        there = measured.loc[kind] if kind in measured.index else None
         rows.append(
             {
                 "type": kind,
                 "images": published.STAGE_2[kind].images,
                 "rival": rival,
                 "lead": published.TABLE_2[published.PAPER][kind] - others[rival],
-                "half width": float("nan") if row is None else (row["high"] - row["low"]) / 2,
+                "half width": float("nan") if there is None else (there["high"] - there["low"]) / 2,
             }
         )
     return pd.DataFrame(rows)

@@ -14,10 +14,9 @@ import pandas as pd
 import torch
 
 from ngat.config import Preset, preset
-from ngat.errors import InputError
 from ngat.paper import artifacts
 from ngat.paper.session import Session
-from ngat.system.files import replacing
+from ngat.system.files import read_table, replacing
 from ngat.training.trainer import Trained, train
 
 # Steps of a training by hand, which only shows that it works; of one in a run, which two slow cores
@@ -133,16 +132,11 @@ def read(log: Path, validation: Path) -> Curves:
     Raises:
         InputError: one of them is missing or has other columns.
     """
-    tables = []
-    for path, needed in ((log, {"step", "loss"}), (validation, {"step", "dice", "jaccard"})):
-        try:
-            table = pd.read_csv(path)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: cannot be read as a training log ({error}).") from error
-        if not needed <= set(table.columns):
-            raise InputError(f"{path}: is no training log; it lacks {', '.join(sorted(needed))}.")
-        tables.append(table)
-    return Curves(*tables)
+    made = "a training run", "ngat train"
+    return Curves(
+        read_table(log, ("step", "loss"), *made, exact=False),
+        read_table(validation, ("step", "dice", "jaccard"), *made, exact=False),
+    )
 
 
 def of_folder(folder: Path) -> Curves:

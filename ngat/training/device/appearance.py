@@ -1,8 +1,8 @@
 """How patches look, changed at random on the device: :mod:`ngat.training.augment` by the batch.
 
-Stain, lost colour, merged channels, intensity, inversion, blur and noise, with the probabilities
-and strengths of :class:`ngat.training.augment.AugmentConfig`. Compression as JPEG is missing: its
-codec works on the CPU.
+Stain, lost colour, merged channels, intensity, inversion, blur and both kinds of noise, with the
+probabilities and strengths of :class:`ngat.training.augment.AugmentConfig`. Compression as JPEG is
+missing: its codec works on the CPU.
 """
 
 from __future__ import annotations
@@ -82,6 +82,9 @@ def appearance(view: Tensor, generator: torch.Generator, config: AugmentConfig) 
         noise = chance.normal(*view.shape[1:])
         noise = where(coloured, noise, noise[:, :1].expand_as(noise))
         view = view + strength[:, None, None, None] * noise
+    if config.photons:
+        noisy = counted(view, config.counts * 16 ** chance.uniform(), generator)
+        view = where(chance.happens(config.photons), noisy, view)
     return view.clamp(0, 1)
 
 
@@ -158,6 +161,21 @@ def merged(view: Tensor, chance: Chance) -> Tensor:
     orders = torch.tensor([[0, 1, 2], [1, 0, 2], [1, 2, 0]], device=view.device)
     three = torch.cat([nuclei, *planes], dim=1)
     return three.gather(1, orders[place][:, :, None, None].expand_as(three))
+
+
+def counted(view: Tensor, counts: Tensor, generator: torch.Generator) -> Tensor:
+    """Pictures with photon noise, stretched back to at most 1 but for the brightest percent.
+
+    Args:
+        view: ``[B, 3, S, S]``.
+        counts: photons that a pixel of value 1 counts on average, ``[B]``.
+        generator: on the same device.
+    """
+    grey = (view.amax(1) - view.amin(1)).amax((1, 2)) < COLOURED
+    noisy = torch.poisson(view.clamp(0, 1) * counts[:, None, None, None], generator)
+    noisy = where(grey, noisy[:, :1].expand_as(noisy), noisy)
+    _, high = value_range(noisy)
+    return noisy / torch.maximum(counts, high)[:, None, None, None]
 
 
 def blurred(view: Tensor, sigma: Tensor, truncate: float = 4.0) -> Tensor:

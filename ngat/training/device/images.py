@@ -23,6 +23,7 @@ from ngat.data.contrast import EMPTY, Contrast
 
 LEVELS = 4  # the coarsest is an eighth; no patch is reduced to less than a tenth
 BLURRED = 0.8  # patches that are reduced further are filtered (ngat.training.augment)
+COPIES = 16  # mirrored copies of an image, by axis, whose nuclei have numbers of their own
 TRUNCATE = 2.5  # where a Gaussian filter ends, in standard deviations
 
 
@@ -75,6 +76,7 @@ class DeviceImages:
         self.shapes = self._table([image.marked.shape for image in images])
         self._sizes = self._flat([torch.from_numpy(image.sizes).float() for image in images])
         self._marked = self._flat([torch.from_numpy(image.marked).flatten() for image in images])
+        self._at_edges = self._flat([torch.from_numpy(at_edges(image)) for image in images])
         levels = [pyramid(torch.from_numpy(image.pixels).to(device)) for image in images]
         self._level_shapes = self._table([[t.shape[1:] for t in found] for found in levels])
         starts = np.cumsum([0] + [t[0].numel() for found in levels for t in found])
@@ -165,6 +167,28 @@ class DeviceImages:
         tensor, starts = self._sizes
         return tensor[starts[index][:, None, None] + marked // 2]
 
+    def numbers(self, places: Places, marked: Tensor) -> Tensor:
+        """A number for every nucleus of a patch, 0 on the background, ``int64 [B, S, S]``.
+
+        A mirrored copy of a nucleus is another nucleus, with a number of its own, unless it meets
+        its original at the image's edge.
+        """
+        table, starts = self._at_edges
+        meets = table[starts[places.which][:, None, None] + marked // 2]
+        number = marked // 2
+        for axis, at in enumerate((places.y, places.x)):
+            last = (self.shapes[places.which, axis] - 1).clamp(min=1)[:, None, None]
+            tile = torch.div((at + 0.5).floor().long(), last, rounding_mode="floor")
+            # Tiles 2 k and 2 k + 1 meet at the image's last row, 2 k − 1 and 2 k at its first.
+            first_too, last_too = meets[..., axis, 0], meets[..., axis, 1]
+            tile = torch.where(
+                first_too,
+                torch.where(last_too, 0, (tile + 1) >> 1),
+                torch.where(last_too, tile >> 1, tile),
+            )
+            number = number * COPIES + tile.clamp(-COPIES // 2, COPIES // 2 - 1) + COPIES // 2
+        return torch.where(marked > 1, number, 0)
+
     def _place_ranges(self, images: Sequence[Ready]) -> None:
         first, last = self.octaves[0], self.octaves[-1]
         shapes = np.ones((len(images), last - first + 1, 2), dtype=np.int64)
@@ -187,6 +211,16 @@ class DeviceImages:
         """All parts in one tensor, and where each of them begins."""
         starts = np.cumsum([0] + [len(part) for part in parts])[:-1]
         return torch.cat([*parts]).to(self.device), self._table(starts)
+
+
+def at_edges(image: Ready) -> npt.NDArray[np.bool_]:
+    """Whether nuclei reach the first and the last row and column, by label: ``[N + 1, 2, 2]``."""
+    labels = image.marked // 2
+    found = np.zeros((len(image.sizes), 2, 2), dtype=bool)
+    for axis in (0, 1):
+        for end in (0, -1):
+            found[np.unique(labels.take(end, axis)), axis, end] = True
+    return found
 
 
 def level_of(zoom: float) -> int:

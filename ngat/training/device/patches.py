@@ -23,7 +23,7 @@ from torch import Tensor
 from ngat.config import TrainConfig
 from ngat.data.sample import Sample
 from ngat.magnification import OCTAVES, SIZE
-from ngat.training.augment import _corner as corner
+from ngat.training.augment import corner
 from ngat.training.device.appearance import appearance
 from ngat.training.device.images import DeviceImages, Places, Ready
 from ngat.training.patches import DRAWS, TAIL, Batch, Patches
@@ -58,7 +58,6 @@ class DevicePatches:
     Args:
         samples, config, contrast, rank, world: as there.
         device: where images are held and patches are made.
-        instances: targets have a fourth channel, the number of the nucleus.
 
     Raises:
         InputError: as there.
@@ -71,12 +70,11 @@ class DevicePatches:
         *,
         contrast: str = "plain",
         device: torch.device | str = "cpu",
-        instances: bool = False,
         rank: int = 0,
         world: int = 1,
     ) -> None:
         self.host = Patches(samples, config, contrast=contrast, rank=rank, world=world)
-        self.config, self.instances = config, instances
+        self.config = config
         self.device = torch.device(device)
         images = prepared(self.host)
         self.medians = [float(np.median(image.sizes[1:])) for image in images]
@@ -117,6 +115,8 @@ class DevicePatches:
         if self.config.sized:
             zoom = np.array([self.host.zoom(rng, self.medians[i]) for i in index])
         shapes = [self.host.samples[i].labels.shape for i in index]
+        near = rng.random(count) < self.config.nuclei
+        around = [self.host.place(rng, i) if n else None for i, n in zip(index, near, strict=True)]
         matrices, centres = [], []
         for _ in range(DRAWS if self.config.sized else 1):
             angle = np.radians(rng.uniform(-config.angle, config.angle, count))
@@ -125,8 +125,8 @@ class DevicePatches:
             angle = np.where(free, angle, 0.0)
             c, s = np.cos(angle) / zoom, np.sin(angle) / zoom
             matrices.append(np.stack([np.stack([c, -s], 1), np.stack([s, c], 1)], 1))
-            drawn = zip(shapes, angle, zoom, strict=True)
-            centres.append([centre(rng, shape, config.size, a, z) for shape, a, z in drawn])
+            drawn = zip(shapes, angle, zoom, around, strict=True)
+            centres.append([centre(rng, shape, config.size, a, z, p) for shape, a, z, p in drawn])
         flips = rng.random((count, 2)) < config.flip
         turns = rng.integers(1, 4, count) * (rng.random(count) < config.turn)
         return Drawn(index, zoom, np.array(matrices), np.array(centres), flips, turns)
@@ -162,15 +162,13 @@ class DevicePatches:
         return (picture / 255).clamp(0, 1)
 
     def targets(self, places: Places, marked: Tensor) -> Tensor:
-        """Nucleus, core, encoded size, and where asked for the number, ``float32 [B, K, S, S]``."""
+        """Nucleus, core, encoded size and number of the nucleus, ``float32 [B, 4, S, S]``."""
         nucleus = marked > 1
         zoom = places.zoom[:, None, None] if self.config.sized else 1.0
         size = self.images.sizes(places.which, marked) * zoom
         encoded = (0.5 + (size.clamp(min=1e-3) / SIZE).log2() / OCTAVES).clamp(0, 1)
-        channels = [nucleus.float(), (marked % 2).float(), encoded * nucleus]
-        if self.instances:
-            channels.append((marked // 2).float())
-        return torch.stack(channels, dim=1)
+        numbers = self.images.numbers(places, marked).float()
+        return torch.stack([nucleus.float(), (marked % 2).float(), encoded * nucleus, numbers], 1)
 
     def _places(self, drawn: Drawn, draw: int) -> Places:
         """Of every pixel of the patches, with flips and turns."""
@@ -198,7 +196,12 @@ class DevicePatches:
 
 
 def centre(
-    rng: np.random.Generator, shape: tuple[int, int], size: int, angle: float, zoom: float
+    rng: np.random.Generator,
+    shape: tuple[int, int],
+    size: int,
+    angle: float,
+    zoom: float,
+    around: tuple[float, float] | None = None,
 ) -> tuple[float, float]:
     """The middle of a patch that lies inside an image, or covers all of it, in its pixels.
 
@@ -207,7 +210,10 @@ def centre(
     side = math.ceil(size / zoom)
     bound = math.ceil(size * (abs(math.cos(angle)) + abs(math.sin(angle))) / zoom) + 2
     middle = (bound - 1) / 2 - (bound - side) // 2
-    row, column = (corner(rng, length, side) + middle for length in shape)
+    row, column = (
+        corner(rng, length, side, place) + middle
+        for length, place in zip(shape, around or (None, None), strict=True)
+    )
     return row, column
 
 

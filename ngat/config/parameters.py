@@ -1,17 +1,9 @@
-"""Configuration: frozen values, one preset per row of a table.
-
-A configuration is saved with every run and inside every weights file, so a result can always say
-how it was made.
-"""
+"""Parameters of the network, the loss and the training, as frozen values."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args, get_origin, get_type_hints
-
-from ngat.errors import InputError
+from dataclasses import dataclass, field
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -115,6 +107,8 @@ class LossConfig:
         level_decay: weight of a level relative to the next finer level's.
         core_weight: weight of the core channel relative to the nucleus channel.
         size_weight: weight of the size channel, relative to the same.
+        contact: how many times more a base node counts where two nuclei touch or nearly do
+            (:func:`ngat.loss.contacts`).
     """
 
     kind: Literal["bce", "focal", "balanced"] = "balanced"
@@ -124,6 +118,7 @@ class LossConfig:
     level_decay: float = 0.5
     core_weight: float = 1.0
     size_weight: float = 0.5
+    contact: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -150,6 +145,8 @@ class TrainConfig:
             :data:`ngat.magnification.SIZE`; else patches have the image's own magnification.
         octaves: standard deviation of that size, in octaves.
         tail: share of patches whose nuclei have any size from a fifth to eight times as large.
+        nuclei: share of patches that hold a nucleus drawn at random, so that crowded places are
+            seen more often; the others lie anywhere.
         masks: annotation to train on, ``published`` or ``corrected``.
         without: type whose pictures neither training nor validation sees; empty leaves none out.
         seed: seed of initialisation, sampling and augmentation.
@@ -171,6 +168,7 @@ class TrainConfig:
     sized: bool = False
     octaves: float = 0.45
     tail: float = 0.15
+    nuclei: float = 0.0
     masks: Literal["published", "corrected"] = "corrected"
     without: str = ""
     seed: int = 0
@@ -184,167 +182,3 @@ class Preset:
     model: ModelConfig | RivalConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
-
-
-# How all networks are trained on real images, so that their rows compare.
-_REAL = TrainConfig(
-    steps=60_000, patch=112, sized=True, strength=1.5, validate_every=1000, validate_images=40
-)
-
-PRESETS = {
-    preset.name: preset
-    for preset in (
-        # The literal reading of the publication.
-        Preset(
-            "paper",
-            model=ModelConfig(
-                levels=4,
-                schedule="synchronous",
-                depth=6,
-                relations="joint",
-                position="linear",
-                dropout=0.1,
-                norm="batch",
-                outputs=3,
-                contrast="local",
-            ),
-            train=_REAL,
-        ),
-        # The same graph and attention with typed relations and a V-cycle (ledger).
-        Preset(
-            "companion",
-            model=ModelConfig(depth=3, norm="batch", outputs=3, contrast="local"),
-            train=_REAL,
-        ),
-        # Minutes on two cores: the default of the notebooks.
-        Preset(
-            "smoke",
-            model=ModelConfig(levels=4, channels=16, heads=4, depth=2),
-            train=TrainConfig(steps=600, batch=4, patch=96, learning_rate=4e-3, validate_every=100),
-        ),
-        # Rivals. They predict pixels alone, for which the loss is cross-entropy (section 3.6).
-        Preset(
-            "unet",
-            model=RivalConfig("unet", norm="batch", outputs=3, contrast="local"),
-            loss=LossConfig(kind="bce"),
-            train=replace(_REAL, learning_rate=1e-3),
-        ),
-        Preset(
-            "fpn",
-            model=RivalConfig("fpn", norm="batch", outputs=3, contrast="local"),
-            loss=LossConfig(kind="bce"),
-            train=replace(_REAL, learning_rate=1e-3),
-        ),
-        # It needs a GPU: four hundred times the parameters of the companion.
-        Preset(
-            "maskrcnn",
-            model=RivalConfig("maskrcnn", width=256, norm="batch", outputs=3, contrast="local"),
-            loss=LossConfig(kind="bce"),
-            train=replace(_REAL, learning_rate=4e-4),
-        ),
-    )
-}
-
-
-# Smallest and largest value of every number.
-_BOUNDS: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("levels", "channels", "heads", "depth", "norm_groups"), (1, math.inf)),
-    **dict.fromkeys(("plasticity_steps", "plasticity_width", "width", "shrink"), (1, math.inf)),
-    **dict.fromkeys(("steps", "batch", "patch", "validate_every"), (1, math.inf)),
-    **dict.fromkeys(
-        ("seed", "validate_images", "gamma", "core_weight", "size_weight", "octaves"), (0, math.inf)
-    ),
-    "strength": (0, math.inf),
-    **dict.fromkeys(("learning_rate", "weight_decay", "clip"), (0, math.inf)),
-    **dict.fromkeys(("dropout", "reconstruction", "alpha", "level_decay"), (0, 1)),
-    **dict.fromkeys(("warmup", "balance", "coarse", "tail"), (0, 1)),
-    "outputs": (1, 3),
-}
-
-
-def preset(name: str, **overrides: Any) -> Preset:
-    """A preset with some parameters replaced.
-
-    Args:
-        name: a key of :data:`PRESETS`.
-        overrides: values by parameter name; the name alone says which part it belongs to, and
-            ``seed`` is a training parameter.
-
-    Raises:
-        InputError: unknown preset or parameter, or a value that the parameter cannot take.
-    """
-    if name not in PRESETS:
-        raise InputError(f"Unknown preset {name!r}; known: {', '.join(PRESETS)}.")
-    chosen = PRESETS[name]
-    for key, value in overrides.items():
-        for part in ("model", "loss", "train"):
-            if key in {f.name for f in dataclasses.fields(getattr(chosen, part))}:
-                checked = _checked(type(getattr(chosen, part)), key, value)
-                changed = dataclasses.replace(getattr(chosen, part), **{key: checked})
-                chosen = dataclasses.replace(chosen, **{part: changed})
-                break
-        else:
-            parts = (chosen.model, chosen.loss, chosen.train)
-            known = [f.name for part in parts for f in dataclasses.fields(part)]
-            raise InputError(
-                f"The preset {name} has no parameter {key!r}; it has: {', '.join(known)}."
-            )
-    return chosen
-
-
-def _checked(part: type, key: str, value: Any) -> Any:
-    """``value`` as the type that ``key`` has in ``part``; text from a command line is read."""
-    kind = get_type_hints(part)[key]
-    if get_origin(kind) is Literal:
-        if value in get_args(kind):
-            return value
-        raise InputError(f"{key} must be one of {', '.join(get_args(kind))}; got {value!r}.")
-    try:
-        if kind is bool and isinstance(value, str):
-            return {"true": True, "false": False, "1": True, "0": False}[value.lower()]
-        if kind is int and isinstance(value, float) and value != int(value):
-            raise ValueError
-        checked = kind(value)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{key} must be of type {kind.__name__}; got {value!r}.") from error
-    if kind in (int, float):
-        low, high = _BOUNDS[key]
-        if not (math.isfinite(checked) and low <= checked <= high):
-            bounds = f"at least {low}" if high == math.inf else f"from {low} to {high}"
-            raise InputError(f"{key} must be a number {bounds}; got {value!r}.")
-    return checked
-
-
-# Parameters by the names that earlier weights files have for them.
-RENAMED = {"vigour": "strength"}
-
-
-def to_dict(chosen: Preset) -> dict[str, Any]:
-    """A preset as nested dictionaries of plain values (for JSON)."""
-    return dataclasses.asdict(chosen)
-
-
-def from_dict(value: dict[str, Any]) -> Preset:
-    """The inverse of :func:`to_dict`.
-
-    Raises:
-        InputError: a key is missing or unknown, or a value does not fit.
-    """
-    try:
-        rival = "network" in value["model"]
-        model = RivalConfig if rival else ModelConfig
-        parts = {"model": model, "loss": LossConfig, "train": TrainConfig}
-        built: dict[str, Any] = {
-            key: part(
-                **{
-                    (known := RENAMED.get(name, name)): _checked(part, known, v)
-                    for name, v in value[key].items()
-                }
-            )
-            for key, part in parts.items()
-        }
-        return Preset(value["name"], **built)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"This is not a configuration of this version of ngat ({error})."
-        ) from error

@@ -1,0 +1,145 @@
+"""Presets: named configurations, one per row of a table; and how they are read and written."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import replace
+from typing import Any, Literal
+
+from ngat.config.parameters import LossConfig, ModelConfig, Preset, RivalConfig, TrainConfig
+from ngat.config.values import checked
+from ngat.errors import InputError
+
+# How all networks are trained on real images, so that their rows compare.
+_REAL = TrainConfig(
+    steps=60_000,
+    patch=112,
+    sized=True,
+    nuclei=0.5,
+    strength=1.5,
+    validate_every=1000,
+    validate_images=40,
+)
+_CONTACT = 5.0
+
+
+def _rival(
+    network: Literal["unet", "fpn", "maskrcnn"],
+    learning_rate: float,
+    *,
+    width: int = 32,
+    contact: float = 0.0,
+) -> Preset:
+    """A network that predicts pixels alone, for which the loss is cross-entropy (section 3.6)."""
+    return Preset(
+        network,
+        RivalConfig(network, width, norm="batch", outputs=3, contrast="local"),
+        LossConfig(kind="bce", contact=contact),
+        replace(_REAL, learning_rate=learning_rate),
+    )
+
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        # The literal reading of the publication.
+        Preset(
+            "paper",
+            model=ModelConfig(
+                levels=4,
+                schedule="synchronous",
+                depth=6,
+                relations="joint",
+                position="linear",
+                dropout=0.1,
+                norm="batch",
+                outputs=3,
+                contrast="local",
+            ),
+            loss=LossConfig(contact=_CONTACT),
+            train=_REAL,
+        ),
+        # The same graph and attention with typed relations and a V-cycle (ledger).
+        Preset(
+            "companion",
+            model=ModelConfig(depth=3, norm="batch", outputs=3, contrast="local"),
+            loss=LossConfig(contact=_CONTACT),
+            train=_REAL,
+        ),
+        # Minutes on two cores: the default of the notebooks.
+        Preset(
+            "smoke",
+            model=ModelConfig(levels=4, channels=16, heads=4, depth=2),
+            train=TrainConfig(steps=600, batch=4, patch=96, learning_rate=4e-3, validate_every=100),
+        ),
+        _rival("unet", learning_rate=1e-3, contact=_CONTACT),
+        _rival("fpn", learning_rate=1e-3, contact=_CONTACT),
+        # It needs a GPU: four hundred times the parameters of the companion.
+        _rival("maskrcnn", learning_rate=4e-4, width=256),
+    )
+}
+
+
+def preset(name: str, **overrides: Any) -> Preset:
+    """A preset with some parameters replaced.
+
+    Args:
+        name: a key of :data:`PRESETS`.
+        overrides: values by parameter name; the name alone says which part it belongs to, and
+            ``seed`` is a training parameter.
+
+    Raises:
+        InputError: unknown preset or parameter, or a value that the parameter cannot take.
+    """
+    if name not in PRESETS:
+        raise InputError(f"Unknown preset {name!r}; known: {', '.join(PRESETS)}.")
+    chosen = PRESETS[name]
+    for key, value in overrides.items():
+        for part in ("model", "loss", "train"):
+            if key in {f.name for f in dataclasses.fields(getattr(chosen, part))}:
+                value = checked(type(getattr(chosen, part)), key, value)
+                changed = dataclasses.replace(getattr(chosen, part), **{key: value})
+                chosen = dataclasses.replace(chosen, **{part: changed})
+                break
+        else:
+            parts = (chosen.model, chosen.loss, chosen.train)
+            known = [f.name for part in parts for f in dataclasses.fields(part)]
+            raise InputError(
+                f"The preset {name} has no parameter {key!r}; it has: {', '.join(known)}."
+            )
+    return chosen
+
+
+# Parameters by the names that earlier weights files have for them.
+RENAMED = {"vigour": "strength"}
+
+
+def to_dict(chosen: Preset) -> dict[str, Any]:
+    """A preset as nested dictionaries of plain values (for JSON)."""
+    return dataclasses.asdict(chosen)
+
+
+def from_dict(value: dict[str, Any]) -> Preset:
+    """The inverse of :func:`to_dict`.
+
+    Raises:
+        InputError: a key is missing or unknown, or a value does not fit.
+    """
+    try:
+        rival = "network" in value["model"]
+        model = RivalConfig if rival else ModelConfig
+        parts = {"model": model, "loss": LossConfig, "train": TrainConfig}
+        built: dict[str, Any] = {
+            key: part(
+                **{
+                    (known := RENAMED.get(name, name)): checked(part, known, v)
+                    for name, v in value[key].items()
+                }
+            )
+            for key, part in parts.items()
+        }
+        return Preset(value["name"], **built)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"This is not a configuration of this version of ngat ({error})."
+        ) from error

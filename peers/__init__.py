@@ -1,0 +1,1 @@
+"""StarDist and Cellpose on the pictures that ``ngat peers export`` wrote; see README.md."""
