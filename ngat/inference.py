@@ -25,7 +25,15 @@ from ngat.baselines.networks import Network
 from ngat.config import ModelConfig, RivalConfig
 from ngat.data.normalize import as_tensor, mirrored
 from ngat.errors import InputError
-from ngat.instances import MIN_AREA, MIN_SEED, Labels, Landscape, components, split
+from ngat.instances import (
+    MIN_AREA,
+    MIN_SEED,
+    SMOOTHING,
+    Labels,
+    Landscape,
+    components,
+    split,
+)
 from ngat.magnification import Seen, find
 from ngat.system.precision import autocast
 
@@ -56,6 +64,8 @@ class Thresholds:
             to any higher one (``split`` only).
         min_area: smallest nucleus in pixels, as the network sees it.
         landscape: what the watershed floods from the seeds, see :func:`ngat.instances.split`.
+        smoothing: of the core map before it is read as a landscape, σ in pixels as the network sees
+            it (``split`` only).
     """
 
     probability: float = 0.5
@@ -63,6 +73,7 @@ class Thresholds:
     prominence: float = 0.0
     min_area: int = MIN_AREA
     landscape: Landscape = "distance"
+    smoothing: float = SMOOTHING
 
 
 class Prediction(NamedTuple):
@@ -196,8 +207,14 @@ def instances(
             min_area,
             landscape=t.landscape,
             prominence=t.prominence,
+            smoothing=smoothing_at(t, prediction.magnification),
         )
     raise InputError(f"Unknown instance method {method!r}; known: {', '.join(METHODS)}.")
+
+
+def smoothing_at(thresholds: Thresholds, magnification: float) -> float:
+    """σ of the smoothing in pixels of an image that the network sees at this magnification."""
+    return thresholds.smoothing / magnification
 
 
 def thresholds_to_dict(thresholds: Mapping[Method, Thresholds]) -> dict[str, dict[str, Any]]:

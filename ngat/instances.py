@@ -11,6 +11,7 @@ Neighbours share an edge here (4-connectivity): nuclei that meet at a corner onl
 
 from __future__ import annotations
 
+import math
 from typing import Literal, get_args
 
 import numpy as np
@@ -32,8 +33,7 @@ MIN_AREA = 16
 MIN_SEED = 4
 # The core map is smoothed before it is read as a landscape, σ in pixels: a ripple is no maximum.
 SMOOTHING = 1.0
-# Pixels around a component that its nuclei depend on: what smoothing reaches (4 σ).
-MARGIN = 4
+REACH = 4.0  # of the smoothing, in σ
 # Depth at which the core begins, as a share of the nucleus' largest depth.
 CORE_DEPTH = 0.4
 
@@ -70,6 +70,7 @@ def split(
     max_hole: int = 0,
     landscape: Landscape = "distance",
     prominence: float = 0.0,
+    smoothing: float = SMOOTHING,
 ) -> Labels:
     """Components, divided where several cores lie in one component.
 
@@ -77,7 +78,7 @@ def split(
     what :func:`components` covers. A seed that would win fewer than ``min_area`` pixels is
     withdrawn and its pixels go to its neighbours.
 
-    What becomes of a component depends on itself and :data:`MARGIN` pixels around it alone.
+    What becomes of a component depends on itself and :func:`margin` pixels around it alone.
 
     Args:
         probability: ``[H, W]``, foreground.
@@ -91,6 +92,7 @@ def split(
             the ``core`` map, whose saddles lie where the network sees two nuclei touch.
         prominence: if not 0, seeds are the :func:`~ngat.h_maxima.h_maxima` of the core map above
             the threshold, whatever their size.
+        smoothing: of the core map, as a landscape and for its maxima: σ in pixels.
 
     Returns:
         ``int32 [H, W]``, 1 ... n in reading order.
@@ -102,10 +104,12 @@ def split(
         raise InputError(f"unknown landscape {landscape!r}; choose distance or core.")
     whole = components(probability, threshold, min_area, max_hole)
     seeding = (core > core_threshold) & (whole > 0)
-    smooth = _smooth(core) if prominence or landscape == "core" else None
+    smooth = _smooth(core, smoothing) if prominence or landscape == "core" else None
     if prominence:
         assert smooth is not None
-        seeds, count = ndimage.label(seeding & h_maxima(smooth, prominence, whole > 0))
+        # A maximum is one seed, also where the core's threshold leaves two pieces of it.
+        seeds, count = ndimage.label(h_maxima(smooth, prominence, whole > 0))
+        seeds[~seeding] = 0
     else:
         seeds = _drop_small(ndimage.label(seeding)[0], min_seed)
         count = int(seeds.max(initial=0))
@@ -189,8 +193,14 @@ def _mask(probability: Floats, threshold: float, max_hole: int) -> npt.NDArray[n
     return mask
 
 
-def _smooth(core: Floats) -> npt.NDArray[np.float64]:
-    return ndimage.gaussian_filter(np.asarray(core, dtype=np.float64), SMOOTHING)
+def margin(smoothing: float = SMOOTHING) -> int:
+    """Pixels around a component that its nuclei depend on: what smoothing reaches."""
+    return math.ceil(REACH * smoothing) + 1
+
+
+def _smooth(core: Floats, smoothing: float) -> npt.NDArray[np.float64]:
+    values = np.asarray(core, dtype=np.float64)
+    return ndimage.gaussian_filter(values, smoothing, truncate=REACH)
 
 
 def _distance(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:

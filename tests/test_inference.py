@@ -19,6 +19,7 @@ from ngat.inference import (
     thresholds_from,
     thresholds_to_dict,
 )
+from ngat.instances import split
 from ngat.metrics import image_score, match
 from ngat.model import NGAT
 from ngat.training.validation import choose_thresholds, store_thresholds, validate
@@ -203,6 +204,28 @@ def two_touching() -> Prediction:
     core = np.zeros_like(probability)
     core[4:8, 4:8] = core[4:8, 12:16] = 0.9
     return Prediction(probability, core)
+
+
+@pytest.mark.parametrize("magnification", [0.25, 0.5, 2.0])
+def test_smoothing_is_measured_as_the_network_sees_it(magnification: float) -> None:
+    """A blurred pair of cores: what is left of the saddle decides, at any magnification alike."""
+    factor = round(1 / magnification) if magnification < 1 else 1
+    probability, core, _ = two_touching()
+    enlarged = Prediction(
+        np.kron(probability, np.ones((factor, factor), np.float32)),
+        np.kron(core, np.ones((factor, factor), np.float32)),
+        magnification,
+    )
+    for smoothing in (0.5, 3.0):
+        t = Thresholds(prominence=0.2, landscape="core", smoothing=smoothing, core=0.0)
+        expected = split(
+            enlarged.probability, enlarged.core, 0.5, 0.0, round(16 / magnification**2),
+            landscape="core", prominence=0.2, smoothing=smoothing / magnification,
+        )  # fmt: skip
+        np.testing.assert_array_equal(instances(enlarged, "split", t), expected)
+        if magnification < 1:  # resampled by whole pixels: the same as unresized
+            same = instances(two_touching(), "split", t).max()
+            assert expected.max() == same == (2 if smoothing < 1 else 1)
 
 
 def test_components_keep_and_split_parts_touching_nuclei() -> None:

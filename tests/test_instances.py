@@ -11,7 +11,7 @@ from ngat import metrics
 from ngat.baselines.thresholding import otsu, otsu_watershed
 from ngat.errors import InputError
 from ngat.h_maxima import h_maxima
-from ngat.instances import MARGIN, SMOOTHING, components, core_of, in_reading_order, split
+from ngat.instances import SMOOTHING, components, core_of, in_reading_order, margin, split
 
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=16)
 
@@ -288,19 +288,24 @@ def test_otsu_on_a_picture_of_one_colour():
 
 @pytest.mark.parametrize("landscape", ["distance", "core"])
 @pytest.mark.parametrize("prominence", [0.0, 0.05])
-def test_nuclei_of_a_component_depend_on_it_alone(landscape: str, prominence: float) -> None:
-    """What lies more than MARGIN pixels away may change at will: tiles rely on it."""
+@pytest.mark.parametrize("smoothing", [0.7, 1.0, 2.5])
+def test_nuclei_of_a_component_depend_on_it_alone(
+    landscape: str, prominence: float, smoothing: float
+) -> None:
+    """What lies further than the margin may change at will: tiles rely on it."""
     rng = np.random.default_rng(5)
     probability = ndimage.gaussian_filter(rng.random((120, 140)), 4)
     probability = (probability - probability.min()) / np.ptp(probability)
     core = ndimage.gaussian_filter(rng.random((120, 140)), 1.5)
     core = (core - core.min()) / np.ptp(core)
     options = {"core_threshold": 0.4, "landscape": landscape, "prominence": prominence}
+    options["smoothing"] = smoothing
+    reach = margin(smoothing)
     labels = split(probability, core, **options)
     whole = components(probability)
     divided = 0
     for number, window in enumerate(ndimage.find_objects(whole), start=1):
-        rows, columns = (slice(max(0, s.start - MARGIN), s.stop + MARGIN) for s in window)
+        rows, columns = (slice(max(0, s.start - reach), s.stop + reach) for s in window)
         inside = whole[rows, columns] == number
         alone = split(
             np.where(inside, probability[rows, columns], 0), core[rows, columns], **options

@@ -2,7 +2,7 @@
 
 First every tile is predicted, with a halo. Then nuclei are made of each tile's components; those
 that cross a seam are put together from all tiles they touch. What becomes of a component depends on
-itself and a few pixels around it (:data:`ngat.instances.MARGIN`), so the nuclei are those of the
+itself and a few pixels around it (:func:`ngat.instances.margin`), so the nuclei are those of the
 whole picture, whatever the tiles. At last they are numbered in reading order.
 
 All that is known so far lies in planes (:class:`ngat.segmentation.canvas.Canvas`) and one small

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import ndimage
 
-from ngat.inference import Method, Prediction, Thresholds, instances
-from ngat.instances import MARGIN, Labels
+from ngat.inference import Method, Prediction, Thresholds, instances, smoothing_at
+from ngat.instances import Labels, margin
 from ngat.io.axes import Array
 from ngat.io.picture import Picture
 from ngat.segmentation.canvas import Canvas, Window
@@ -138,7 +138,8 @@ def nuclei_of(
     job: PictureJob, window: Window, kept: npt.NDArray[np.bool_]
 ) -> tuple[Labels, pd.DataFrame]:
     """Labels 1 … n of the components ``kept`` inside a window, and their measurements."""
-    around = job.grid.wider(window, MARGIN)
+    smoothing = smoothing_at(job.thresholds, job.grid.magnification)
+    around = job.grid.wider(window, margin(smoothing))
     inner = _inside(window, around)
     core = job.core.read(around)
     probability = np.zeros(core.shape, np.float32)

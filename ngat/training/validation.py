@@ -41,6 +41,7 @@ COARSE: dict[str, list[Any]] = {
     "prominence": [0.0, 0.05, 0.1, 0.15, 0.2],
     "core": [0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8],
     "landscape": ["distance", "core"],
+    "smoothing": [1.0, 1.5, 2.0, 2.5],
     "min_area": [16, 8, 32, 64],
 }
 
@@ -51,6 +52,8 @@ def around(name: str, value: Any) -> list[Any]:
         return [value, value * 3 // 4, value * 3 // 2]
     if name == "landscape":
         return [value]
+    if name == "smoothing":
+        return [value, value - 0.25, value + 0.25]
     if name == "prominence":
         return [value, max(0.0, round(value - 0.02, 2)), round(value + 0.02, 2)]
     return [value, round(value - 0.05, 2), round(value + 0.05, 2)]
