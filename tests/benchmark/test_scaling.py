@@ -89,6 +89,7 @@ def test_bad_plans_are_one_sentence(tmp_path, options, says):
     assert says in str(CliRunner().invoke(app, line).exception)
 
 
+@pytest.mark.timeout(900)  # the first run compiles
 def test_tiles_beside_the_whole(tmp_path, monkeypatch, small_squares):
     """The shipped network on a drawn picture, cut as finely as its tiles allow."""
     monkeypatch.setattr(tiles, "SEEN", 96)
