@@ -196,6 +196,10 @@ def test_figures_5_and_6_show_what_was_found() -> None:
     plane = (sample.labels > 0).astype(np.float32)
     case = segmentation_figures.Example("perfect", sample, Prediction(plane, plane), sample.labels)
     fig = segmentation_figures.from_score_to_nuclei([case])
+    # The mask is the probability above the threshold, whatever nuclei were made of it.
+    assert np.array_equal(fig.axes[3].images[0].get_array() > 0, plane > 0.5)
+    above_all = segmentation_figures.from_score_to_nuclei([case], threshold=1.0)
+    assert not above_all.axes[3].images[0].get_array().any()
     difference = fig.axes[5].images[0].get_array()
     np.testing.assert_array_equal(np.asarray(difference == 1).all(axis=2), sample.labels == 0)
     f1 = pd.DataFrame({"all": [1.0], "none": [0.0]}, index=[sample.image_id])

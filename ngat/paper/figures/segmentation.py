@@ -73,9 +73,14 @@ def _picture(ax: Axes, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return shown
 
 
-def from_score_to_nuclei(cases: Sequence[Example]) -> Figure:
-    """Figure 6, a row per case; thresholded nuclei are coloured one by one."""
-    columns = ("picture", "annotation", "raw prediction", "thresholded", "overlay", "difference")
+def from_score_to_nuclei(cases: Sequence[Example], threshold: float = 0.5) -> Figure:
+    """Figure 6, a row per case: the thresholded mask apart from the nuclei made of it.
+
+    Args:
+        cases: a row each.
+        threshold: above which a pixel is in the mask.
+    """
+    columns = ("picture", "annotation", "raw prediction", "mask", "nuclei", "difference")
     with style():
         fig = Figure(figsize=(8.4, 1.42 * len(cases) + 0.55))
         axes = fig.subplots(len(cases), len(columns), squeeze=False)
@@ -86,11 +91,11 @@ def from_score_to_nuclei(cases: Sequence[Example]) -> Figure:
             shown = _picture(row[0], image)
             row[1].imshow(numbered_colours(true))
             row[2].imshow(raw, cmap="gray", vmin=0, vmax=1)
-            row[3].imshow(numbered_colours(pred))
+            row[3].imshow(raw > threshold, cmap="gray", vmin=0, vmax=1)
             row[4].imshow(outlined(shown, pred.astype(np.int32)))
             row[5].imshow(difference_map(pred, true))
             row[0].set_ylabel(case.heading, fontsize=8)
-            for ax in row[1], row[3]:
+            for ax in row[1], row[4]:
                 count = len(np.unique(true if ax is row[1] else pred)) - 1
                 ax.set_xlabel(f"{count} nuclei", fontsize=7, labelpad=2)
         for ax, name in zip(axes[0], columns, strict=True):
