@@ -20,7 +20,7 @@ SIDE = 64  # pixels of the window that is shown
 FIRST = {"king": 0, "child": 9, "parent": 13}  # place of a relation among the 14 taps
 
 
-class Level(NamedTuple):
+class WindowLevel(NamedTuple):
     """The nodes of one level in the window.
 
     Attributes:
@@ -52,7 +52,7 @@ class Explored(NamedTuple):
     probability: npt.NDArray[np.float32]
     magnification: float
     corner: tuple[int, int]
-    levels: list[Level]
+    levels: list[WindowLevel]
 
 
 def explore(
@@ -110,7 +110,7 @@ def explore(
         )
         moved = output.positions[m][0].double().numpy()
         levels.append(
-            Level(
+            WindowLevel(
                 alpha[:, :, *part],
                 graph.home(m)[:, *part] * longer - corner,
                 moved[:, *part] * longer - corner,

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from ngat.errors import MissingDependency
-from ngat.paper.explorer.nodes import Explored, Level
+from ngat.paper.explorer.nodes import Explored, WindowLevel
 from ngat.paper.style import LEVEL_COLOURS, VERMILION
 from ngat.system.files import replacing
 
@@ -115,7 +115,7 @@ def widget(explored: Sequence[Explored], about: str) -> Any:
     return Explorer(content=data(explored, about), picked=[])
 
 
-def _level(level: Level) -> dict[str, Any]:
+def _level(level: WindowLevel) -> dict[str, Any]:
     """Weights of the taps that differ from node to node, and what the others are everywhere."""
     heads, _, *size = level.alpha.shape
     constant = level.alpha[0, :, 0, 0]
