@@ -90,21 +90,21 @@ def _update(axes: Axes, config: ModelConfig) -> None:
     if config.aggregator != "gat":
         scored = f"aggregator {config.aggregator}, no attention"
     if typed:
-        lanes: list[tuple[str, str, str]] = [
+        rows: list[tuple[str, str, str]] = [
             ("itself", f"W {config.channels} → {config.channels}", BLACK)
         ] * config.self_map
         for relation in RELATIONS:
             taps = TAP_COUNT[relation]
             how = "weight 1" if taps == 1 else f"α over {taps} taps"
-            lanes.append((NAMES[relation], f"z = W h, {how}", RELATION_COLOURS[relation]))
+            rows.append((NAMES[relation], f"z = W h, {how}", RELATION_COLOURS[relation]))
     else:
-        lanes = [
+        rows = [
             (NAMES[r], f"{TAP_COUNT[r]} of the 14 taps", RELATION_COLOURS[r]) for r in RELATIONS
         ]
     height, apart = 4.4, 5.5
-    lowest = 15 - (apart * (len(lanes) - 1) + height) / 2
-    bottoms = [lowest + apart * k for k in range(len(lanes))][::-1]
-    for (title, text, colour), bottom in zip(lanes, bottoms, strict=True):
+    lowest = 15 - (apart * (len(rows) - 1) + height) / 2
+    bottoms = [lowest + apart * k for k in range(len(rows))][::-1]
+    for (title, text, colour), bottom in zip(rows, bottoms, strict=True):
         _box(axes, (30, bottom, 20, height), title, text, colour, across=True)
         _arrow(axes, (24.5, 15), (30, bottom + height / 2))
         _arrow(axes, (50, bottom + height / 2), (55.5, 15))

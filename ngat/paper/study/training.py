@@ -83,7 +83,8 @@ def budget(
         preset=chosen,
         minutes=minutes or None,
         train=few or (200 if small else None),
-        validate=few or (15 if small else None),
+        # Real pictures are up to twenty times as large; the first three are of three types.
+        validate=(3 if real else few) if short else (15 if small else None),
         keep=keep,
     )
 
