@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from ngat.paper.index import PAPER_ITEMS
+
 # Rows of a table shown on the page; the file has all of them.
 ROWS = 40
 STYLE = """
@@ -55,18 +57,24 @@ def page(run: Path, rows: Sequence[Row], facts: Mapping[str, Any]) -> str:
         "<h2>Notebooks</h2>",
         _notebooks(rows),
     ]
-    if tables := sorted((run / "tables").glob("*.csv")):
-        parts += ["<h2>Tables</h2>", *(_table(run, path) for path in tables)]
-    if figures := sorted((run / "figures").glob("*.png")):
-        parts += ["<h2>Figures</h2>", *(_figure(run, path) for path in figures)]
-    others = [
+    for kind, suffix, show in (("tables", "csv", _table), ("figures", "png", _figure)):
+        names = [name for item in PAPER_ITEMS for name in getattr(item, kind)]
+        found = {path.stem: path for path in sorted((run / kind).glob(f"*.{suffix}"))}
+        first = [show(run, found.pop(name)) for name in names if name in found]
+        others = [show(run, path) for path in found.values()]
+        if first:
+            parts += [f"<h2>{kind.capitalize()} of the paper</h2>", *first]
+        if others:  # folded: a run has dozens
+            said = f"{len(others)} further {kind}"
+            parts += [f"<details><summary>{said}</summary>", *others, "</details>"]
+    files = [
         path
         for folder in ("results", "weights")
         for path in sorted((run / folder).rglob("*"))
         if path.is_file()
     ]
-    if others:
-        items = "".join(f"<li>{_link(run, path)}</li>" for path in others)
+    if files:
+        items = "".join(f"<li>{_link(run, path)}</li>" for path in files)
         parts += ["<h2>Result files</h2>", f"<ul>{items}</ul>"]
     return "\n".join([*parts, "</body></html>", ""])
 
@@ -96,13 +104,21 @@ def _table(run: Path, path: Path) -> str:
     if (beside := path.with_suffix(".md")).is_file():
         heading += f" · {_link(run, beside, 'Markdown')}"
     cells = [
-        "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in line) + "</tr>"
+        "<tr>" + "".join(f"<{tag}>{escape(rounded(cell))}</{tag}>" for cell in line) + "</tr>"
         for tag, part in (("th", lines[:1]), ("td", lines[1 : ROWS + 1]))
         for line in part
     ]
     left_out = len(lines) - 1 - ROWS
     more = f"<p>{left_out} more rows in the file.</p>" if left_out > 0 else ""
     return "\n".join([heading + "</p>", "<table>", *cells, "</table>", more])
+
+
+def rounded(cell: str) -> str:
+    """A number with decimals to four significant digits; other text as it is."""
+    try:
+        return cell if "." not in cell else f"{float(cell):.4g}"
+    except ValueError:
+        return cell
 
 
 def _figure(run: Path, path: Path) -> str:

@@ -236,6 +236,9 @@ def test_figures_5_and_6_show_what_was_found() -> None:
     assert fig.axes[3].get_title() == "mask, p > 0.5"
     np.testing.assert_array_equal(mask, sample.labels > 0)
     np.testing.assert_array_equal(np.asarray(nuclei).any(axis=2), sample.labels > 0)
+    # The mask is the probability above the threshold, whatever nuclei were made of it.
+    above_all = segmentation_figures.from_score_to_nuclei([case], threshold=1.0)
+    assert not above_all.axes[3].images[0].get_array().any()
     difference = fig.axes[6].images[0].get_array()
     np.testing.assert_array_equal(np.asarray(difference == 1).all(axis=2), sample.labels == 0)
     f1 = pd.DataFrame({"all": [1.0], "none": [0.0]}, index=[sample.image_id])

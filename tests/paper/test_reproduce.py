@@ -495,3 +495,8 @@ def test_index_links_only_what_is_there_and_nothing_elsewhere(tmp_path: Path) ->
     assert "Graph &amp; &lt;levels&gt;" in text
     assert "failed: it &lt;broke&gt;" in text
     assert "11 more rows" in text
+    # The paper's table stands open, what else was drawn is folded; numbers are short.
+    assert text.index("<h2>Tables of the paper</h2>") < text.index("<details>")
+    assert "1 further figures" in text
+    assert run_index.rounded("0.12345678901234567") == "0.1235"
+    assert [run_index.rounded(cell) for cell in ("3717", "a.b", "")] == ["3717", "a.b", ""]

@@ -147,7 +147,7 @@ def _box(axes: Axes, box: Box, title: str, text: str, colour: str, *, across: bo
 def _arrow(axes: Axes, start: Sequence[float], end: Sequence[float]) -> None:
     axes.add_patch(
         FancyArrowPatch(
-            tuple(start), tuple(end), arrowstyle="-|>", mutation_scale=7, color=BLACK, lw=1.1,
-            shrinkA=0, shrinkB=0,
+            (start[0], start[1]), (end[0], end[1]), arrowstyle="-|>", mutation_scale=7,
+            color=BLACK, lw=1.1, shrinkA=0, shrinkB=0,
         )
     )  # fmt: skip

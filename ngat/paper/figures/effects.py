@@ -45,8 +45,11 @@ def forest(table: pd.DataFrame) -> Figure:
             ax.set_xlabel(f"difference in {name}")
             ax.grid(axis="x", color="#E4E4E4", linewidth=0.6)
             ax.set_axisbelow(True)
+        # Another base than the one whose values these are has them as variants, or none.
+        changed = set(zip(first["factor"], first["variant"], strict=True))
+        others = {f: f" (not {v})" for f, v in OF_BASE.items() if (f, v) not in changed}
         names = [
-            f"{row.factor}: {row.variant} (not {OF_BASE[row.factor]})" for row in first.itertuples()
+            f"{row.factor}: {row.variant}{others.get(row.factor, '')}" for row in first.itertuples()
         ]
         panels[0].set_yticks(y, names)
         panels[0].set_ylim(y[-1] + 0.8, y[0] - 0.8)

@@ -98,7 +98,7 @@ def _legend(fig: Figure, sets: dict[str, list[Line2D]]) -> None:
 
 
 def _spoke(name: str, drawn: pd.DataFrame) -> str:
-    """A type's name, and its number of images in each set that was measured on."""
+    """A type's name, and its number of images; of each set measured on, where they differ."""
     sets = drawn[drawn["type"] == name].drop_duplicates("measured on")
-    numbers = " / ".join(str(images) for images in sets["images"])
+    numbers = " / ".join(str(images) for images in dict.fromkeys(sets["images"]))
     return f"{TYPE_NAMES[name]}\nn = {numbers}"
