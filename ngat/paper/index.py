@@ -24,7 +24,12 @@ class PaperItem(NamedTuple):
 
 
 PAPER_ITEMS = (
-    PaperItem("Figure 1", "the pyramid graph", "01", ("fig01_pyramid_graph", "fig01_taps")),
+    PaperItem(
+        "Figure 1",
+        "the pyramid graph",
+        "01",
+        ("fig01_workflow", "fig01_pyramid_graph", "fig01_taps"),
+    ),
     PaperItem("Figure 2", "types of pictures", "05", ("fig02_types", "fig02_composition")),
     PaperItem(
         "Figure 3",
