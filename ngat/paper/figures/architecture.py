@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
@@ -144,7 +142,7 @@ def _box(axes: Axes, box: Box, title: str, text: str, colour: str, *, across: bo
     axes.text(left + width / 2, middle - 1.2, text, size=7, ha="center", va="center")
 
 
-def _arrow(axes: Axes, start: Sequence[float], end: Sequence[float]) -> None:
+def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
     axes.add_patch(
         FancyArrowPatch(
             (start[0], start[1]), (end[0], end[1]), arrowstyle="-|>", mutation_scale=7,
