@@ -131,6 +131,8 @@ stored: env
 REAL := data/results
 MINUTES ?= 130
 RIVALS ?= unet fpn
+# Of each run without a type of picture, and of each ablation.
+STUDY_MINUTES ?= 10
 ERRORS_OF := dsb2018-test-companion-split,dsb2018-test-unet-split
 CURVE := --set steps=300 --set coarse=0 --set validate_every=50 --set validate_images=12
 real: env
@@ -160,8 +162,9 @@ real: env
 	  cp runs/real/$$loss/provenance.json $(REAL)/training-$$loss.json; \
 	done
 	$(BIN)/python .ci/hygiene.py execute --only 05,07,09,10,11,13,14 notebooks
-	$(BIN)/ngat leave-out --data dsb2018 --steps 200 --out $(REAL)/leave_one_out.csv
-	$(BIN)/ngat ablate --data dsb2018 --out $(REAL)/ablations.csv
+	$(BIN)/ngat leave-out --data dsb2018 --minutes $(STUDY_MINUTES) --out $(REAL)/leave_one_out.csv
+	$(BIN)/ngat ablate --data dsb2018 --minutes $(STUDY_MINUTES) --seeds 1 \
+	  --out $(REAL)/ablations.csv
 
 # StarDist and Cellpose, each in an environment of its own (peers/README.md). Each trains for MINUTES
 # of one core. Stopped, it goes on where it was; with more MINUTES, too. LIMIT=12 is a rehearsal on a

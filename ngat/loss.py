@@ -111,9 +111,8 @@ def contacts(numbers: Tensor, reach: int = REACH) -> Tensor:
     """
     side = 2 * reach + 1
     numbers = numbers.float()
-    far = numbers.new_tensor(-torch.inf)
-    largest = F.max_pool2d(torch.where(numbers > 0, numbers, far), side, 1, reach)
-    smallest = -F.max_pool2d(torch.where(numbers > 0, -numbers, far), side, 1, reach)
+    largest = F.max_pool2d(torch.where(numbers > 0, numbers, -torch.inf), side, 1, reach)
+    smallest = -F.max_pool2d(torch.where(numbers > 0, -numbers, -torch.inf), side, 1, reach)
     return largest > smallest
 
 

@@ -15,7 +15,7 @@ Conventions where the protocol is silent:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -233,22 +233,6 @@ def counts_at(counts: Sequence[Counts], threshold: float) -> Counts:
         if _exact(c.threshold) == _exact(threshold):
             return c
     raise InputError(f"objects were not counted at IoU {threshold}; add it to the thresholds.")
-
-
-def f1_per_type(
-    images: Mapping[str, Sequence[Counts]], types: Mapping[str, str], at: float = 0.7
-) -> dict[str, float]:
-    """Table 2: the mean over a type's images of the image's F1 at IoU > ``at``.
-
-    Args:
-        images: counts by image id.
-        types: type by image id.
-        at: the IoU threshold.
-    """
-    values: dict[str, list[float]] = {}
-    for image_id, counts in images.items():
-        values.setdefault(types[image_id], []).append(counts_at(counts, at).f1)
-    return {name: sum(v) / len(v) for name, v in values.items()}
 
 
 def pixel_iou(pred: npt.ArrayLike, true: npt.ArrayLike, *, as_printed: bool = False) -> float:

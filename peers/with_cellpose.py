@@ -34,6 +34,7 @@ DIAMETER = SIZE * 2 / np.pi**0.5
 # Thresholds that are tried: first of the cell probability, then of the flow's error (0 is off).
 CELLPROB, FLOW = (-2.0, -1.0, 0.0, 1.0, 2.0), (0.4, 0.2, 0.6, 0.8, 0.0)
 MIN_SIZE = 15
+TILE = 512
 # The model of sizes: training pictures, times each is cropped, side of a crop.
 SIZED, CROPS, CROP = 240, 3, 224
 
@@ -130,7 +131,7 @@ class Cellpose:
 
     def outputs(self, seen: Pixels) -> Outputs:
         x = seen.astype(np.float32) / 255
-        output, _ = core.run_net(self.net, x[None])
+        output, _ = core.run_net(self.net, x[None], bsize=TILE)
         return np.moveaxis(output[0, ..., :2], 2, 0), output[0, ..., 2]
 
     def nuclei(self, outputs: Outputs, shape: tuple[int, int], thresholds: Thresholds) -> Labels:

@@ -166,10 +166,6 @@ def test_means_over_images_but_recall_over_objects():
     assert row.score == pytest.approx((1 + 33 / 110) / 2)
     assert row.average_f1 == pytest.approx((1 + 66 / 143) / 2)
     assert (row.recall, row.missed, row.extra) == pytest.approx((0.34, 0.66, 0.11))
-    per_type = metrics.f1_per_type(
-        {"a": easy, "b": hard, "c": easy}, {"a": "x", "b": "x", "c": "y"}
-    )
-    assert per_type == pytest.approx({"x": (1 + 66 / 143) / 2, "y": 1.0})
 
 
 def test_thousands_of_objects_in_reasonable_time():

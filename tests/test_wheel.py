@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_a_wheel_segments_a_folder_elsewhere(tmp_path):
     line = [sys.executable, "-m", "pip", "wheel", str(ROOT), "--no-deps", "-q", "-w", str(tmp_path)]
     built = subprocess.run(line, capture_output=True, text=True)

@@ -13,15 +13,14 @@ import pandas as pd
 from ngat.data.sample import TYPES, Sample, fingerprint
 from ngat.errors import InputError
 from ngat.io.picture import Picture, array_picture
-from ngat.magnification import SIZE, size_of
 from ngat.segmentation.find import FoundNuclei, find, in_turn
 from ngat.segmentation.job import PictureJob
 from ngat.segmentation.network import Network, trained
-from ngat.system.files import replacing, write_json
+from ngat.system.files import read_table, replacing, write_json
 from ngat.system.provenance import provenance
 
 # A picture counts only if tiles with their halos are smaller than it: its longer side is at least
-# so many pixels, and the network sees at least nearly as many.
+# so many pixels, of which the network sees nearly as many.
 LONGER, SEEN = 500, 480
 # By picture and side of the tiles: their number, nuclei found, pixels whose nucleus differs from
 # the whole picture's, and the largest difference of a probability.
@@ -49,7 +48,8 @@ def benchmark_tiles(
 ) -> pd.DataFrame:
     """Find the nuclei of each picture as a whole and by tiles of each side, and compare.
 
-    The magnification is that of the annotated nuclei, and the halo the network's own.
+    The network sees the longer side of each picture with ``SEEN`` pixels; the halo is its own. Rows
+    are written picture by picture, and a run that was stopped goes on.
 
     Args:
         tiles: sides, as the network sees them.
@@ -58,11 +58,16 @@ def benchmark_tiles(
     """
     network = trained(weights, "cpu", False)
     rows: list[dict[str, Any]] = []
+    if Path(out).exists():
+        known = read_table(out, COLUMNS, "tiles beside the whole", "ngat benchmark tiles")
+        rows = [dict(row) for row in known.to_dict("records")]
     began = time.perf_counter()
     for sample in samples:
+        if any(row["image_id"] == sample.image_id for row in rows):
+            continue
         progress(sample.image_id)
         picture = array_picture(sample.image)
-        wanted = max(SIZE / size_of(sample.labels), SEEN / max(picture.shape))
+        wanted = SEEN / max(picture.shape)
         whole_job, whole = _found(picture, network, wanted, 8 * max(picture.shape))
         everything = (slice(0, picture.shape[0]), slice(0, picture.shape[1]))
         for tile in tiles:
@@ -80,9 +85,7 @@ def benchmark_tiles(
             rows.append(
                 dict(zip(COLUMNS, (*named, *numbers, float(f"{largest:.3g}")), strict=True))
             )
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    with replacing(out) as beside:
-        table.to_csv(beside, index=False, lineterminator="\n")
+        _write(out, rows)
     minutes = (time.perf_counter() - began) / 60
     record = provenance(
         command,
@@ -93,6 +96,13 @@ def benchmark_tiles(
         halo=network.halo,
     )
     write_json(Path(out).with_suffix(".json"), record)
+    return _write(out, rows)
+
+
+def _write(out: Path | str, rows: list[dict[str, Any]]) -> pd.DataFrame:
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    with replacing(out) as beside:
+        table.to_csv(beside, index=False, lineterminator="\n")
     return table
 
 

@@ -22,6 +22,10 @@ def gpu(
     rehearse: Annotated[
         bool, typer.Option("--rehearse", help="Every step in small, on the CPU, generated data.")
     ] = False,
+    start: Annotated[
+        Path | None,
+        typer.Option(help="Weights that the companion goes on from, as ngat train --start has it."),
+    ] = None,
     root: Root = Path("data"),
 ) -> None:
     """Kernel tests, trainings, benchmarks and predictions on a GPU, within so many minutes."""
@@ -36,7 +40,7 @@ def gpu(
             write_data(root)
         else:
             find_device("cuda")
-        plan = GpuPlan(minutes, work, root, rehearse)
+        plan = GpuPlan(minutes, work, root, rehearse, start)
         whole = run(plan.steps, out, work, minutes, device=plan.device, say=typer.echo)
     if lines := afterwards(plan, out):
         typer.echo("\nThen, where the whole store is:")

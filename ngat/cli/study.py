@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ngat.cli.options import Data, DataSeed, Device, Limit, Quiet, Root, command_line, interruptible
+from ngat.errors import InputError
 
 if TYPE_CHECKING:
     from ngat.data.sample import Sample
@@ -18,12 +20,21 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+Steps = Annotated[int | None, typer.Option(help="Training steps of every run.")]
+Minutes = Annotated[
+    float | None, typer.Option(help="Instead of steps: minutes of one core for every run.")
+]
+
 
 @app.command()
 def ablate(
     out: Annotated[Path, typer.Option(help="The CSV file, a line per run; gone on with.")],
     data: Data = "synthetic",
-    steps: Annotated[int, typer.Option(help="Training steps of every run.")] = 100,
+    steps: Steps = None,
+    minutes: Minutes = None,
+    base: Annotated[
+        str, typer.Option("--preset", help="The base; smoke, on dsb2018 companion by default.")
+    ] = "",
     seeds: Annotated[int, typer.Option(help="Runs of each variant.")] = 3,
     only: Annotated[str, typer.Option(help="Factors, for example levels,loss.")] = "",
     device: Device = "auto",
@@ -31,17 +42,16 @@ def ablate(
     limit: Limit = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train and score the smoke network with one thing changed at a time."""
+    """Train and score a network with one thing changed at a time."""
     with interruptible("Stopped; the same command goes on after the last whole run."):
         from ngat.data import load
-        from ngat.errors import InputError
         from ngat.training import ablation
         from ngat.training.sweep import Pictures
 
-        if steps < 1:
-            raise InputError(f"steps must be at least 1; got {steps}.")
+        steps = _budget(steps, minutes, 100)
+        base = base or ("companion" if data == "dsb2018" else "smoke")
         factors = [name.strip() for name in only.split(",") if name.strip()]
-        variants = ablation.plan(factors, seeds)
+        variants = ablation.plan(factors, seeds, base)
         # Generated pictures are scored on another seed's, which nothing was tuned on.
         seed = 0 if data == "dsb2018" else 1
         part = "val" if data == "dsb2018" else "test"
@@ -51,8 +61,18 @@ def ablate(
             load(data, "val", root=root, limit=5, progress=show),
             load(data, part, root=root, seed=seed, limit=limit, progress=show),
         )
-        with _told(ablation.table(out), pictures.scored, data, part, steps):
-            added = ablation.ablate(out, variants, steps, pictures, device=device, progress=show)
+        table = ablation.table(out)
+        with _told(table, pictures.scored, data, part, steps, minutes, preset=base):
+            added = ablation.ablate(
+                out,
+                variants,
+                steps,
+                pictures,
+                minutes=minutes,
+                base=base,
+                device=device,
+                progress=show,
+            )
     typer.echo(f"{out}: {added} runs added")
 
 
@@ -60,7 +80,8 @@ def ablate(
 def leave_out(
     out: Annotated[Path, typer.Option(help="The CSV file, a line per run and type; gone on with.")],
     data: Data = "synthetic",
-    steps: Annotated[int, typer.Option(help="Training steps of every run.")] = 300,
+    steps: Steps = None,
+    minutes: Minutes = None,
     seeds: Annotated[int, typer.Option(help="Runs of each.")] = 1,
     networks: Annotated[str, typer.Option(help="Presets.")] = "companion,unet",
     device: Device = "auto",
@@ -68,16 +89,16 @@ def leave_out(
     limit: Limit = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train without a type of picture and test on it, type by type, at half resolution."""
+    """Train without a type of picture and test on it, type by type."""
     with interruptible("Stopped; the same command goes on after the last whole run."):
         from ngat.config import preset
         from ngat.data import load
-        from ngat.errors import InputError
         from ngat.training import leave_out as study
         from ngat.training.sweep import Pictures
 
-        if steps < 1 or seeds < 1:
-            raise InputError(f"steps and seeds must be at least 1; got {steps} and {seeds}.")
+        steps = _budget(steps, minutes, 300)
+        if seeds < 1:
+            raise InputError(f"seeds must be at least 1; got {seeds}.")
         names = [preset(name.strip()).name for name in networks.split(",")]
         show, seed = not quiet, 0 if data == "dsb2018" else 1
         pictures = Pictures(
@@ -86,8 +107,10 @@ def leave_out(
             load(data, "test", root=root, seed=seed, limit=limit, progress=show),
         )
         trials = study.plan(names, seeds)
-        with _told(study.table(out), pictures.scored, data, "test", steps):
-            added = study.leave_out(out, trials, steps, pictures, device=device, progress=show)
+        with _told(study.table(out), pictures.scored, data, "test", steps, minutes):
+            added = study.leave_out(
+                out, trials, steps, pictures, minutes=minutes, device=device, progress=show
+            )
     typer.echo(f"{out}: {added} runs added")
 
 
@@ -163,17 +186,25 @@ def robustness(
 
 @contextlib.contextmanager
 def _told(
-    table: Table, scored: Sequence[Sample], data: str, split: str, steps: int
+    table: Table,
+    scored: Sequence[Sample],
+    data: str,
+    split: str,
+    steps: int | None,
+    minutes: float | None = None,
+    **common: str,
 ) -> Iterator[None]:
     """Write a table's provenance beside it, from the first run on; keep it if none was added.
 
-    Raises InputError where the table's runs were scored on other pictures.
+    Raises InputError where the table's runs were scored on other pictures, had other minutes, or
+    differ in what else all of them have in ``common``.
     """
     from ngat.data import fingerprint
     from ngat.system.files import write_json
     from ngat.system.provenance import provenance
 
-    table.check(scored)
+    budget = {**common, "minutes_each": minutes} if minutes is not None else dict(common)
+    table.check(scored, budget)
     before = len(table.lines(steps))
     try:
         yield
@@ -188,8 +219,20 @@ def _told(
                 data=data,
                 split=split,
                 steps=steps,
+                **budget,
             )
             write_json(table.origin, told)
+
+
+def _budget(steps: int | None, minutes: float | None, default: int) -> int | None:
+    """The steps of every run, or None where it ends by its minutes."""
+    if steps is not None and minutes is not None:
+        raise InputError("Give --steps or --minutes: every run ends by one of them.")
+    if minutes is not None and not 0 < minutes < math.inf:
+        raise InputError(f"minutes must be a positive number; got {minutes}.")
+    if steps is not None and steps < 1:
+        raise InputError(f"steps must be at least 1; got {steps}.")
+    return None if minutes is not None else steps or default
 
 
 @app.command()

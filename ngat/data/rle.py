@@ -7,8 +7,6 @@ column. An empty string is an empty mask.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
@@ -120,23 +118,3 @@ def encode_labels(labels: npt.ArrayLike) -> list[str]:
         if owner:
             runs.setdefault(int(owner), []).append(f"{start + 1} {length}")
     return [" ".join(runs[label]) for label in sorted(runs)]
-
-
-def decode_labels(
-    runs: Sequence[str], height: int, width: int, *, name: str = "run-length encoding"
-) -> npt.NDArray[np.int32]:
-    """Label image ``[H, W]`` of one encoding per nucleus, numbered 1 … n in the order given.
-
-    Raises:
-        InputError: as :func:`pixels`, an empty nucleus, or two that share a pixel.
-    """
-    labels = np.zeros(height * width, dtype=np.int32)
-    for number, nucleus in enumerate(runs, start=1):
-        inside = pixels(nucleus, height, width, name=name)
-        if not inside.size:
-            raise InputError(f"{name}: nucleus {number} is empty; get the file again.")
-        below = labels[inside].max()
-        if below:
-            raise InputError(f"{name}: nuclei {below} and {number} overlap; get the file again.")
-        labels[inside] = number
-    return labels.reshape(height, width)

@@ -1,10 +1,11 @@
 """Mask R-CNN, the method of the challenge's third place, on the same patches as all networks.
 
-ResNet-50 with a feature pyramid from torchvision (ResNet-18 where its width is less than 256), with
-random weights at the start and anchors for nuclei of the size that patches show
-(:data:`ngat.magnification.SIZE`). Its box head is half as wide as published, so that its weights
-can be carried around. It finds nuclei one by one, so it has losses and instances of
-its own; everything else of training is shared.
+ResNet-50 with a feature pyramid from torchvision (ten layers where its width is less than 256),
+with random weights at the start and anchors for nuclei of the size that patches show
+(:data:`ngat.magnification.SIZE`). Starting from random weights, pyramid and heads are normalised,
+too, and by groups (He et al. 2019). The box head has two convolutions and a narrow layer in place
+of two wide ones, so that its weights can be carried around. It finds nuclei one by one, so it has
+losses and instances of its own; everything else of training is shared.
 """
 
 from __future__ import annotations
@@ -82,26 +83,29 @@ class MaskRCNN(nn.Module):
         self.config = config
         module = detection()
         width, full = config.width, config.width >= WIDTH
-        net = getattr(module.backbone_utils.resnet, "resnet50" if full else "resnet18")
+        resnet = module.backbone_utils.resnet
+        if full:
+            net = resnet.resnet50(weights=None, norm_layer=normalised)
+        else:
+            net = resnet.ResNet(resnet.BasicBlock, [1] * 4, norm_layer=normalised)
         stages = [512 // (1 if full else 4) * 2**n // 2 for n in range(4)]
         backbone = module.backbone_utils.BackboneWithFPN(
-            net(weights=None, norm_layer=nn.BatchNorm2d),
+            net,
             {f"layer{n + 1}": str(n) for n in range(4)},
             stages,
             width,
-        )
-        # Anchors take the type of what they lie on; in bfloat16 they would be pixels off.
-        backbone.register_forward_hook(
-            lambda _, __, levels: {name: exact(level) for name, level in levels.items()}
+            norm_layer=normalised,
         )
         heads, masks = module.faster_rcnn, module.mask_rcnn
         most = MOST if full else MOST // 16
         anchors = module.anchor_utils.AnchorGenerator(ANCHORS, (RATIOS,) * len(ANCHORS))
         self.body = module.MaskRCNN(
             backbone,
-            box_head=heads.TwoMLPHead(width * 7**2, 2 * width),
+            box_head=heads.FastRCNNConvFCHead(
+                (width, 7, 7), [width] * 2, [2 * width], norm_layer=normalised
+            ),
             box_predictor=heads.FastRCNNPredictor(2 * width, 2),
-            mask_head=masks.MaskRCNNHeads(width, (width,) * 4, 1),
+            mask_head=masks.MaskRCNNHeads(width, (width,) * 4, 1, norm_layer=normalised),
             mask_predictor=masks.MaskRCNNPredictor(width, width, 2),
             rpn_anchor_generator=anchors,
             image_mean=[0.5] * 3,
@@ -116,6 +120,11 @@ class MaskRCNN(nn.Module):
             box_score_thresh=min(SCORES),
             box_nms_thresh=0.4,
         )
+        # Anchors take the type of what they lie on, and boxes that of what moves them: in bfloat16
+        # they would be pixels off.
+        regions = self.body.roi_heads
+        for part in (backbone, self.body.rpn.head, regions.box_predictor, regions.mask_predictor):
+            part.register_forward_hook(lambda _, __, found: all_exact(found))
 
     def forward(self, image: Tensor, targets: Tensor | None = None) -> Output:
         """Refuse what it has not: probabilities of pixels.
@@ -135,7 +144,7 @@ class MaskRCNN(nn.Module):
         Args:
             image: ``[B, 3, S, S]`` in [0, 1].
             targets: ``[B, 4, S, S]``, the last being numbers of nuclei
-                (:class:`ngat.training.device.patches.DevicePatches` with ``instances``).
+                (:class:`ngat.training.device.patches.DevicePatches`).
         """
         told = [instances_of(numbers) for numbers in targets[:, 3]]
         losses: dict[str, Tensor] = self.body(list(image), told)
@@ -148,8 +157,12 @@ class MaskRCNN(nn.Module):
         space = (0, max(0, SMALLEST - width), 0, max(0, SMALLEST - height))
         picture = F.pad(picture, space).to(next(self.parameters()).device)
         with evaluating(self):
-            listed, _ = self.body.transform([picture[0]], None)
-            features = self.body.backbone(listed.tensors)
+            # Its own preparation would resize the image, other than in training.
+            prepare = self.body.transform
+            padded = prepare.batch_images([prepare.normalize(picture[0])], prepare.size_divisible)
+            sizes = [(picture.shape[-2], picture.shape[-1])]
+            listed = detection().image_list.ImageList(padded, sizes)
+            features = self.body.backbone(padded)
             proposals, _ = self.body.rpn(listed, features)
             ((found,), _) = self.body.roi_heads(features, proposals, listed.image_sizes)
         scale = found["boxes"].new_tensor(
@@ -209,6 +222,20 @@ class MaskRCNN(nn.Module):
             return float(np.mean(scored))
 
         return {"score": max(SCORES, key=average_f1)}
+
+
+def all_exact(found: Any) -> Any:
+    """Half precision as float32, in whatever holds the tensors."""
+    if isinstance(found, Tensor):
+        return exact(found)
+    if isinstance(found, dict):
+        return {name: all_exact(one) for name, one in found.items()}
+    return type(found)(all_exact(one) for one in found)
+
+
+def normalised(channels: int) -> nn.Module:
+    """Normalisation by groups of 16 channels: images are few and unlike, regions of any number."""
+    return nn.GroupNorm(max(1, channels // 16), channels)
 
 
 def instances_of(numbers: Tensor) -> dict[str, Tensor]:

@@ -6,6 +6,8 @@ Stage 2 is not among them: it is scored afterwards, on a CPU, with what the outp
 from __future__ import annotations
 
 import importlib.util
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +28,8 @@ REHEARSAL = 10.0
 BATCH = 64
 BATCHES = {"maskrcnn": 32}  # whose losses are counted image by image
 RATES = {"companion": 4e-3, "maskrcnn": 4e-4, "unet": 2e-3, "fpn": 2e-3}
+RECORDED = ("companion",)  # whose steps may be recorded as a CUDA graph: what was tried
+MEASURED = "benchmark/step.json"
 COMPACT = ("maskrcnn",)  # whose weights are too large to be carried as they are
 
 
@@ -38,12 +42,14 @@ class GpuPlan:
         work: folder where commands write.
         root: folder with ``split.csv`` and ``dsb2018/pack.zip`` or ``store.zip``.
         rehearse: everything in small, on the CPU: does each step run?
+        start: weights from which the companion's training goes on; None for random ones.
     """
 
     minutes: float
     work: Path
     root: Path = Path("data")
     rehearse: bool = False
+    start: Path | None = None
 
     @property
     def device(self) -> str:
@@ -63,18 +69,28 @@ class GpuPlan:
     def training(self) -> float:
         """Minutes of every training: what the rest leaves, in equal shares."""
         count = len(self.present)
-        rest = TESTS + 2 * BENCHMARK + count * (PREDICTIONS + LOADING)
+        rest = TESTS + 3 * BENCHMARK + count * (PREDICTIONS + LOADING)
         return max((self.minutes - rest) / count, 0.1)
 
     @property
-    def steps(self) -> list[Step]:
-        """All steps, the most valuable first."""
-        return [
-            self.kernels(),
-            *(self.train(preset) for preset in TRAINED),
-            *self.benchmarks(),
-            *(self.predictions(preset) for preset in TRAINED),
-        ]
+    def steps(self) -> Iterator[Step]:
+        """All steps, the most valuable first; each is made when it is due, from what is known."""
+        yield self.kernels()
+        yield self.one_step()
+        yield from (self.train(preset) for preset in TRAINED)
+        yield from self.benchmarks()
+        yield from (self.predictions(preset) for preset in TRAINED)
+
+    @property
+    def captured(self) -> bool:
+        """Whether steps are recorded as a CUDA graph: where it was tried, right and faster."""
+        if self.rehearse:  # without a GPU the option does nothing
+            return True
+        try:
+            found = json.loads((self.work / MEASURED).read_text(encoding="utf-8"))
+            return bool(found["step"]["captured"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
 
     def kernels(self) -> Step:
         """The CUDA engine against the reference; interpreted, and little of it, in a rehearsal."""
@@ -98,6 +114,18 @@ class GpuPlan:
         interpreted = (("TRITON_INTERPRET", "1"),) if self.rehearse else ()
         return Step("kernels", tuple(commands), limit, ("triton",), environment=interpreted)
 
+    def one_step(self) -> Step:
+        """A training step's floors and profile, and whether a CUDA graph makes it faster."""
+        words = ["-m", "ngat.benchmark.step", "--device", self.device]
+        words += ["--out", str((self.work / MEASURED).parent)]
+        if self.rehearse:
+            words += ["--few", "--batch", "1", "--seconds", "0.1"]
+        else:
+            words += ["--batch", str(BATCH), "--seconds", "5"]
+        limit = REHEARSAL if self.rehearse else SLACK * BENCHMARK
+        keeps = (MEASURED, MEASURED.replace(".json", "_profile.txt"))
+        return Step("step", (tuple(words),), limit, keeps=keeps)
+
     def train(self, preset: str) -> Step:
         """One training; its thresholds are chosen afterwards."""
         folder = self.work / preset
@@ -105,6 +133,9 @@ class GpuPlan:
         words += ["--preset", preset, "--out", str(folder), "--resume", "--quiet"]
         words += ["--no-thresholds"]
         words += ["--device", self.device, "--pipeline", "device"]
+        if self.start is not None and preset == "companion":
+            words += ["--start", str(self.start)]
+        words += ["--captured"] * (self.captured and preset in RECORDED)
         if self.rehearse:
             words += ["--set", "steps=2", "--set", "validate_every=2", "--set", "batch=2"]
             words += ["--set", "patch=48", "--set", "validate_images=1"]

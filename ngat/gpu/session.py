@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -63,7 +63,7 @@ class StepOutcome:
 
 
 def run(
-    steps: Sequence[Step],
+    steps: Iterable[Step],
     out: Path | str,
     work: Path | str,
     minutes: float,
@@ -74,7 +74,7 @@ def run(
     """Do the steps that are not done yet, one after the other, until the minutes are over.
 
     Args:
-        steps: in order.
+        steps: in order; taken one by one, so that one may depend on what another found.
         out: folder of the results; made if absent.
         work: folder for what resuming needs, where commands write.
         minutes: of all steps together; a step ends when they do.

@@ -151,7 +151,7 @@ def headline(runs: Sequence[Run], validated: Sequence[Run] = ()) -> list[str]:
     of_validation = {_method(run): _average_f1(run) for run in validated}
     best: dict[int, tuple[float, float, str]] = {}
     for run in real or there:
-        learnt = str(run.provenance.get("preset")) in PRESETS
+        learnt = str(run.provenance.get("preset")) in PRESETS or "peer" in run.provenance
         sort = 0 if family(run) == "ngat" else 1 if learnt else 2
         name = _method(run)
         score = of_validation.get(name, -1.0), _stored_f1(run, name)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from ngat.errors import InputError
-from ngat.evaluation import published, tables
+from ngat.evaluation import paired, published, tables
 from ngat.evaluation.results import Run, runs_in
 from ngat.paper import artifacts
 from ngat.paper.index import PAPER_ITEMS
@@ -92,6 +92,8 @@ def measured(runs: Sequence[Run]) -> str:
         else "No measured rows yet: this folder holds no result files of stage 2."
     )
     parts = [note, "", *_both(same, with_published=True)]
+    validated = [run for run in other if run.counts["split"].iloc[0] == "val"]
+    parts += _differences(same, validated)
     if other:
         parts += ["**Other images**, never to be compared with the rows above:", ""]
         parts += _both(other, with_published=False)
@@ -109,6 +111,23 @@ def _both(runs: Sequence[Run], *, with_published: bool) -> list[str]:
         "**Table 2**: F1 at IoU > 0.7, mean over the images of a type.",
         "",
         tables.markdown(tables.wide(two)),
+    ]
+
+
+def _differences(runs: Sequence[Run], validated: Sequence[Run]) -> list[str]:
+    """Our method against each other row on the same images, ours as validation chooses it."""
+    ours = [run for run in runs if artifacts.family(run) == "ngat"]
+    if not ours:
+        return []
+    method = artifacts.headline(ours, validated)[0]
+    against = paired.paired(runs, method)
+    if against.empty:
+        return []
+    return [
+        f"**Differences**: average F1 of {method} less that of each other row, image by image, "
+        "with 95 % paired bootstrap intervals. One that lies above zero says that it is better.",
+        "",
+        tables.markdown(paired.printed(against)),
     ]
 
 

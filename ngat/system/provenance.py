@@ -20,6 +20,7 @@ from typing import Any
 import ngat
 
 _PACKAGES = ("numpy", "scipy", "scikit-image", "pandas", "torch", "numba", "dgl", "centrosome")
+DRIVER = "/proc/driver/nvidia/version"
 _GPU_PACKAGES = ("triton", "torchvision", "torch-geometric", "monai")
 # A path from the root, from home or from a drive, alone or behind "option=".
 _ROOTED = re.compile(r"^(?P<option>[^=/\\]*=)?(?P<path>(~|/|[A-Za-z]:[\\/]).*)$")
@@ -84,11 +85,12 @@ def commit() -> str:
 
 
 def hardware(device: str = "cpu") -> str:
-    """The GPU's name, or the processor's and how many of its cores this process may use."""
+    """The GPU's name and driver, or the processor's and how many cores this process may use."""
     if device.startswith("cuda"):
         import torch
 
-        return str(torch.cuda.get_device_name(device))
+        named, number = str(torch.cuda.get_device_name(device)), driver()
+        return f"{named}, driver {number}" if number else named
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     return f"{_processor()}, {cores} core{'s' if cores > 1 else ''}"
@@ -110,16 +112,27 @@ def of_gpu() -> dict[str, str]:
     import torch
 
     found = {"cuda": str(torch.version.cuda)}
-    try:
-        text = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8")
-        if number := re.search(r"\b\d+\.\d+(\.\d+)?\b", text):
-            found["driver"] = number[0]
-    except OSError:
-        pass  # not Linux, or no driver
+    if number := driver():
+        found["driver"] = number
     for package in _GPU_PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
     return found
+
+
+def driver() -> str:
+    """Version of the GPU's driver, by the kernel's module or its own tool; empty if unknown."""
+    said = ""
+    with contextlib.suppress(OSError):
+        said = Path(DRIVER).read_text(encoding="utf-8")
+    if not said:  # a container may not show it
+        ask = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            said = subprocess.run(
+                ask, capture_output=True, text=True, check=True, timeout=20
+            ).stdout
+    number = re.search(r"\b\d+\.\d+(\.\d+)?\b", said)
+    return number[0] if number else ""
 
 
 def _processor() -> str:

@@ -1,9 +1,10 @@
 """Leave one type out: train without a type of picture, test on it (the paper's main claim).
 
 For each network, one run sees all types and one run per type does without it, all at one small,
-equal and stated budget and at half resolution. A line says how well a run does on the test pictures
+equal and stated budget of steps or minutes. A line says how well a run does on the test pictures
 of one type: the run with all types on each of them, every other run on the type that it never saw.
-All at default thresholds, with the last network: nothing is chosen.
+All at default thresholds, with the last network: nothing is chosen. The magnification is found as
+for any image, without the annotation.
 """
 
 from __future__ import annotations
@@ -32,16 +33,15 @@ class Trial(NamedTuple):
     without: str
     seed: int
 
-    def preset(self, steps: int) -> Preset:
-        """The whole configuration: half resolution, patches of 160 pixels."""
+    def preset(self, steps: int | None) -> Preset:
+        """The whole configuration: the network's own, for fewer steps (None: its schedule's)."""
+        own = preset(self.network)
+        steps = own.train.steps if steps is None else steps
         return preset(
             self.network,
             steps=steps,
             seed=self.seed,
             without=self.without,
-            shrink=2,
-            patch=160,
-            coarse=0.0,
             validate_every=steps,
             validate_images=5,
         )
@@ -58,22 +58,27 @@ def plan(networks: Sequence[str] = NETWORKS, seeds: int = 1) -> list[Trial]:
 
 
 def run_one(
-    trial: Trial, steps: int, pictures: Pictures, *, device: str = "auto"
+    trial: Trial,
+    steps: int | None,
+    pictures: Pictures,
+    *,
+    device: str = "auto",
+    minutes: float | None = None,
 ) -> list[dict[str, Any]]:
     """Train a network and test it on the types in question; gives lines with :data:`COLUMNS`."""
-    model, seconds = train_once(
-        trial.preset(steps), pictures, device=device, command="ngat leave-out"
+    model, seconds, done = train_once(
+        trial.preset(steps), pictures, device=device, command="ngat leave-out", minutes=minutes
     )
     lines = []
     for kind in TYPES if not trial.without else (trial.without,):
         tested = [sample for sample in pictures.scored if sample.type == kind]
         if not tested:
             continue
-        scored = validate(model, tested)
+        scored = validate(model, tested, known_size=False)
         found = {
             **trial._asdict(),
             "type": kind,
-            "steps": steps,
+            "steps": done,
             "parameters": sum(p.numel() for p in model.parameters()),
             "seconds": round(seconds, 1),
             "images": len(tested),
@@ -91,13 +96,16 @@ def table(path: Path) -> Table:
 def leave_out(
     out: Path,
     trials: Sequence[Trial],
-    steps: int,
+    steps: int | None,
     pictures: Pictures,
     *,
+    minutes: float | None = None,
     device: str = "auto",
     progress: bool = True,
 ) -> int:
     """Do the runs that ``out`` lacks and add their lines; returns how many runs were added.
+
+    Every run has so many ``steps``, or, where these are None, ``minutes``.
 
     Raises:
         InputError: as :func:`ngat.training.sweep.sweep`; no picture is left to train or to test on.
@@ -108,7 +116,7 @@ def leave_out(
         table(out),
         steps,
         trials,
-        lambda trial: run_one(trial, steps, pictures, device=device),
+        lambda trial: run_one(trial, steps, pictures, device=device, minutes=minutes),
         "Leave one type out",
         progress=progress,
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -56,8 +56,11 @@ class Table:
     what: str
     made_by: str
 
-    def lines(self, steps: int) -> list[Line]:
+    def lines(self, steps: int | None) -> list[Line]:
         """All lines; none if there is no such file yet.
+
+        Args:
+            steps: of every run; None where runs end by the clock, after any number of steps.
 
         Raises:
             InputError: the file holds something else, or runs of another number of steps.
@@ -67,7 +70,7 @@ class Table:
         table = read_table(
             self.path, self.columns, self.what, self.made_by, dtype=str, keep_default_na=False
         )
-        for other in set(table["steps"]) - {str(steps)}:
+        for other in set(table["steps"]) - {str(steps)} if steps is not None else ():
             raise InputError(
                 f"{self.path}: holds runs of {other} steps, not {steps}; give another file."
             )
@@ -75,7 +78,7 @@ class Table:
             {str(name): value for name, value in row.items()} for row in table.to_dict("records")
         ]
 
-    def add(self, steps: int, lines: Iterable[Line]) -> None:
+    def add(self, steps: int | None, lines: Iterable[Line]) -> None:
         """Add the lines of a run, unless another process has added that run meanwhile."""
         with locked(self.path):
             there = self.lines(steps)
@@ -94,16 +97,21 @@ class Table:
         """The file beside it that says where the numbers come from."""
         return self.path.with_suffix(".json")
 
-    def check(self, scored: Sequence[Sample]) -> None:
-        """Refuse a table whose runs were scored on other pictures, as its origin says.
+    def check(self, scored: Sequence[Sample], budget: Mapping[str, Any] | None = None) -> None:
+        """Refuse a table whose runs differ from those to be added, as its origin says.
+
+        Args:
+            scored: what the runs are scored on.
+            budget: what else all runs have in common, by its name in the origin.
 
         Raises:
-            InputError: they were, or the file that says so is damaged.
+            InputError: they differ, or the file that says so is damaged.
         """
         if not (self.path.exists() and self.origin.exists()):
             return
         try:
-            known = json.loads(self.origin.read_text(encoding="utf-8"))["data_fingerprint"]
+            origin = json.loads(self.origin.read_text(encoding="utf-8"))
+            known = origin["data_fingerprint"]
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{self.origin}: is no provenance of {self.path}; delete it."
@@ -112,12 +120,18 @@ class Table:
             raise InputError(
                 f"{self.path}: holds runs that were scored on other pictures; give another file."
             )
+        for name, value in (budget or {}).items():
+            if origin.get(name, value) != value:
+                raise InputError(
+                    f"{self.path}: holds runs with {name} {origin[name]}, not {value}; give "
+                    "another file."
+                )
 
     def of(self, line: Line) -> tuple[str, ...]:
         """Which run a line belongs to."""
         return tuple(line[name] for name in self.run)
 
-    def minutes(self, steps: int) -> float:
+    def minutes(self, steps: int | None) -> float:
         """How long the runs in the table trained, whatever call made them.
 
         A clock around one call would forget what earlier calls, stopped or finished, have done.
@@ -129,7 +143,7 @@ class Table:
 
 def sweep(
     table: Table,
-    steps: int,
+    steps: int | None,
     trials: Sequence[Trial],
     run: Callable[[Trial], list[dict[str, Any]]],
     label: str,
@@ -140,7 +154,7 @@ def sweep(
 
     Args:
         table: its ``run`` columns are the fields of a trial, in order.
-        steps: training steps of every run.
+        steps: training steps of every run; None where they end by the clock.
         trials: all runs that the table shall have.
         run: trains and scores one; gives its lines by column.
         label: of the progress bar.
@@ -163,27 +177,39 @@ def sweep(
     return done
 
 
-def train_once(
-    chosen: Preset, pictures: Pictures, *, device: str, command: str
-) -> tuple[Network, float]:
-    """Train a network whose files nobody needs; gives the last one, not the best, and seconds.
+class Last(NamedTuple):
+    """A network as training left it, with its seconds and steps."""
 
-    Nothing is chosen, so that runs compare by what they learnt.
+    model: Network
+    seconds: float
+    steps: int
+
+
+def train_once(
+    chosen: Preset, pictures: Pictures, *, device: str, command: str, minutes: float | None = None
+) -> Last:
+    """Train a network whose files nobody needs, until its steps or minutes are over.
+
+    The last one is given, not the best. Nothing is chosen, so that runs compare by what they
+    learnt.
     """
     began = time.monotonic()
     with TemporaryDirectory() as folder:
         try:
-            train(
+            trained = train(
                 chosen,
                 pictures.train,
                 pictures.validation,
                 folder,
+                minutes=minutes,
                 device=device,
                 progress=False,
+                thresholds=False,
                 command=command,
             )
         except TrainingInterrupted as error:
             # Its advice is to resume the run, whose folder is about to go.
             raise Interrupted(number=error.number) from error
         seconds = time.monotonic() - began
-        return load_weights(Path(folder) / "last.safetensors").model, seconds
+        model = load_weights(Path(folder) / "last.safetensors").model
+        return Last(model, seconds, trained.steps)

@@ -89,17 +89,18 @@ class Scores(NamedTuple):
     components_f1: float = 0.0
 
 
-def score_one(model: Network, sample: Sample) -> Scores:
-    """Predict and score one picture."""
+def score_one(model: Network, sample: Sample, known_size: bool = True) -> Scores:
+    """Predict and score one picture, at its annotated size or at the magnification found."""
     if finds_nuclei(model):
-        size = known_magnification(model, sample)
+        size = known_magnification(model, sample) if known_size else None
         found = model.nuclei(sample.image, magnification=size)  # type: ignore[operator]
         seen, truth = found > 0, sample.labels > 0
         f1 = image_score(match(found, sample.labels)).average_f1
         return Scores(
             pixel_dice(seen, truth), pixel_iou(seen, truth), float(np.mean(seen == truth)), f1, f1
         )
-    prediction = predict(model, sample.image, magnification=known_magnification(model, sample))
+    magnification = known_magnification(model, sample) if known_size else None
+    prediction = predict(model, sample.image, magnification=magnification)
     mask, truth = prediction.probability > Thresholds().probability, sample.labels > 0
     methods: tuple[Method, ...] = ("split", "components")
     by_split, by_components = (
@@ -136,9 +137,9 @@ def summary(samples: Sequence[Sample], scores: Sequence[Sequence[float]]) -> Val
     )
 
 
-def validate(model: Network, samples: Sequence[Sample]) -> Validated:
-    """Score a network on whole pictures at the default thresholds."""
-    return summary(samples, [score_one(model, sample) for sample in samples])
+def validate(model: Network, samples: Sequence[Sample], known_size: bool = True) -> Validated:
+    """Score a network on whole pictures at the default thresholds, see :func:`score_one`."""
+    return summary(samples, [score_one(model, sample, known_size) for sample in samples])
 
 
 def choose_thresholds(

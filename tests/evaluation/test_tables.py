@@ -80,12 +80,13 @@ def test_table1_equals_the_metrics_room():
 def test_table2_equals_the_metrics_room():
     counts = run().counts
     types = dict(zip(counts["image_id"], counts["type"], strict=True))
-    expected = metrics.f1_per_type(listed(counts), types)
+    f1 = {image: metrics.counts_at(c, 0.7).f1 for image, c in listed(counts).items()}
     table = tables.table2([run()], resamples=50)
     mine = table[table["method"] == "NGAT (split)"].set_index("type")
     assert list(mine.index) == list(TYPES)
     for name in TYPES:
-        assert mine.loc[name, "f1"] == pytest.approx(expected[name])
+        of_type = [value for image, value in f1.items() if types[image] == name]
+        assert mine.loc[name, "f1"] == pytest.approx(sum(of_type) / len(of_type))
     paper = table[table["method"] == published.PAPER].set_index("type")
     assert paper["f1"].to_dict() == published.TABLE_2[published.PAPER]
     assert (paper["measured on"] == "published, stage 2").all()

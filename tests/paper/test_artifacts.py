@@ -129,3 +129,10 @@ def test_headline_is_chosen_by_validation_on_real_pictures_if_there_are_any(
     run(tmp_path / "val", "b", "companion (split)", "dsb2018", found=False, preset="companion")
     of_validation = runs_in(tmp_path / "val")
     assert artifacts.headline(runs, of_validation) == ["wide (split)", "U-Net", "Otsu"]
+
+
+def test_a_peer_counts_among_the_networks_that_learn(tmp_path: Path) -> None:
+    run(tmp_path, "a", "companion (split)", "dsb2018", preset="companion")
+    run(tmp_path, "b", "StarDist", "dsb2018", peer="stardist")
+    run(tmp_path, "c", "Otsu", "dsb2018")
+    assert artifacts.headline(runs_in(tmp_path)) == ["companion (split)", "StarDist", "Otsu"]

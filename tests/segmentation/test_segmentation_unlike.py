@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from ngat.io import array_picture
 from ngat.segmentation.find import find
-from ngat.segmentation.unlike import CONTRAST, SHARPNESS, features
+from ngat.segmentation.unlike import BLUE, CONTRAST, RED, SHARPNESS, features, stain
 
 
 def nuclei(blur=1.0, noise=0.01, radius=8, step=32):
@@ -48,6 +48,38 @@ def test_features_do_not_depend_on_the_range_of_values():
     assert first[1] > 2 * SHARPNESS
     wider = np.kron(nuclei(), np.ones((3, 3)))  # the same picture at another magnification
     assert features(wider, 48)[1] == pytest.approx(first[1], rel=0.3)
+
+
+@pytest.mark.parametrize(
+    ("dye", "says"),
+    [
+        ((0.65, 0.70, 0.29), ""),  # haematoxylin, by its absorbance of red, green and blue
+        ((0.27, 0.57, 0.78), "another colour"),  # diaminobenzidine: brown
+        ((0.90, 0.35, 0.20), "another colour"),  # a green one
+    ],
+)
+def test_a_stain_of_another_colour_is_said(dye, says):
+    """Beer and Lambert: light that is left of a white lamp."""
+    dye = np.array(dye)
+    light = 240 * np.exp(-1.2 * nuclei(noise=0)[:, :, None] * dye / np.linalg.norm(dye))
+    light = np.clip(light + np.random.default_rng(1).normal(0, 1, light.shape), 0, 255)
+    pixels = light.astype(np.uint8)
+    shares = dye / dye.sum()
+    assert stain(pixels) == pytest.approx((shares[0], shares[2]), abs=0.02)
+    assert (RED[0] < shares[0] < RED[1] and BLUE[0] < shares[2] < BLUE[1]) == (not says)
+    network = Local(probability=0.3, core=0.4)
+    network.predict = lambda image, *rest: Local.predict(network, 255 - image, *rest)
+    network.survey = lambda *_: {"low": np.array(0.0), "high": np.array(160.0)}
+    notes = "; ".join(find(array_picture(pixels), network).notes)
+    assert (says in notes) if says else (notes == "")
+
+
+def test_colours_of_a_display_are_no_stain():
+    light = 200 * np.clip(nuclei(), 0, 1)
+    blue = np.stack([0 * light, 0 * light, light], axis=2).astype(np.uint8)
+    assert stain(blue) is None
+    assert stain(light) is None
+    assert stain(np.repeat(255 - light[:, :, None], 3, axis=2)) is None
 
 
 def test_a_picture_without_nuclei_is_said():

@@ -50,6 +50,21 @@ def test_plan_goes_seed_by_seed_and_always_has_the_base() -> None:
         plan(seeds=0)
 
 
+def test_another_base_has_variants_of_its_own_and_none_that_change_nothing() -> None:
+    own = preset("companion")
+    found = ablation.factors_of("companion")
+    assert "batch" not in found["norm"], "the companion has it anyway"
+    assert "group" in found["norm"]
+    assert "not learnt" in found["magnification"]
+    variants = plan(seeds=1, base="companion")
+    assert len(variants) == sum(len(names) for names in found.values())
+    made = {variant: variant.preset(30, "companion") for variant in variants}
+    assert all(chosen.name == "companion" for chosen in made.values())
+    whole = {(chosen.model, chosen.loss, chosen.train.sized) for chosen in made.values()}
+    assert len(whole) == len(variants), "no two are the same"
+    assert Variant(BASE, BASE, 0).preset(None, "companion").train.steps == own.train.steps
+
+
 @pytest.fixture
 def tiny_base(monkeypatch: pytest.MonkeyPatch) -> None:
     made = {k: v for k, v in SMALL.items() if k not in ("steps", "validate_every")}
@@ -84,3 +99,17 @@ def test_runs_go_on_where_they_stopped(tiny_base: None, tmp_path: Path) -> None:
     out.write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match="no table of ablations"):
         ablate(out, variants, 3, pictures, device="cpu", progress=False)
+
+
+def test_runs_end_by_the_clock_if_asked_and_go_on(tiny_base: None, tmp_path: Path) -> None:
+    out = tmp_path / "ablations.csv"
+    variants = [Variant(BASE, BASE, 0), Variant("loss", "bce", 0)]
+    pictures = Pictures(rings(limit=4), rings("val", 2), rings("val", 2))
+    options = {"minutes": 0.005, "device": "cpu", "progress": False}
+    assert ablate(out, variants[:1], None, pictures, **options) == 1
+    assert ablate(out, variants, None, pictures, **options) == 1
+    assert ablate(out, variants, None, pictures, **options) == 0
+    table = pd.read_csv(out)
+    assert (table["steps"] > 0).all()
+    assert (table["steps"] < 600).all(), "the clock ended them, not the schedule"
+    assert ablation.table(out).minutes(None) == pytest.approx(table["seconds"].sum() / 60)

@@ -321,7 +321,7 @@ def test_photon_noise_is_that_of_the_cpu(view):
         generator = torch.Generator().manual_seed(0)
         found = device.counted(many, torch.full((draws,), counts), generator).numpy()
         rng = np.random.default_rng(0)
-        expected = np.stack([cpu._counted(picture, counts, rng) for _ in range(draws)])
+        expected = np.stack([looks._counted(picture, counts, rng) for _ in range(draws)])
         expected = expected.transpose(0, 3, 1, 2)
         for statistic, tolerance in ((np.mean, 0.02), (np.std, 0.03)):
             difference = statistic(found, axis=0) - statistic(expected, axis=0)

@@ -50,10 +50,13 @@ def test_plan_compares_from_the_first_runs_on() -> None:
     assert trials[:3] == [("companion", "", 0), ("unet", "", 0), ("companion", TYPES[0], 0)]
 
 
-def test_the_configuration_leaves_the_type_out_at_half_resolution() -> None:
-    made = Trial("companion", TYPES[2], 3).preset(17)
+def test_the_configuration_leaves_the_type_out_and_is_the_networks_own() -> None:
+    made, own = Trial("companion", TYPES[2], 3).preset(17), preset("companion")
     assert (made.train.without, made.train.seed, made.train.steps) == (TYPES[2], 3, 17)
-    assert made.model.shrink == 2
+    assert made.model == own.model
+    assert (made.train.sized, made.train.patch) == (True, own.train.patch)
+    by_the_clock = Trial("companion", TYPES[2], 3).preset(None)
+    assert by_the_clock.train.steps == own.train.steps
 
 
 def test_lines_and_going_on(seen: list, tmp_path: Path) -> None:

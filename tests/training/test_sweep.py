@@ -98,6 +98,12 @@ def test_a_table_of_other_pictures_is_refused(tmp_path: Path) -> None:
     mine.check(pictures)
     with pytest.raises(InputError, match=r"out\.csv: holds runs that were scored on other pict"):
         mine.check(rings("val", 2))
+    budget = {"minutes_each": 7.0, "preset": "companion"}
+    mine.check(pictures, budget)  # an older origin that says nothing of it
+    write_json(mine.origin, {"data_fingerprint": fingerprint(pictures), **budget})
+    mine.check(pictures, budget)
+    with pytest.raises(InputError, match=r"holds runs with minutes_each 7\.0, not 5\.0"):
+        mine.check(pictures, {**budget, "minutes_each": 5.0})
     mine.origin.write_text("[]")
     with pytest.raises(InputError, match=r"out\.json: is no provenance of"):
         mine.check(pictures)

@@ -10,7 +10,7 @@ from scipy import stats
 
 from ngat.errors import InputError
 from ngat.system.files import read_table
-from ngat.training.ablation import BASE, COLUMNS, FACTORS
+from ngat.training.ablation import BASE, COLUMNS, EVERY
 
 METRICS = {"dice": "Dice", "average_f1": "average F1"}
 
@@ -22,7 +22,7 @@ def read(path: Path) -> pd.DataFrame:
         InputError: it cannot be read, has other columns, unknown variants, or no base.
     """
     table = read_table(path, COLUMNS, "ablations", "ngat ablate", dtype={"variant": str})
-    order = {pair: k for k, pair in enumerate((f, v) for f in FACTORS for v in FACTORS[f])}
+    order = {pair: k for k, pair in enumerate((f, v) for f in EVERY for v in EVERY[f])}
     place = pd.Series(zip(table["factor"], table["variant"], strict=True)).map(order)
     if place.isna().any() or not (table["factor"] == BASE).any():
         raise InputError(f"{path}: holds unknown variants, or no base; run `ngat ablate` again.")

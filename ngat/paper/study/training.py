@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -14,9 +14,11 @@ import pandas as pd
 import torch
 
 from ngat.config import Preset, preset
+from ngat.data import Sample
 from ngat.paper import artifacts
 from ngat.paper.session import Session
 from ngat.system.files import read_table, replacing
+from ngat.training.patches import Patches
 from ngat.training.trainer import Trained, train
 
 # Steps of a training by hand, which only shows that it works; of one in a run, which two slow cores
@@ -81,7 +83,8 @@ def budget(
         preset=chosen,
         minutes=minutes or None,
         train=few or (200 if small else None),
-        validate=few or (15 if small else None),
+        # Real pictures are up to twenty times as large; the first three are of three types.
+        validate=(3 if real else few) if short else (15 if small else None),
         keep=keep,
     )
 
@@ -117,6 +120,14 @@ def train_here(
     else:
         artifacts.trained(session).unlink(missing_ok=True)
     return trained, out
+
+
+def patches(
+    samples: Sequence[Sample], chosen: Preset, *, augment: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The first batch of a training: ``[B, 3, h, w]``, and targets ``[B, K, h, w]``."""
+    config = replace(chosen.train, augment=augment)
+    return Patches(samples, config, contrast=chosen.model.contrast).batch(0)
 
 
 class Curves(NamedTuple):

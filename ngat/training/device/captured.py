@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -74,7 +75,7 @@ class _Recorded:
         # Warming up must not count as steps in running statistics.
         kept = [(buffer, buffer.clone()) for buffer in passes.objective.buffers()]
         try:
-            self.results, self.replay = recorder(lambda: passes.at_once(self.batch))
+            self.results, self.replay = recorder(partial(passes.at_once, self.batch))
         finally:
             for buffer, before in kept:
                 buffer.copy_(before)

@@ -1,0 +1,136 @@
+"""Benchmarks of large pictures: what is drawn, what is measured once only, what is committed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from typer.testing import CliRunner
+
+from ngat.benchmark import scaling, scaling_jobs, tiles, worker
+from ngat.benchmark.scaling import ScalingPlan, benchmark_scaling, scaling_report
+from ngat.benchmark.scaling_jobs import GLASS, draw, split_maps
+from ngat.benchmark.tiles import benchmark_tiles, suitable, tiles_report
+from ngat.benchmark.worker import Setting, WorkerResult
+from ngat.cli import app
+from ngat.data.sample import Sample
+from ngat.errors import InputError
+
+RESULTS = Path(__file__).parents[2] / "data/results"
+
+
+@pytest.fixture
+def small_squares(monkeypatch):
+    """Squares that are drawn quickly."""
+    monkeypatch.setattr(scaling_jobs, "SIDE", 64)
+    monkeypatch.setattr(scaling_jobs, "SQUARES", 2)
+
+
+def test_pictures_are_tissue_and_glass(tmp_path, small_squares):
+    draw(tmp_path / "a.tif", 150, 0.4)
+    draw(tmp_path / "b.tif", 150, 0.4)
+    pixels = tifffile.imread(tmp_path / "a.tif")
+    assert pixels.shape == (150, 150, 3)
+    assert pixels.dtype == np.uint8
+    assert (pixels[:, 60:] == GLASS).all()
+    assert pixels[:, :60].std() > 10
+    np.testing.assert_array_equal(pixels, tifffile.imread(tmp_path / "b.tif"))
+
+
+def test_split_is_measured_beside_the_reconstruction(small_squares):
+    rows = split_maps(Setting(), 128, True).rows
+    assert [row["what"] for row in rows] == ["split", "h_maxima", "reconstruction"]
+    found = [row["found"] for row in rows]
+    # The background has maxima of its own; split drops components without enough pixels.
+    assert 3 < found[0] <= found[1] < found[2]
+
+
+def test_what_is_known_is_not_measured_again(tmp_path, monkeypatch):
+    asked = []
+
+    def run(kind, arguments, setting, **options):
+        asked.append((kind, arguments))
+        shown = {key: arguments[key] for key in ("side", "tissue", "workers") if key in arguments}
+        if kind == "segment":
+            numbers = {"tiles": 4, "nuclei": 9, "seconds": 3.0, "cpu_seconds": 2.0, "peak_mib": 700}
+        else:
+            numbers = {"what": "split", "found": 9, "cpu_seconds": 2.0, "peak_mib": 70}
+        return WorkerResult([shown | numbers], {})
+
+    monkeypatch.setattr(worker, "run", run)
+    out = tmp_path / "a.csv"
+    first = ScalingPlan(pictures=((1000, 0.5),), workers=(1, 2), split_sides=(500,))
+    benchmark_scaling(first, out)
+    assert [kind for kind, _ in asked] == ["segment", "segment", "split"]
+    more = ScalingPlan(pictures=((1000, 0.5), (2000, 0.5)), split_sides=(500, 700))
+    pictures, maps = benchmark_scaling(more, out)
+    assert [(kind, how["side"]) for kind, how in asked[3:]] == [("segment", 2000), ("split", 700)]
+    assert pictures["side"].tolist() == [1000, 1000, 2000]
+    assert maps["side"].tolist() == [500, 700]
+    text = "\n".join(scaling_report(pictures, maps))
+    assert "20.0" in text  # one megapixel in three seconds
+    assert {"a.csv", "a_split.csv", "a.json"} == {p.name for p in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--pictures", "20000:2"], "share of tissue"),
+        (["--pictures", "20000:x"], "20000:x: write for example"),
+        (["--pictures", "20"], "at least 64"),
+        (["--workers", "0"], "at least one process"),
+    ],
+)
+def test_bad_plans_are_one_sentence(tmp_path, options, says):
+    line = ["benchmark", "scaling", "--out", str(tmp_path / "a.csv"), *options]
+    assert says in str(CliRunner().invoke(app, line).exception)
+
+
+@pytest.mark.timeout(900)  # the first run compiles
+def test_tiles_beside_the_whole(tmp_path, monkeypatch, small_squares):
+    """The shipped network on a drawn picture, cut as finely as its tiles allow."""
+    monkeypatch.setattr(tiles, "SEEN", 96)
+    (picture, _), (labels, _) = scaling_jobs._squares(0)
+    samples = [
+        Sample(str(i), np.ascontiguousarray(picture[:, ::step]), labels, "purple_tissue", "", "val")
+        for i, step in enumerate((1, -1))
+    ]
+    table = benchmark_tiles(samples, (32, 64), tmp_path / "a.csv")
+    assert table["tiles"].tolist() == [9, 4] * 2
+    assert (table["pixels_differing"] == 0).all()
+    assert (table["largest_difference"] < 1e-4).all()
+    assert "nuclei of 2 of 2 pictures" in tiles_report(table)[0]
+    monkeypatch.setattr(tiles, "_found", None)
+    benchmark_tiles(samples, (32, 64), tmp_path / "a.csv")
+    with pytest.raises(InputError, match="only 0 pictures"):
+        suitable(samples, 1)
+
+
+def test_the_committed_tiles_find_what_the_whole_shows():
+    table = pd.read_csv(RESULTS / "benchmark_tiles.csv")
+    assert table["image_id"].nunique() == 20
+    assert (table.groupby("image_id")["tile"].nunique() == 3).all()
+    assert (table["tiles"] > 1).all()
+    assert (table["pixels_differing"] == 0).all()
+    assert (table["nuclei"] == table["nuclei_whole"]).all()
+    assert (table["largest_difference"] <= 1e-4).all()
+
+
+def test_the_committed_pictures_fit_into_memory():
+    table = pd.read_csv(RESULTS / "benchmark_scaling.csv")
+    assert list(table.columns) == list(scaling.COLUMNS)
+    assert (table["peak_mib"] < 3 * 1024).all()
+    assert (table["nuclei"] > 0).all()
+
+
+def test_the_committed_split_is_faster_and_grows_with_its_pixels():
+    table = pd.read_csv(RESULTS / "benchmark_scaling_split.csv")
+    assert list(table.columns) == list(scaling.SPLIT_COLUMNS)
+    seconds = table.pivot(index="side", columns="what", values="cpu_seconds")
+    both = seconds.dropna()
+    assert (both["reconstruction"] > 10 * both["h_maxima"]).all()
+    per_pixel = seconds["split"] / seconds.index.to_numpy() ** 2
+    assert per_pixel.max() < 2 * per_pixel.min()
