@@ -7,7 +7,7 @@
 #   make reproduce ARGS='--set steps=600'     the short form with a network trained now: minutes
 #   make test                                 lint, types, unit tests, notebooks
 #   make test-slow                            what takes minutes each
-#   make test-browser                         notebooks 1 and 13 in JupyterLab in a real browser
+#   make test-browser                         the site, notebooks 1, 13, 14 in a real browser
 #   make site                                 all pages, linked and searchable, into site/
 #   make notebooks                            execute notebooks in place, ready to be committed
 #   make stored                               weights and results that notebooks on generated data read
@@ -42,6 +42,7 @@ export DGLBACKEND := pytorch
 # The stamp's name holds a checksum of what is installed: same content, no installation.
 LOCK := pyproject.toml .ci/constraints.txt
 STAMP := $(VENV)/.ngat-$(shell cat $(LOCK) | cksum | cut -d' ' -f1)
+SITE_STAMP := $(STAMP)-site
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9][0-9]_*.ipynb))
 
 help:
@@ -76,7 +77,7 @@ test: env lint
 test-slow: env
 	$(BIN)/python -m pytest tests -m slow --timeout=3600 --durations=10 $(ARGS)
 
-test-browser: env
+test-browser: $(SITE_STAMP)
 	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[browser]'
 	.ci/browser $(BIN)
 	$(BIN)/python -m pytest tests -m browser --durations=5 $(ARGS)
@@ -92,7 +93,6 @@ format: env
 	$(BIN)/ruff format .
 
 # The notebooks as they were committed; nothing is executed, and nothing fetched once this is set up.
-SITE_STAMP := $(STAMP)-site
 site: $(SITE_STAMP)
 	$(BIN)/python -m sphinx -b html -q -W --keep-going -c .ci/site -d .cache/doctrees . site
 	@echo "open: $(CURDIR)/site/index.html"
@@ -159,7 +159,7 @@ real: env
 	  done; \
 	  cp runs/real/$$loss/provenance.json $(REAL)/training-$$loss.json; \
 	done
-	$(BIN)/python .ci/hygiene.py execute --only 05,07,09,10,11,13 notebooks
+	$(BIN)/python .ci/hygiene.py execute --only 05,07,09,10,11,13,14 notebooks
 	$(BIN)/ngat leave-out --data dsb2018 --steps 200 --out $(REAL)/leave_one_out.csv
 	$(BIN)/ngat ablate --data dsb2018 --out $(REAL)/ablations.csv
 

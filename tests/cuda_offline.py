@@ -6,7 +6,7 @@ which. Run it in a process of its own, since Triton must not interpret:
     python tests/cuda_offline.py 90 bfloat16 king,child,parent 8
 
 prints JSON, an object per launch: a name for the compiled code, registers and stack bytes (spilled
-registers) of a lane, shared memory of a program, and the loads and barriers of the PTX code.
+registers) of a thread, shared memory of a program, and the loads and barriers of the PTX code.
 """
 
 import json

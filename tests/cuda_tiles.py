@@ -70,7 +70,7 @@ def main(dtype="float32", side="1024", channels="8", batch="4", heads="4"):
             forward, backward = times[0][1], sum(time for _, time in times[1:])
             print(
                 f"{'+'.join(relations):18s} rows {chosen.rows} columns {chosen.columns:3d} "
-                f"lanes {chosen.lanes}: forward {(inputs + out) / forward / bandwidth:4.0%}, "
+                f"threads {chosen.threads}: forward {(inputs + out) / forward / bandwidth:4.0%}, "
                 f"backward {(2 * inputs + out) / backward / bandwidth:4.0%};",
                 *(f"{name} {time:.3f}" for name, time in times),
                 flush=True,

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -49,6 +50,28 @@ def browser_path() -> str | None:
     """The machine's own browser (``NGAT_BROWSER``, or one of :data:`NAMES`), if it has one."""
     named = os.environ.get("NGAT_BROWSER")
     return named or next(filter(None, map(shutil.which, NAMES)), None)
+
+
+def clicking_changes_the_weights(page: Any) -> tuple[int, int]:
+    """Click the attention explorer in a quarter of its picture; give the row and column clicked."""
+    drawing, where = page.locator("svg.drawing"), page.locator("span.where")
+    before, words = weights_shown(page), where.inner_text()
+    picture = base64.b64encode(drawing.screenshot())
+    box = drawing.bounding_box()
+    inside = 3  # screen pixels, so that rounding does not reach the pixel before
+    drawing.click(position={"x": box["width"] / 4 + inside, "y": box["height"] / 4 + inside})
+    assert where.inner_text() != words
+    assert weights_shown(page) != before, "a click left the weights as they were"
+    assert base64.b64encode(drawing.screenshot()) != picture, "a click left the picture as it was"
+    row, column = re.findall(r"\d+", where.inner_text())[:2]
+    return int(row), int(column)
+
+
+def weights_shown(page: Any) -> dict[tuple[int, int, int], float]:
+    """The weights that the attention explorer shows, by level, head and tap."""
+    read = "all => all.map(r => ['level', 'head', 'tap', 'alpha'].map(k => Number(r.dataset[k])))"
+    found = page.locator("rect[data-alpha]").evaluate_all(read)
+    return {(int(m), int(head), int(tap)): alpha for m, head, tap, alpha in found}
 
 
 @contextmanager

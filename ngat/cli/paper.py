@@ -63,3 +63,26 @@ def readme(
     )
     if stale and check:
         raise typer.Exit(1)
+
+
+@app.command()
+def explorer(
+    images: Annotated[list[Path], typer.Argument(help="Pictures: PNG, TIFF, JPEG.")],
+    out: Annotated[Path, typer.Option(help="The page, one HTML file.")],
+    weights: Annotated[str, typer.Option(help="A weights file; the shipped one if empty.")] = "",
+) -> None:
+    """Make a page on which a click shows what a pixel attends to."""
+    from ngat.data.picture import read_picture
+    from ngat.errors import InputError
+    from ngat.model import NGAT
+    from ngat.paper.explorer.nodes import explore
+    from ngat.paper.explorer.page import write_page
+    from ngat.segmentation.network import shipped_weights
+    from ngat.training.weights import load_weights
+
+    path = Path(weights) if weights else shipped_weights()
+    model = load_weights(path).model
+    if not isinstance(model, NGAT):
+        raise InputError(f"{path}: is no graph attention network; give weights of one.")
+    explored = [explore(model, read_picture(image), image.name) for image in images]
+    typer.echo(write_page(explored, f"weights {path.name}", out))

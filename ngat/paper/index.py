@@ -32,7 +32,7 @@ PAPER_ITEMS = (
         "01",
         ("fig03_projection", "fig03_levels", "fig03_footprint"),
     ),
-    PaperItem("Figure 4", "the network", "03", ("fig04_network",)),
+    PaperItem("Figure 4", "the network", "03", ("fig04_network", "fig04_paper", "fig04_schedule")),
     PaperItem(
         "Figure 5",
         "methods side by side",

@@ -132,7 +132,7 @@ class Session:
             drawn = fig.get_tightbbox()
             source = pictures if isinstance(pictures, str) else self.source
             x, y = drawn.x0 / fig.get_figwidth(), drawn.y1 / fig.get_figheight()
-            fig.text(x, y + 0.01, source, ha="left", va="bottom", size=8, color=GREY)
+            fig.text(x, y + 0.02, source, ha="left", va="bottom", size=8, color=GREY)
         png, _ = save(fig, name, self.figures)
         shown = width or round(100 * fig.get_figwidth())
         return Image(data=inline(png.read_bytes()), format="png", width=shown, alt=alt)
@@ -151,7 +151,8 @@ def inline(png: bytes) -> bytes:
     """A PNG for a notebook: a large one in its 256 best colours, less than half of the bytes.
 
     Photographs at the resolution of print make a notebook too large to be committed or opened at
-    ease. The file keeps all its colours; a picture with few of them is not large.
+    ease. The file keeps all its colours; a picture with few of them is not large. Colours are found
+    by means of clusters, or the few pixels of a line or a legend would be lost.
     """
     if len(png) <= LARGE:
         return png
@@ -159,7 +160,7 @@ def inline(png: bytes) -> bytes:
 
     reduced = io.BytesIO()
     with Image.open(io.BytesIO(png)) as picture:
-        picture.convert("RGB").quantize(256).save(reduced, "png", optimize=True)
+        picture.convert("RGB").quantize(256, kmeans=1).save(reduced, "png", optimize=True)
     return reduced.getvalue()
 
 

@@ -62,8 +62,8 @@ def hurried_interpreter(monkeypatch):
 def tiles(monkeypatch):
     """Set how levels are cut up. The interpreter's time goes by programs: a few large ones."""
 
-    def choose(rows, columns, lanes):
-        monkeypatch.setattr(cuda, "tile", lambda width, words: Tile(rows, columns, lanes))
+    def choose(rows, columns, threads):
+        monkeypatch.setattr(cuda, "tile", lambda width, words: Tile(rows, columns, threads))
 
     if DEVICE == "cpu":
         choose(2, 64, 512)
@@ -203,7 +203,7 @@ def test_a_weight_far_below_the_largest_is_zero_and_nothing_worse():
 @pytest.mark.usefixtures("tiles")
 @pytest.mark.parametrize("relations", GROUPINGS)
 def test_taps_beyond_the_border_touch_no_other_node(relations):
-    """They are read somewhere inside, with weight zero: NaN may spread to listeners only."""
+    """They are read somewhere inside, with weight zero: NaN may spread to receivers only."""
     groups, er = draw((1, 1, 2, 5, 6), relations)
     for group in groups:
         for y, x in [(0, 0), (0, 1), (1, 0), (-1, -1), (-2, -1)]:
@@ -301,10 +301,10 @@ def test_compiled_code_is_one_for_all_sizes_and_loads_what_rows_share_once(tmp_p
     for launches in found.values():
         assert len(launches) == 3
         assert len({launch["name"] for launch in launches}) == 1
-    # Two rows of a lane: er twice, t nine times, then 12 el and 12 z where taps are 18.
+    # Two rows of a thread: er twice, t nine times, then 12 el and 12 z where taps are 18.
     assert found["forward"][0]["loads"] == 2 + 9 + 12 + 12
     assert found["as_destination"][0]["loads"] == 2 + 9 + 12 + 12 + 2
-    # el and z of two nodes; er, m, 1/s, δ and g of twelve listeners.
+    # el and z of two nodes; er, m, 1/s, δ and g of twelve receivers.
     assert found["king"][0]["loads"] == 2 + 9 + 2 + 5 * 12
 
 

@@ -1,4 +1,4 @@
-"""Notebooks 1 and 13 in JupyterLab in a real browser: the sliders move the pictures.
+"""Notebooks 1, 13 and 14 in JupyterLab in a real browser: sliders and clicks move the pictures.
 
 `make test-browser` installs what this needs and runs it. ``NGAT_SCREENSHOTS`` names a folder for
 pictures of the page.
@@ -114,6 +114,14 @@ def test_a_moved_node_sees_something_else(open_notebook: Callable[[str], Any]) -
         assert bench.readout(slider) == pytest.approx(start, abs=0.001)
         step = (1 / 2**0.5 if slider == "z" else 1 / 2) / 128
         moves_there_and_back(bench, slider, step, 5)
+
+
+def test_a_click_shows_the_weights_of_another_pixel(open_notebook: Callable[[str], Any]) -> None:
+    page = open_notebook("14")
+    drawing = page.locator("svg.drawing")
+    drawing.wait_for()
+    drawing.scroll_into_view_if_needed()
+    lab.clicking_changes_the_weights(page)
 
 
 def test_nuclei_follow_the_thresholds(open_notebook: Callable[[str], Any]) -> None:

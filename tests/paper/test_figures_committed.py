@@ -19,6 +19,7 @@ from ngat.paper.figures import graph as graph_figures
 from ngat.paper.figures import loss as loss_figures
 from ngat.paper.figures import measured as measured_figures
 from ngat.paper.figures import network as network_figures
+from ngat.paper.figures.architecture import blocks
 from ngat.paper.study import audit
 from ngat.paper.study import loss as loss_study
 from ngat.paper.style import save
@@ -38,7 +39,9 @@ def updates() -> Figure:
 
 DRAWN: dict[str, Callable[[], Figure]] = {
     "fig01_taps": lambda: graph_figures.taps(PyramidGraph(32, 32, levels=4), (2, 3, 3)),
-    "fig04_network": updates,
+    "fig04_network": lambda: blocks(preset("companion").model),
+    "fig04_paper": lambda: blocks(preset("paper").model),
+    "fig04_schedule": updates,
     "loss_curves": lambda: loss_figures.curves(loss_study.curves([0, 0.5, 1, 2])),
     "audit_left_out": lambda: measured_figures.one_column_less(audit.left_out()),
 }

@@ -10,6 +10,7 @@ import pytest
 from matplotlib.colors import to_hex
 from tiny import rings
 
+from ngat.config import preset
 from ngat.data.sample import TYPES, Sample
 from ngat.evaluation import published, tables
 from ngat.evaluation.results import Run, runs_in
@@ -21,6 +22,7 @@ from ngat.paper.figures import measured as measured_figures
 from ngat.paper.figures import segmentation as segmentation_figures
 from ngat.paper.figures import training as training_figures
 from ngat.paper.study import audit, by_type, dataset, effects
+from ngat.paper.study import training as training_study
 from ngat.paper.study.training import Curves
 from ngat.paper.style import TYPE_COLOURS, VERMILION, save
 from ngat.training import ablation
@@ -173,6 +175,19 @@ def test_effects_are_drawn_at_their_means() -> None:
     assert len(names) == len(found) == 6
 
 
+def test_a_variant_that_failed_stands_beyond_the_broken_axis() -> None:
+    rows = [
+        (*variant, 10, 9, 1.0, 0.1 if variant.variant == "none" else 0.8 + 0.01 * (k % 5), 0.7,
+         0.9, 0.4, 0.3)
+        for k, variant in enumerate(ablation.plan(["levels", "norm"]))
+    ]  # fmt: skip
+    ax = effect_figures.forest(pd.DataFrame(rows, columns=list(ablation.COLUMNS))).axes[0]
+    low, high = ax.get_xlim()
+    assert -0.2 < low < 0 < high < 0.2
+    assert any(text.get_text().startswith("−0.7") for text in ax.texts)
+    assert any(line.get_marker() == "<" and len(line.get_xdata()) for line in ax.lines)
+
+
 def test_figure_8_shows_losses_relative_to_their_start() -> None:
     steps = np.arange(10, 110, 10)
     log = pd.DataFrame(
@@ -190,13 +205,38 @@ def test_figure_8_shows_losses_relative_to_their_start() -> None:
     assert [line.get_label() for line in levels.axes[0].lines] == ["level 0", "level 1"]
 
 
+def test_patches_are_shown_with_their_nuclei() -> None:
+    images, targets = training_study.patches(rings(limit=4), preset("smoke"), augment=False)
+    again, _ = training_study.patches(rings(limit=4), preset("smoke"), augment=False)
+    np.testing.assert_array_equal(images, again)
+    fig = training_figures.batches({"as they are": (images, targets)})
+    assert len(fig.axes) == len(images)
+    np.testing.assert_allclose(fig.axes[0].images[0].get_array(), images[0].permute(1, 2, 0))
+
+
+def test_levels_show_one_part_of_the_picture_with_most_of_its_nuclei() -> None:
+    whole = np.zeros((200, 300), np.float32)
+    whole[150:170, 250:270] = 1.0  # one nucleus of 20 pixels
+    image = np.zeros((200, 300, 3), np.uint8)
+    fig = segmentation_figures.levels(image, [whole, whole[::2, ::2]], whole)
+    for ax in fig.axes[:4]:
+        (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+        assert left <= 250 < 270 <= right
+        assert top <= 150 < 170 <= bottom
+        assert right - left == bottom - top == 160
+
+
 def test_figures_5_and_6_show_what_was_found() -> None:
     sample = rings(limit=1)[0]
     nothing = np.zeros_like(sample.labels)
     plane = (sample.labels > 0).astype(np.float32)
     case = segmentation_figures.Example("perfect", sample, Prediction(plane, plane), sample.labels)
     fig = segmentation_figures.from_score_to_nuclei([case])
-    difference = fig.axes[5].images[0].get_array()
+    mask, nuclei = (fig.axes[k].images[0].get_array() for k in (3, 4))
+    assert fig.axes[3].get_title() == "mask, p > 0.5"
+    np.testing.assert_array_equal(mask, sample.labels > 0)
+    np.testing.assert_array_equal(np.asarray(nuclei).any(axis=2), sample.labels > 0)
+    difference = fig.axes[6].images[0].get_array()
     np.testing.assert_array_equal(np.asarray(difference == 1).all(axis=2), sample.labels == 0)
     f1 = pd.DataFrame({"all": [1.0], "none": [0.0]}, index=[sample.image_id])
     found = {"all": {sample.image_id: sample.labels}, "none": {sample.image_id: nothing}}

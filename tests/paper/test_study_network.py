@@ -228,7 +228,9 @@ def test_one_synchronous_layer_reaches_the_king_neighbourhood_and_the_parents_ce
 def test_figures_of_attention(sample) -> None:
     torch.manual_seed(0)
     image = as_tensor(sample.image[:16, :16])
-    typed = [h for h in attention.coefficients(NGAT(SMALL), image) if h.update in (1, 2)]
+    found = attention.coefficients(NGAT(SMALL), image)
+    typed = [h for h in found if h.update in (1, 2)]
+    base = [h for h in found if h.level == 0 and h.relations == ("king",)]
     panels = attention_figures.tap_maps(typed).axes
     assert len(panels) == 4 * len(typed)
     joint = [h for h in attention.coefficients(NGAT(JOINT), image) if h.update == 0]
@@ -237,7 +239,12 @@ def test_figures_of_attention(sample) -> None:
     np.testing.assert_allclose(heights.sum(0), 1, atol=1e-5)
     assert heights[2, 0] == heights[3, 2] == 0, "the base has no children, the top no parent"
     cut = dataclasses.replace(sample, image=sample.image[:16, :16], labels=sample.labels[:16, :16])
-    assert len(attention_figures.overruled(cut, typed[0]).axes) == 1 + 4 + 1
+    assert len(attention_figures.overruled(cut, typed[0]).axes) == 2 * 3 + 1
+    places = {"here": (4, 5), "there": (9, 9)}
+    maps = attention_figures.nodes(cut, base[0], places).axes
+    np.testing.assert_allclose(
+        maps[1].images[0].get_array(), base[0].alpha[0, :, 4, 5].reshape(3, 3)
+    )
     rows = {"layers": reach.growth(JOINT, 16, (1, 2)), "cycles": reach.growth(SMALL, 16, (1,))}
     titles = [a.get_title() for a in attention_figures.growth(rows).axes]
     assert titles[0] == "1 layer\n9 pixels"

@@ -55,3 +55,14 @@ def test_a_type_that_is_not_there_is_named() -> None:
     assert pictures.of_type([sample], "large_fluorescent") is sample
     with pytest.raises(InputError, match="purple_tissue"):
         pictures.of_type([sample], "purple_tissue")
+
+
+def test_three_places_and_pixels_near_edges() -> None:
+    sample = drawn((30, 40, 11), (0, 0, 5))
+    places = pictures.three_places(sample.labels)
+    assert places["inside"] == (35, 45)
+    assert sample.labels[places["edge"]] == 1
+    assert places["edge"][0] in (30, 40) or places["edge"][1] in (40, 50)
+    assert sample.labels[places["ground"]] == 0
+    near = pictures.near_edges(sample.labels, 2)
+    assert near[27:34, 45].tolist() == [False, True, True, True, True, True, False]

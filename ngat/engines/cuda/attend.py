@@ -44,25 +44,25 @@ WARP = 32
 
 
 class Tile(NamedTuple):
-    """Nodes of one program: ``lanes`` in rows of ``columns``, each with ``rows`` nodes."""
+    """Nodes of one program: ``threads`` in rows of ``columns``, each with ``rows`` nodes."""
 
     rows: int
     columns: int
-    lanes: int
+    threads: int
 
     def programs(self, height: int, width: int) -> tuple[int, int]:
         """Programs across and down a level."""
-        down = triton.cdiv(height, self.rows * (self.lanes // self.columns))
+        down = triton.cdiv(height, self.rows * (self.threads // self.columns))
         return triton.cdiv(width, self.columns), down
 
 
 def tile(width: int, words: int) -> Tile:
     """What suits a level of this width, for a kernel that sums up so many words per node.
 
-    With two rows a lane loads a third fewer taps; more than nine words each would not fit its
+    With two rows a thread loads a third fewer taps; more than nine words each would not fit its
     registers. Runs of 64 columns keep the halo small that neighbouring programs load again.
     """
-    return Tile(rows=2 if words <= 9 else 1, columns=64 if width > 32 else 32, lanes=256)
+    return Tile(rows=2 if words <= 9 else 1, columns=64 if width > 32 else 32, threads=256)
 
 
 def attend(groups: Sequence[TapGroup], destination: Tensor) -> Tensor:
@@ -176,13 +176,13 @@ class CudaLevel:
         """Warps that work on one picture and head."""
         chosen = tile(self.size[1], taps * self.words)
         across, down = chosen.programs(*self.size)
-        return across * down * chosen.lanes // WARP
+        return across * down * chosen.threads // WARP
 
     def launch(
         self, kernel: Any, size: tuple[int, int], taps: int, *arguments: Any, **constants: Any
     ) -> None:
         """Run a kernel that sums over so many taps on a level of this size, for all heads."""
-        rows, columns, lanes = chosen = tile(size[1], taps * self.words)
+        rows, columns, threads = chosen = tile(size[1], taps * self.words)
         device = self.er[0].device
         with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
             kernel[(*chosen.programs(*size), self.batch * self.heads)](
@@ -190,9 +190,9 @@ class CudaLevel:
                 D=self.channels,
                 ROWS=rows,
                 COLUMNS=columns,
-                SIMD=lanes,
+                THREADS=threads,
                 EXACT=tl.float64 if self.dtype == torch.float64 else tl.float32,
-                num_warps=lanes // WARP,
+                num_warps=threads // WARP,
                 **constants,
             )
 

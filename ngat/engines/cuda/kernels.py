@@ -18,11 +18,11 @@ scattered, no two programs write to one place, and a result repeats to the last 
 
 How the work lies on the device (:mod:`ngat.engines.cuda.taps` has the tiles and the taps):
 
-* A program serves a tile of nodes of one picture and one head. A lane has one column x, and
-  ``ROWS`` rows one below the other. Neighbouring lanes have neighbouring columns, so that a warp
+* A program serves a tile of nodes of one picture and one head. A thread has one column x, and
+  ``ROWS`` rows one below the other. Neighbouring threads have neighbouring columns, so that a warp
   loads and stores runs of a plane's row.
 * Weights first, for all taps; then channel after channel nothing but multiply-adds. All lies in
-  tuples of one-dimensional tensors, a value per lane: lanes never wait for one another.
+  tuples of one-dimensional tensors, a value per thread: threads never wait for one another.
 * The softmax subtracts each node's own maximum, and m and 1/s are passed on separately: m + log s
   would lose the digits of the sum where |m| is large.
 * The passes share no more than the inputs: recomputing a weight is cheaper than moving it.
@@ -47,11 +47,11 @@ def forward(
     er_step, king_z_step, king_el_step, child_z_step, child_el_step, parent_z_step, parent_el_step,
     heads, H, W, h, w, out,
     D: tl.constexpr, KING: tl.constexpr, CHILD: tl.constexpr, PARENT: tl.constexpr,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, SIMD: tl.constexpr, EXACT: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, THREADS: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
     """out = h. H × W is the level's size, h × w that of the level below."""
     TAPS: tl.constexpr = KING + CHILD + PARENT
-    y, x = tile(ROWS, COLUMNS, SIMD)
+    y, x = tile(ROWS, COLUMNS, THREADS)
     here, inside = own(y, x, H, W, ROWS)
     e, at = scores(
         er, er_step, king_el, king_el_step, king_t, child_el, child_el_step, child_t,
@@ -72,7 +72,7 @@ def forward(
     for _ in range(D):
         sums = ()
         for r in tl.static_range(ROWS):
-            h_i = tl.full([SIMD], 0.0, EXACT)
+            h_i = tl.full([THREADS], 0.0, EXACT)
             for k in tl.static_range(TAPS):
                 z = value(king, child, parent, at[r * TAPS + k], k, KING, CHILD, EXACT)
                 h_i += alpha[r * TAPS + k] * z
@@ -91,12 +91,12 @@ def as_destination(
     er_step, king_z_step, king_el_step, child_z_step, child_el_step, parent_z_step, parent_el_step,
     heads, H, W, h, w, g, der, softmaxes, dt,
     D: tl.constexpr, KING: tl.constexpr, CHILD: tl.constexpr, PARENT: tl.constexpr,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, SIMD: tl.constexpr, EXACT: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, THREADS: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
     """der; m, 1/s and δ for `as_source` in ``softmaxes [3, B, heads, H, W]``; and a part of dt per
     warp, ``[B · heads, tiles, warps, taps]``, which are to be added."""
     TAPS: tl.constexpr = KING + CHILD + PARENT
-    y, x = tile(ROWS, COLUMNS, SIMD)
+    y, x = tile(ROWS, COLUMNS, THREADS)
     here, inside = own(y, x, H, W, ROWS)
     e, at = scores(
         er, er_step, king_el, king_el_step, king_t, child_el, child_el_step, child_t,
@@ -106,7 +106,7 @@ def as_destination(
 
     dots = ()  # g_i·z_j
     for _ in tl.static_range(ROWS * TAPS):
-        dots = dots + (tl.full([SIMD], 0.0, EXACT),)
+        dots = dots + (tl.full([THREADS], 0.0, EXACT),)
     above = ((H + 1) // 2) * ((W + 1) // 2)
     king = planes(king_z, king_z_step, heads, D, H * W)
     child = planes(child_z, child_z_step, heads, D, h * w)
@@ -130,10 +130,10 @@ def as_destination(
     ds = ()
     for r in tl.static_range(ROWS):
         m, share = softmax(e, r, TAPS)
-        delta = tl.full([SIMD], 0.0, EXACT)
+        delta = tl.full([THREADS], 0.0, EXACT)
         for k in tl.static_range(TAPS):
             delta += tl.exp(e[r * TAPS + k] - m) * share * dots[r * TAPS + k]
-        der_i = tl.full([SIMD], 0.0, EXACT)
+        der_i = tl.full([THREADS], 0.0, EXACT)
         for k in tl.static_range(TAPS):
             alpha = tl.exp(e[r * TAPS + k] - m) * share
             sloped = tl.where(e[r * TAPS + k] > 0, alpha, alpha * SLOPE)
@@ -147,35 +147,35 @@ def as_destination(
         tl.store(softmaxes + 2 * apart + place, delta, mask=inside[r])
 
     # dt: every warp adds up its own nodes, so that warps need not wait for one another, and its
-    # lane k writes the sum of tap k.
-    lane = tl.arange(0, SIMD)
-    sums = tl.full([SIMD], 0.0, EXACT)
+    # thread k writes the sum of tap k.
+    thread = tl.arange(0, THREADS)
+    sums = tl.full([THREADS], 0.0, EXACT)
     for k in tl.static_range(TAPS):
         total = ds[k]
         for r in tl.static_range(1, ROWS):
             total += ds[r * TAPS + k]
-        by_warp = tl.sum(tl.reshape(total, [SIMD // WARP, WARP]), axis=1, keep_dims=True)
-        total = tl.reshape(tl.broadcast_to(by_warp, [SIMD // WARP, WARP]), [SIMD])
-        sums = tl.where(lane % WARP == k, total, sums)
+        by_warp = tl.sum(tl.reshape(total, [THREADS // WARP, WARP]), axis=1, keep_dims=True)
+        total = tl.reshape(tl.broadcast_to(by_warp, [THREADS // WARP, WARP]), [THREADS])
+        sums = tl.where(thread % WARP == k, total, sums)
     program = tl.program_id(2) * tl.num_programs(1) + tl.program_id(1)
     program = (program * tl.num_programs(0) + tl.program_id(0)).to(tl.int64)
-    part = dt + (program * (SIMD // WARP) + lane // WARP) * TAPS
-    tl.store(part + lane % WARP, sums, mask=lane % WARP < TAPS)
+    part = dt + (program * (THREADS // WARP) + thread // WARP) * TAPS
+    tl.store(part + thread % WARP, sums, mask=thread % WARP < TAPS)
 
 
 @triton.jit(do_not_specialize=list(range(16)))
 def as_source(
     z, el, t, er, z_step, el_step, er_step, heads, h, w, H, W, g, softmaxes, dz, del_,
     D: tl.constexpr, RELATION: tl.constexpr,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, SIMD: tl.constexpr, EXACT: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, THREADS: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
     """dz and del of one relation's sources (h × w), attended to by nodes of a level of H × W.
 
     Who attends to j? Through king tap k, the node at j's own tap 8 − k; as a child, j's parent;
     as a parent, j's children.
     """
-    LISTENERS: tl.constexpr = 9 if RELATION == "king" else 4 if RELATION == "parent" else 1
-    y, x = tile(ROWS, COLUMNS, SIMD)
+    RECEIVERS: tl.constexpr = 9 if RELATION == "king" else 4 if RELATION == "parent" else 1
+    y, x = tile(ROWS, COLUMNS, THREADS)
     here, inside = own(y, x, h, w, ROWS)
     head = tl.program_id(2) % heads
     plane = tl.program_id(2).to(tl.int64) * (H * W)
@@ -185,8 +185,8 @@ def as_source(
     alpha, sloped, at, del_j = (), (), (), ()
     for r in tl.static_range(ROWS):
         el_j = tl.load(el + here[r]).to(EXACT)
-        rest = tl.full([SIMD], 0.0, EXACT)
-        for k in tl.static_range(LISTENERS):
+        rest = tl.full([THREADS], 0.0, EXACT)
+        for k in tl.static_range(RECEIVERS):
             if RELATION == "king":
                 place, there = locate(y, x, H, W, "king", k, r)
                 t_k = tl.load(t + head * 9 + (8 - k))
@@ -214,12 +214,12 @@ def as_source(
     for _ in range(D):
         sums, dels = (), ()
         for r in tl.static_range(ROWS):
-            dz_j = tl.full([SIMD], 0.0, EXACT)
-            b_g = tl.full([SIMD], 0.0, EXACT)  # Σ slope α g, so that its product with z is in del
-            for k in tl.static_range(LISTENERS):
-                g_i = tl.load(gradient + at[r * LISTENERS + k]).to(EXACT)
-                dz_j += alpha[r * LISTENERS + k] * g_i
-                b_g += sloped[r * LISTENERS + k] * g_i
+            dz_j = tl.full([THREADS], 0.0, EXACT)
+            b_g = tl.full([THREADS], 0.0, EXACT)  # Σ slope α g; its product with z is in del
+            for k in tl.static_range(RECEIVERS):
+                g_i = tl.load(gradient + at[r * RECEIVERS + k]).to(EXACT)
+                dz_j += alpha[r * RECEIVERS + k] * g_i
+                b_g += sloped[r * RECEIVERS + k] * g_i
             sums = sums + (dz_j,)
             dels = dels + (del_j[r] + b_g * tl.load(source + here[r]).to(EXACT),)
         for r in tl.static_range(ROWS):

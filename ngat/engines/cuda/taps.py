@@ -1,8 +1,8 @@
 # mypy: allow-untyped-defs, allow-incomplete-defs, disable-error-code="assignment"
-"""Tiles and taps of the Triton kernels: which nodes a lane has, where their sources are,
+"""Tiles and taps of the Triton kernels: which nodes a thread has, where their sources are,
 and how it scores.
 
-* The rows of a lane share most of their taps. Places are written as ``y + constant``, so that one
+* The rows of a thread share most of their taps. Places are written as ``y + constant``, so that one
   place is one expression, and the compiler loads it once: of 18 king taps of two rows, 12.
 * A tap that leads outside the picture is moved to the nearest place inside and has a weight of
   exactly zero: the inner loops need no masks. (That place is a neighbour by another tap, so no
@@ -15,18 +15,18 @@ import triton.language as tl
 from ngat.attention import taps
 
 SLOPE = tl.constexpr(taps.SLOPE)  # of the LeakyReLU
-# Score of a tap that does not exist. It is finite so that lanes beyond the picture, which have no
+# Score of a tap that does not exist. It is finite so that threads beyond the picture, which have no
 # taps at all, make no NaN.
 NOWHERE = tl.constexpr(-1e38)
 WARP = tl.constexpr(32)
 
 
 @triton.jit
-def tile(ROWS: tl.constexpr, COLUMNS: tl.constexpr, SIMD: tl.constexpr):
-    """First row and column of every lane of this program."""
-    lane = tl.arange(0, SIMD)
-    y = (tl.program_id(1) * (SIMD // COLUMNS) + lane // COLUMNS) * ROWS
-    return y, tl.program_id(0) * COLUMNS + lane % COLUMNS
+def tile(ROWS: tl.constexpr, COLUMNS: tl.constexpr, THREADS: tl.constexpr):
+    """First row and column of every thread of this program."""
+    thread = tl.arange(0, THREADS)
+    y = (tl.program_id(1) * (THREADS // COLUMNS) + thread // COLUMNS) * ROWS
+    return y, tl.program_id(0) * COLUMNS + thread % COLUMNS
 
 
 @triton.jit
@@ -44,7 +44,7 @@ def planes(tensor, step, heads, count: tl.constexpr, size):
 def locate(y, x, h, w, relation: tl.constexpr, tap: tl.constexpr, row: tl.constexpr):
     """Where node (y + row, x) finds a tap: its place in a plane of h × w, and whether it exists.
 
-    y is a multiple of ROWS, so if a lane has several rows then y is even.
+    y is a multiple of ROWS, so if a thread has several rows then y is even.
     """
     if relation == "king":
         v = y + (row + tap // 3 - 1)
@@ -62,7 +62,7 @@ def locate(y, x, h, w, relation: tl.constexpr, tap: tl.constexpr, row: tl.conste
 
 @triton.jit
 def own(y, x, h, w, ROWS: tl.constexpr):
-    """Places of a lane's own nodes in a plane of h × w, and which of them exist."""
+    """Places of a thread's own nodes in a plane of h × w, and which of them exist."""
     here, inside = (), ()
     for r in tl.static_range(ROWS):
         place, there = locate(y, x, h, w, "king", 4, r)
@@ -87,7 +87,7 @@ def attend_tap(e, at, el, t, er, y, x, h, w, relation: tl.constexpr, count: tl.c
 def scores(er, er_step, king, king_step, king_t, child, child_step, child_t, parent, parent_step,
            parent_t, heads, y, x, here, H, W, h, w, KING: tl.constexpr, CHILD: tl.constexpr,
            PARENT: tl.constexpr, ROWS: tl.constexpr, EXACT: tl.constexpr):  # fmt: skip
-    """Scores and places of all taps: those of a lane's first row, then those of the next."""
+    """Scores and places of all taps: those of a thread's first row, then those of the next."""
     e, at = (), ()
     head = tl.program_id(2) % heads
     er = planes(er, er_step, heads, 1, H * W)
@@ -111,7 +111,7 @@ def scores(er, er_step, king, king_step, king_t, child, child_step, child_t, par
 
 @triton.jit
 def softmax(e, row: tl.constexpr, TAPS: tl.constexpr):
-    """The largest score m of a lane's row, and 1/s."""
+    """The largest score m of a thread's row, and 1/s."""
     m = e[row * TAPS]
     for k in tl.static_range(1, TAPS):
         m = tl.maximum(m, e[row * TAPS + k])

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from ngat.data import Sample
-from ngat.graph import SELF_TAP
+from ngat.graph import RELATIONS, SELF_TAP
+from ngat.paper.figures.dataset import outlined, visible
+from ngat.paper.figures.graph import RELATION_COLOURS
 from ngat.paper.study.attention import Coefficients, deviation, mean_by_tap
 from ngat.paper.study.reach import Reach
-from ngat.paper.style import BLACK, BLUE, GREEN, GREY, VERMILION, style
+from ngat.paper.style import BLACK, GREY, VERMILION, style
 
 
 def tap_maps(softmaxes: Sequence[Coefficients]) -> Figure:
@@ -56,7 +59,7 @@ def shares(softmaxes: Sequence[Coefficients]) -> Figure:
         softmaxes: one joint softmax per level.
     """
     parts = ("itself", "king neighbours", "children", "parent")
-    colours = (GREY, BLUE, GREEN, VERMILION)
+    colours = (GREY, *(RELATION_COLOURS[relation] for relation in RELATIONS))
     heads = len(softmaxes[0].alpha)
     with style():
         fig = Figure(figsize=(7.2, 2.5))
@@ -92,20 +95,71 @@ def overruled(sample: Sample, found: Coefficients) -> Figure:
         found: a softmax of the base level over ``sample``.
     """
     apart = deviation(found)
+    columns = -(-(1 + len(apart)) // 2)
     with style():
-        fig = Figure(figsize=(7.2, 1.9))
-        panels = fig.subplots(1, 1 + len(apart))
-        panels[0].imshow(sample.image)
-        panels[0].set_title("picture")
-        for head, axes in enumerate(panels[1:]):
-            image = axes.imshow(apart[head], cmap="viridis", vmin=0, vmax=apart.max())
+        fig = Figure(figsize=(2.3 * columns + 0.6, 5.0))
+        panels = fig.subplots(2, columns)
+        first, *rest = panels.flat
+        shown, _ = visible(sample.image)
+        first.imshow(outlined(shown, sample.labels))
+        first.set_title("picture, nuclei outlined")
+        largest = float(np.percentile(apart, 99.8))
+        for head, axes in enumerate(rest[: len(apart)]):
+            image = axes.imshow(apart[head], cmap="viridis", vmin=0, vmax=largest)
             axes.set_title(f"head {head + 1}")
-        for axes in panels:
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(False)
-        bar = fig.colorbar(image, ax=panels, shrink=0.8)
+        _bare(panels.flat)
+        bar = fig.colorbar(image, ax=panels, shrink=0.8, aspect=30, extend="max")
         bar.set_label("deviation / cells")
     return fig
+
+
+def nodes(
+    sample: Sample, found: Coefficients, places: Mapping[str, tuple[int, int]], side: int = 24
+) -> Figure:
+    """The king coefficients of single base nodes: a row per node, a 3 × 3 map per head.
+
+    Args:
+        found: a king softmax of the base level over ``sample``.
+        places: (row, column) by what stands there.
+        side: of the part of the picture around the node, in pixels.
+    """
+    heads = len(found.alpha)
+    largest = max(float(found.alpha[:, :, r, c].max()) for r, c in places.values())
+    shown, _ = visible(sample.image)
+    shown = outlined(shown, sample.labels)
+    with style():
+        fig = Figure(figsize=(1.35 * (1 + heads) + 0.7, 1.42 * len(places) + 0.3))
+        panels = fig.subplots(len(places), 1 + heads, squeeze=False)
+        for line, (name, (row, column)) in zip(panels, places.items(), strict=True):
+            line[0].imshow(shown)
+            line[0].add_patch(
+                Rectangle((column - 1.5, row - 1.5), 3, 3, fill=False, ec=VERMILION, lw=1.8)
+            )
+            line[0].set(
+                xlim=(column - side / 2, column + side / 2),
+                ylim=(row + side / 2, row - side / 2), ylabel=name,
+            )  # fmt: skip
+            for axes, alpha in zip(line[1:], found.alpha[:, :, row, column], strict=True):
+                image = axes.imshow(alpha.reshape(3, 3), cmap="viridis", vmin=0, vmax=largest)
+                for tap, value in enumerate(alpha):
+                    y, x = divmod(tap, 3)
+                    axes.text(
+                        x, y, f"{100 * value:.0f}", ha="center", va="center", size=7,
+                        color=BLACK if value > 0.7 * largest else "white",
+                    )  # fmt: skip
+        panels[0, 0].set_title("the node")
+        for head, axes in enumerate(panels[0, 1:], start=1):
+            axes.set_title(f"head {head}")
+        _bare(panels.flat)
+        bar = fig.colorbar(image, ax=panels, shrink=0.8, aspect=25)
+        bar.set_label("α (numbers: %)")
+    return fig
+
+
+def _bare(panels: Iterable[Axes]) -> None:
+    for axes in panels:
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
 
 
 def growth(rows: Mapping[str, Sequence[Reach]]) -> Figure:

@@ -1,15 +1,21 @@
-"""Effects of ablations as a forest plot."""
+"""Effects of ablations as a forest plot, and of parts switched off as maps."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ngat.data import Sample
+from ngat.paper.figures.dataset import visible
+from ngat.paper.figures.outlines import outline
 from ngat.paper.study.effects import METRICS, effects
-from ngat.paper.style import BLUE, GREY, style
+from ngat.paper.style import BLUE, GREY, VERMILION, YELLOW, style
 from ngat.training.ablation import OF_BASE
 
 
@@ -33,18 +39,9 @@ def forest(table: pd.DataFrame) -> Figure:
             ax.hlines(y, rows["low"], rows["high"], color=BLUE, linewidth=1.4)
             ax.plot(rows["mean"], y, "|", color="black", markersize=9, markeredgewidth=1.8)
             ax.axvline(0, color=GREY, linewidth=0.8)
-            # What fails altogether would press all else together: the frame cuts it off.
-            reach = 2.0 * max(0.01, float(rows["mean"].abs().quantile(0.85)))
-            ax.set_xlim(-reach, reach)
-            for place, mean in zip(y, rows["mean"], strict=True):
-                if abs(mean) > reach:
-                    side = np.sign(mean)
-                    ax.text(
-                        0.97 * side * reach, place,
-                        f"{mean:+.2f} {'→' if side > 0 else '←'}".replace("-", "−"),
-                        size=7, va="center", ha="right" if side > 0 else "left",
-                        bbox={"color": "white", "pad": 1},
-                    )  # fmt: skip
+            low, high = _frame(rows)
+            ax.set_xlim(low, high)
+            _beyond(ax, y, rows, low, high)
             ax.set_xlabel(f"difference in {name}")
             ax.grid(axis="x", color="#E4E4E4", linewidth=0.6)
             ax.set_axisbelow(True)
@@ -54,8 +51,73 @@ def forest(table: pd.DataFrame) -> Figure:
         panels[0].set_yticks(y, names)
         panels[0].set_ylim(y[-1] + 0.8, y[0] - 0.8)
         fig.suptitle(
-            f"change from the base, mean of {int(first['seeds'].max())} seeds; "
-            "95 % intervals; arrows: outside of the frame",
+            f"change from the base: dots are {int(first['seeds'].max())} seeds, bars their mean, "
+            "lines its 95 % interval; arrows go on beyond the broken axis",
             fontsize=8,
         )
+    return fig
+
+
+def _frame(rows: pd.DataFrame) -> tuple[float, float]:
+    """Limits that hold zero, and the means and seeds of all variants that did not fail altogether.
+
+    A variant has failed whose mean is more than five times as far from zero as that of 85 % of all:
+    its row would press all others together.
+    """
+    usual = 5 * max(0.01, float(rows["mean"].abs().quantile(0.85)))
+    kept = rows[rows["mean"].abs() <= usual]
+    values = np.concatenate([*kept["values"].map(np.asarray), kept["mean"].to_numpy(), [0.0]])
+    # A seed far from the others of its row leaves the frame too.
+    inner = values[np.abs(values) <= usual / 2]
+    pad = 0.12 * max(float(np.ptp(inner)), 0.01)
+    return float(inner.min()) - pad, float(inner.max()) + pad
+
+
+def _beyond(ax: Axes, y: npt.NDArray[Any], rows: pd.DataFrame, low: float, high: float) -> None:
+    """Arrows where an interval leaves the frame, numbers of means outside, and a broken axis."""
+    for side, edge, marker in ((-1, low, "<"), (1, high, ">")):
+        ends = rows["low"] < edge if side < 0 else rows["high"] > edge
+        ax.plot(
+            np.full(int(ends.sum()), edge), y[ends.to_numpy()], marker, color=BLUE, ms=5,
+            clip_on=False, zorder=4,
+        )  # fmt: skip
+        means = rows["mean"] < edge if side < 0 else rows["mean"] > edge
+        for place, mean in zip(y[means.to_numpy()], rows["mean"][means], strict=True):
+            ax.text(
+                edge - side * 0.03 * (high - low), place, f"{mean:+.2f}".replace("-", "−"), size=7,
+                va="center", ha="left" if side < 0 else "right", bbox={"color": "white", "pad": 1},
+            )  # fmt: skip
+        if ends.any():
+            at = 0.0 if side < 0 else 1.0
+            for shift in (0.0, -side * 0.012):
+                ax.plot(
+                    [at + shift - 0.006, at + shift + 0.006], [-0.012, 0.012], color="black", lw=1,
+                    transform=ax.transAxes, clip_on=False,
+                )  # fmt: skip
+
+
+def lesions(sample: Sample, found: Mapping[str, npt.NDArray[np.floating]]) -> Figure:
+    """Probability of nucleus with parts of a trained network switched off, over one picture.
+
+    Args:
+        found: by what was switched off, ``[H, W]``.
+    """
+    columns = -(-(1 + len(found)) // 2)
+    height, width = sample.labels.shape
+    extent = (0, width, height, 0)
+    with style():
+        fig = Figure(figsize=(2.1 * columns + 0.6, 2 * (2.1 * height / width + 0.3)))
+        panels = fig.subplots(2, columns)
+        first, *rest = panels.flat
+        first.imshow(visible(sample.image)[0], extent=extent)
+        first.set_title("picture")
+        outline(first, sample.labels, extent, YELLOW)
+        for axes, (name, probability) in zip(rest, found.items(), strict=False):
+            image = axes.imshow(probability, cmap="gray", vmin=0, vmax=1, extent=extent)
+            outline(axes, sample.labels, extent, VERMILION)
+            axes.set_title(name)
+        for axes in panels.flat:
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+        fig.colorbar(image, ax=panels, label="probability of nucleus", shrink=0.8, aspect=30)
     return fig

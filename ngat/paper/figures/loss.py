@@ -9,8 +9,11 @@ import pandas as pd
 from matplotlib.colors import CenteredNorm
 from matplotlib.figure import Figure
 
+from ngat.data import Sample
+from ngat.paper.figures.dataset import visible
+from ngat.paper.figures.outlines import outline
 from ngat.paper.study.loss import Array
-from ngat.paper.style import LEVEL_COLOURS, method_styles, style
+from ngat.paper.style import LEVEL_COLOURS, YELLOW, method_styles, style
 
 
 def curves(table: pd.DataFrame) -> Figure:
@@ -57,6 +60,66 @@ def fields(maps: Mapping[str, Sequence[Array]], heights: Sequence[float]) -> Fig
                 axes.label_outer()
         bar = fig.colorbar(image, ax=panels, shrink=0.8, aspect=30)
         bar.set_label("weight of a node's loss")
+    return fig
+
+
+def on_nuclei(sample: Sample, maps: Mapping[str, Array]) -> Figure:
+    """Weights of nodes over a picture and its annotated nuclei, a panel per reading.
+
+    Args:
+        maps: by reading, ``[H_m, W_m]`` of any level.
+    """
+    largest = max(float(np.abs(values).max()) for values in maps.values())
+    height, width = sample.labels.shape
+    extent = (0, width, height, 0)
+    with style():
+        columns = 1 + len(maps)
+        fig = Figure(figsize=(2.15 * columns + 0.7, 2.15 * height / width + 0.5))
+        first, *rest = fig.subplots(1, columns)
+        first.imshow(visible(sample.image)[0], extent=extent)
+        first.set_title("picture")
+        outline(first, sample.labels, extent, YELLOW)
+        for axes, (name, values) in zip(rest, maps.items(), strict=True):
+            image = axes.imshow(values, extent=extent, cmap="PuOr", norm=CenteredNorm(0, largest))
+            axes.set_title(name)
+            outline(axes, sample.labels, extent, "black")
+        for axes in (first, *rest):
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+        bar = fig.colorbar(image, ax=[first, *rest], shrink=0.8, aspect=25)
+        bar.set_label("weight of a node's loss")
+    return fig
+
+
+def node_losses(sample: Sample, losses: Sequence[Array], weights: Sequence[float]) -> Figure:
+    """The loss of every node over a picture, level by level, in two rows.
+
+    Args:
+        losses: from :func:`ngat.paper.study.loss.node_losses`.
+        weights: of the levels, in sum one.
+    """
+    height, width = sample.labels.shape
+    extent = (0, width, height, 0)
+    columns = -(-(1 + len(losses)) // 2)
+    parts = [weight * values.mean() for weight, values in zip(weights, losses, strict=True)]
+    largest = float(np.percentile(np.concatenate([v.ravel() for v in losses]), 99))
+    with style():
+        fig = Figure(figsize=(2.3 * columns + 0.7, 2 * (2.25 * height / width + 0.45)))
+        panels = fig.subplots(2, columns)
+        first, *rest = panels.flat
+        first.imshow(visible(sample.image)[0], extent=extent)
+        first.set_title("picture")
+        outline(first, sample.labels, extent, YELLOW)
+        for m, (axes, values) in enumerate(zip(rest, losses, strict=False)):
+            image = axes.imshow(values, extent=extent, cmap="viridis", vmin=0, vmax=largest)
+            outline(axes, sample.labels, extent, "white")
+            axes.set_title(f"level {m}: weight {weights[m]:.2f}")
+            axes.set_xlabel(f"{100 * parts[m] / sum(parts):.0f} % of the loss", size=8, labelpad=2)
+        for axes in panels.flat:
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+        bar = fig.colorbar(image, ax=panels, shrink=0.8, aspect=30, extend="max")
+        bar.set_label("loss of a node, before its level's weight")
     return fig
 
 

@@ -108,12 +108,14 @@ def per_type(curves: pd.DataFrame, heading: str) -> Figure:
         for ax, (column, name), letter in zip(panels, names.items(), "abc", strict=False):
             for kind, rows in curves.groupby("type", observed=True):
                 _curve(ax, rows["threshold"], rows[column], rows["threshold"], str(kind))
-            ax.set(xlabel="IoU threshold", ylabel=name, xlim=(0.48, 0.97), title=f"({letter})")
+            ax.set(xlabel="IoU threshold", ylabel=name, xlim=(0.48, 0.97))
+            ax.set_title(f"({letter}) {name}")
         last = panels[3]
         for kind, rows in curves.groupby("type", observed=True):
             _curve(last, rows["recall"], rows["precision"], rows["threshold"], str(kind))
         _contours(last)
-        last.set(xlabel="recall", ylabel="precision", xlim=(-0.02, 1.02), title="(d)")
+        last.set(xlabel="recall", ylabel="precision", xlim=(-0.02, 1.02))
+        last.set_title("(d) precision over recall, IoU 0.5 to 0.95")
         for ax in panels:
             ax.set_ylim(-0.02, 1.02)
             ax.grid(color="#E4E4E4", linewidth=0.6)

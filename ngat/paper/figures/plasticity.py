@@ -8,17 +8,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ngat.data import Sample
 from ngat.paper.figures.dataset import visible
+from ngat.paper.figures.outlines import outline
 from ngat.paper.style import BLUE, GREEN, GREY, VERMILION, YELLOW, style
 from ngat.plasticity import REACH, Placement
 
-Labels = npt.NDArray[np.integer]
 AXES = {"x": BLUE, "y": VERMILION, "z": GREEN}
 
 
@@ -50,7 +49,7 @@ def quiver(
             y, x = (np.mgrid[rows, columns].reshape(2, -1) + 0.5) * 2**m  # at home, in pixels
             u, v, z = own[:, rows, columns].flatten(1).numpy()
             axes.imshow(shown, extent=extent)
-            _outline(axes, sample.labels[part], extent, "white")
+            outline(axes, sample.labels[part], extent, "white")
             longer = _legible(np.hypot(u, v))
             ends = np.stack([x, y, x + longer * u * 2**m, y + longer * v * 2**m], axis=1)
             axes.add_collection(
@@ -80,15 +79,6 @@ def _legible(lengths: npt.NDArray[np.floating[Any]]) -> float:
     factor = max(1.0, 0.45 / max(float(np.percentile(lengths, 95)), 1e-6))
     digit = 10 ** np.floor(np.log10(factor))
     return float(np.floor(factor / digit) * digit)
-
-
-def _outline(axes: Axes, labels: Labels, extent: tuple[float, ...], colour: str) -> None:
-    """Borders of annotated nuclei, each its own, so that touching ones stay apart."""
-    for number in np.unique(labels[labels > 0]):
-        axes.contour(
-            labels == number, levels=[0.5], origin="upper", extent=extent, colors=colour,
-            linewidths=0.8,
-        )  # fmt: skip
 
 
 def moves(tables: Mapping[str, pd.DataFrame]) -> Figure:
@@ -145,7 +135,7 @@ def heights(sample: Sample, placement: Placement, levels: Sequence[int]) -> Figu
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
             if axes.has_data():
-                _outline(axes, sample.labels, extent, YELLOW if axes is first else "black")
+                outline(axes, sample.labels, extent, YELLOW if axes is first else "black")
         bar = fig.colorbar(image, ax=panels, shrink=0.8, aspect=30, extend="both")
         bar.set_label("height less the level's mean / levels")
     return fig

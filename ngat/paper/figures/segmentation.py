@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from scipy import ndimage
 
 from ngat.data.sample import TYPES, Sample
 from ngat.evaluation.error_types import OUTCOMES, outcomes
@@ -73,11 +74,19 @@ def _picture(ax: Axes, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return shown
 
 
-def from_score_to_nuclei(cases: Sequence[Example]) -> Figure:
-    """Figure 6, a row per case; thresholded nuclei are coloured one by one."""
-    columns = ("picture", "annotation", "raw prediction", "thresholded", "overlay", "difference")
+def from_score_to_nuclei(cases: Sequence[Example], threshold: float = 0.5) -> Figure:
+    """Figure 6, a row per case; the mask and the nuclei that it is parted into stand apart.
+
+    Args:
+        cases: a row each.
+        threshold: a pixel is nucleus above it.
+    """
+    columns = (
+        "picture", "annotation", "probability", f"mask, p > {threshold:g}", "nuclei", "outlines",
+        "difference",
+    )  # fmt: skip
     with style():
-        fig = Figure(figsize=(8.4, 1.42 * len(cases) + 0.55))
+        fig = Figure(figsize=(9.8, 1.42 * len(cases) + 0.55))
         axes = fig.subplots(len(cases), len(columns), squeeze=False)
         for row, case in zip(axes, cases, strict=True):
             part = window(case.sample.labels)
@@ -86,11 +95,12 @@ def from_score_to_nuclei(cases: Sequence[Example]) -> Figure:
             shown = _picture(row[0], image)
             row[1].imshow(numbered_colours(true))
             row[2].imshow(raw, cmap="gray", vmin=0, vmax=1)
-            row[3].imshow(numbered_colours(pred))
-            row[4].imshow(outlined(shown, pred.astype(np.int32)))
-            row[5].imshow(difference_map(pred, true))
+            row[3].imshow(raw > threshold, cmap="gray", vmin=0, vmax=1)
+            row[4].imshow(numbered_colours(pred))
+            row[5].imshow(outlined(shown, pred.astype(np.int32)))
+            row[6].imshow(difference_map(pred, true))
             row[0].set_ylabel(case.heading, fontsize=8)
-            for ax in row[1], row[3]:
+            for ax in row[1], row[4]:
                 count = len(np.unique(true if ax is row[1] else pred)) - 1
                 ax.set_xlabel(f"{count} nuclei", fontsize=7, labelpad=2)
         for ax, name in zip(axes[0], columns, strict=True):
@@ -159,23 +169,33 @@ def levels(
     by_level: Sequence[npt.NDArray[np.float32]],
     whole: npt.NDArray[np.float32],
 ) -> Figure:
-    """Probability of nucleus at each level, and the weighted reconstruction, in two rows."""
+    """Probability of nucleus at each level, and the weighted reconstruction, in two rows.
+
+    All panels show the same part of the picture, in which most of nuclei were found.
+    """
     columns = -(-(2 + len(by_level)) // 2)
     height, width = whole.shape
+    found, _ = ndimage.label(whole > 0.5)
+    rows, places = window(found)
+    extent = (0, width, height, 0)
+    square = (rows.stop - rows.start) / (places.stop - places.start)
     with style():
-        fig = Figure(figsize=(2.1 * columns + 0.6, 2 * (2.1 * height / width + 0.35)))
+        fig = Figure(figsize=(2.1 * columns + 0.6, 2 * (2.1 * square + 0.35)))
         axes = fig.subplots(2, columns)
         first, *middle = axes.flat[: 1 + len(by_level)]
         last, *unused = axes.flat[1 + len(by_level) :]
-        _picture(first, image)
+        shown, _ = visible(image)
+        first.imshow(shown, extent=extent)
         first.set_title("picture")
         for m, (ax, probability) in enumerate(zip(middle, by_level, strict=True)):
-            ax.imshow(probability, cmap="gray", vmin=0, vmax=1)
+            ax.imshow(probability, cmap="gray", vmin=0, vmax=1, extent=extent)
             ax.set_title(f"level {m}")
-        shown = last.imshow(whole, cmap="gray", vmin=0, vmax=1)
-        last.set_title("together")
-        fig.colorbar(shown, ax=axes, label="probability", shrink=0.6, pad=0.01)
+        drawn = last.imshow(whole, cmap="gray", vmin=0, vmax=1, extent=extent)
+        last.set_title("all levels")
+        fig.colorbar(drawn, ax=axes, label="probability", shrink=0.6, pad=0.01)
         _bare(axes)
+        for ax in axes.flat:
+            ax.set(xlim=(places.start, places.stop), ylim=(rows.stop, rows.start))
         for ax in unused:
             ax.set_axis_off()
     return fig

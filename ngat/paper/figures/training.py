@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from ngat.paper.study.training import KINDS, Curves, relative
-from ngat.paper.style import BLUE, GREEN, GREY, LEVEL_COLOURS, style
+from ngat.paper.style import BLUE, GREEN, GREY, LEVEL_COLOURS, YELLOW, style
 
 # The paper's colours: blue and green.
 COLOURS = {"bce": BLUE, "balanced": GREEN}
@@ -35,11 +36,13 @@ def losses_and_metrics(runs: Mapping[str, Curves]) -> Figure:
                 middle.plot(seen["step"], seen[metric], color=colour, linestyle=dashes)
             right.plot(seen["step"], seen["average_f1"], color=colour, marker="o", markersize=3)
         for metric, dashes in METRICS.items():
-            left.plot([], [], color=GREY, linestyle=dashes, label=f"{metric.capitalize()} (b)")
-        left.set(title="(a)", ylabel="training loss / its first value")
+            left.plot([], [], color=GREY, linestyle=dashes, label=f"{metric} (b)")
+        left.set(title="(a) training loss", ylabel="loss / its first value")
         left.set_ylim(bottom=0)
-        middle.set(title="(b)", ylabel="score of validation pixels", ylim=(None, 1))
-        right.set(title="(c)", ylabel="average F1 of nuclei")
+        middle.set(
+            title="(b) pixels, validation", ylabel="score of validation pixels", ylim=(None, 1)
+        )
+        right.set(title="(c) nuclei, validation", ylabel="average F1 of nuclei")
         right.set_ylim(0, 1.08 * right.dataLim.y1)  # room for the highest marker
         for ax in (left, middle, right):
             ax.set_xlabel("step")
@@ -47,6 +50,30 @@ def losses_and_metrics(runs: Mapping[str, Curves]) -> Figure:
             ax.set_axisbelow(True)
         handles, names = left.get_legend_handles_labels()
         fig.legend(handles, names, loc="outside upper center", ncols=5)
+    return fig
+
+
+def batches(rows: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
+    """Training patches as the network is shown them, their annotated nuclei outlined.
+
+    Args:
+        rows: by name, patches ``[B, 3, h, w]`` in [0, 1] and targets ``[B, K, h, w]``, of which
+            the first channel is nucleus; a row each.
+    """
+    count = max(len(images) for images, _ in rows.values())
+    with style():
+        fig = Figure(figsize=(1.75 * count + 0.3, 1.8 * len(rows) + 0.1))
+        panels = fig.subplots(len(rows), count, squeeze=False)
+        for line, (name, (images, targets)) in zip(panels, rows.items(), strict=True):
+            line[0].set_ylabel(name)
+            for axes, image, target in zip(line, images, targets, strict=False):
+                axes.imshow(image.permute(1, 2, 0).clamp(0, 1).float().numpy())
+                mask = target[0].float().numpy()
+                if (mask > 0.5).any():
+                    axes.contour(mask, levels=[0.5], colors=YELLOW, linewidths=0.8)
+            for axes in line:
+                axes.set(xticks=[], yticks=[])
+                axes.spines[:].set_visible(False)
     return fig
 
 

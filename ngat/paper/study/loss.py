@@ -14,8 +14,9 @@ from torch import Tensor
 from ngat.baselines.networks import build
 from ngat.config import LossConfig, preset
 from ngat.data import Sample
-from ngat.loss import binary_cross_entropy, field, focal_loss, loss_of
-from ngat.model import Output
+from ngat.data.normalize import as_tensor
+from ngat.loss import binary_cross_entropy, field, field_of, focal_loss, loss_of
+from ngat.model import NGAT, Output
 from ngat.training.patches import Patches
 from ngat.training.schedule import seeded
 
@@ -73,6 +74,29 @@ def forward(samples: Sequence[Sample], seed: int = 0) -> Output:
         image, targets = patches.batch(0)
         output: Output = build(chosen.model)(image, targets[:, : chosen.model.outputs])
     return output
+
+
+def on_picture(model: NGAT, sample: Sample) -> Output:
+    """A trained network's output on a whole picture, with the annotated mask as its target."""
+    mask = torch.from_numpy(sample.labels > 0)[None, None].float()
+    with torch.no_grad():
+        output: Output = model(as_tensor(sample.image, model.config.contrast), mask)
+    return output
+
+
+def node_losses(output: Output, config: LossConfig | None = None) -> list[Array]:
+    """Focal loss of every node's nucleus logit times the field (eq. 25), ``[H_m, W_m]`` a level."""
+    config = config or LossConfig()
+    assert output.targets is not None
+    return [
+        (
+            focal_loss(logits[:, :1], y[:, :1], config.gamma, config.alpha)
+            * field_of(output, m, config.field)
+        )[0, 0]
+        .double()
+        .numpy()
+        for m, (logits, y) in enumerate(zip(output.logits, output.targets, strict=True))
+    ]
 
 
 def alike(output: Output, config: LossConfig) -> Tensor:

@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
+from skimage.segmentation import find_boundaries
 from skimage.transform import resize
 
 from ngat.data import Sample
@@ -86,3 +88,30 @@ def centre_of(labels: npt.NDArray[np.integer], number: int) -> tuple[int, int]:
     """Row and column of a nucleus' centre of mass, rounded."""
     rows, columns = np.nonzero(labels == number)
     return round(float(rows.mean())), round(float(columns.mean()))
+
+
+def three_places(labels: npt.NDArray[np.integer], margin: int = 12) -> dict[str, tuple[int, int]]:
+    """(row, column) of a pixel inside a nucleus, of one on its edge and of one on the ground.
+
+    The nucleus is :func:`middle_nucleus`; inside is its pixel farthest from the edge, ground the
+    pixel farthest from all nuclei. All are at least ``margin`` pixels from the picture's edge,
+    where it is large enough.
+    """
+    mine = labels == middle_nucleus(labels, margin)
+    away = np.zeros(labels.shape, bool)
+    away[margin : labels.shape[0] - margin, margin : labels.shape[1] - margin] = True
+    depth = ndimage.distance_transform_edt(np.pad(mine, 1))[1:-1, 1:-1]
+    edge = np.where(mine & (depth <= 1), depth + away, 0.0)
+    ground = ndimage.distance_transform_edt(labels == 0) * away
+    found = {}
+    for name, score in (("inside", depth), ("edge", edge), ("ground", ground)):
+        row, column = np.unravel_index(int(score.argmax()), labels.shape)
+        found[name] = (int(row), int(column))
+    return found
+
+
+def near_edges(labels: npt.NDArray[np.integer], pixels: int) -> npt.NDArray[np.bool_]:
+    """Which pixels are at most so many from the border of a nucleus, ``[H, W]``."""
+    borders = find_boundaries(labels, mode="inner")
+    near: npt.NDArray[np.bool_] = ndimage.distance_transform_edt(~borders) <= pixels
+    return near

@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -14,9 +14,11 @@ import pandas as pd
 import torch
 
 from ngat.config import Preset, preset
+from ngat.data import Sample
 from ngat.paper import artifacts
 from ngat.paper.session import Session
 from ngat.system.files import read_table, replacing
+from ngat.training.patches import Patches
 from ngat.training.trainer import Trained, train
 
 # Steps of a training by hand, which only shows that it works; of one in a run, which two slow cores
@@ -117,6 +119,14 @@ def train_here(
     else:
         artifacts.trained(session).unlink(missing_ok=True)
     return trained, out
+
+
+def patches(
+    samples: Sequence[Sample], chosen: Preset, *, augment: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The first batch of a training: ``[B, 3, h, w]``, and targets ``[B, K, h, w]``."""
+    config = replace(chosen.train, augment=augment)
+    return Patches(samples, config, contrast=chosen.model.contrast).batch(0)
 
 
 class Curves(NamedTuple):

@@ -1,0 +1,140 @@
+"""What a network attends to in one picture, node by node: the data of the attention explorer."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional as F
+
+from ngat.data.normalize import as_tensor
+from ngat.graph import TAP_COUNT, PyramidGraph
+from ngat.inference import evaluating, find_magnification
+from ngat.model import NGAT
+from ngat.paper.figures.dataset import fullest, visible
+from ngat.paper.study.attention import coefficients
+
+SIDE = 64  # pixels of the window that is shown
+FIRST = {"king": 0, "child": 9, "parent": 13}  # place of a relation among the 14 taps
+
+
+class Level(NamedTuple):
+    """The nodes of one level in the window.
+
+    Attributes:
+        alpha: coefficients (eq. 17) of the level's last update by each relation, ``[heads, 14, h,
+            w]``: king 9, children 4, parent 1; zero where there is no tap.
+        home: ζ before any move, ``[3, h, w]``, x, y and z in pixels of the window.
+        position: ζ after ξ, likewise.
+    """
+
+    alpha: npt.NDArray[np.float64]
+    home: npt.NDArray[np.float64]
+    position: npt.NDArray[np.float64]
+
+
+class Explored(NamedTuple):
+    """A window of a picture, as large as the network sees it.
+
+    Attributes:
+        name: of the picture.
+        image: ``uint8 [H, W, 3]``, brightened for the eye where it is dark.
+        probability: of nucleus, ``[H, W]``.
+        magnification: how much the picture was resized for the network.
+        corner: row and column of the window in the resized picture.
+        levels: base first.
+    """
+
+    name: str
+    image: npt.NDArray[np.uint8]
+    probability: npt.NDArray[np.float32]
+    magnification: float
+    corner: tuple[int, int]
+    levels: list[Level]
+
+
+def explore(
+    model: NGAT,
+    image: npt.NDArray[Any],
+    name: str,
+    *,
+    magnification: float | None = None,
+    side: int = SIDE,
+) -> Explored:
+    """Everything that the explorer shows of a picture; the network sees the whole of it.
+
+    Args:
+        model: on the CPU.
+        image: ``[H, W, 3]`` or ``[H, W]``.
+        name: what to call it.
+        magnification: as in :func:`ngat.inference.predict`; None finds it.
+        side: of the window, which is where most nuclei were predicted; on the grid of the coarsest
+            level, so that cells are whole.
+
+    Raises:
+        InputError: what :func:`ngat.data.normalize.as_pixels` refuses.
+    """
+    factor = find_magnification(model, image)[0] if magnification is None else magnification
+    picture = as_tensor(image, model.config.contrast, factor)
+    with evaluating(model):
+        output = model(picture)
+        probability = model.reconstruct(output)[0, 0].numpy()
+    step = 2 ** (model.config.levels - 1)
+    rows, columns = fullest((probability > 0.5).astype(np.int64), max(step, side // step * step))
+    top, left = rows.start // step * step, columns.start // step * step
+    bottom, right = rows.stop - rows.start + top, columns.stop - columns.start + left
+
+    height, width = probability.shape
+    graph, longer = PyramidGraph(height, width, model.config.levels), max(height, width)
+    alphas = [
+        np.zeros((model.config.heads, sum(TAP_COUNT.values()), *size)) for size in graph.sizes
+    ]
+    for m in range(graph.levels - 1):
+        alphas[m][:, FIRST["parent"]] = 1.0  # a lone parent needs no softmax
+    for softmax in coefficients(model, picture):  # later updates replace earlier ones
+        first = 0
+        for relation in softmax.relations:
+            count = TAP_COUNT[relation]
+            taps = slice(FIRST[relation], FIRST[relation] + count)
+            alphas[softmax.level][:, taps] = softmax.alpha[:, first : first + count]
+            first += count
+
+    corner = np.array([left, top, 0.0])[:, None, None]
+    levels = []
+    for m, alpha in enumerate(alphas):
+        part = (
+            slice(top >> m, -(-bottom // 2**m)),
+            slice(left >> m, -(-right // 2**m)),
+        )
+        moved = output.positions[m][0].double().numpy()
+        levels.append(
+            Level(
+                alpha[:, :, *part],
+                graph.home(m)[:, *part] * longer - corner,
+                moved[:, *part] * longer - corner,
+            )
+        )
+    window = (slice(top, bottom), slice(left, right))
+    return Explored(
+        name,
+        shown(image, (height, width))[window],
+        probability[window],
+        factor,
+        (top, left),
+        levels,
+    )
+
+
+def shown(image: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """A picture of 8 bits for the eye, ``uint8 [H, W, 3]`` of the size asked for."""
+    pixels = np.asarray(image)
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[:, :, None], 3, axis=2)
+    if pixels.dtype != np.uint8:
+        low, high = float(pixels.min()), float(pixels.max())
+        pixels = (255 * (pixels.astype(np.float64) - low) / max(high - low, 1e-9)).astype(np.uint8)
+    planes = torch.from_numpy(visible(pixels)[0].copy()).movedim(2, 0)[None].float()
+    resized = F.interpolate(planes, size, mode="bilinear", antialias=True)[0]
+    return resized.round().clamp(0, 255).byte().movedim(0, 2).numpy()
