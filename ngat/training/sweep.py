@@ -177,7 +177,7 @@ def sweep(
     return done
 
 
-class Last(NamedTuple):
+class LastRun(NamedTuple):
     """A network as training left it, with its seconds and steps."""
 
     model: Network
@@ -187,7 +187,7 @@ class Last(NamedTuple):
 
 def train_once(
     chosen: Preset, pictures: Pictures, *, device: str, command: str, minutes: float | None = None
-) -> Last:
+) -> LastRun:
     """Train a network whose files nobody needs, until its steps or minutes are over.
 
     The last one is given, not the best. Nothing is chosen, so that runs compare by what they
@@ -212,4 +212,4 @@ def train_once(
             raise Interrupted(number=error.number) from error
         seconds = time.monotonic() - began
         model = load_weights(Path(folder) / "last.safetensors").model
-        return Last(model, seconds, trained.steps)
+        return LastRun(model, seconds, trained.steps)
