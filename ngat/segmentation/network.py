@@ -208,7 +208,7 @@ def checked(thresholds: Mapping[Method, Thresholds], path: Path | str) -> dict[M
             if field.name == "landscape":
                 good = value in get_args(Landscape)
             else:
-                high = 1e6 if field.name == "min_area" else 1.0
+                high = {"min_area": 1e6, "smoothing": 16.0}.get(field.name, 1.0)
                 number = isinstance(value, int | float) and not isinstance(value, bool)
                 good = not isinstance(field.default, int | float) or (
                     number and math.isfinite(value) and 0 <= value <= high

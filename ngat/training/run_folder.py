@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -81,7 +82,14 @@ class RunFolder:
         save_checkpoint(self.checkpoint, model, optimiser, at, self.preset, self.fingerprint)
 
     def load(self, model: Network, optimiser: torch.optim.Optimizer) -> TrainingState:
-        """Go back to the checkpoint. Raises InputError where it is damaged or another run's."""
+        """Go back to the checkpoint. Raises InputError where it is damaged or another run's.
+
+        A stretch that started from weights still counts what was before when it is resumed.
+        """
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            told = json.loads((self.path / "provenance.json").read_text(encoding="utf-8"))
+            if "before" in told:
+                self.history = {"before": told["before"], **self.history}
         return load_checkpoint(self.checkpoint, model, optimiser, self.preset, self.fingerprint)
 
     def _weights(

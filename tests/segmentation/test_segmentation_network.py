@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from local_network import clumps
 from tiny import tiny
 
-from ngat.inference import Thresholds, instances, predict, thresholds_to_dict
+from ngat.errors import InputError
+from ngat.inference import METHODS, Thresholds, instances, predict, thresholds_to_dict
 from ngat.io import array_picture
 from ngat.model import NGAT
 from ngat.segmentation.find import find
 from ngat.segmentation.job import PictureJob, predict_tile
-from ngat.segmentation.network import TrainedNetwork
+from ngat.segmentation.network import TrainedNetwork, checked
 from ngat.segmentation.tiles import grid
+from ngat.training.validation import COARSE, around
 from ngat.training.weights import save_weights
 
 
@@ -32,6 +36,17 @@ def network(tmp_path_factory):
     thresholds = dict.fromkeys(("split", "components"), Thresholds())
     save_weights(path, model, chosen, {"thresholds": thresholds_to_dict(thresholds)})
     return TrainedNetwork(path)
+
+
+def test_whatever_the_search_may_choose_is_accepted_and_nothing_absurd():
+    for name, values in COARSE.items():
+        for value in (near for one in values for near in around(name, one)):
+            chosen = {m: replace(Thresholds(), **{name: value}) for m in METHODS}
+            assert checked(chosen, "w") == chosen
+    for name, value in (("smoothing", 1e9), ("smoothing", -1.0), ("core", 1.5)):
+        chosen = {m: replace(Thresholds(), **{name: value}) for m in METHODS}
+        with pytest.raises(InputError, match=f"w: its threshold {name} for components is"):
+            checked(chosen, "w")
 
 
 @pytest.mark.parametrize("magnification", [1.0, 0.5, 2.0])

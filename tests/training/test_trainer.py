@@ -141,6 +141,12 @@ def test_a_second_stretch_starts_from_weights_and_counts_what_was_before(tmp_pat
     assert history["before"]["minutes"] == start.provenance["minutes"]
     assert history["steps"] == start.provenance["steps"] + second.steps
     assert history["minutes"] >= start.provenance["minutes"]
+    # Gone on with later, without the weights at hand, it still counts them.
+    train(stretch, rings(), rings("val", 3), tmp_path / "second", device="cpu", progress=False,
+          resume=True, minutes=60.0)  # fmt: skip
+    again = load_weights(tmp_path / "second" / "last.safetensors").provenance
+    assert again["before"] == history["before"]
+    assert again["steps"] == history["steps"]
     # A rate of zero keeps the parameters that it started from.
     for name, parameter in start.model.named_parameters():
         assert torch.equal(parameter, dict(found.model.named_parameters())[name])
