@@ -132,6 +132,11 @@ class Session:
             drawn = fig.get_tightbbox()
             source = pictures if isinstance(pictures, str) else self.source
             x, y = drawn.x0 / fig.get_figwidth(), drawn.y1 / fig.get_figheight()
+            # A figure that is cropped on saving moves its legends to the new edge, over the text.
+            for legend in fig.legends:
+                box = legend.get_window_extent().transformed(fig.transFigure.inverted())
+                legend.set_loc("center")
+                legend.set_bbox_to_anchor(box, fig.transFigure)
             fig.text(x, y + 0.02, source, ha="left", va="bottom", size=8, color=GREY)
         png, _ = save(fig, name, self.figures)
         shown = width or round(100 * fig.get_figwidth())

@@ -11,6 +11,7 @@ from PIL import Image
 
 from ngat.errors import InputError
 from ngat.paper.session import FIGURES, LARGE, Session, open_session
+from ngat.paper.style import style
 
 GOOD = {"data": "synthetic", "profile": "smoke", "run_dir": "", "seed": 0, "weights": ""}
 TOP = Path(__file__).parents[2]
@@ -97,6 +98,21 @@ def test_figure_is_saved_and_says_where_its_pictures_come_from(session, tmp_path
     plain = Figure()
     session.show(plain, "plain", "nothing", pictures=False)
     assert plain.texts == []
+
+
+def test_the_source_stands_above_a_legend(session, tmp_path) -> None:
+    """Saving crops a figure; its legend must not move into the line of the source."""
+    with style():
+        fig = Figure(figsize=(5, 3))
+        fig.subplots().plot([0, 1], label="x" * 50)
+        fig.legend(loc="outside upper center")
+    session.show(fig, "legend", "a line", pictures="S" * 30)
+    with Image.open(tmp_path / "figures" / "legend.png") as png:
+        grey = np.asarray(png.convert("L"))
+    ink = np.flatnonzero((grey < 200).any(axis=1))
+    end_of_source = ink[np.flatnonzero(np.diff(ink) > 1)[0]]
+    black = np.flatnonzero((grey < 40).any(axis=1))
+    assert black[0] > end_of_source  # the legend's text is black, the source's is grey
 
 
 def test_a_large_picture_has_fewer_colours_in_the_notebook(session, tmp_path) -> None:
