@@ -13,7 +13,12 @@ TESTS = Path(__file__).parent
 
 
 def start(code: str, *arguments: object, cwd: Path, **environment: str) -> subprocess.Popen[str]:
-    """Run Python code, which may import the tests' helpers, in its own process."""
+    """Run Python code, which may import the tests' helpers, in its own process.
+
+    It takes Ctrl-C, also where the process of the tests ignores it, as one that a shell started in
+    the background does: children inherit that.
+    """
+    code = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n{code}"
     folders = [TESTS, *(path for path in TESTS.iterdir() if path.is_dir()), TESTS.parent]
     paths = [*map(str, folders), os.environ.get("PYTHONPATH", "")]
     return subprocess.Popen(

@@ -60,6 +60,7 @@ def benchmark_tiles(
     rows: list[dict[str, Any]] = []
     if Path(out).exists():
         known = read_table(out, COLUMNS, "tiles beside the whole", "ngat benchmark tiles")
+        known["image_id"] = known["image_id"].astype(str)  # a name of digits reads as a number
         rows = [dict(row) for row in known.to_dict("records")]
     began = time.perf_counter()
     for sample in samples:
