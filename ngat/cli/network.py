@@ -18,6 +18,7 @@ from ngat.cli.options import (
     Tta,
     assignments,
     command_line,
+    echo_results,
     interruptible,
 )
 from ngat.errors import InputError
@@ -199,11 +200,4 @@ def evaluate(
             command=command_line(),
             progress=not quiet,
         )
-    from ngat.evaluation.results import read_run
-    from ngat.evaluation.tables import printed, table1
-
-    suffix = ".counts.csv"
-    runs = [read_run(str(p)[: -len(suffix)]) for p in written if p.name.endswith(suffix)]
-    typer.echo(printed(table1(runs, with_published=False)).to_string(index=False))
-    for path in written:
-        typer.echo(str(path))
+    echo_results(written)

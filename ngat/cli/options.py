@@ -6,7 +6,7 @@ import ast
 import contextlib
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,6 +72,18 @@ class Commands(TyperGroup):
         """Run the command; one that knows better than this what is left, says so itself."""
         with interruptible("Stopped; no file was left half written."):
             return super().invoke(ctx)
+
+
+def echo_results(written: Sequence[Path]) -> None:
+    """Print table 1 of the result files that a command wrote, and their paths."""
+    from ngat.evaluation.results import read_run
+    from ngat.evaluation.tables import printed, table1
+
+    suffix = ".counts.csv"
+    runs = [read_run(str(p)[: -len(suffix)]) for p in written if p.name.endswith(suffix)]
+    typer.echo(printed(table1(runs, with_published=False)).to_string(index=False))
+    for path in written:
+        typer.echo(str(path))
 
 
 def command_line() -> list[str]:

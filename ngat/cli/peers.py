@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from ngat.cli.options import Data, DataSeed, Limit, Quiet, Root, command_line, interruptible
+from ngat.cli.options import (
+    Data,
+    DataSeed,
+    Limit,
+    Quiet,
+    Root,
+    command_line,
+    echo_results,
+    interruptible,
+)
 
 app = typer.Typer(
     help="StarDist and Cellpose, trained on the same split (make peers).", no_args_is_help=True
@@ -63,12 +72,7 @@ def score(
     with interruptible("Stopped; nothing was written."):
         from ngat.data import load
         from ngat.evaluation.peers import score as run
-        from ngat.evaluation.results import read_run
-        from ngat.evaluation.tables import printed, table1
 
         samples = load(data, split, root=root, seed=data_seed, limit=limit, progress=not quiet)
         written = run(found, samples, out, data=data, command=command_line(), progress=not quiet)
-    stem = str(written[0]).removesuffix(".counts.csv")
-    typer.echo(printed(table1([read_run(stem)], with_published=False)).to_string(index=False))
-    for path in written:
-        typer.echo(str(path))
+    echo_results(written)

@@ -12,10 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ngat.data import Sample
-from ngat.paper.figures.dataset import visible
-from ngat.paper.figures.outlines import outline
+from ngat.paper.figures.outlines import beside_picture, outline
 from ngat.paper.study.effects import METRICS, effects
-from ngat.paper.style import BLUE, GREY, VERMILION, YELLOW, style
+from ngat.paper.style import BLUE, GREY, VERMILION, style
 from ngat.training.ablation import OF_BASE
 
 
@@ -107,20 +106,12 @@ def lesions(sample: Sample, found: Mapping[str, npt.NDArray[np.floating]]) -> Fi
     """
     columns = -(-(1 + len(found)) // 2)
     height, width = sample.labels.shape
-    extent = (0, width, height, 0)
     with style():
         fig = Figure(figsize=(2.1 * columns + 0.6, 2 * (2.1 * height / width + 0.3)))
-        panels = fig.subplots(2, columns)
-        first, *rest = panels.flat
-        first.imshow(visible(sample.image)[0], extent=extent)
-        first.set_title("picture")
-        outline(first, sample.labels, extent, YELLOW)
+        rest, extent = beside_picture(fig, sample, columns)
         for axes, (name, probability) in zip(rest, found.items(), strict=False):
             image = axes.imshow(probability, cmap="gray", vmin=0, vmax=1, extent=extent)
             outline(axes, sample.labels, extent, VERMILION)
             axes.set_title(name)
-        for axes in panels.flat:
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(False)
-        fig.colorbar(image, ax=panels, label="probability of nucleus", shrink=0.8, aspect=30)
+        fig.colorbar(image, ax=fig.axes, label="probability of nucleus", shrink=0.8, aspect=30)
     return fig

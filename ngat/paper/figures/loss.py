@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from ngat.data import Sample
 from ngat.paper.figures.dataset import visible
-from ngat.paper.figures.outlines import outline
+from ngat.paper.figures.outlines import beside_picture, outline
 from ngat.paper.study.loss import Array
 from ngat.paper.style import LEVEL_COLOURS, YELLOW, method_styles, style
 
@@ -99,26 +99,18 @@ def node_losses(sample: Sample, losses: Sequence[Array], weights: Sequence[float
         weights: of the levels, in sum one.
     """
     height, width = sample.labels.shape
-    extent = (0, width, height, 0)
     columns = -(-(1 + len(losses)) // 2)
     parts = [weight * values.mean() for weight, values in zip(weights, losses, strict=True)]
     largest = float(np.percentile(np.concatenate([v.ravel() for v in losses]), 99))
     with style():
         fig = Figure(figsize=(2.3 * columns + 0.7, 2 * (2.25 * height / width + 0.45)))
-        panels = fig.subplots(2, columns)
-        first, *rest = panels.flat
-        first.imshow(visible(sample.image)[0], extent=extent)
-        first.set_title("picture")
-        outline(first, sample.labels, extent, YELLOW)
+        rest, extent = beside_picture(fig, sample, columns)
         for m, (axes, values) in enumerate(zip(rest, losses, strict=False)):
             image = axes.imshow(values, extent=extent, cmap="viridis", vmin=0, vmax=largest)
             outline(axes, sample.labels, extent, "white")
             axes.set_title(f"level {m}: weight {weights[m]:.2f}")
             axes.set_xlabel(f"{100 * parts[m] / sum(parts):.0f} % of the loss", size=8, labelpad=2)
-        for axes in panels.flat:
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(False)
-        bar = fig.colorbar(image, ax=panels, shrink=0.8, aspect=30, extend="max")
+        bar = fig.colorbar(image, ax=fig.axes, shrink=0.8, aspect=30, extend="max")
         bar.set_label("loss of a node, before its level's weight")
     return fig
 

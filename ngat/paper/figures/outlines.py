@@ -5,6 +5,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ngat.data import Sample
+from ngat.paper.figures.dataset import visible
+from ngat.paper.style import YELLOW
 
 
 def outline(
@@ -25,3 +30,24 @@ def outline(
             mine, levels=[0.5], origin="upper", extent=wider, colors=colour, linewidths=0.8
         )
     axes.set(xlim=extent[:2], ylim=extent[2:])
+
+
+def beside_picture(
+    fig: Figure, sample: Sample, columns: int
+) -> tuple[list[Axes], tuple[int, int, int, int]]:
+    """Two rows of panels without axes, the first with a picture and its annotated nuclei.
+
+    Returns:
+        the other panels, for maps of the picture, and its extent, as imshow takes it.
+    """
+    height, width = sample.labels.shape
+    extent = (0, width, height, 0)
+    panels = fig.subplots(2, columns)
+    first, *rest = panels.flat
+    first.imshow(visible(sample.image)[0], extent=extent)
+    first.set_title("picture")
+    outline(first, sample.labels, extent, YELLOW)
+    for axes in panels.flat:
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+    return rest, extent
