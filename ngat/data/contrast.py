@@ -28,9 +28,9 @@ TILE = 96
 # Share of a tile's pixels that may lie beyond either end, in percent: single hot pixels do not
 # count, a nucleus of ten pixels does.
 TAIL = 0.2
-# Ground without structure (padding, saturated glass, a background cut off at zero): blocks of so
-# many pixels that hold one value only. They do not count.
-BLOCK = 4
+# Ground without structure (padding, saturated glass, a background cut off at zero): windows of so
+# many pixels' side that hold one value only. They do not count.
+FLAT = 4
 # A range is at least so many standard deviations of the pixel noise, or an empty window would show
 # its noise at full contrast.
 NOISE = 10.0
@@ -75,18 +75,20 @@ class Contrast:
             x * n / length - 0.5
             for x, n, length in zip(at, self.low.shape[:2], self.shape, strict=True)
         ]
-        low = _bilinear(self.low, *places)
-        high = _bilinear(self.high, *places)
-        spread = high - low
-        widest = spread.max(axis=2, keepdims=True)
-        safe = np.where(spread > 0, spread, 1)
-        seen = np.clip((region.astype(np.float32) - low) / safe, 0.0, 1.0)
-        full = spread > EMPTY * widest
-        if not full.all():
-            count = np.maximum(full.sum(axis=2, keepdims=True), 1)
-            mean = (seen * full).sum(axis=2, keepdims=True) / count
-            seen = np.where(full, seen, mean)
-        return seen.astype(np.float32)
+        ranges = self.high - self.low
+        low, spread = _bilinear(self.low, *places), _bilinear(ranges, *places)
+        spread[spread <= 0] = 1
+        seen = region.astype(np.float32)
+        seen -= low
+        seen /= spread
+        np.clip(seen, 0.0, 1.0, out=seen)
+        # A channel that is nowhere empty on the grid is so nowhere between its tiles.
+        if (ranges > EMPTY * ranges.max(axis=2, keepdims=True)).all():
+            return seen
+        full = spread > EMPTY * spread.max(axis=2, keepdims=True)
+        count = np.maximum(full.sum(axis=2, keepdims=True), 1)
+        mean = (seen * full).sum(axis=2, keepdims=True) / count
+        return np.where(full, seen, mean).astype(np.float32)
 
 
 def contrast(image: npt.NDArray[Any], tile: float = TILE) -> Contrast:
@@ -113,14 +115,25 @@ def contrast_by_rows(
         np.linspace(0, length, max(1, round(length / tile)) + 1).round().astype(int)
         for length in shape
     )
-    found = [
-        [_statistics(part) for part in np.split(read(slice(top, bottom)), columns[1:-1], axis=1)]
-        for top, bottom in pairwise(rows.tolist())
-    ]
+    found = []
+    for top, bottom in pairwise(rows.tolist()):
+        # A flat window may begin above these rows, or end below them.
+        above, below = max(0, top - FLAT + 1), min(shape[0], bottom + FLAT - 1)
+        strip = read(slice(above, below))
+        within = slice(top - above, bottom - above)
+        flat = _flat(strip)[within]
+        parts = zip(
+            np.split(strip[within], columns[1:-1], axis=1),
+            np.split(flat, columns[1:-1], axis=1),
+            strict=True,
+        )
+        found.append([_statistics(part, alike) for part, alike in parts])
     low, high, noise = np.moveaxis(np.array(found), 2, 0)
-    if np.isnan(low).all():  # nothing in it at all
-        value = np.asarray(read(slice(0, 1))[0, 0], dtype=np.float64)
-        low[:], high[:], noise[:] = value, value, 0
+    if np.isnan(low).all():  # nothing but flat ground: a mask, or one value
+        strips = [read(slice(top, bottom)) for top, bottom in pairwise(rows.tolist())]
+        low[:] = np.min([strip.min(axis=(0, 1)) for strip in strips], axis=0)
+        high[:] = np.max([strip.max(axis=(0, 1)) for strip in strips], axis=0)
+        noise[:] = 0
     low, high = _nearest(low), _nearest(high)
     noise = _nearest(noise)
     low = ndimage.minimum_filter(low, (3, 3, 1), mode="nearest")
@@ -132,29 +145,40 @@ def contrast_by_rows(
     return Contrast(low - lack / 2, high + lack / 2, shape)
 
 
-def _statistics(part: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+def _statistics(
+    part: npt.NDArray[Any], flat: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64]:
     """Least and largest value that count in a tile, and its noise, ``[3, C]``; NaN of flat ones."""
-    pixels, steps = _structured(part)
+    part = np.asarray(part, dtype=np.float64)
+    pixels = part[~flat]
     if not len(pixels):
         return np.full((3, part.shape[2]), np.nan)
     low, high = np.percentile(pixels, (TAIL, 100 - TAIL), axis=0)
+    steps = np.abs(np.diff(part, axis=1))[~(flat[:, 1:] | flat[:, :-1])]
     # A step's median is .674 σ√2 where neighbours differ by noise alone.
-    return np.stack([low, high, np.median(steps, axis=0) / 0.954])
+    noise = np.median(steps, axis=0) / 0.954 if len(steps) else np.zeros(part.shape[2])
+    return np.stack([low, high, noise])
 
 
-def _structured(part: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Pixels ``[n, C]`` of blocks that hold more than one value, and their steps to the right."""
-    height, width = (max(BLOCK, n // BLOCK * BLOCK) for n in part.shape[:2])
-    part = np.asarray(part[:height, :width], dtype=np.float64)
-    if part.shape[0] < BLOCK or part.shape[1] < BLOCK:
-        pixels = part.reshape(-1, part.shape[2])
-        return pixels, np.abs(np.diff(part, axis=1, append=part[:, -1:])).reshape(pixels.shape)
-    blocks = part.reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK, -1).swapaxes(1, 2)
-    flat = (blocks == blocks[:, :, :1, :1]).all(axis=(2, 3, 4))
-    blocks = blocks[~flat]
-    return blocks.reshape(-1, part.shape[2]), np.abs(np.diff(blocks, axis=2)).reshape(
-        -1, part.shape[2]
-    )
+def _flat(strip: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Pixels in a window of ``FLAT`` × ``FLAT`` pixels that are all the same, ``bool [h, w]``."""
+    height, width = strip.shape[:2]
+    flat = np.zeros((height, width), dtype=bool)
+    if min(height, width) < FLAT:
+        return flat
+    right, down = (strip[:, 1:] == strip[:, :-1]), (strip[1:] == strip[:-1])
+    right, down = (np.logical_and.reduce(np.moveaxis(same, 2, 0)) for same in (right, down))
+    places = height - FLAT + 1, width - FLAT + 1
+    begins = np.ones(places, dtype=bool)  # such a window at this pixel, its upper left one
+    for i in range(FLAT):
+        for j in range(FLAT - 1):
+            begins &= right[i : i + places[0], j : j + places[1]]
+    for i in range(FLAT - 1):
+        begins &= down[i : i + places[0], : places[1]]
+    for i in range(FLAT):
+        for j in range(FLAT):
+            flat[i : i + places[0], j : j + places[1]] |= begins
+    return flat
 
 
 def _nearest(grid: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -114,11 +114,9 @@ def parents() -> Iterator[Path]:
         yield Path(tempfile.gettempdir()) / f"ngat-{user}"
 
 
-def digest() -> str:
-    """Of all sources beside this file that are compiled, and of how wide vectors are."""
+def digest(sources: Path = Path(__file__).parent) -> str:
+    """Of all sources in a folder, this one by default, and of how wide vectors are."""
     found = hashlib.sha256(str(SIMD).encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        source = path.read_bytes()
-        if b"numba" in source or b"cpu_compile" in source:
-            found.update(path.name.encode() + source)
+    for path in sorted(sources.glob("*.py")):
+        found.update(path.name.encode() + path.read_bytes())
     return found.hexdigest()[:16]
