@@ -160,7 +160,7 @@ def network(weights: Weights, tta: bool) -> tuple[Predictor, dict[str, Any]]:
 
     def find(sample: Sample) -> dict[str, Labels]:
         prediction = predict(weights.model, sample.image, tta=tta)
-        return {kind: instances(prediction, kind, t) for kind, t in thresholds.items()}
+        return {kind: instances(prediction, kind) for kind in thresholds}
 
     settings = {
         "preset": weights.preset.name,

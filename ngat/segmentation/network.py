@@ -138,7 +138,7 @@ class TrainedNetwork:
         with evaluating(self.model):
             found = probabilities(self.model, seen_by, self.tta)[..., : size[0], : size[1]]
             maps = _resized(found, (height, width))[0].float().cpu().numpy()
-        return Prediction(maps[0], maps[min(1, len(maps) - 1)], magnification)
+        return Prediction(maps[0], maps[min(1, len(maps) - 1)], magnification, self._thresholds)
 
     def _normalised(self, image: Array, survey: Survey, rows: slice, columns: slice) -> Array:
         """Pixels of a part of a picture in [0, 1], ``float32 [h, w, C]``."""

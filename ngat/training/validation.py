@@ -104,7 +104,7 @@ def score_one(model: Network, sample: Sample, known_size: bool = True) -> Scores
     mask, truth = prediction.probability > Thresholds().probability, sample.labels > 0
     methods: tuple[Method, ...] = ("split", "components")
     by_split, by_components = (
-        image_score(match(instances(prediction, method), sample.labels)).average_f1
+        image_score(match(instances(prediction, method, Thresholds()), sample.labels)).average_f1
         for method in methods
     )
     return Scores(

@@ -12,7 +12,7 @@ import ngat
 
 pytest.importorskip("numba")
 
-from ngat.engines.cpu.compile import digest  # noqa: E402
+from ngat.engines.cpu.compile import digest
 
 # Pairs of columns added up by a small kernel, whose helpers stand in other files.
 PROGRAM = """
