@@ -23,7 +23,7 @@ from ngat.data.sample import Sample
 from ngat.inference import Method, instances, predict
 from ngat.magnification import size_of
 from ngat.metrics import image_score, match
-from ngat.system.progress import track
+from ngat.system.process import track
 from ngat.training.weights import Weights
 
 Pixels = npt.NDArray[Any]

@@ -29,7 +29,7 @@ from ngat.inference import (
 )
 from ngat.magnification import SIZE, size_of
 from ngat.metrics import image_score, match, pixel_dice, pixel_iou
-from ngat.system.progress import track
+from ngat.system.process import track
 from ngat.training.weights import load_weights, save_weights
 
 # How far an image is reduced or enlarged in validation at the annotated size.
