@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ngat.benchmark.layers import Case, Layer, PyramidLayer
-from ngat.system.threads import WAITING
+from ngat.system.process import WAITING
 
 Key = TypeVar("Key", bound=Hashable)
 Call = Callable[[], object]

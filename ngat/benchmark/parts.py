@@ -20,7 +20,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from ngat.model import NGAT, Maps, Norm
 from ngat.plasticity import Plasticity
-from ngat.system.profiling import LABEL
+from ngat.system.precision import LABEL
 
 PARTS: dict[type[nn.Module], str] = {
     Norm: "norm",

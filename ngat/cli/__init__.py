@@ -16,7 +16,7 @@ from ngat.cli import benchmark, data, gpu, network, paper, peers, results, segme
 from ngat.cli.options import Commands
 from ngat.errors import InputError
 from ngat.system.files import space_for
-from ngat.system.threads import sleep_while_waiting
+from ngat.system.process import sleep_while_waiting
 
 app = typer.Typer(
     name="ngat",

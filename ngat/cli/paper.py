@@ -72,7 +72,7 @@ def explorer(
     weights: Annotated[str, typer.Option(help="A weights file; the shipped one if empty.")] = "",
 ) -> None:
     """Make a page on which a click shows what a pixel attends to."""
-    from ngat.data.picture import read_picture
+    from ngat.data.archive import read_picture
     from ngat.errors import InputError
     from ngat.model import NGAT
     from ngat.paper.explorer.nodes import explore

@@ -19,7 +19,7 @@ def score(
     """Score anyone's nuclei by the challenge's protocol, per image and pooled."""
     from ngat.evaluation.scoring import score as run
     from ngat.system.files import replacing
-    from ngat.system.progress import track
+    from ngat.system.process import track
 
     found = run(predicted, annotated, progress=lambda ids: track(ids, "Score"))
     if out is not None:

@@ -123,8 +123,7 @@ def _each(
     from ngat.segmentation.batch import segment_file
     from ngat.segmentation.cluster import connect, files_on, tiles_on
     from ngat.segmentation.find import in_turn
-    from ngat.system.interrupt import stop_requests
-    from ngat.system.progress import bar
+    from ngat.system.process import bar, stop_requests
 
     with contextlib.ExitStack() as stack:
         asked = stack.enter_context(stop_requests())

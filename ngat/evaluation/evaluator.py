@@ -21,7 +21,7 @@ from ngat.evaluation.results import Measured, measure, write_run
 from ngat.inference import METHODS as INSTANCE_METHODS
 from ngat.inference import instances, predict, thresholds_from, thresholds_to_dict
 from ngat.instances import Labels
-from ngat.system.progress import track
+from ngat.system.process import track
 from ngat.system.provenance import provenance
 from ngat.training.distributed import find_device
 from ngat.training.schedule import seeded
@@ -160,7 +160,7 @@ def network(weights: Weights, tta: bool) -> tuple[Predictor, dict[str, Any]]:
 
     def find(sample: Sample) -> dict[str, Labels]:
         prediction = predict(weights.model, sample.image, tta=tta)
-        return {kind: instances(prediction, kind, t) for kind, t in thresholds.items()}
+        return {kind: instances(prediction, kind) for kind in thresholds}
 
     settings = {
         "preset": weights.preset.name,

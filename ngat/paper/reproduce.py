@@ -40,7 +40,7 @@ from ngat.paper.notebook import (
 )
 from ngat.paper.run_state import Record, State, digest, set_aside
 from ngat.system.files import held, replacing, sha256
-from ngat.system.interrupt import Interrupted
+from ngat.system.process import Interrupted
 
 PROFILES = ("smoke", "full")
 GENERATED = ("synthetic", "rings")

@@ -16,8 +16,7 @@ from ngat.baselines.networks import build, finds_nuclei
 from ngat.config import Preset
 from ngat.data.sample import Sample
 from ngat.errors import InputError
-from ngat.system.interrupt import Interrupted, stop_requests
-from ngat.system.progress import bar
+from ngat.system.process import Interrupted, bar, stop_requests
 from ngat.training.checkpoint import TrainingState
 from ngat.training.device.patches import DevicePatches
 from ngat.training.distributed import Team

@@ -5,7 +5,7 @@ import pytest
 import torch
 from tiny import rings, tiny
 
-from ngat.data.contrast import Contrast, _flat, contrast, stretch, stretch_bytes
+from ngat.data.normalize import Contrast, _flat, contrast, stretch, stretch_bytes
 from ngat.data.sample import Sample
 from ngat.data.normalize import as_tensor
 from ngat.inference import predict

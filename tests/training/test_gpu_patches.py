@@ -10,7 +10,7 @@ from scipy import ndimage
 from tiny import rings
 
 from ngat.config import TrainConfig
-from ngat.data.contrast import contrast
+from ngat.data.normalize import contrast
 from ngat.data.sample import Sample
 from ngat.data.synthetic import load_synthetic
 from ngat.instances import core_of

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ngat.attention.taps import SLOPE
+from ngat.attention import SLOPE
 from ngat.engines.cpu.threads import Job, share, threads_for
 from ngat.errors import MissingDependency
 from ngat.graph import RELATIONS, TAP_COUNT, Relation

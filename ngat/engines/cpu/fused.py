@@ -25,7 +25,7 @@ from ngat.engines.cpu.fold import Fold
 from ngat.engines.cpu.normed import folded, settled, shares, unfolded
 from ngat.engines.cpu.update import Arrived, Update, UpdateMaps
 from ngat.graph import RELATIONS, Relation
-from ngat.system.profiling import label
+from ngat.system.precision import label
 
 OTHERS: tuple[Relation, ...] = ("child", "parent")
 

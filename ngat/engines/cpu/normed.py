@@ -28,7 +28,7 @@ from torch.autograd.function import once_differentiable
 from ngat.engines.cpu.compile import inlined, kernel
 from ngat.engines.cpu.fold import Fold
 from ngat.engines.cpu.maps import linear, products
-from ngat.system.profiling import label
+from ngat.system.precision import label
 
 
 def normed_maps(

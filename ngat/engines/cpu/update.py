@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ngat.attention.taps import SLOPE
+from ngat.attention import SLOPE
 from ngat.engines.cpu.executor import ABSENT
 from ngat.engines.cpu.kernels import TAPS, scratch
 from ngat.engines.cpu.maps import NOWHERE, kind, planes, small
