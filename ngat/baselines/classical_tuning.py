@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ngat.baselines.classical import Settings, settings_from
 from ngat.baselines.classical_search import STARTS, SearchObjective, SearchPlan, crc, rules, search
-from ngat.baselines.classical_settings import Settings, settings_from
 from ngat.data.sample import TYPES, Sample, fingerprint
 from ngat.errors import InputError
 from ngat.system.files import write_json

@@ -69,7 +69,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class RivalConfig:
-    """A convolutional network to compare with (:mod:`ngat.baselines.convolutional`).
+    """A convolutional network to compare with (:mod:`ngat.baselines.networks`).
 
     Attributes:
         network: ``unet``, ``fpn`` or ``maskrcnn`` (:mod:`ngat.gpu.maskrcnn`, for which norm and

@@ -101,7 +101,7 @@ class Contrast:
         return np.where(full, seen, mean).astype(np.float32)
 
 
-def contrast(image: npt.NDArray[Any], tile: float = TILE) -> Contrast:
+def local_contrast(image: npt.NDArray[Any], tile: float = TILE) -> Contrast:
     """The range of an image's values around each of its parts.
 
     Args:
@@ -114,7 +114,7 @@ def contrast(image: npt.NDArray[Any], tile: float = TILE) -> Contrast:
 def contrast_by_rows(
     read: Callable[[slice], npt.NDArray[Any]], shape: tuple[int, int], tile: float = TILE
 ) -> Contrast:
-    """:func:`contrast` of an image that is read a row of tiles at a time.
+    """:func:`local_contrast` of an image that is read a row of tiles at a time.
 
     Args:
         read: rows of the image, ``[h, W, C]``.
@@ -275,7 +275,7 @@ def as_tensor(
     """
     pixels = as_pixels(image, contrast)
     if contrast == "local":
-        pixels = contrast(pixels, TILE / magnification).apply(pixels)
+        pixels = local_contrast(pixels, TILE / magnification).apply(pixels)
     elif contrast == "stretched":
         pixels = stretch(pixels)
     planes = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pixels, 2, 0)))[None]

@@ -24,7 +24,7 @@ from ngat.instances import Labels
 from ngat.system.process import track
 from ngat.system.provenance import provenance
 from ngat.training.distributed import find_device
-from ngat.training.schedule import seeded
+from ngat.training.step import seeded
 from ngat.training.weights import Weights, load_weights
 
 Method = Literal[

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from ngat.config import TrainConfig
 from ngat.data.normalize import TILE as WINDOW
-from ngat.data.normalize import Contrast, contrast, stretch_bytes
+from ngat.data.normalize import Contrast, local_contrast, stretch_bytes
 from ngat.data.sample import Sample
 from ngat.errors import InputError
 from ngat.instances import core_of
@@ -167,7 +167,7 @@ class Patches:
         key = index, octave
         if key not in self._ranges:
             tile = WINDOW / 2.0 ** (octave / 2)
-            self._ranges[key] = contrast(self.samples[index].image, tile)
+            self._ranges[key] = local_contrast(self.samples[index].image, tile)
         return self._ranges[key]
 
     def seen(self, index: int) -> npt.NDArray[np.uint8]:

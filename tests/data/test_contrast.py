@@ -5,7 +5,7 @@ import pytest
 import torch
 from tiny import rings, tiny
 
-from ngat.data.normalize import Contrast, _flat, contrast, stretch, stretch_bytes
+from ngat.data.normalize import Contrast, _flat, local_contrast, stretch, stretch_bytes
 from ngat.data.sample import Sample
 from ngat.data.normalize import as_tensor
 from ngat.inference import predict
@@ -101,7 +101,7 @@ def nuclei(height: int = 128, width: int = 160, seed: int = 0) -> np.ndarray:
 
 
 def seen(image: np.ndarray, tile: float = 64) -> np.ndarray:
-    return contrast(image, tile).apply(image)
+    return local_contrast(image, tile).apply(image)
 
 
 def test_a_bilinear_grid_by_hand() -> None:
@@ -141,7 +141,7 @@ def test_a_margin_does_not_count(fill: int, width: int) -> None:
     """Wherever the seam lies among the tiles: flat ground ends where it ends, not with a block."""
     image = nuclei(128, 128)[:, :width]
     beside = np.concatenate([image, np.full((128, 256 - width, 3), fill, np.uint8)], axis=1)
-    known = contrast(beside, 64)
+    known = local_contrast(beside, 64)
     assert known.low.min() >= image.min() > 0
     assert known.high.max() <= image.max() < 255
 
@@ -183,7 +183,7 @@ def test_noise_is_not_shown_at_full_contrast() -> None:
 
 def test_a_region_is_normalised_as_in_the_whole() -> None:
     image = nuclei()
-    found = contrast(image, 64)
+    found = local_contrast(image, 64)
     rows, columns = np.arange(30, 90), np.arange(100, 160)
     np.testing.assert_array_equal(
         found.apply(image[30:90, 100:160], rows, columns), found.apply(image)[30:90, 100:160]

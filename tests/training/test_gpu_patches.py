@@ -10,7 +10,7 @@ from scipy import ndimage
 from tiny import rings
 
 from ngat.config import TrainConfig
-from ngat.data.normalize import contrast
+from ngat.data.normalize import local_contrast
 from ngat.data.sample import Sample
 from ngat.data.synthetic import load_synthetic
 from ngat.instances import core_of
@@ -201,7 +201,7 @@ def test_tiny_images_are_mirrored(size):
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
     marked = np.zeros(size, dtype=np.int32)
-    ranges = {0: contrast(pixels)}
+    ranges = {0: local_contrast(pixels)}
     images = DeviceImages(
         [Ready(pixels, marked, np.array([20.0, 20.0]), ranges)], torch.device("cpu")
     )
