@@ -127,8 +127,7 @@ def _each(
     from ngat.inference import WHOLE
     from ngat.segmentation.batch import IN_MEMORY, segment_file, summary
     from ngat.segmentation.tasks import Tasks, connect, usual_threads
-    from ngat.system.interrupt import stop_requests
-    from ngat.system.progress import bar
+    from ngat.system.process import bar, stop_requests
 
     outcomes: list[PictureOutcome] = []
     with contextlib.ExitStack() as stack:

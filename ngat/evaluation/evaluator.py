@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from ngat.baselines import thresholding as baselines
 from ngat.baselines.networks import build, finds_nuclei
@@ -19,12 +19,12 @@ from ngat.data.sample import Sample, fingerprint
 from ngat.errors import InputError
 from ngat.evaluation.results import Measured, measure, write_run
 from ngat.inference import METHODS as INSTANCE_METHODS
-from ngat.inference import instances, predict, thresholds_from, thresholds_to_dict
+from ngat.inference import Floats, instances, predict, thresholds_from, thresholds_to_dict
 from ngat.instances import Labels
-from ngat.system.progress import track
+from ngat.system.process import track
 from ngat.system.provenance import provenance
 from ngat.training.distributed import find_device
-from ngat.training.schedule import seeded
+from ngat.training.step import seeded
 from ngat.training.weights import Weights, load_weights
 
 Method = Literal[
@@ -40,8 +40,16 @@ LABELS = {
     "classical_per_type": "classical, per type (type known)",
 }
 
+
+class Found(NamedTuple):
+    """A picture's nuclei, and the probability map that they come from, where there is one."""
+
+    labels: Labels
+    probability: Floats | None = None
+
+
 # A predictor gives one picture's nuclei under one or more names of rows.
-Predictor = Callable[[Sample], dict[str, Labels]]
+Predictor = Callable[[Sample], dict[str, Found]]
 
 
 def evaluate(
@@ -128,8 +136,8 @@ def evaluate(
     began = time.monotonic()
     measured: dict[str, list[Measured]] = {kind: [] for kind in rows}
     for sample in track(samples, f"Evaluate {label}", progress=progress):
-        for kind, labels in find(sample).items():
-            measured[kind].append(measure(sample, labels))
+        for kind, found in find(sample).items():
+            measured[kind].append(measure(sample, *found))
     minutes = (time.monotonic() - began) / 60
 
     written = []
@@ -158,9 +166,11 @@ def network(weights: Weights, tta: bool) -> tuple[Predictor, dict[str, Any]]:
     """A predictor by components and by split, and its settings for the provenance."""
     thresholds = thresholds_from(weights.provenance, tta)
 
-    def find(sample: Sample) -> dict[str, Labels]:
+    def find(sample: Sample) -> dict[str, Found]:
         prediction = predict(weights.model, sample.image, tta=tta)
-        return {kind: instances(prediction, kind, t) for kind, t in thresholds.items()}
+        return {
+            kind: Found(instances(prediction, kind), prediction.probability) for kind in thresholds
+        }
 
     settings = {
         "preset": weights.preset.name,
@@ -174,20 +184,20 @@ def detector(weights: Weights) -> tuple[Predictor, dict[str, Any]]:
     """A predictor by a network that finds nuclei itself, and its settings for the provenance."""
     chosen = dict(weights.provenance.get("thresholds", {}))
 
-    def find(sample: Sample) -> dict[str, Labels]:
-        return {"": weights.model.nuclei(sample.image, **chosen)}  # type: ignore[operator]
+    def find(sample: Sample) -> dict[str, Found]:
+        return {"": Found(weights.model.nuclei(sample.image, **chosen))}  # type: ignore[operator]
 
     return find, {"preset": weights.preset.name, "thresholds": chosen}
 
 
-def otsu(sample: Sample) -> dict[str, Labels]:
+def otsu(sample: Sample) -> dict[str, Found]:
     """:func:`ngat.baselines.thresholding.otsu` as a predictor."""
-    return {"": baselines.otsu(sample.image)}
+    return {"": Found(baselines.otsu(sample.image))}
 
 
-def otsu_watershed(sample: Sample) -> dict[str, Labels]:
+def otsu_watershed(sample: Sample) -> dict[str, Found]:
     """:func:`ngat.baselines.thresholding.otsu_watershed` as a predictor."""
-    return {"": baselines.otsu_watershed(sample.image)}
+    return {"": Found(baselines.otsu_watershed(sample.image))}
 
 
 def classical(
@@ -204,13 +214,13 @@ def classical(
     found = read_tuned(tuned)
     if method == "classical_one":
         return (
-            lambda s: {"": run(s.image, found.one)},
+            lambda s: {"": Found(run(s.image, found.one))},
             {"settings": asdict(found.one)},
             found.history,
         )
     settings = {kind: asdict(of_type) for kind, of_type in found.per_type.items()}
     return (
-        lambda s: {"": run(s.image, found.of(s.type))},
+        lambda s: {"": Found(run(s.image, found.of(s.type)))},
         {"settings": settings},
         found.history,
     )

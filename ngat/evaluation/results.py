@@ -1,6 +1,6 @@
 """Result files: what a method found, how it was counted, and how that came about.
 
-One run is four files with one name:
+One run is four files with one name, of a network five:
 
 ``<name>.counts.csv``
     one line per image and threshold: :data:`COUNT_COLUMNS`. Every table follows from it.
@@ -9,6 +9,8 @@ One run is four files with one name:
 ``<name>.rle.csv.gz``
     the predicted nuclei in the challenge's form, ``ImageId,EncodedPixels,Height,Width``, one line
     per nucleus; an image without nuclei has one line without runs.
+``<name>.confidence.csv.gz``
+    one line per predicted nucleus, see :mod:`ngat.evaluation.confidence`; of a network alone.
 ``<name>.json``
     provenance, with the method's name and the data that it was measured on.
 
@@ -17,8 +19,6 @@ The same results give the same bytes.
 
 from __future__ import annotations
 
-import gzip
-import io
 import json
 import re
 import zlib
@@ -33,10 +33,11 @@ import pandas as pd
 
 from ngat import metrics
 from ngat.data import rle
-from ngat.data.annotation import merge
+from ngat.data.rle import merge
 from ngat.data.sample import Sample
 from ngat.errors import InputError
-from ngat.system.files import locked, replacing, write_json
+from ngat.evaluation import confidence
+from ngat.system.files import locked, write_json, write_table
 from ngat.system.provenance import provenance
 
 __all__ = [
@@ -65,7 +66,11 @@ RLE_COLUMNS = ["ImageId", "EncodedPixels", "Height", "Width"]
 
 @dataclass(frozen=True)
 class Measured:
-    """One image, predicted and counted. ``labels`` is the prediction, ``int [H, W]``."""
+    """One image, predicted and counted. ``labels`` is the prediction, ``int [H, W]``.
+
+    ``confidence`` is of :func:`ngat.evaluation.confidence.of_picture`, where probabilities are
+    known.
+    """
 
     image_id: str
     type: str
@@ -74,6 +79,7 @@ class Measured:
     counts: tuple[metrics.Counts, ...]
     pixel_iou: float
     pixel_dice: float
+    confidence: pd.DataFrame | None = None
 
 
 class Run(NamedTuple):
@@ -85,7 +91,9 @@ class Run(NamedTuple):
     provenance: dict[str, Any]
 
 
-def measure(sample: Sample, labels: Labels) -> Measured:
+def measure(
+    sample: Sample, labels: Labels, probability: npt.NDArray[np.floating] | None = None
+) -> Measured:
     """Count a prediction against a sample's annotation, at all thresholds and by pixels."""
     try:
         counts = metrics.match(labels, sample.labels)
@@ -100,6 +108,7 @@ def measure(sample: Sample, labels: Labels) -> Measured:
         tuple(counts),
         metrics.pixel_iou(pred, true),
         metrics.pixel_dice(pred, true),
+        None if probability is None else confidence.of_picture(sample, labels, probability),
     )
 
 
@@ -112,7 +121,7 @@ def write_run(
     data: str,
     provenance: Mapping[str, Any],
 ) -> list[Path]:
-    """Write a run's four files into ``folder``; images in the order of their ids.
+    """Write a run's files into ``folder``; images in the order of their ids.
 
     Args:
         folder: made if absent.
@@ -145,10 +154,15 @@ def write_run(
         for path, rows, columns in zip(
             paths, (counts, pixels), (COUNT_COLUMNS, PIXEL_COLUMNS), strict=True
         ):
-            with replacing(path) as beside:
-                pd.DataFrame(rows, columns=columns).to_csv(beside, index=False, lineterminator="\n")
+            write_table(path, pd.DataFrame(rows, columns=columns))
         paths.append(_beside(stem, ".rle.csv.gz"))
         write_instances(paths[-1], {image.image_id: image.labels for image in images})
+        of_each = [image.confidence for image in images if image.confidence is not None]
+        sure = _beside(stem, ".confidence.csv.gz")
+        sure.unlink(missing_ok=True)
+        if len(of_each) == len(images):
+            paths.append(sure)
+            write_table(sure, confidence.table(of_each))
         paths.append(_beside(stem, ".json"))
         write_json(paths[-1], {**provenance, "method": method, "data": data, "images": len(images)})
     return paths
@@ -217,16 +231,7 @@ def write_instances(path: Path | str, labels: Mapping[str, Labels]) -> None:
         for image_id, image in labels.items()
         for runs in rle.encode_labels(image) or [""]
     ]
-    table = pd.DataFrame(rows, columns=RLE_COLUMNS)
-    content = table.to_csv(index=False, lineterminator="\n").encode()
-    if str(path).endswith(".gz"):
-        packed = io.BytesIO()
-        # No clock and no name in the file: the same nuclei give the same bytes.
-        with gzip.GzipFile(filename="", mode="wb", fileobj=packed, mtime=0) as file:
-            file.write(content)
-        content = packed.getvalue()
-    with replacing(path) as beside:
-        beside.write_bytes(content)
+    write_table(path, pd.DataFrame(rows, columns=RLE_COLUMNS))
 
 
 def read_instances(

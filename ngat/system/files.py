@@ -9,7 +9,9 @@ from __future__ import annotations
 import atexit
 import contextlib
 import errno
+import gzip
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -211,6 +213,21 @@ def read_table(
     if not (tuple(found) == tuple(columns) if exact else set(columns) <= set(found)):
         raise InputError(f"{path}: is no table of {what}; make it with `{made_by}`.")
     return table
+
+
+def write_table(path: Path | str, table: pd.DataFrame) -> None:
+    """Write a table as CSV, compressed if the name ends in ``.gz``: whole or not at all.
+
+    The same table gives the same bytes: no clock and no name stand in a compressed file.
+    """
+    content = table.to_csv(index=False, lineterminator="\n").encode()
+    if str(path).endswith(".gz"):
+        packed = io.BytesIO()
+        with gzip.GzipFile(filename="", mode="wb", fileobj=packed, mtime=0) as file:
+            file.write(content)
+        content = packed.getvalue()
+    with replacing(path) as beside:
+        beside.write_bytes(content)
 
 
 def ensure_home() -> None:

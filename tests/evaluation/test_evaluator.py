@@ -47,7 +47,7 @@ def test_the_network_is_measured_by_both_methods(tmp_path: Path, weights: Path) 
     written = evaluate(
         samples, tmp_path / "out", data="rings", weights=weights, device="cpu", progress=False
     )
-    assert len(written) == 8
+    assert len(written) == 10
     model = load_weights(weights).model
     for kind in ("components", "split"):
         run = read_run(tmp_path / "out" / f"rings-test-smoke-{kind}")
@@ -98,8 +98,8 @@ def test_measured_twice_gives_the_same_bytes(tmp_path: Path, weights: Path) -> N
             progress=False,
         )
     files = sorted(p.name for p in (tmp_path / "a").iterdir())
-    assert len(files) == 8
-    assert files[0] == "run-components.counts.csv"
+    assert len(files) == 10
+    assert files[:2] == ["run-components.confidence.csv.gz", "run-components.counts.csv"]
     for name in files:
         if not name.endswith(".json"):  # they tell the time
             assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
