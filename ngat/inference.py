@@ -13,6 +13,7 @@ import contextlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -84,11 +85,13 @@ class Prediction(NamedTuple):
         core: of the eroded interior, which seeds the split. A network with one output has none of
             its own and repeats ``probability``.
         magnification: how much the image was resized for the network.
+        thresholds: those chosen for the network, by method; without any the defaults hold.
     """
 
     probability: Floats
     core: Floats
     magnification: float = 1.0
+    thresholds: Mapping[Method, Thresholds] = MappingProxyType({})
 
 
 def predict(
@@ -116,7 +119,8 @@ def predict(
 
     Raises:
         InputError: what :func:`~ngat.data.normalize.as_pixels` refuses, a magnification that is not
-            positive, or a tile that is all margin (:func:`receptive_field`).
+            positive, a tile that is all margin (:func:`receptive_field`), or thresholds of the
+            weights that make no sense.
     """
     if magnification is None:
         magnification, _ = find_magnification(model, image)
@@ -127,7 +131,9 @@ def predict(
     if result.shape[-2:] != (height, width):
         result = F.interpolate(result, (height, width), mode="bilinear", antialias=True)
     values = result[0].numpy()
-    return Prediction(values[0], values[min(1, len(values) - 1)], magnification)
+    # What `load_weights` read beside the tensors.
+    chosen = thresholds_from(getattr(model, "provenance", {}), tta)
+    return Prediction(values[0], values[min(1, len(values) - 1)], magnification, chosen)
 
 
 def look(
@@ -191,10 +197,13 @@ def instances(
 ) -> Labels:
     """Nuclei as a label image ``int32 [H, W]``, 0 is background.
 
+    Args:
+        thresholds: None takes those of the weights that made the prediction.
+
     Raises:
         InputError: unknown method.
     """
-    t = thresholds or Thresholds()
+    t = thresholds or prediction.thresholds.get(method) or Thresholds()
     min_area = max(MIN_SEED, round(t.min_area / prediction.magnification**2))
     if method == "components":
         return components(prediction.probability, t.probability, min_area)

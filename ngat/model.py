@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ngat import attention
-from ngat.attention import TapGroup, averages
+from ngat.attention import TapGroup
 from ngat.attention.position import PositionTerm
-from ngat.attention.reference import shifted
+from ngat.attention.reference import aggregate, shifted
 from ngat.config import ModelConfig
 from ngat.errors import InputError
 from ngat.graph import RELATIONS, SOURCE_STEP, PyramidGraph, Relation, sources_of
@@ -306,7 +306,7 @@ class PyramidGATConv(nn.Module):
             for groups, er in self.softmaxes(maps, level, moves):
                 update = update + attend(groups, er)
         else:
-            update = averages.aggregate(self, maps, [tuple(x.shape[-2:]) for x in h], level)
+            update = aggregate(self, maps, [tuple(x.shape[-2:]) for x in h], level)
         if self.joint:
             update = F.relu(update + self.bias[:, None, None])
         else:

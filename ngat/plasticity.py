@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from ngat.config import ModelConfig
 from ngat.graph import PyramidGraph
 from ngat.projection import Projector, home_positions, project_home, projector
-from ngat.system.profiling import label
+from ngat.system.precision import label
 
 REACH = 0.45  # largest sideways move in cells of the node's level
 COLOURS = 3

@@ -18,7 +18,7 @@ from pathlib import Path  # noqa: E402
 
 from ngat.errors import InputError  # noqa: E402
 from ngat.system.files import held, write_json  # noqa: E402
-from ngat.system.interrupt import Interrupted, terminable  # noqa: E402
+from ngat.system.process import Interrupted, terminable  # noqa: E402
 from ngat.system.provenance import commit, hardware  # noqa: E402
 from peers.peer import Peer  # noqa: E402
 from peers.pictures import read  # noqa: E402

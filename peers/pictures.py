@@ -51,7 +51,7 @@ class Picture:
 
 
 def read(folder: Path, split: str, limit: int | None = None) -> list[Picture]:
-    """Pictures of one split, in the order in which they were exported (dealt round the types).
+    """Pictures of one split, in the order in which they were exported (the types in turn).
 
     Raises:
         InputError: the folder is no export, or a file of it is missing or damaged.

@@ -18,7 +18,7 @@ from peers.peer import Peer, Thresholds
 from peers.pictures import Labels, Picture, Pixels, bounded, read, resized, resized_labels
 from peers.training import say
 
-# Validation pictures by which thresholds are chosen, and those (dealt round the types) by which the
+# Validation pictures by which thresholds are chosen, and those (the types in turn) by which the
 # way to the magnification is, each shown at these factors.
 FOR_THRESHOLDS, FOR_MAGNIFICATION, FACTORS = 66, 24, (0.5, 1.0, 2.0)
 

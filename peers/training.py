@@ -14,7 +14,7 @@ from typing import Any
 from ngat.errors import InputError
 from ngat.metrics import image_score, match
 from ngat.system.files import replacing, write_json
-from ngat.system.interrupt import Interrupted, stop_requests
+from ngat.system.process import Interrupted, stop_requests
 from peers.peer import Peer
 from peers.pictures import Picture, draw, resized
 

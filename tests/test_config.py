@@ -16,7 +16,7 @@ from ngat.config import (
     from_dict,
     to_dict,
 )
-from ngat.config.values import BOUNDS
+from ngat.config.presets import BOUNDS
 from ngat.errors import InputError
 
 

@@ -210,7 +210,7 @@ def two_touching() -> Prediction:
 def test_smoothing_is_measured_as_the_network_sees_it(magnification: float) -> None:
     """A blurred pair of cores: what is left of the saddle decides, at any magnification alike."""
     factor = round(1 / magnification) if magnification < 1 else 1
-    probability, core, _ = two_touching()
+    probability, core, *_ = two_touching()
     enlarged = Prediction(
         np.kron(probability, np.ones((factor, factor), np.float32)),
         np.kron(core, np.ones((factor, factor), np.float32)),
@@ -265,6 +265,31 @@ def test_thresholds_are_chosen_for_what_the_network_says() -> None:
     assert 0.1 < chosen["components"].probability < 0.3
     labels = instances(predict(model, sample.image), "components", chosen["components"])
     assert image_score(match(labels, sample.labels)).average_f1 > 0.5
+
+
+@pytest.mark.parametrize("tta", [False, True])
+def test_the_short_call_takes_the_thresholds_of_the_weights(tmp_path: Path, tta: bool) -> None:
+    torch.manual_seed(0)
+    sample, path = rings(limit=1)[0], tmp_path / "w.safetensors"
+    model = NGAT(tiny().model)
+    plain = predict(model, sample.image, tta=tta)
+    at = float(np.quantile(plain.probability, 0.9))
+    of = {
+        "thresholds": {"split": {"probability": at}, "components": {"probability": at}},
+        "thresholds_tta": {"split": {"probability": at - 0.001, "min_area": 8}},
+    }
+    save_weights(path, model, tiny(), of)
+    prediction = predict(load_weights(path).model, sample.image, tta=tta)
+    np.testing.assert_array_equal(prediction.probability, plain.probability)
+    for method in ("split", "components"):
+        chosen = thresholds_from(of, tta)[method]
+        expected = instances(plain, method, chosen)
+        np.testing.assert_array_equal(instances(prediction, method), expected)
+        # Thresholds that are given count; a network without any has the defaults.
+        given = instances(prediction, method, Thresholds())
+        np.testing.assert_array_equal(given, instances(plain, method))
+    assert instances(prediction, "split").any()
+    assert not np.array_equal(instances(prediction), instances(plain))
 
 
 def test_thresholds_are_stored_with_the_weights(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ DIALECT = re.compile(
     re.IGNORECASE,
 )
 # They name what earlier files hold.
-WORDS_PENDING = ("config/presets.py", "training/checkpoint.py")
+WORDS_PENDING = ("config/presets.py", "training/run_folder.py")
 # The paper's files, in the order of reading; `attention` is a package.
 CORE = (
     *("graph", "projection", "plasticity", "attention", "model", "loss", "instances", "metrics"),

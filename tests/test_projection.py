@@ -153,10 +153,10 @@ def fused_project(integral, positions):
 def test_fused_projection_is_the_projection(size, dtype, threads, monkeypatch):
     """Value and gradient, where pyramids overhang the picture, and where they miss it."""
     pytest.importorskip("numba")
+    from ngat.engines.cpu import compile as cpu_compile
     from ngat.engines.cpu import projection as projection_cpu
-    from ngat.engines.cpu import threads as cpu_threads
 
-    monkeypatch.setattr(cpu_threads, "GRAIN", 1)
+    monkeypatch.setattr(cpu_compile, "GRAIN", 1)
     rng = np.random.default_rng(4)
     pictures = torch.from_numpy(rng.uniform(0, 1, (3, 2, *size))).to(dtype)
     positions = torch.cat([random_positions(rng, *size, 7, 5) for _ in range(3)]).to(dtype)

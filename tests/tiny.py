@@ -6,7 +6,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from ngat.config import Preset, preset
-from ngat.data.rings import load_rings
+from ngat.data.synthetic import load_rings
 
 SMALL: dict[str, Any] = {
     "levels": 3,

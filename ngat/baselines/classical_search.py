@@ -22,8 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ngat.baselines.classical import Grey, channel_of, nuclei
-from ngat.baselines.classical_settings import Channel, Settings
+from ngat.baselines.classical import Channel, Grey, Settings, channel_of, nuclei
 from ngat.data.sample import Sample
 from ngat.errors import InputError
 from ngat.metrics import image_score, match

@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ngat.baselines.classical import Settings, settings_from
 from ngat.baselines.classical_search import STARTS, SearchObjective, SearchPlan, crc, rules, search
-from ngat.baselines.classical_settings import Settings, settings_from
 from ngat.data.sample import TYPES, Sample, fingerprint
 from ngat.errors import InputError
 from ngat.system.files import write_json
-from ngat.system.progress import bar
+from ngat.system.process import bar
 from ngat.system.provenance import provenance
 
 # The search that serves all types.

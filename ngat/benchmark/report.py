@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pandas as pd
 
 from ngat.benchmark.floor import PASSES
-from ngat.benchmark.hosts import in_words
 from ngat.benchmark.layers import BASELINE, LABELS
-from ngat.benchmark.networks import NETWORK_LABELS
+from ngat.benchmark.measure import in_words
+from ngat.benchmark.network import NETWORK_LABELS
 from ngat.benchmark.rows import select
 
 # Scopes of whole layers.

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ngat.baselines.networks import build
 from ngat.benchmark.layers import Case
 from ngat.benchmark.measure import interleaved, machine
-from ngat.benchmark.step_floor import step_costs, step_floors
+from ngat.benchmark.parts import step_costs, step_floors
 from ngat.config import Preset, preset
 from ngat.model import NGAT
 from ngat.system.files import replacing, write_json
@@ -31,8 +31,7 @@ from ngat.system.precision import lowest, scaler
 from ngat.system.provenance import provenance
 from ngat.training.device.captured import Passes, Recorder, recorder_for
 from ngat.training.patches import Batch
-from ngat.training.schedule import parameter_groups
-from ngat.training.step import Objective
+from ngat.training.step import Objective, parameter_groups
 
 CLOSE = 1e-3  # relative difference of gradients that counts as none
 GOAL = 3.0  # a step should take at most so many times the sum of its floors

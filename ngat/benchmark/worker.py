@@ -22,8 +22,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 import pandas as pd
 
-from ngat.benchmark.hosts import restrictions
-from ngat.benchmark.measure import ALLOCATORS, SURROUNDINGS
+from ngat.benchmark.measure import ALLOCATORS, SURROUNDINGS, restrictions
 from ngat.benchmark.rows import write
 from ngat.system.files import write_json
 from ngat.system.provenance import provenance
@@ -173,13 +172,13 @@ def run(
 def jobs() -> dict[str, Callable[..., WorkerResult]]:
     """What a job can be, by its kind: functions of a setting and the job's arguments."""
     # They need WorkerResult.
-    from ngat.benchmark import attention_jobs, network_jobs, scaling_jobs
+    from ngat.benchmark import attention, network, scaling_jobs
 
     return {
-        "time": attention_jobs.time_layers,
-        "memory": attention_jobs.memory,
-        "first_call": attention_jobs.first_call,
-        "network": network_jobs.time_networks,
+        "time": attention.time_layers,
+        "memory": attention.memory,
+        "first_call": attention.first_call,
+        "network": network.time_networks,
         "segment": scaling_jobs.segment_picture,
         "split": scaling_jobs.split_maps,
     }

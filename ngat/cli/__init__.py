@@ -12,11 +12,11 @@ from typing import Annotated
 import typer
 
 import ngat
-from ngat.cli import benchmark, data, gpu, network, paper, peers, results, segment, study
+from ngat.cli import benchmark, data, network, results, segment, study
 from ngat.cli.options import Commands
 from ngat.errors import InputError
 from ngat.system.files import space_for
-from ngat.system.threads import sleep_while_waiting
+from ngat.system.process import sleep_while_waiting
 
 app = typer.Typer(
     name="ngat",
@@ -26,11 +26,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _commands in (network, segment, study, results, paper, gpu):
+for _commands in (network, segment, study, results):
     app.add_typer(_commands.app)
 app.add_typer(data.app, name="data")
 app.add_typer(benchmark.app, name="benchmark")
-app.add_typer(peers.app, name="peers")
+app.add_typer(results.peers, name="peers")
 
 
 def _version(asked: bool) -> None:

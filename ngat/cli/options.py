@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from ngat.errors import InputError
-from ngat.system.interrupt import terminable
+from ngat.system.process import terminable
 
 Data = Annotated[
     str, typer.Option(help="synthetic, rings, dsb2018, or a folder with images/ and masks/.")

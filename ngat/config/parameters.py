@@ -39,7 +39,7 @@ class ModelConfig:
         engine: attention engine.
         shrink: pictures are reduced by this factor first (:class:`ngat.baselines.networks.Shrunk`).
         contrast: images enter as they are, ``plain``; every channel over the range of its
-            surroundings, ``local`` (:mod:`ngat.data.contrast`); or over that of the whole image,
+            surroundings, ``local`` (:mod:`ngat.data.normalize`); or over that of the whole image,
             ``stretched``.
     """
 
@@ -69,7 +69,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class RivalConfig:
-    """A convolutional network to compare with (:mod:`ngat.baselines.convolutional`).
+    """A convolutional network to compare with (:mod:`ngat.baselines.networks`).
 
     Attributes:
         network: ``unet``, ``fpn`` or ``maskrcnn`` (:mod:`ngat.gpu.maskrcnn`, for which norm and

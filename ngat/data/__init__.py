@@ -47,11 +47,11 @@ def load(
 
         return load_synthetic(split, seed=seed, limit=limit)
     if data == "rings":
-        from ngat.data.rings import load_rings
+        from ngat.data.synthetic import load_rings
 
         return load_rings(split, seed=seed, limit=limit)
     if data == "dsb2018":
-        from ngat.data.bowl import load_dsb2018
+        from ngat.data.split import load_dsb2018
 
         return load_dsb2018(split, Path(root), limit=limit, masks=masks, progress=progress)
     if Path(data).is_dir():

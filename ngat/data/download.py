@@ -18,7 +18,7 @@ from rich.progress import DownloadColumn
 
 from ngat.errors import InputError
 from ngat.system.files import held, sha256, write_json
-from ngat.system.progress import bar
+from ngat.system.process import bar
 
 SITE = "https://data.broadinstitute.org/bbbc/BBBC038/"
 STAGE1 = ("stage1_train.zip", "stage1_test.zip", "stage1_solution.csv")

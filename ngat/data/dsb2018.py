@@ -24,12 +24,12 @@ import pandas as pd
 
 from ngat.data import rle
 from ngat.data import archive, store
-from ngat.data.annotation import Merged, merge
+from ngat.data.rle import Merged, merge
 from ngat.data.archive import Archive
-from ngat.data.picture import decode_mask, decode_picture
+from ngat.data.archive import decode_mask, decode_picture
 from ngat.errors import InputError
 from ngat.system.files import sha256
-from ngat.system.progress import track
+from ngat.system.process import track
 
 TRAIN, FIXES = "stage1_train", "stage1_train_fixes"
 # Pictures and the table that annotates them.

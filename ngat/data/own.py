@@ -17,13 +17,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from ngat.data import rle
-from ngat.data.annotation import merge
+from ngat.data.rle import merge
 from ngat.data.sample import Sample
 from ngat.errors import InputError
 from ngat.io.labels import LABEL_SUFFIXES, read_label_image
 from ngat.io.picture import is_picture, open_picture
 from ngat.io.polygons import read_outlines
-from ngat.system.progress import track
+from ngat.system.process import track
 
 SPLITS = ("train", "val", "test")
 MASK_SUFFIXES = (*LABEL_SUFFIXES, ".csv", ".geojson", ".zip")

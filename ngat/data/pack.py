@@ -21,7 +21,7 @@ from PIL import Image, features
 from ngat.data.split import read_split
 from ngat.data.store import FILE, NAME, PACK, Masks, StoredImage, Store, write_archive
 from ngat.errors import InputError, MissingDependency
-from ngat.system.progress import track
+from ngat.system.process import track
 
 # Which annotation a split is read with.
 MASKS: dict[str, Masks] = {"train": "corrected", "val": "published"}

@@ -14,13 +14,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
-
 import pandas as pd
-
 from ngat.data.sample import TYPES
 from ngat.data.store import Store
 from ngat.errors import InputError
 from ngat.system.files import replacing
+from pathlib import Path
+from ngat.data.sample import Sample
+from ngat.data.store import Masks, Store
+from ngat.errors import InputError
+from ngat.system.process import track
+
+
 
 TYPES_COLUMNS = ["split", "image_id", "height", "width", "type", "group"]
 SPLIT_COLUMNS = ["split", "image_id", "source", "type", "group", "image_sha256", "published_sha256"]
@@ -170,8 +175,8 @@ def read_split(path: Path | str) -> pd.DataFrame:
     return table
 
 
-def dealt(kinds: Iterable[str]) -> list[int]:
-    """Places of the pictures, dealt round the types: the first of each type, the second, …
+def in_turns(kinds: Iterable[str]) -> list[int]:
+    """Places of the pictures, the types in turn: the first of each type, the second, …
 
     A list in this order shows every type early, so that its first few are a fair sample.
     """
@@ -196,3 +201,49 @@ def _read(path: Path | str, columns: list[str], remedy: str) -> pd.DataFrame:
 def _write(table: pd.DataFrame, path: Path | str) -> None:
     with replacing(path) as beside:
         table.to_csv(beside, index=False, lineterminator="\n")
+
+
+def load_dsb2018(
+    split: str,
+    root: Path,
+    *,
+    limit: int | None = None,
+    masks: Masks = "published",
+    progress: bool = True,
+) -> list[Sample]:
+    """Load one split, the types in turn; see :func:`ngat.data.load`.
+
+    Raises:
+        InputError: unknown split; the store or the manifest is missing, damaged, or one does not
+            belong to the other.
+    """
+    if split not in SPLITS:
+        raise InputError(f"split {split!r} is unknown; choose one of {', '.join(SPLITS)}.")
+    path = root / "split.csv"
+    with Store(root / "dsb2018") as store:
+        table = read_split(path)
+        table = table[table.split == split].sort_values("image_id")
+        table = table.iloc[in_turns(table.type)[:limit]]
+        for line in table.itertuples():
+            row = store.rows.get(str(line.image_id))
+            held = row and (row.image_sha256, row.published_sha256)
+            if held != (line.image_sha256, line.published_sha256):
+                raise InputError(
+                    f"{store.path}: {line.image_id} of {line.source} is missing or not the image "
+                    f"of {path}; put all published files into the source folder and prepare the "
+                    "store again."
+                )
+        lines = list(table[["image_id", "type", "group"]].itertuples(index=False, name=None))
+        return [
+            Sample(
+                image_id=image_id,
+                image=store.image(image_id),
+                labels=store.labels(image_id, masks),
+                type=kind,
+                group=group,
+                split=split,
+            )
+            for image_id, kind, group in track(
+                lines, f"Loading {split}", total=len(lines), progress=progress
+            )
+        ]

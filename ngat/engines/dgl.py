@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ngat.attention.taps import SLOPE, TapGroup
+from ngat.attention import SLOPE, TapGroup
 from ngat.graph import PyramidGraph, Relation, import_dgl
 
 if TYPE_CHECKING:

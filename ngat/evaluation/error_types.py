@@ -21,7 +21,7 @@ from ngat.data.sample import Sample
 from ngat.errors import InputError
 from ngat.evaluation.results import read_counts, read_instances
 from ngat.system.files import read_table
-from ngat.system.progress import track
+from ngat.system.process import track
 
 Labels = npt.NDArray[np.integer]
 

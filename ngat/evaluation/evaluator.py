@@ -21,10 +21,10 @@ from ngat.evaluation.results import Measured, measure, write_run
 from ngat.inference import METHODS as INSTANCE_METHODS
 from ngat.inference import Floats, instances, predict, thresholds_from, thresholds_to_dict
 from ngat.instances import Labels
-from ngat.system.progress import track
+from ngat.system.process import track
 from ngat.system.provenance import provenance
 from ngat.training.distributed import find_device
-from ngat.training.schedule import seeded
+from ngat.training.step import seeded
 from ngat.training.weights import Weights, load_weights
 
 Method = Literal[
@@ -169,8 +169,7 @@ def network(weights: Weights, tta: bool) -> tuple[Predictor, dict[str, Any]]:
     def find(sample: Sample) -> dict[str, Found]:
         prediction = predict(weights.model, sample.image, tta=tta)
         return {
-            kind: Found(instances(prediction, kind, t), prediction.probability)
-            for kind, t in thresholds.items()
+            kind: Found(instances(prediction, kind), prediction.probability) for kind in thresholds
         }
 
     settings = {

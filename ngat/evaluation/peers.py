@@ -32,7 +32,7 @@ from ngat.errors import InputError
 from ngat.evaluation.results import measure, write_run
 from ngat.evaluation.scoring import read_labels
 from ngat.system.files import held, replacing, write_json
-from ngat.system.progress import track
+from ngat.system.process import track
 from ngat.system.provenance import provenance
 
 LISTED = ("split", "image_id", "type")

@@ -33,7 +33,7 @@ import pandas as pd
 
 from ngat import metrics
 from ngat.data import rle
-from ngat.data.annotation import merge
+from ngat.data.rle import merge
 from ngat.data.sample import Sample
 from ngat.errors import InputError
 from ngat.evaluation import confidence

@@ -20,10 +20,10 @@ from PIL import Image
 from skimage.transform import resize
 
 from ngat.data.sample import Sample
-from ngat.inference import Method, Thresholds, instances, predict, thresholds_from
+from ngat.inference import Method, instances, predict
 from ngat.magnification import size_of
 from ngat.metrics import image_score, match
-from ngat.system.progress import track
+from ngat.system.process import track
 from ngat.training.weights import Weights
 
 Pixels = npt.NDArray[Any]
@@ -182,8 +182,7 @@ def robustness(
         changes: keys of :data:`CHANGES`.
         method: how probabilities become nuclei.
     """
-    thresholds = thresholds_from(weights.provenance)[method]
-    found = {sample.image_id: _score(weights, _same(sample), method, thresholds)
+    found = {sample.image_id: _score(weights, _same(sample), method)
              for sample in track(samples, "Unchanged", progress=progress)}  # fmt: skip
     partner = _partners(samples)
     lines = []
@@ -193,7 +192,7 @@ def robustness(
             changed = CHANGES[name](sample, partner[sample.image_id])
             if changed is not None:
                 before, was = found[sample.image_id]
-                after, magnification = _score(weights, changed, method, thresholds)
+                after, magnification = _score(weights, changed, method)
                 pairs.append((before, after, np.log2(magnification / was)))
         if not pairs:
             continue
@@ -206,12 +205,10 @@ def _same(sample: Sample) -> Changed:
     return Changed(sample.image, sample.labels)
 
 
-def _score(
-    weights: Weights, changed: Changed, method: Method, thresholds: Thresholds
-) -> tuple[float, float]:
+def _score(weights: Weights, changed: Changed, method: Method) -> tuple[float, float]:
     """Average F1 of one image, and the magnification that was found for it."""
     prediction = predict(weights.model, changed.image)
-    labels = instances(prediction, method, thresholds)[changed.part]
+    labels = instances(prediction, method)[changed.part]
     score = image_score(match(labels, changed.labels[changed.part]))
     return score.average_f1, prediction.magnification
 

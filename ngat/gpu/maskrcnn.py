@@ -30,7 +30,7 @@ from ngat.magnification import SIZE
 from ngat.metrics import image_score, match
 from ngat.model import Output
 from ngat.system.precision import exact
-from ngat.system.progress import track
+from ngat.system.process import track
 
 Labels = npt.NDArray[np.int32]
 

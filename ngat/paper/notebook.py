@@ -18,7 +18,7 @@ import ngat
 from ngat.errors import InputError, MissingDependency
 from ngat.paper.session import HEADLESS
 from ngat.system.files import FULL, ensure_home
-from ngat.system.interrupt import SIGNALS, Interrupted, keeping
+from ngat.system.process import SIGNALS, Interrupted, keeping
 
 try:
     ensure_home()

@@ -25,7 +25,6 @@ from rich.progress import (
 
 import ngat
 from ngat.errors import InputError
-from ngat.paper import run_index
 from ngat.paper.notebook import (
     NotebookFailed,
     check,
@@ -38,9 +37,9 @@ from ngat.paper.notebook import (
     title,
     to_html,
 )
-from ngat.paper.run_state import Record, State, digest, set_aside
+from ngat.paper.run_state import Record, Row, State, digest, page, set_aside
 from ngat.system.files import held, replacing, sha256
-from ngat.system.interrupt import Interrupted
+from ngat.system.process import Interrupted
 
 PROFILES = ("smoke", "full")
 GENERATED = ("synthetic", "rings")
@@ -257,11 +256,11 @@ def _own(path: Path, extra: Mapping[str, Any]) -> dict[str, Any]:
 
 def _write_index(run: Path, found: Sequence[Path], state: State) -> Path:
     rows = [
-        run_index.Row(path.stem, title(read(path)), record.status, record.seconds, record.error)
+        Row(path.stem, title(read(path)), record.status, record.seconds, record.error)
         for path in found
         if (record := state.records.get(path.stem)) is not None
     ]
     index = run / "index.html"
     with replacing(index) as beside:
-        beside.write_text(run_index.page(run, rows, state.parameters), encoding="utf-8")
+        beside.write_text(page(run, rows, state.parameters), encoding="utf-8")
     return index

@@ -21,7 +21,7 @@ from ngat.data import DATA, Sample, load
 from ngat.errors import InputError
 from ngat.paper.style import GREY, save
 from ngat.system.files import replacing
-from ngat.system.threads import sleep_while_waiting
+from ngat.system.process import sleep_while_waiting
 
 if TYPE_CHECKING:
     import pandas as pd

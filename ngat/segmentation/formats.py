@@ -8,7 +8,8 @@ from __future__ import annotations
 import csv
 import json
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,12 +20,14 @@ from PIL import Image
 from skimage.segmentation import find_boundaries
 
 from ngat.data import rle
+from ngat.errors import InputError, MissingDependency
 from ngat.instances import Labels
+from ngat.io import ome_zarr
 from ngat.io.picture import Picture
-from ngat.segmentation.canvas import Canvas
 from ngat.segmentation.find import FoundNuclei
 from ngat.segmentation.measure import PLACE, in_micrometres
 from ngat.segmentation.outlines import feature, polygons, roi
+from ngat.segmentation.tiles import Canvas
 
 OUTLINE = (230, 159, 0)  # orange of the Okabe-Ito palette: seen on dark, violet and grey
 # Larger pictures are drawn reduced; their labels are stored in tiles.
@@ -35,7 +38,7 @@ _TILE = 512
 def write_labels(path: Path, found: FoundNuclei, picture: Picture) -> None:
     """A label TIFF: 16 bits, or 32 where there are more nuclei; of large pictures an OME-TIFF."""
     height, width = picture.shape
-    dtype = np.uint16 if len(found.table) <= np.iinfo(np.uint16).max else np.uint32
+    dtype = _depth(found)
     options: dict[str, Any] = {"compression": "zlib", "photometric": "minisblack"}
     size = picture.pixel_size
     if size is not None:
@@ -49,13 +52,32 @@ def write_labels(path: Path, found: FoundNuclei, picture: Picture) -> None:
         metadata |= {"PhysicalSizeY": size[0], "PhysicalSizeX": size[1]}
     with tifffile.TiffWriter(path, bigtiff=True, ome=True) as file:
         file.write(
-            _tiles(found.labels, np.dtype(dtype)),
+            _tiles(found.labels, dtype),
             shape=(height, width),
             dtype=dtype,
             tile=(_TILE, _TILE),
             metadata=metadata,
             **options,
         )
+
+
+def write_zarr(path: Path, found: FoundNuclei, picture: Picture) -> None:
+    """Labels as OME-Zarr: a folder of small files, with reduced copies for viewers."""
+    height, width = picture.shape
+    dtype = _depth(found)
+    ome_zarr.write_labels(
+        path,
+        lambda rows: found.labels.read((rows, slice(0, width))).astype(dtype),
+        (height, width),
+        dtype,
+        picture.pixel_size,
+    )
+
+
+def _depth(found: FoundNuclei) -> np.dtype[Any]:
+    """16 bits for labels, or 32 where there are more nuclei."""
+    few = len(found.table) <= np.iinfo(np.uint16).max
+    return np.dtype(np.uint16 if few else np.uint32)
 
 
 def write_runs(path: Path, found: FoundNuclei, picture: Picture) -> None:
@@ -116,8 +138,29 @@ FORMATS = {
     "geojson": Format("geojson", ".geojson", write_geojson),
     "rois": Format("rois", ".zip", write_rois),
     "rle": Format("rle", ".csv", write_runs),
+    "zarr": Format("zarr", ".ome.zarr", write_zarr),
 }
 DEFAULT = ("labels", "overlay", "table")
+
+
+def chosen_formats(names: Sequence[str]) -> tuple[str, ...]:
+    """Forms by name; ``all`` are those whose libraries are installed.
+
+    Raises:
+        InputError: an unknown name.
+        MissingDependency: zarr is not installed.
+    """
+    with_zarr = find_spec("zarr") is not None
+    if tuple(names) == ("all",):
+        return tuple(name for name in FORMATS if name != "zarr" or with_zarr)
+    for name in names:
+        if name not in FORMATS:
+            raise InputError(f"Unknown format {name!r}; known: {', '.join(FORMATS)}, all.")
+    if "zarr" in names and not with_zarr:
+        raise MissingDependency(
+            "--format zarr: zarr is not installed; install it with pip install 'ngat[zarr]'."
+        )
+    return tuple(dict.fromkeys(names))
 
 
 def nuclei(found: FoundNuclei) -> Iterator[tuple[int, npt.NDArray[np.bool_], tuple[int, int]]]:

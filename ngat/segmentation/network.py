@@ -14,8 +14,7 @@ import torch
 from torch.nn import functional as F
 
 import ngat
-from ngat.data.contrast import TILE, Contrast, contrast_by_rows
-from ngat.data.normalize import mirrored
+from ngat.data.normalize import TILE, Contrast, contrast_by_rows, mirrored
 from ngat.errors import InputError
 from ngat.inference import (
     METHODS,
@@ -119,7 +118,7 @@ class TrainedNetwork:
             if depth == np.uint8:
                 return {"low": np.zeros(1), "high": np.full(1, 255.0)}
             low, high = low.min(keepdims=True), high.max(keepdims=True)
-        # What hardly varies stays flat: see ngat.data.contrast, whose rule this is.
+        # What hardly varies stays flat: see ngat.data.normalize, whose rule this is.
         least = 8.0 if depth == np.uint8 else 1e-6 * max(1e-30, float(np.abs(seen).max()))
         spread = np.maximum(high - low, max(0.5 * float((high - low).max()), least))
         return {"low": (low + high - spread) / 2, "high": (low + high + spread) / 2}
@@ -138,7 +137,7 @@ class TrainedNetwork:
         with evaluating(self.model):
             found = probabilities(self.model, seen_by, self.tta)[..., : size[0], : size[1]]
             maps = _resized(found, (height, width))[0].float().cpu().numpy()
-        return Prediction(maps[0], maps[min(1, len(maps) - 1)], magnification)
+        return Prediction(maps[0], maps[min(1, len(maps) - 1)], magnification, self._thresholds)
 
     def _normalised(self, image: Array, survey: Survey, rows: slice, columns: slice) -> Array:
         """Pixels of a part of a picture in [0, 1], ``float32 [h, w, C]``."""

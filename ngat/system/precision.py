@@ -1,6 +1,7 @@
-"""Which precision a device computes well: bfloat16, float16 with scaled gradients, or float32.
+"""Which precision a device computes well, and labels for torch's profiler.
 
-Autocast leaves norms and losses in float32; reconstructions are brought there (:func:`exact`).
+bfloat16, float16 with scaled gradients, or float32. Autocast leaves norms and losses in float32;
+reconstructions are brought there (:func:`exact`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.profiler import record_function
 
 AMPERE, VOLTA = (8, 0), (7, 0)  # since when there is bfloat16, and fast float16
 
@@ -40,3 +42,13 @@ def scaler(device: torch.device) -> torch.amp.GradScaler:
 def exact(values: Tensor) -> Tensor:
     """Half precision as float32; others as they are."""
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+
+
+LABEL = "ngat: "
+
+
+def label(part: str) -> contextlib.AbstractContextManager[object]:
+    """Attribute what happens inside to ``part``, where a profiler runs."""
+    if torch.autograd.profiler._is_profiler_enabled:
+        return record_function(LABEL + part)
+    return contextlib.nullcontext()

@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from ngat.data.contrast import Contrast
+from ngat.data.normalize import Contrast
 from ngat.errors import InputError
 from ngat.training.appearance import Generator, Picture, appearance, happens
 
 _CHANCES = (
     *("flip", "turn", "affine", "intensity", "stain", "grey", "merge", "invert", "blur", "noise"),
-    *("photons", "jpeg"),
+    *("photons", "jpeg", "margin"),
 )
 
 
@@ -52,6 +52,8 @@ class AugmentConfig:
         photons: probability of the noise of a short exposure, in which the brightest pixels count
             between ``counts`` and 16 times as many photons.
         jpeg: probability of compression as JPEG, at a quality of 40 to 95.
+        margin: probability that up to half of the crop, from one side, is black or white and holds
+            nothing, as where pictures are filled up or laid beside one another.
     """
 
     size: int = 128
@@ -77,6 +79,7 @@ class AugmentConfig:
     photons: float = 0.0
     counts: float = 4.0
     jpeg: float = 0.0
+    margin: float = 0.0
 
     def __post_init__(self) -> None:
         """Raise :class:`InputError` on a probability or a strength that makes no sense."""
@@ -129,6 +132,7 @@ class AugmentConfig:
             noise=0.3,
             photons=0.15,
             jpeg=0.15,
+            margin=0.1,
         )
 
     @classmethod
@@ -148,6 +152,7 @@ class AugmentConfig:
             noise=0.0,
             photons=0.0,
             jpeg=0.0,
+            margin=0.0,
         )
 
 
@@ -205,10 +210,20 @@ def augment(
         quarters = int(rng.integers(1, 4))
         view, truth = np.rot90(view, quarters), np.rot90(truth, quarters)
     view = np.clip(appearance(view, rng, config), 0.0, 1.0)
+    if config.margin and happens(rng, config.margin):  # else no chance is spent
+        bare = _margin(rng, config.size)
+        view[bare], truth = float(rng.integers(2)), np.where(bare, 0, truth)
     return (
         np.ascontiguousarray(view.transpose(2, 0, 1), dtype=np.float32),
         np.ascontiguousarray(truth, dtype=np.int32),
     )
+
+
+def _margin(rng: Generator, size: int) -> npt.NDArray[np.bool_]:
+    """A band along one side of a crop, of up to half of it, ``bool [S, S]``."""
+    bare = np.zeros((size, size), dtype=bool)
+    bare[: int(rng.integers(1, size // 2 + 2))] = True
+    return np.rot90(bare, int(rng.integers(4)))
 
 
 def _mirrored(start: int, count: int, length: int) -> npt.NDArray[np.intp]:

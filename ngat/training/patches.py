@@ -20,9 +20,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ngat.config import TrainConfig
-from ngat.data import contrast as ranges_of
-from ngat.data.contrast import TILE as WINDOW
-from ngat.data.contrast import Contrast, stretch_bytes
+from ngat.data.normalize import TILE as WINDOW
+from ngat.data.normalize import Contrast, local_contrast, stretch_bytes
 from ngat.data.sample import Sample
 from ngat.errors import InputError
 from ngat.instances import core_of
@@ -168,7 +167,7 @@ class Patches:
         key = index, octave
         if key not in self._ranges:
             tile = WINDOW / 2.0 ** (octave / 2)
-            self._ranges[key] = ranges_of.contrast(self.samples[index].image, tile)
+            self._ranges[key] = local_contrast(self.samples[index].image, tile)
         return self._ranges[key]
 
     def seen(self, index: int) -> npt.NDArray[np.uint8]:

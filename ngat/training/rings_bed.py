@@ -1,8 +1,8 @@
 """The ring test bed: can a network fill in nuclei whose interior colour says nothing?
 
-On the ring pictures (:mod:`ngat.data.rings`) only thin outlines tell nucleus from background, so a
-network scores high only if messages travel from the outline to the inside. Both presets train for
-the same number of steps on the same pictures and are compared by Dice on held-out ones.
+On the ring pictures (:mod:`ngat.data.synthetic`) only thin outlines tell nucleus from background,
+so a network scores high only if messages travel from the outline to the inside. Both presets train
+for the same number of steps on the same pictures and are compared by Dice on held-out ones.
 
     python -m ngat.training.rings_bed                    # every network: rings.json, weights
     python -m ngat.training.rings_bed companion paper    # some of them; others stay
@@ -29,7 +29,7 @@ from ngat.errors import InputError
 from ngat.inference import Thresholds, predict
 from ngat.metrics import pixel_dice
 from ngat.system.files import locked, replacing, write_json
-from ngat.system.progress import track
+from ngat.system.process import track
 from ngat.system.provenance import provenance
 from ngat.training.trainer import train
 from ngat.training.weights import load_weights

@@ -16,15 +16,12 @@ from ngat.baselines.networks import build, finds_nuclei
 from ngat.config import Preset
 from ngat.data.sample import Sample
 from ngat.errors import InputError
-from ngat.system.interrupt import Interrupted, stop_requests
-from ngat.system.progress import bar
-from ngat.training.checkpoint import TrainingState
+from ngat.system.process import Interrupted, bar, stop_requests
 from ngat.training.device.patches import DevicePatches
 from ngat.training.distributed import Team
 from ngat.training.patches import Batch, Patches
-from ngat.training.run_folder import RunFolder
-from ngat.training.schedule import position, seeded
-from ngat.training.step import Optimisation
+from ngat.training.run_folder import RunFolder, TrainingState
+from ngat.training.step import Optimisation, position, seeded
 from ngat.training.validation import Scores, score_one, store_thresholds, summary
 
 LOG_EVERY = 10  # steps per line of the log

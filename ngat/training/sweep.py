@@ -21,8 +21,7 @@ from ngat.config import Preset
 from ngat.data.sample import Sample, fingerprint
 from ngat.errors import InputError
 from ngat.system.files import locked, read_table, replacing
-from ngat.system.interrupt import Interrupted
-from ngat.system.progress import track
+from ngat.system.process import Interrupted, track
 from ngat.training.run import TrainingInterrupted
 from ngat.training.trainer import train
 from ngat.training.weights import load_weights

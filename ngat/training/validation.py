@@ -29,7 +29,7 @@ from ngat.inference import (
 )
 from ngat.magnification import SIZE, size_of
 from ngat.metrics import image_score, match, pixel_dice, pixel_iou
-from ngat.system.progress import track
+from ngat.system.process import track
 from ngat.training.weights import load_weights, save_weights
 
 # How far an image is reduced or enlarged in validation at the annotated size.
@@ -104,7 +104,7 @@ def score_one(model: Network, sample: Sample, known_size: bool = True) -> Scores
     mask, truth = prediction.probability > Thresholds().probability, sample.labels > 0
     methods: tuple[Method, ...] = ("split", "components")
     by_split, by_components = (
-        image_score(match(instances(prediction, method), sample.labels)).average_f1
+        image_score(match(instances(prediction, method, Thresholds()), sample.labels)).average_f1
         for method in methods
     )
     return Scores(

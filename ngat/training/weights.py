@@ -14,7 +14,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -100,6 +100,8 @@ def load_weights(path: Path | str, device: str | torch.device = "cpu") -> Weight
         ) from error
     if not all(bool(torch.isfinite(t).all()) for t in tensors.values()):
         raise InputError(f"{path}: holds weights that are NaN or infinite; train it again.")
+    # With it a prediction knows the thresholds that were chosen for its network.
+    cast(Any, model).provenance = provenance
     return Weights(model.to(device).eval(), preset, provenance)
 
 

@@ -18,15 +18,16 @@ pytest.importorskip("centrosome")
 
 from ngat.baselines import classical_search, classical_tuning
 from ngat.baselines.classical import (
+    Settings,
     channel_of,
     classical,
     dark_nuclei,
     filled,
     resized,
+    settings_from,
     threshold_of,
 )
 from ngat.baselines.classical_search import SearchPlan
-from ngat.baselines.classical_settings import Settings, settings_from
 from ngat.baselines.classical_tuning import ONE, choose, read_tuned, tune
 
 BOTH = np.array([[30, 24], [30, 40]])  # two discs of radius 10 that overlap

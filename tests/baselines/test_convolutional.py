@@ -12,8 +12,7 @@ from command import inside
 from tiny import log_of, rings
 from torch.nn import functional as F
 
-from ngat.baselines.convolutional import Rival, readable
-from ngat.baselines.networks import Shrunk, build
+from ngat.baselines.networks import Rival, Shrunk, build, readable
 from ngat.config import PRESETS, LossConfig, ModelConfig, RivalConfig, preset
 from ngat.data.normalize import as_tensor
 from ngat.errors import InputError, MissingDependency

@@ -15,7 +15,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from ngat.benchmark import attention_jobs, measure, networks, parts, report, rows, worker
+from ngat.benchmark import attention, measure, network, parts, report, rows, worker
 from ngat.benchmark.attention import LayerPlan
 from ngat.benchmark.floor import PASSES, Cost, cost, floor_ms
 from ngat.benchmark.graph_libraries import build
@@ -261,8 +261,8 @@ def test_what_is_not_installed_is_noted(monkeypatch) -> None:
             raise ValueError("a rival's own trouble\nwith details")
         return build(engine, *_)
 
-    monkeypatch.setattr(attention_jobs, "build", absent)
-    found = attention_jobs.time_layers(
+    monkeypatch.setattr(attention, "build", absent)
+    found = attention.time_layers(
         Setting(),
         cases=[{"side": 4, "levels": 2}],
         engines=["reference", "dgl_gatconv", "pyg_gatconv"],
@@ -281,9 +281,9 @@ def test_trouble_with_an_engine_of_ours_is_not_passed_over(monkeypatch) -> None:
     def broken(*_):
         raise ValueError("wrong")
 
-    monkeypatch.setattr(attention_jobs, "build", broken)
+    monkeypatch.setattr(attention, "build", broken)
     with pytest.raises(ValueError, match="wrong"):
-        attention_jobs.time_layers(Setting(), [{"side": 4}], ["cpu"], [], 3, 0)
+        attention.time_layers(Setting(), [{"side": 4}], ["cpu"], [], 3, 0)
 
 
 def test_command_writes_what_it_says(tmp_path, monkeypatch) -> None:
@@ -416,9 +416,9 @@ def test_rows_survive_the_file(tmp_path) -> None:
         rows.read(tmp_path / "b.csv")
 
 
-def contender(name: str) -> networks.Contender:
+def contender(name: str) -> network.Contender:
     try:
-        return networks.contender(name, "smoke", 2, 32, 33, "cpu", "float32")
+        return network.contender(name, "smoke", 2, 32, 33, "cpu", "float32")
     except MissingDependency as error:
         pytest.skip(str(error))
 
@@ -433,11 +433,11 @@ def test_networks_on_all_engines_are_one_network() -> None:
 
 
 def test_unet_is_the_one_that_is_named() -> None:
-    network = contender(networks.UNET)
-    assert sum(p.numel() for p in network.model.parameters()) == pytest.approx(2e6, rel=0.02)
-    assert network.inference().shape == (1, 2, 33, 33)
-    first = float(network.step())
-    assert float(network.step()) != first, "the step must change the network"
+    unet = contender(network.UNET)
+    assert sum(p.numel() for p in unet.model.parameters()) == pytest.approx(2e6, rel=0.02)
+    assert unet.inference().shape == (1, 2, 33, 33)
+    first = float(unet.step())
+    assert float(unet.step()) != first, "the step must change the network"
 
 
 @pytest.mark.parametrize("engine", ["cpu", "reference"])
@@ -463,7 +463,7 @@ def test_work_counted_by_hand() -> None:
     monkey = pytest.MonkeyPatch()
     with monkey.context() as patch:
         patch.setitem(PRESETS, "tiny", tiny)
-        found = networks.multiply_adds("cpu", "tiny", 4)
+        found = network.multiply_adds("cpu", "tiny", 4)
     embed, maps, out, head = 4 * 4, (4 + 4 + 2 + 2) * 4, 4 * 4, 2 * 4
     assert found == embed + maps + out + head + 9 * 4
 

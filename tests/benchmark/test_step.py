@@ -4,9 +4,9 @@ import pytest
 from recorded import replayed
 
 from ngat.baselines.networks import build
-from ngat.benchmark.networks import multiply_adds
+from ngat.benchmark.network import multiply_adds
+from ngat.benchmark.parts import step_costs, step_floors
 from ngat.benchmark.step import measure_step
-from ngat.benchmark.step_floor import step_costs, step_floors
 from ngat.config import preset
 
 SMALL = {"channels": 8, "depth": 1, "levels": 3, "patch": 16, "engine": "reference"}

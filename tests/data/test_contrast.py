@@ -5,7 +5,7 @@ import pytest
 import torch
 from tiny import rings, tiny
 
-from ngat.data.contrast import Contrast, contrast, stretch, stretch_bytes
+from ngat.data.normalize import Contrast, _flat, local_contrast, stretch, stretch_bytes
 from ngat.data.sample import Sample
 from ngat.data.normalize import as_tensor
 from ngat.inference import predict
@@ -101,7 +101,7 @@ def nuclei(height: int = 128, width: int = 160, seed: int = 0) -> np.ndarray:
 
 
 def seen(image: np.ndarray, tile: float = 64) -> np.ndarray:
-    return contrast(image, tile).apply(image)
+    return local_contrast(image, tile).apply(image)
 
 
 def test_a_bilinear_grid_by_hand() -> None:
@@ -136,10 +136,35 @@ def test_a_tint_is_the_grey_image() -> None:
 
 
 @pytest.mark.parametrize("fill", [0, 255])
-def test_a_margin_does_not_count(fill: int) -> None:
-    image = nuclei(128, 128)
-    beside = np.concatenate([image, np.full_like(image, fill)], axis=1)
-    np.testing.assert_allclose(seen(beside)[:, :128], seen(image), atol=0.01)
+@pytest.mark.parametrize("width", [128, 101, 90])
+def test_a_margin_does_not_count(fill: int, width: int) -> None:
+    """Wherever the seam lies among the tiles: flat ground ends where it ends, not with a block."""
+    image = nuclei(128, 128)[:, :width]
+    beside = np.concatenate([image, np.full((128, 256 - width, 3), fill, np.uint8)], axis=1)
+    known = local_contrast(beside, 64)
+    assert known.low.min() >= image.min() > 0
+    assert known.high.max() <= image.max() < 255
+
+
+def test_flat_ground_by_hand() -> None:
+    """A window of 4 x 4 equal pixels, and a row of them that is too thin."""
+    strip = np.arange(70.0).reshape(7, 10, 1)
+    strip[1:5, 2:6] = 100.0
+    strip[6, :] = 200.0
+    expected = np.zeros((7, 10), dtype=bool)
+    expected[1:5, 2:6] = True
+    np.testing.assert_array_equal(_flat(strip), expected)
+
+
+def test_a_mask_has_a_range() -> None:
+    """Nothing but flat ground: the least and the largest value of the image."""
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[10:30, 10:30] = 200
+    np.testing.assert_array_equal(seen(image), (image > 0).astype(np.float32))
+
+
+def test_an_image_of_one_value_is_black() -> None:
+    np.testing.assert_array_equal(seen(np.full((40, 40, 3), 7, np.uint8)), 0)
 
 
 def test_what_lies_far_away_does_not_count() -> None:
@@ -158,7 +183,7 @@ def test_noise_is_not_shown_at_full_contrast() -> None:
 
 def test_a_region_is_normalised_as_in_the_whole() -> None:
     image = nuclei()
-    found = contrast(image, 64)
+    found = local_contrast(image, 64)
     rows, columns = np.arange(30, 90), np.arange(100, 160)
     np.testing.assert_array_equal(
         found.apply(image[30:90, 100:160], rows, columns), found.apply(image)[30:90, 100:160]

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ngat.data.annotation import merge
+from ngat.data.rle import merge
 from ngat.data.dsb2018 import PUBLISHED, PartCounts, prepare
-from ngat.data.picture import decode_mask, decode_picture, read_picture
+from ngat.data.archive import decode_mask, decode_picture, read_picture
 from ngat.data.store import FILE, Store, content_hash
 from ngat.errors import InputError
 

@@ -117,8 +117,8 @@ def test_seeds_reach_all_groups():
 
 
 def test_dealing_round_the_types():
-    assert split.dealt("aaabbc") == [0, 3, 5, 1, 4, 2]
-    assert split.dealt("") == []
+    assert split.in_turns("aaabbc") == [0, 3, 5, 1, 4, 2]
+    assert split.in_turns("") == []
 
 
 # ------------------------------------------------------------------ tables that are not well

@@ -153,9 +153,9 @@ def test_the_exponential_is_good_to_the_last_places():
 @pytest.mark.parametrize("relations", GROUPINGS)
 @pytest.mark.parametrize("shape", [(1, 1, 3, 67, 40), (1, 3, 2, 20, 41), (2, 2, 3, 9, 20)])
 def test_results_do_not_depend_on_the_number_of_threads(shape, relations, monkeypatch):
-    from ngat.engines.cpu import threads as cpu_threads
+    from ngat.engines.cpu import compile as cpu_compile
 
-    monkeypatch.setattr(cpu_threads, "GRAIN", 1)  # nothing is too small for two threads
+    monkeypatch.setattr(cpu_compile, "GRAIN", 1)  # nothing is too small for two threads
     groups, er = draw(shape, relations, dtype=torch.float32)
     both = value_and_gradients(cpu, groups, er)
     torch.set_num_threads(1)

@@ -12,6 +12,8 @@ import ngat
 
 pytest.importorskip("numba")
 
+from ngat.engines.cpu.compile import digest
+
 # Pairs of columns added up by a small kernel, whose helpers stand in other files.
 PROGRAM = """
 import numpy as np
@@ -50,6 +52,19 @@ def end(process):
     assert process.returncode == 0, err
     folder, hits, *sums = out.split()
     return folder, int(hits), sums
+
+
+def test_every_source_counts(tmp_path):
+    """A kernel inlines functions of any file beside it, so that a change of any is one of all."""
+    sources = Path(ngat.__file__).parent / "engines" / "cpu"
+    copies = [Path(shutil.copy(source, tmp_path)) for source in sorted(sources.glob("*.py"))]
+    assert len(copies) > 10
+    found = {digest(tmp_path)}
+    assert found == {digest()}
+    for copy in copies:
+        copy.write_text(copy.read_text() + "\n# edited\n")
+        found.add(digest(tmp_path))
+    assert len(found) == len(copies) + 1
 
 
 def test_an_edited_helper_is_noticed(package):

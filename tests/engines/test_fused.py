@@ -12,7 +12,7 @@ from ngat.model import NGAT, Norm, PyramidGATConv
 pytest.importorskip("numba")
 
 from ngat.attention import attend
-from ngat.engines.cpu import threads as cpu_threads
+from ngat.engines.cpu import compile as cpu_compile
 from ngat.engines.cpu.network import Nodes, typed_level
 from ngat.engines.cpu.update import Update, UpdateMaps
 
@@ -201,7 +201,7 @@ def test_one_nan_pixel_is_nan_wherever_the_reference_says(name, norm):
 def test_blocks_of_rows_change_nothing(relations, size, rows, monkeypatch):
     """One row, more rows than a block, a last block that is cut short, and threads among them."""
     monkeypatch.setattr(Update, "block", lambda *_: rows)
-    monkeypatch.setattr(cpu_threads, "GRAIN", 1)
+    monkeypatch.setattr(cpu_compile, "GRAIN", 1)
     case = inputs(CONFIG, relations, size, 3, torch.float64)
     case[2]["king"] = case[2]["king"].transpose(2, 3).contiguous().transpose(2, 3)
     expected, expected_gradients = run(*case, at_once=False)
@@ -243,7 +243,7 @@ def test_threads_get_blocks_of_about_equal_height(batch, size):
 @pytest.mark.parametrize("size", [(46, 37), (13, 8)])
 def test_embeddings_read_by_several_updates_get_one_gradient(threads, residual, size, monkeypatch):
     """All levels of a V-cycle: what reaches moments, and gradients added on the way."""
-    monkeypatch.setattr(cpu_threads, "GRAIN", 1)
+    monkeypatch.setattr(cpu_compile, "GRAIN", 1)
     found, before = [], torch.get_num_threads()
     try:
         torch.set_num_threads(threads)

@@ -17,8 +17,7 @@ from ngat.config import preset
 from ngat.data.pack import MOST_BYTES
 from ngat.errors import MissingDependency
 from ngat.gpu import kernels, plan, session
-from ngat.gpu.plan import TRAINED, GpuPlan, afterwards
-from ngat.gpu.rehearsal import COUNTS, write_data
+from ngat.gpu.plan import COUNTS, TRAINED, GpuPlan, afterwards, write_data
 from ngat.gpu.session import Step, run
 from ngat.system import precision, provenance
 

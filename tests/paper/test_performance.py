@@ -8,7 +8,7 @@ from torch import nn
 from ngat.benchmark import rows
 from ngat.benchmark.floor import PASSES
 from ngat.benchmark.layers import Case
-from ngat.benchmark.networks import INFERENCE, STEP, UNET
+from ngat.benchmark.network import INFERENCE, STEP, UNET
 from ngat.paper.study import performance
 
 

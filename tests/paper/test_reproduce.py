@@ -19,11 +19,12 @@ import pytest
 from notebook_cases import PARAMETERS, notebook
 from rich.console import Console
 
+from ngat.paper.run_state import Row, page, rounded
+
 pytest.importorskip("papermill")
 
 from ngat.data import store
 from ngat.errors import InputError
-from ngat.paper import run_index
 from ngat.paper.notebook import NotebookFailed, declared, files_of
 from ngat.paper.reproduce import reproduce
 from ngat.system.files import DiskFull, sha256
@@ -482,8 +483,8 @@ def test_index_links_only_what_is_there_and_nothing_elsewhere(tmp_path: Path) ->
     ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("a,b\n<1>,2\n" + "3,4\n" * 50)
-    rows = [run_index.Row("01_a", "Graph & <levels>", "failed", 61.4, "it <broke>")]
-    text = run_index.page(tmp_path, rows, {"seed": 0, "weights": "", "run_dir": "secret"})
+    rows = [Row("01_a", "Graph & <levels>", "failed", 61.4, "it <broke>")]
+    text = page(tmp_path, rows, {"seed": 0, "weights": "", "run_dir": "secret"})
 
     links = Links()
     links.feed(text)
@@ -498,5 +499,5 @@ def test_index_links_only_what_is_there_and_nothing_elsewhere(tmp_path: Path) ->
     # The paper's table stands open, what else was drawn is folded; numbers are short.
     assert text.index("<h2>Tables of the paper</h2>") < text.index("<details>")
     assert "1 further figures" in text
-    assert run_index.rounded("0.12345678901234567") == "0.1235"
-    assert [run_index.rounded(cell) for cell in ("3717", "a.b", "")] == ["3717", "a.b", ""]
+    assert rounded("0.12345678901234567") == "0.1235"
+    assert [rounded(cell) for cell in ("3717", "a.b", "")] == ["3717", "a.b", ""]

@@ -18,7 +18,7 @@ from ngat.paper.figures.segmentation import visible, window
 from ngat.paper.session import open_session
 from ngat.paper.study import segmentation as study
 from ngat.paper.study.segmentation import Errors, MethodNuclei, errors
-from ngat.training.schedule import seeded
+from ngat.training.step import seeded
 from ngat.training.weights import save_weights
 
 

@@ -261,3 +261,22 @@ def test_strength_widens_stains_and_magnification_alone() -> None:
     AugmentConfig.of(64, 50.0)  # ends at what a probability can be
     still = AugmentConfig.of(64, 0.0)
     assert (still.scale, still.dye, still.hue, still.grey) == ((1.0, 1.0), 0.0, 0.0, 0.0)
+
+
+def test_a_margin_is_flat_and_holds_nothing() -> None:
+    """A band along one side, black or white, at most half of the crop; the rest is untouched."""
+    image = np.full((60, 60, 3), 100, np.uint8)
+    labels = np.arange(1, 3601, dtype=np.int32).reshape(60, 60)
+    config = dataclasses.replace(AugmentConfig.none(40), margin=1.0)
+    sides, values = set(), set()
+    for seed in range(40):
+        view, truth = augment(image, labels, np.random.default_rng(seed), config)
+        bare = truth == 0
+        assert 0 < bare.mean() <= 21 / 40
+        (value,) = np.unique(view[:, bare])
+        assert np.allclose(view[:, ~bare], 100 / 255)
+        assert bare.all(axis=0).any() or bare.all(axis=1).any()
+        values.add(float(value))
+        sides.add((bool(bare[0].all()), bool(bare[-1].all()), bool(bare[:, 0].all())))
+    assert values == {0.0, 1.0}
+    assert len(sides) == 4

@@ -1,6 +1,7 @@
 """Patches made on the device: what the CPU's pipeline makes, within interpolation."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from scipy import ndimage
 from tiny import rings
 
 from ngat.config import TrainConfig
-from ngat.data.contrast import contrast
+from ngat.data.normalize import local_contrast
 from ngat.data.sample import Sample
 from ngat.data.synthetic import load_synthetic
 from ngat.instances import core_of
@@ -200,7 +201,7 @@ def test_tiny_images_are_mirrored(size):
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
     marked = np.zeros(size, dtype=np.int32)
-    ranges = {0: contrast(pixels)}
+    ranges = {0: local_contrast(pixels)}
     images = DeviceImages(
         [Ready(pixels, marked, np.array([20.0, 20.0]), ranges)], torch.device("cpu")
     )
@@ -340,3 +341,20 @@ def test_noise_has_the_strength_that_the_cpu_gives(view):
     expected = [looks.appearance(flat, rng, certain) - flat for _ in range(200)]
     of_device, of_cpu = found.std((1, 2, 3)).mean(), np.mean([e.std() for e in expected])
     assert abs(float(of_device) / of_cpu - 1) < 0.1
+
+
+def test_margins_on_the_device_are_bands() -> None:
+    """As on the host: from one side, up to half of the patch, black or white, empty targets."""
+    patches = DevicePatches(rings(limit=2), replace(SIZED, patch=40, batch=64))
+    patches.host.augmentation = replace(patches.host.augmentation, margin=1.0)
+    bare, value = patches.margins(64, torch.Generator().manual_seed(0))
+    shares = bare.float().mean((1, 2, 3))
+    assert 0 < shares.min() < shares.max() <= 21 / 40
+    full = [bare[:, 0, 0].all(1), bare[:, 0, -1].all(1), bare[:, 0, :, 0].all(1)]
+    assert len({tuple(side.tolist()) for side in torch.stack(full, 1)}) == 4
+    assert set(value.flatten().tolist()) == {0.0, 1.0}
+    batch = patches.batch(0)
+    bands = [(image[:, :1] == image[:, :1, :1]).all() for image in batch.image]
+    assert any(bands)
+    nothing = (batch.targets == 0).all(1).flatten(1)
+    assert (nothing.any(1)).all()

@@ -12,7 +12,7 @@ from tiny import rings, tiny
 from ngat.data.sample import fingerprint
 from ngat.errors import InputError
 from ngat.system.files import write_json
-from ngat.system.interrupt import Interrupted
+from ngat.system.process import Interrupted
 from ngat.training import sweep as module
 from ngat.training.run import TrainingInterrupted
 from ngat.training.sweep import Pictures, Table, sweep, train_once

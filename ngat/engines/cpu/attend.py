@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ngat.attention.engines import Attend
-from ngat.attention.taps import TapGroup
+from ngat.attention import Attend, TapGroup
 from ngat.engines.cpu.executor import Work, computed_in
 from ngat.graph import Relation
 

@@ -10,20 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ngat.attention.taps import SLOPE
-from ngat.engines.cpu.threads import Job, share, threads_for
-from ngat.errors import MissingDependency
+from ngat.attention import SLOPE
+from ngat.engines.cpu.backward import backward
+from ngat.engines.cpu.compile import Job, share, threads_for
+from ngat.engines.cpu.kernels import TAPS, Task, forward, scratch
+from ngat.engines.cpu.taps import Sources
 from ngat.graph import RELATIONS, TAP_COUNT, Relation
-
-try:
-    from ngat.engines.cpu.backward import backward
-    from ngat.engines.cpu.kernels import TAPS, Task, forward, scratch
-    from ngat.engines.cpu.taps import Sources
-except ImportError as error:
-    raise MissingDependency(
-        f"The cpu engine needs numba, which cannot be loaded here ({error}): pip install numba. "
-        "The engine 'reference' does the same without it, only slower."
-    ) from error
 
 
 def computed_in(dtype: torch.dtype) -> torch.dtype:

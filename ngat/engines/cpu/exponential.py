@@ -7,7 +7,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
-from ngat.engines.cpu.instructions import SIMD
+from ngat.engines.cpu.compile import SIMD
 from ngat.engines.cpu.simd import choose, maximum, splat, vector
 
 

@@ -21,11 +21,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ngat.engines.cpu.fold import Fold
-from ngat.engines.cpu.normed import folded, settled, shares, unfolded
+from ngat.engines.cpu.normed import Fold, folded, settled, shares, unfolded
 from ngat.engines.cpu.update import Arrived, Update, UpdateMaps
 from ngat.graph import RELATIONS, Relation
-from ngat.system.profiling import label
+from ngat.system.precision import label
 
 OTHERS: tuple[Relation, ...] = ("child", "parent")
 
@@ -78,7 +77,7 @@ def typed_update(
 
     Returns:
         h; the sums of h and of its squares over nodes, ``[B, C, 2]`` in float64, of which
-        :class:`ngat.engines.cpu.fold.Fold` is made; and h of children and parents, for whoever
+        :class:`ngat.engines.cpu.normed.Fold` is made; and h of children and parents, for whoever
         reads them later: then this operation adds up their gradients.
     """
     like = sources["king"].h

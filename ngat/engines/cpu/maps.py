@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ngat.engines.cpu.compile import Job, share, threads_for
 from ngat.engines.cpu.products import (
     STRIP,
     Operand,
@@ -18,7 +19,6 @@ from ngat.engines.cpu.products import (
     scratch_of_outer,
 )
 from ngat.engines.cpu.simd import SIMD
-from ngat.engines.cpu.threads import Job, share, threads_for
 
 NOWHERE = Operand(0, 0, 0)
 

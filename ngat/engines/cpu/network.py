@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor
 
-from ngat.attention.engines import Attend
-from ngat.engines.cpu.fold import Fold, moments_of
+from ngat.attention import Attend
 from ngat.engines.cpu.fused import Out, Source, typed_update
-from ngat.engines.cpu.normed import normed_maps
+from ngat.engines.cpu.normed import Fold, moments_of, normed_maps
 
 if TYPE_CHECKING:
     from ngat.attention.position import PositionTerm

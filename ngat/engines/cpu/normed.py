@@ -18,7 +18,7 @@ it is added to ∂L/∂x once (:func:`settled`), at best while that is being rea
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,9 +26,29 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ngat.engines.cpu.compile import inlined, kernel
-from ngat.engines.cpu.fold import Fold
 from ngat.engines.cpu.maps import linear, products
-from ngat.system.profiling import label
+from ngat.system.precision import label
+
+
+class Fold(NamedTuple):
+    """n = s (x − μ), a normalisation to be folded into the maps that follow.
+
+    Attributes:
+        moments: Σx and Σx² of every channel over nodes, ``[B, C, 2]`` in float64. μ and s follow
+            from them, and what the normalisation adds to ∂L/∂x reaches x through them.
+        groups: of channels that share μ and s.
+        epsilon: what is added to the variance.
+    """
+
+    moments: Tensor
+    groups: int
+    epsilon: float
+
+
+def moments_of(x: Tensor) -> Tensor:
+    """Σx and Σx² over nodes, where they were not taken on the way."""
+    x = x.double()
+    return torch.stack([x.sum((2, 3)), x.square().sum((2, 3))], 2)
 
 
 def normed_maps(

@@ -21,8 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ngat.engines.cpu.compile import inlined, kernel
-from ngat.engines.cpu.instructions import REGISTERS
+from ngat.engines.cpu.compile import REGISTERS, inlined, kernel
 from ngat.engines.cpu.simd import (
     SIMD,
     accumulate,

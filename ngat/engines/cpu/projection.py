@@ -22,9 +22,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ngat.engines.cpu.compile import inlined, kernel
+from ngat.engines.cpu.compile import Job, inlined, kernel, share, threads_for
 from ngat.engines.cpu.simd import ahead, pointer
-from ngat.engines.cpu.threads import Job, share, threads_for
 from ngat.projection import MIN_VALID_PIXELS
 
 # As much as the reference asks for, and what its area may lack from rounding.

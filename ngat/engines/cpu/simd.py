@@ -17,7 +17,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, models, overload, register_model
 
-from ngat.engines.cpu.instructions import SIMD as SIMD
+from ngat.engines.cpu.compile import SIMD as SIMD
 
 
 class Vector(types.Type):

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ngat.attention.taps import SLOPE
+from ngat.attention import SLOPE
+from ngat.engines.cpu.compile import Job, share, threads_for
 from ngat.engines.cpu.executor import ABSENT
 from ngat.engines.cpu.kernels import TAPS, scratch
 from ngat.engines.cpu.maps import NOWHERE, kind, planes, small
@@ -20,7 +21,6 @@ from ngat.engines.cpu.products import Operand, scratch_of_maps, scratch_of_outer
 from ngat.engines.cpu.simd import SIMD
 from ngat.engines.cpu.sweep import Last, sweep
 from ngat.engines.cpu.sweep_backward import Back, LastBack, sweep_back
-from ngat.engines.cpu.threads import Job, share, threads_for
 from ngat.engines.cpu.windows import HALO, Level, WindowPlan
 
 CACHE = 3 << 18  # bytes of windows: what a core's second cache holds beside the rest

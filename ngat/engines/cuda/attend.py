@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ngat.attention import TapGroup
 from ngat.attention.reference import shifted
-from ngat.attention.taps import TapGroup
 from ngat.errors import MissingDependency
 from ngat.graph import RELATIONS, TAP_COUNT, Relation
 

@@ -12,9 +12,9 @@ and how it scores.
 import triton
 import triton.language as tl
 
-from ngat.attention import taps
+from ngat import attention
 
-SLOPE = tl.constexpr(taps.SLOPE)  # of the LeakyReLU
+SLOPE = tl.constexpr(attention.SLOPE)  # of the LeakyReLU
 # Score of a tap that does not exist. It is finite so that threads beyond the picture, which have no
 # taps at all, make no NaN.
 NOWHERE = tl.constexpr(-1e38)

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ngat.benchmark.floor import PASSES
-from ngat.benchmark.hosts import in_words
 from ngat.benchmark.layers import BASELINE, LABELS
-from ngat.benchmark.networks import NETWORK_LABELS, UNET
+from ngat.benchmark.measure import in_words
+from ngat.benchmark.network import NETWORK_LABELS, UNET
 from ngat.benchmark.rows import select
 from ngat.paper.study.performance import layer_times
 from ngat.paper.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, style

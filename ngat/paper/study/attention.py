@@ -16,7 +16,7 @@ from ngat.attention import TapGroup, attend, attention_weights, installed
 from ngat.config import ModelConfig
 from ngat.graph import HOME_DISPLACEMENT, RELATIONS, TAP_COUNT, PyramidGraph, Relation
 from ngat.model import NGAT, PyramidGATConv
-from ngat.training.schedule import seeded
+from ngat.training.step import seeded
 
 Array = npt.NDArray[np.float64]
 

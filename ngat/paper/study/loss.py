@@ -18,7 +18,7 @@ from ngat.data.normalize import as_tensor
 from ngat.loss import binary_cross_entropy, field, field_of, focal_loss, loss_of
 from ngat.model import NGAT, Output
 from ngat.training.patches import Patches
-from ngat.training.schedule import seeded
+from ngat.training.step import seeded
 
 Array = npt.NDArray[np.float64]
 

@@ -9,7 +9,7 @@ from ngat.benchmark.floor import PASSES
 from ngat.benchmark.graph_libraries import build
 from ngat.benchmark.hosts import in_words
 from ngat.benchmark.layers import BASELINE, LABELS, Case
-from ngat.benchmark.networks import INFERENCE, NETWORK_LABELS, STEP, UNET
+from ngat.benchmark.network import INFERENCE, NETWORK_LABELS, STEP, UNET
 from ngat.benchmark.report import ratios
 from ngat.benchmark.rows import select
 from ngat.errors import MissingDependency

@@ -19,8 +19,7 @@ from ngat.paper.study.network import graph_network
 from ngat.plasticity import Placement, Plasticity
 from ngat.projection import integral_image, project
 from ngat.training.patches import Patches
-from ngat.training.schedule import learning_rate, parameter_groups, position, seeded
-from ngat.training.step import Objective
+from ngat.training.step import Objective, learning_rate, parameter_groups, position, seeded
 
 MIXED = (0.05, 0.95)  # a node with a share of nucleus between these sees an edge
 

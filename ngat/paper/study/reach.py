@@ -13,7 +13,7 @@ import torch
 from ngat.config import ModelConfig
 from ngat.graph import RELATIONS, PyramidGraph, Relation
 from ngat.model import NGAT, schedule
-from ngat.training.schedule import seeded
+from ngat.training.step import seeded
 
 Mask = npt.NDArray[np.bool_]
 # Differences of an integral image leave rounding errors behind where a pixel has no influence.

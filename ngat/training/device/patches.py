@@ -103,7 +103,9 @@ class DevicePatches:
         generator.manual_seed(int(rng.integers(2**62)) + int(rows[0]))
         places, marked = self.placed(drawn)
         picture = appearance(self.seen(drawn, places), generator, self.host.augmentation)
-        return Batch(picture, self.targets(places, marked))
+        targets = self.targets(places, marked)
+        bare, value = self.margins(len(picture), generator)
+        return Batch(torch.where(bare, value, picture), targets.masked_fill(bare, 0))
 
     def drawn(self, rng: np.random.Generator) -> Drawn:
         """Images, magnifications and geometry of a whole batch."""
@@ -169,6 +171,21 @@ class DevicePatches:
         encoded = (0.5 + (size.clamp(min=1e-3) / SIZE).log2() / OCTAVES).clamp(0, 1)
         numbers = self.images.numbers(places, marked).float()
         return torch.stack([nucleus.float(), (marked % 2).float(), encoded * nucleus, numbers], 1)
+
+    def margins(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Where patches are bare, ``bool [B, 1, S, S]``, and black or white, ``[B, 1, 1, 1]``.
+
+        See ``margin`` of :class:`ngat.training.augment.AugmentConfig`.
+        """
+        size = self.host.augmentation.size
+        chance = torch.rand(4, count, 1, 1, 1, generator=generator, device=self.device)
+        happens, width, side, value = chance.unbind(0)
+        width = (width * (size // 2 + 1)).floor() + 1
+        width = torch.where(happens < self.host.augmentation.margin, width, torch.zeros_like(width))
+        line = torch.arange(size, device=self.device)
+        along = torch.where(side < 0.5, line[:, None], line[None, :])
+        along = torch.where((2 * side) % 1 < 0.5, along, size - 1 - along)
+        return along < width, value.round()
 
     def _places(self, drawn: Drawn, draw: int) -> Places:
         """Of every pixel of the patches, with flips and turns."""
