@@ -7,8 +7,8 @@ import torch
 
 from ngat.benchmark.floor import PASSES
 from ngat.benchmark.graph_libraries import build
-from ngat.benchmark.hosts import in_words
 from ngat.benchmark.layers import BASELINE, LABELS, Case
+from ngat.benchmark.measure import in_words
 from ngat.benchmark.network import INFERENCE, NETWORK_LABELS, STEP, UNET
 from ngat.benchmark.report import ratios
 from ngat.benchmark.rows import select
