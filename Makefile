@@ -134,7 +134,7 @@ RIVALS ?= unet fpn
 # Of each run without a type of picture, and of each ablation.
 STUDY_MINUTES ?= 10
 ERRORS_OF := dsb2018-test-companion-split,dsb2018-test-unet-split
-CURVE := --set steps=300 --set coarse=0 --set validate_every=50 --set validate_images=12
+CURVE := --set steps=300 --set low_resolution=0 --set validate_every=50 --set validate_images=12
 real: env
 	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[baselines,classical]'
 	for preset in companion paper $(RIVALS); do \
