@@ -135,7 +135,7 @@ RIVALS ?= unet fpn
 STUDY_MINUTES ?= 10
 ERRORS_OF := dsb2018-test-companion-split,dsb2018-test-unet-split
 # Figure 8: a small network, three seeds of each loss.
-CURVE := --preset smoke --no-thresholds --set steps=300 --set coarse=0 --set validate_every=50 \
+CURVE := --preset smoke --no-thresholds --set steps=300 --set low_resolution=0 --set validate_every=50 \
   --set validate_images=12
 real: env
 	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[baselines,classical]'

@@ -183,13 +183,13 @@ def receptive_field(config: ModelConfig | RivalConfig) -> int:
     cell's width. Convolutional networks halve their sides four times.
     """
     if isinstance(config, RivalConfig):
-        return 256 * config.shrink
+        return 256 * config.downsample
     sides = [2**m for m in range(config.levels)]
     if config.schedule == "synchronous":
         cells = config.depth * sides[-1]
     else:
         cells = 1 + config.depth * (2 * sum(sides) - sides[-1])
-    return config.shrink * (cells + 4 * sides[-1])
+    return config.downsample * (cells + 4 * sides[-1])
 
 
 def instances(
@@ -286,7 +286,7 @@ def _one_view(model: Network, picture: Tensor) -> Tensor:
 def _tiled(model: Network, picture: Tensor, tta: bool, tile: int, margin: int | None) -> Tensor:
     """As :func:`probabilities`, tile by tile; of each its middle is kept."""
     config = model.config
-    step = config.shrink * 2 ** (config.levels - 1 if isinstance(config, ModelConfig) else 4)
+    step = config.downsample * 2 ** (config.levels - 1 if isinstance(config, ModelConfig) else 4)
     if margin is None:
         margin = receptive_field(config)
     margin = -(-margin // step) * step

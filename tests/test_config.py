@@ -98,6 +98,12 @@ def test_a_foreign_configuration_is_refused(damage: str) -> None:
 
 
 def test_earlier_names_of_parameters_are_read() -> None:
-    value = to_dict(config.preset("companion", strength=1.25))
-    value["train"]["vigour"] = value["train"].pop("strength")
-    assert from_dict(value) == config.preset("companion", strength=1.25)
+    changed = {"strength": 1.25, "low_resolution": 0.5, "held_out": "purple_tissue"}
+    chosen = config.preset("companion", **changed, downsample=2, contrast="percentile")
+    value = to_dict(chosen)
+    earlier = {"strength": "vigour", "low_resolution": "coarse", "held_out": "without"}
+    for now, then in earlier.items():
+        value["train"][then] = value["train"].pop(now)
+    value["model"]["shrink"] = value["model"].pop("downsample")
+    value["model"]["contrast"] = "stretched"
+    assert from_dict(value) == chosen

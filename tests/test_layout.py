@@ -12,7 +12,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Words that only this project used, and what replaces them is in no doubt.
 DIALECT = re.compile(
     r"(?<![a-z])(hears?|heard|listens?|at_hand|counterparts?|standing|fates?|summits?|vigour|"
-    r"hand_on|in_one|lanes?|listeners?)(?![a-z])",
+    r"hand_on|in_one|lanes?|listeners?|dealt|shrunk)(?![a-z])",
     re.IGNORECASE,
 )
 # They name what earlier files hold.

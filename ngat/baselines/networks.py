@@ -188,7 +188,7 @@ def _monai(module: str) -> Any:
         ) from error
 
 
-class Shrunk(nn.Module):
+class Downsampled(nn.Module):
     """A network at reduced resolution, for pictures and targets at the full one.
 
     Blocks of s × s pixels are averaged, with what the picture has of those that overhang; targets
@@ -196,7 +196,7 @@ class Shrunk(nn.Module):
     pixels, the probabilities are enlarged bilinearly.
 
     Args:
-        network: has ``config.shrink``, the factor s.
+        network: has ``config.downsample``, the factor s.
     """
 
     def __init__(self, network: NGAT | Rival) -> None:
@@ -212,13 +212,13 @@ class Shrunk(nn.Module):
     def reconstruct(self, output: Output) -> Tensor:
         """Probabilities ``[B, K, H', W']``, H' and W' being H and W rounded up to blocks."""
         small = self.network.reconstruct(output)
-        return F.interpolate(small, scale_factor=self.config.shrink, mode="bilinear")
+        return F.interpolate(small, scale_factor=self.config.downsample, mode="bilinear")
 
     def _reduced(self, pixels: Tensor) -> Tensor:
-        return F.avg_pool2d(pixels, self.config.shrink, ceil_mode=True, count_include_pad=False)
+        return F.avg_pool2d(pixels, self.config.downsample, ceil_mode=True, count_include_pad=False)
 
 
-Network = Union[NGAT, Rival, Shrunk, "MaskRCNN"]
+Network = Union[NGAT, Rival, Downsampled, "MaskRCNN"]
 
 
 def finds_nuclei(network: nn.Module) -> bool:
@@ -238,4 +238,4 @@ def build(config: ModelConfig | RivalConfig) -> Network:
 
         return MaskRCNN(config)
     network = Rival(config) if isinstance(config, RivalConfig) else NGAT(config)
-    return network if config.shrink == 1 else Shrunk(network)
+    return network if config.downsample == 1 else Downsampled(network)

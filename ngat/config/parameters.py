@@ -37,10 +37,11 @@ class ModelConfig:
             size of the nucleus that covers a node (:mod:`ngat.magnification`).
         reconstruction: weight of a level's prediction relative to the next finer level's.
         engine: attention engine.
-        shrink: pictures are reduced by this factor first (:class:`ngat.baselines.networks.Shrunk`).
+        downsample: pictures are reduced by this factor first
+            (:class:`ngat.baselines.networks.Downsampled`).
         contrast: images enter as they are, ``plain``; every channel over the range of its
             surroundings, ``local`` (:mod:`ngat.data.normalize`); or over that of the whole image,
-            ``stretched``.
+            ``percentile``.
     """
 
     levels: int = 5
@@ -63,8 +64,8 @@ class ModelConfig:
     outputs: int = 2
     reconstruction: float = 0.25
     engine: str = "auto"
-    shrink: int = 1
-    contrast: Literal["plain", "stretched", "local"] = "plain"
+    downsample: int = 1
+    contrast: Literal["plain", "percentile", "local"] = "plain"
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class RivalConfig:
         width: channels at full resolution; deeper stages have up to eight times as many.
         norm: ``instance``, ``group`` (of eight) or ``batch``.
         dropout: probability with which a channel is dropped in training.
-        outputs, shrink, contrast: as in :class:`ModelConfig`.
+        outputs, downsample, contrast: as in :class:`ModelConfig`.
     """
 
     network: Literal["unet", "fpn", "maskrcnn"] = "unet"
@@ -85,8 +86,8 @@ class RivalConfig:
     norm: Literal["instance", "group", "batch"] = "instance"
     dropout: float = 0.0
     outputs: int = 2
-    shrink: int = 1
-    contrast: Literal["plain", "stretched", "local"] = "plain"
+    downsample: int = 1
+    contrast: Literal["plain", "percentile", "local"] = "plain"
 
     @property
     def levels(self) -> int:
@@ -129,8 +130,8 @@ class TrainConfig:
         steps: optimiser steps of the whole schedule.
         batch: patches per step.
         patch: side of the square training patches in pixels.
-        coarse: share of the schedule, from its start, that sees its patches at half resolution: a
-            quarter of the work for much of what there is to learn.
+        low_resolution: share of the schedule, from its start, that sees its patches at half
+            resolution: a quarter of the work for much of what there is to learn.
         learning_rate: peak of the one-cycle schedule.
         weight_decay: AdamW's decoupled decay.
         warmup: fraction of the steps over which the rate rises.
@@ -148,14 +149,14 @@ class TrainConfig:
         nuclei: share of patches that hold a nucleus drawn at random, so that crowded places are
             seen more often; the others lie anywhere.
         masks: annotation to train on, ``published`` or ``corrected``.
-        without: type whose pictures neither training nor validation sees; empty leaves none out.
+        held_out: type whose pictures neither training nor validation sees; empty leaves none out.
         seed: seed of initialisation, sampling and augmentation.
     """
 
     steps: int = 10_000
     batch: int = 8
     patch: int = 128
-    coarse: float = 0.0
+    low_resolution: float = 0.0
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     warmup: float = 0.05
@@ -170,7 +171,7 @@ class TrainConfig:
     tail: float = 0.15
     nuclei: float = 0.0
     masks: Literal["published", "corrected"] = "corrected"
-    without: str = ""
+    held_out: str = ""
     seed: int = 0
 
 

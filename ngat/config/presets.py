@@ -12,8 +12,8 @@ from ngat.errors import InputError
 
 # Smallest and largest value of every number.
 _AT_LEAST_ONE = (
-    *("levels", "channels", "heads", "depth", "norm_groups", "plasticity_steps", "width", "shrink"),
-    *("plasticity_width", "steps", "batch", "patch", "validate_every"),
+    *("levels", "channels", "heads", "depth", "norm_groups", "plasticity_steps", "width"),
+    *("downsample", "plasticity_width", "steps", "batch", "patch", "validate_every"),
 )
 _NOT_NEGATIVE = (
     *("seed", "validate_images", "gamma", "core_weight", "size_weight", "octaves", "strength"),
@@ -21,7 +21,7 @@ _NOT_NEGATIVE = (
 )
 _SHARES = (
     *("dropout", "reconstruction", "alpha", "level_decay", "warmup"),
-    *("balance", "coarse", "tail", "nuclei"),
+    *("balance", "low_resolution", "tail", "nuclei"),
 )
 BOUNDS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(_AT_LEAST_ONE, (1, math.inf)),
@@ -159,7 +159,13 @@ def preset(name: str, **overrides: Any) -> Preset:
 
 
 # Parameters by the names that earlier weights files have for them.
-RENAMED = {"vigour": "strength"}
+RENAMED = {
+    "vigour": "strength",
+    "coarse": "low_resolution",
+    "shrink": "downsample",
+    "without": "held_out",
+}
+RENAMED_VALUES = {"stretched": "percentile"}  # the same of values
 
 
 def to_dict(chosen: Preset) -> dict[str, Any]:
@@ -180,7 +186,7 @@ def from_dict(value: dict[str, Any]) -> Preset:
         built: dict[str, Any] = {
             key: part(
                 **{
-                    (known := RENAMED.get(name, name)): checked(part, known, v)
+                    (now := RENAMED.get(name, name)): checked(part, now, RENAMED_VALUES.get(v, v))
                     for name, v in value[key].items()
                 }
             )

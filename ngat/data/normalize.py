@@ -276,7 +276,7 @@ def as_tensor(
     pixels = as_pixels(image, contrast)
     if contrast == "local":
         pixels = local_contrast(pixels, TILE / magnification).apply(pixels)
-    elif contrast == "stretched":
+    elif contrast == "percentile":
         pixels = stretch(pixels)
     planes = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pixels, 2, 0)))[None]
     size = [max(1, round(side * magnification)) for side in planes.shape[-2:]]

@@ -158,8 +158,8 @@ def _segment(
         other_page = (earlier.get("page") or 0) != (page or 0)
         if other_page or any(earlier.get(key) != value for key, value in how.items()):
             raise InputError(
-                f"{record_path}: was made with other options or weights; add --overwrite to "
-                "make it anew, or choose another --out."
+                f"{record_path}: was made of another page, or with other options or weights; add "
+                "--overwrite to make it anew, or choose another --out."
             )
         if set(names.values()) <= set(earlier["outputs"]):
             values = (earlier[k] for k in ("nuclei", "magnification", "diameter_px"))

@@ -31,7 +31,7 @@ from ngat.segmentation.tiles import Canvas
 
 OUTLINE = (230, 159, 0)  # orange of the Okabe-Ito palette: seen on dark, violet and grey
 # Larger pictures are drawn reduced; their labels are stored in tiles.
-DRAWN = 4096
+DRAWN, DRAWN_BAND = 4096, 128
 _TILE = 512
 
 
@@ -198,26 +198,28 @@ def shown_table(found: FoundNuclei, pixel_size: tuple[float, float] | None) -> A
 def outlined(found: FoundNuclei, picture: Picture) -> npt.NDArray[np.uint8]:
     """The picture as ``uint8 [h, w, 3]``, contrast stretched, nuclei outlined on their inside."""
     seen = picture.overview(DRAWN)
-    low, high = np.percentile(seen, (0.1, 99.9)).astype(np.float32)
-    # In place: of a slide this is the largest array there is.
-    seen -= low
-    seen *= np.float32(255 / max(float(high - low), 1e-12))
-    drawn = np.rint(np.clip(seen, 0, 255, out=seen), out=seen).astype(np.uint8)
-    if drawn.ndim == 2:
-        drawn = np.repeat(drawn[:, :, None], 3, axis=2)
-    step = max(1, -(-max(picture.shape) // DRAWN))
-    labels = np.concatenate(list(_bands(found.labels, step)))
-    drawn[find_boundaries(labels, mode="inner")] = OUTLINE
+    seen = seen[:, :, None] if seen.ndim == 2 else seen
+    every = 1 + max(picture.shape) // DRAWN  # pixels of an overview are many enough
+    some = seen[::every, ::every]
+    low, high = np.percentile(some, (0.1, 99.9)).astype(np.float32)
+    scale = np.float32(255 / max(float(high - low), 1e-12))
+    drawn = np.empty((*seen.shape[:2], 3), np.uint8)
+    # Band by band: of a slide these are the largest arrays there are.
+    for top in range(0, len(seen), DRAWN_BAND):
+        band = slice(top, min(top + DRAWN_BAND, len(seen)))
+        drawn[band] = np.rint(np.clip((seen[band] - low) * scale, 0, 255))
+        before = int(top > 0)  # a row of context on either side
+        labels = _reduced(found.labels, slice(top - before, band.stop + 1), picture.shape)
+        edges = find_boundaries(labels, mode="inner")[before:][: band.stop - top]
+        drawn[band][edges] = OUTLINE
     return drawn
 
 
-def _bands(labels: Canvas, step: int) -> Iterator[Labels]:
-    """Every ``step``-th row and column, band by band."""
-    height, width = labels.shape
-    band = step * max(1, (1 << 22) // (step * width))
-    for top in range(0, height, band):
-        window = (slice(top, min(top + band, height)), slice(0, width))
-        yield labels.read(window)[::step, ::step]
+def _reduced(labels: Canvas, rows: slice, shape: tuple[int, int]) -> Labels:
+    """Rows of the labels on the grid of the overview: every ``step``-th pixel."""
+    step = max(1, -(-max(shape) // DRAWN))
+    window = (slice(rows.start * step, min(rows.stop * step, shape[0])), slice(0, shape[1]))
+    return labels.read(window)[::step, ::step]
 
 
 def _tiles(labels: Canvas, dtype: np.dtype[Any]) -> Iterator[npt.NDArray[Any]]:

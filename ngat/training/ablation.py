@@ -49,7 +49,7 @@ BESIDES: dict[str, dict[str, dict[str, Any]]] = {
     "levels": {"4": {"levels": 4}},
     "norm": {"group": {"norm": "group"}},
     "magnification": {"not learnt": {"sized": False, "outputs": 2}},
-    "contrast": {kind: {"contrast": kind} for kind in ("plain", "stretched")},
+    "contrast": {kind: {"contrast": kind} for kind in ("plain", "percentile")},
 }
 # Both, in the order of reading.
 EVERY = {**FACTORS, **{key: {**FACTORS.get(key, {}), **more} for key, more in BESIDES.items()}}

@@ -41,7 +41,7 @@ class Trial(NamedTuple):
             self.network,
             steps=steps,
             seed=self.seed,
-            without=self.without,
+            held_out=self.without,
             validate_every=steps,
             validate_images=5,
         )

@@ -65,7 +65,7 @@ class Patches:
     Args:
         samples: at least one.
         config: batch, patch, balance, augment and seed count here.
-        contrast: ``plain`` or ``stretched``, as :class:`ngat.config.ModelConfig` says.
+        contrast: ``plain`` or ``percentile``, as :class:`ngat.config.ModelConfig` says.
         workers: threads that draw ahead.
         rank, world: this process draws places rank, rank + world … of every batch.
 
@@ -172,7 +172,7 @@ class Patches:
 
     def seen(self, index: int) -> npt.NDArray[np.uint8]:
         """A picture as the network is shown it, ``[H, W, 3]``."""
-        if self.contrast != "stretched":
+        if self.contrast != "percentile":
             return self.samples[index].image
         if index not in self._seen:
             self._seen[index] = stretch_bytes(self.samples[index].image)

@@ -58,7 +58,7 @@ def configuration(name: str, steps: int = 400, seed: int = 0) -> Preset:
         steps=steps,
         batch=4,
         patch=96,
-        coarse=0.0,
+        low_resolution=0.0,
         sized=False,
         nuclei=0.0,
         contact=0.0,

@@ -123,7 +123,7 @@ class Optimisation:
             The learning rate; and ``float64 [2 + M]`` on the device: the loss, the norm of its
             gradient and the mean loss of every level.
         """
-        if place < self.config.coarse:
+        if place < self.config.low_resolution:
             batch = batch.halved()
         rate = learning_rate(place, self.config)
         for group in self.optimiser.param_groups:

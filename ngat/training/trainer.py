@@ -89,8 +89,8 @@ def train(
         ngat.training.run.TrainingInterrupted: after SIGINT or SIGTERM, with a checkpoint written.
     """
     out = Path(out)
-    samples_train = leave_out(samples_train, preset.train.without)
-    samples_val = leave_out(samples_val, preset.train.without)
+    samples_train = leave_out(samples_train, preset.train.held_out)
+    samples_val = leave_out(samples_val, preset.train.held_out)
     if not samples_val:
         raise InputError("There is no validation picture; choose a data set that has some.")
     if minutes is not None and not 0 < minutes < math.inf:
@@ -116,7 +116,7 @@ def train(
             device=str(members.device),
             data=data,
             preset=preset.name,
-            without=preset.train.without,
+            held_out=preset.train.held_out,
             processes=members.world,
             parameters=sum(p.numel() for p in run.model.parameters()),
         )

@@ -41,7 +41,7 @@ MAX_SIZES = {
     "plasticity_steps": 64,
     "plasticity_width": 1024,
     "width": 512,
-    "shrink": 64,
+    "downsample": 64,
     "outputs": 16,
 }
 

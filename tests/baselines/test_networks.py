@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny import rings
 
-from ngat.baselines.networks import Shrunk, build
+from ngat.baselines.networks import Downsampled, build
 from ngat.config import preset
 from ngat.data.normalize import as_tensor
 from ngat.data.sample import fingerprint, leave_out
@@ -45,14 +45,14 @@ def test_a_type_is_left_out_of_training_and_validation(
     }
     for name, stand_in in noted.items():
         monkeypatch.setattr(training, name, stand_in)
-    best = small_run(tmp_path / "a", without=out)
+    best = small_run(tmp_path / "a", held_out=out)
     everything = {s.type for s in rings()}
     for where, types in seen.items():
         assert set(types) == everything - {out}, where
     back = load_weights(best)
-    assert back.preset.train.without == out
-    assert json.loads((tmp_path / "a/config.json").read_text())["train"]["without"] == out
-    assert back.provenance["without"] == out
+    assert back.preset.train.held_out == out
+    assert json.loads((tmp_path / "a/config.json").read_text())["train"]["held_out"] == out
+    assert back.provenance["held_out"] == out
     left = [s for s in rings() if s.type != out]
     assert back.provenance["data_fingerprint"] == fingerprint(left) != fingerprint(rings())
     assert back.provenance["validation"]["per_type"].keys() == everything - {out}
@@ -60,7 +60,7 @@ def test_a_type_is_left_out_of_training_and_validation(
 
 def test_a_type_that_cannot_be_left_out_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Unknown type 'tissue' to leave out; known: small_fluo"):
-        small_run(tmp_path / "a", without="tissue")
+        small_run(tmp_path / "a", held_out="tissue")
     only = [rings()[0]] * 2
     with pytest.raises(InputError, match=f"Without the type {only[0].type} no picture is left"):
         leave_out(only, only[0].type)
@@ -72,8 +72,8 @@ def test_a_type_that_cannot_be_left_out_is_said(tmp_path: Path) -> None:
 def test_half_resolution_is_the_network_on_a_smaller_picture(name: str) -> None:
     """The other way to half the resolution: the mean of every 2 × 2 pixels by numpy."""
     torch.manual_seed(0)
-    shrunk = build(preset(name, shrink=2, contrast="plain", outputs=2).model).eval()
-    assert isinstance(shrunk, Shrunk)
+    shrunk = build(preset(name, downsample=2, contrast="plain", outputs=2).model).eval()
+    assert isinstance(shrunk, Downsampled)
     image = np.random.default_rng(0).random((192, 256, 3), dtype=np.float32)
     small = image.reshape(96, 2, 128, 2, 3).mean((1, 3))
     halves = predict(shrunk.network, small)
@@ -93,7 +93,7 @@ def test_half_resolution_is_the_network_on_a_smaller_picture(name: str) -> None:
 
 def test_half_resolution_of_odd_sizes(tmp_path: Path) -> None:
     """What overhangs is averaged over the pixels there are, and cut off again."""
-    chosen = preset("unet", width=8, shrink=2, contrast="plain", outputs=2)
+    chosen = preset("unet", width=8, downsample=2, contrast="plain", outputs=2)
     shrunk = build(chosen.model).eval()
     seen = []
     shrunk.network.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
@@ -104,5 +104,5 @@ def test_half_resolution_of_odd_sizes(tmp_path: Path) -> None:
     assert seen[0].shape == (1, 3, 51, 49)
     np.testing.assert_allclose(seen[0][0, :, 50, 48], image[100, 96], rtol=1e-6)
     np.testing.assert_allclose(seen[0][0, :, 1, 48], image[2:4, 96].mean(0), rtol=1e-6)
-    best = small_run(tmp_path, shrink=2, patch=41)
-    assert isinstance(load_weights(best).model, Shrunk)
+    best = small_run(tmp_path, downsample=2, patch=41)
+    assert isinstance(load_weights(best).model, Downsampled)

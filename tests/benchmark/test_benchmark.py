@@ -147,10 +147,9 @@ def test_the_layer_that_is_timed_is_the_one_that_the_network_runs(case, planes, 
     """Typed: one fused operation a level; joint: folded maps and the attention kernel."""
     pytest.importorskip("numba")
     from ngat.engines.cpu import attend as cpu
-    from ngat.engines.cpu import network as cpu_network
 
     calls = []
-    for module, name in ((cpu_network, "typed_update"), (cpu, "attend")):
+    for module, name in ((cpu, "typed_update"), (cpu, "attend")):
         original = getattr(module, name)
 
         def noted(*args, original=original, name=name):

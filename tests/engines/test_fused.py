@@ -13,7 +13,7 @@ pytest.importorskip("numba")
 
 from ngat.attention import attend
 from ngat.engines.cpu import compile as cpu_compile
-from ngat.engines.cpu.network import Nodes, typed_level
+from ngat.engines.cpu.attend import Nodes, typed_level
 from ngat.engines.cpu.update import Update, UpdateMaps
 
 CONFIG = ModelConfig(levels=3, channels=8, heads=2, depth=1, norm_groups=2)
@@ -138,11 +138,11 @@ def test_threads_change_nothing_but_rounding():
 )
 def test_what_is_one_operation(change, training, times, monkeypatch):
     """Typed updates by attention on the CPU, dropout or not; nothing leaves that path silently."""
-    from ngat.engines.cpu import network as cpu_network
+    from ngat.engines.cpu import attend as cpu_engine
 
     calls = []
-    original = cpu_network.typed_update
-    monkeypatch.setattr(cpu_network, "typed_update", lambda *a: (calls.append(1), original(*a))[1])
+    original = cpu_engine.typed_update
+    monkeypatch.setattr(cpu_engine, "typed_update", lambda *a: (calls.append(1), original(*a))[1])
     model = NGAT(dataclasses.replace(CONFIG, **change)).train(training)
     model(torch.rand(2, 3, 8, 8))
     assert len(calls) == times

@@ -7,9 +7,9 @@ from torch.nn import functional as F
 pytest.importorskip("numba")
 
 from ngat.config import ModelConfig
-from ngat.engines.cpu.maps import linear, products
-from ngat.engines.cpu.network import Nodes
+from ngat.engines.cpu.attend import Nodes
 from ngat.engines.cpu.normed import Fold, normed_maps
+from ngat.engines.cpu.products import linear, products
 from ngat.model import Norm
 
 DOUBLE, SINGLE = torch.float64, torch.float32

@@ -166,7 +166,7 @@ def test_skipped_means_the_same_picture_and_options(folder):
     assert {o.status for o in run()} == {"skipped"}
     assert {o.status for o in run(formats=("labels", "rle"))} == {"done"}  # a form is new
     told = run(scale=2.0)
-    assert all("was made with other options" in outcome.remark for outcome in told)
+    assert all("with other options or weights" in outcome.remark for outcome in told)
     tifffile.imwrite("in/sub/stack.tif", np.stack([clumps((50, 60))] * 2), photometric="minisblack")
     stack = {"words": ["in/sub/stack.tif"], "out": "pages"}
     assert [run(page=page, **stack)[0].status for page in "0011"] == [

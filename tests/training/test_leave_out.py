@@ -36,7 +36,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, set[str], set[str]]
     real = sweep.train
 
     def spy(chosen, train, val, *arguments, **options):
-        without = chosen.train.without
+        without = chosen.train.held_out
         calls.append((without, {s.type for s in train}, {s.type for s in val}))
         return real(chosen, train, val, *arguments, **options)
 
@@ -52,7 +52,7 @@ def test_plan_compares_from_the_first_runs_on() -> None:
 
 def test_the_configuration_leaves_the_type_out_and_is_the_networks_own() -> None:
     made, own = Trial("companion", TYPES[2], 3).preset(17), preset("companion")
-    assert (made.train.without, made.train.seed, made.train.steps) == (TYPES[2], 3, 17)
+    assert (made.train.held_out, made.train.seed, made.train.steps) == (TYPES[2], 3, 17)
     assert made.model == own.model
     assert (made.train.sized, made.train.patch) == (True, own.train.patch)
     by_the_clock = Trial("companion", TYPES[2], 3).preset(None)

@@ -170,7 +170,7 @@ def test_coarse_steps_come_first_and_see_half_the_resolution(
         return whole(self, image, targets)
 
     monkeypatch.setattr(Objective, "forward", seen)
-    run(tmp_path, steps=5, coarse=0.6, validate_every=5)
+    run(tmp_path, steps=5, low_resolution=0.6, validate_every=5)
     assert sides == [8, 8, 8, 16, 16]
 
 
@@ -205,11 +205,11 @@ def test_a_run_from_before_a_parameter_existed_goes_on_with_its_default(tmp_path
     path = tmp_path / "old/checkpoint.safetensors"
     tensors, text = read_tensors(path, FORMAT)
     stored = json.loads(text["configuration"])
-    del stored["train"]["without"], stored["model"]["shrink"]
+    del stored["train"]["held_out"], stored["model"]["downsample"]
     write_tensors(path, tensors, FORMAT, {**text, "configuration": json.dumps(stored)})
     changed = {"steps": 4, "validate_every": 2, "resume": True}
-    with pytest.raises(InputError, match=r"other parameters .shrink: 1, now 2\)"):
-        run(tmp_path / "old", shrink=2, **changed)
+    with pytest.raises(InputError, match=r"other parameters .downsample: 1, now 2\)"):
+        run(tmp_path / "old", downsample=2, **changed)
     run(tmp_path / "old", **changed)
     assert_same_run(tmp_path / "whole", tmp_path / "old")
 

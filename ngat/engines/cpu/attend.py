@@ -3,12 +3,19 @@ torch uses.
 
 float32 and float64 are computed as they are; half and bfloat16 in float32. Compiled code is kept
 on disk, for every image size the same.
+
+Message passing of a whole forward pass has normalisation folded into the maps.
+The plain way (:meth:`ngat.model.NGAT.message_passing`) normalises every level after every update
+and then maps it. Here no normalised plane is written: statistics are taken while an update is
+being computed, and the maps that read it absorb them (:mod:`ngat.engines.cpu.normed`). Typed
+updates are one operation each (:mod:`ngat.engines.cpu.fused`). Dropout is drawn by torch and added
+outside.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -16,7 +23,125 @@ from torch.autograd.function import once_differentiable
 
 from ngat.attention import Attend, TapGroup
 from ngat.engines.cpu.executor import Work, computed_in
+from ngat.engines.cpu.fused import Out, Source, typed_update
+from ngat.engines.cpu.normed import Fold, moments_of, normed_maps
 from ngat.graph import Relation
+
+if TYPE_CHECKING:
+    from ngat.attention.position import PositionTerm
+    from ngat.model import NGAT, Norm, PyramidGATConv
+    from ngat.plasticity import Placement
+
+
+class Nodes:
+    """Embeddings of one level's nodes, and their normalisation, to be done by whoever maps them.
+
+    Args:
+        h: ``[B, C, H_m, W_m]``.
+        norm: what normalises h; in training, batch statistics are recorded here.
+        level: whose statistics ``norm`` uses, where it keeps several.
+        moments: sums of h and of its squares over nodes, ``[B, C, 2]``, differentiable in h; None
+            where they are not known.
+
+    Attributes:
+        h: the same. An operation that reads it may replace it by its own output of the same
+            values: then the gradients of all later readers pass through that operation, which adds
+            them to its own while it writes that.
+        fold: the normalisation; None for none.
+    """
+
+    def __init__(self, h: Tensor, norm: Norm, level: int, moments: Tensor | None = None) -> None:
+        self.h = h
+        self.fold: Fold | None = None
+        if norm.kind == "none":
+            return
+        nodes = h.shape[2] * h.shape[3]
+        if norm.kind == "batch" and not norm.training:
+            mean, variance = (s.double() for s in norm.statistics(level))
+            moments = nodes * torch.stack([mean, variance + mean.square()], 1)[None]
+        elif moments is None:
+            moments = moments_of(h)
+        if norm.kind == "batch" and norm.training:
+            moments = moments.mean(0, keepdim=True)
+            mean, square = (moments.detach()[0] / nodes).unbind(1)
+            variance = (square - mean.square()).clamp(min=0.0)
+            norm.record(mean, variance, len(h) * nodes, level)
+        groups = norm.groups if norm.kind == "group" else h.shape[1]
+        self.fold = Fold(moments.expand(len(h), -1, -1).contiguous(), groups, norm.EPSILON)
+
+
+def message_passing(model: NGAT, placement: Placement, attend: Attend) -> list[Tensor]:
+    """As :meth:`ngat.model.NGAT.message_passing`, on the CPU in float32 or float64."""
+    if model.config.aggregator != "gat":
+        return model.message_passing(placement, attend)
+    from ngat.model import features_of
+
+    nodes = []
+    for m, (f, norm) in enumerate(zip(features_of(placement), model.norms, strict=True)):
+        h, moments = normed_maps(f, None, model.embed.weight, cast(Tensor, model.embed.bias))
+        nodes.append(Nodes(h, cast("Norm", norm), m, moments))
+    for module in model.updates:
+        update = cast("PyramidGATConv", module)
+        for m, new in layer(update, nodes, placement.moves, attend).items():
+            nodes[m] = new
+    heads = [model.head(m) for m in range(len(nodes))]
+    return [
+        normed_maps(level.h, level.fold, head.weight, cast(Tensor, head.bias))[0]
+        for level, head in zip(nodes, heads, strict=True)
+    ]
+
+
+def layer(
+    update: PyramidGATConv, nodes: Sequence[Nodes], moves: Sequence[Tensor] | None, attend: Attend
+) -> dict[int, Nodes]:
+    """One layer: new nodes of the levels that it updates, by level."""
+    updated = range(len(nodes)) if update.level is None else [update.level]
+    if not update.joint:
+        return {m: typed_level(update, nodes, m, moves) for m in updated}
+    h, no_bias = [level.h for level in nodes], update.own.weight.new_zeros(len(update.own.weight))
+    maps = {}
+    for n in sorted({n for m in updated for _, n in update.sources(m, len(nodes))}):
+        product, _ = normed_maps(h[n], nodes[n].fold, update.own.weight, no_bias)
+        maps[n] = product.split(update.own.parts, 1)
+    found = {}
+    for m in updated:
+        of_sources = {r: maps[n] for r, n in update.sources(m, len(nodes))}
+        found[m] = Nodes(update.update(h, m, of_sources, moves, attend), update.norm, m)
+    return found
+
+
+def typed_level(
+    update: PyramidGATConv, nodes: Sequence[Nodes], m: int, moves: Sequence[Tensor] | None
+) -> Nodes:
+    """The update of level m with typed relations: one operation, maps included."""
+    here = nodes[m]
+    levels = {relation: nodes[n] for relation, n in update.sources(m, len(nodes))}
+    terms = {
+        name: cast("PositionTerm", term) for name, term in update.terms.items() if name in levels
+    }
+    sources = {}
+    for relation, level in levels.items():
+        maps = update.map_of(relation)
+        weight: Tensor = maps.weight
+        bias = cast(Tensor, maps.bias)
+        if relation == "king":  # weights that serve all levels meet one without children
+            unused = (len(update.terms) - len(terms)) * update.config.heads
+            weight, bias = weight[: len(weight) - unused], bias[: len(bias) - unused]
+        sources[relation] = Source(level.h, level.fold, weight, bias)
+    moved = [terms["king"].of_moves(moves, m, 1.0), 0.0, 0.0]
+    if "child" in terms:
+        moved[1] = terms["child"].of_moves(moves, m - 1, 0.5)
+        moved[2] = terms["child"].of_moves(moves, m, 1.0)
+    taps = {relation: term.taps(relation) for relation, term in terms.items()}
+    dropped = update.config.dropout > 0 and update.training
+    base = here.h if update.config.residual and not dropped else None
+    out = Out(update.out.weight, cast(Tensor, update.out.bias), base)
+    h, moments, passed = typed_update(sources, taps, moved, out, update.self_map)
+    for relation, x in passed.items():
+        levels[relation].h = x
+    if dropped:
+        return Nodes(update.residual(here.h, h), update.norm, m)
+    return Nodes(h, update.norm, m, moments)
 
 
 def attend(groups: Sequence[TapGroup], destination: Tensor) -> Tensor:
@@ -29,9 +154,7 @@ def attend(groups: Sequence[TapGroup], destination: Tensor) -> Tensor:
 
 def forward_pass(model: Any, placement: Any, attend: Attend) -> list[Tensor]:
     """As :meth:`ngat.model.NGAT.message_passing`, on the CPU."""
-    from ngat.engines.cpu import network as cpu_network
-
-    return cpu_network.message_passing(model, placement, attend)
+    return message_passing(model, placement, attend)
 
 
 def projection() -> Any:

@@ -9,7 +9,7 @@ It is what :meth:`ngat.model.PyramidGATConv.update` composes of single operation
 attention, those spend more time on moving memory than attention itself: normalised planes,
 splitting a product and joining its gradient again, adding, biases, masks. Here all that happens
 block by block of rows, while they are in a core's cache. P is never in memory, nor is ∂L/∂P: of
-the forward pass y alone is kept for the backward pass (:mod:`ngat.engines.cpu.sweep`).
+the forward pass y alone is kept for the backward pass (:mod:`ngat.engines.cpu.typed`).
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ngat.engines.cpu.compile import inlined, kernel
-from ngat.engines.cpu.maps import linear, products
+from ngat.engines.cpu.products import linear, products
 from ngat.system.precision import label
 
 

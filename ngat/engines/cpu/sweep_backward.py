@@ -1,4 +1,4 @@
-"""Gradients of :mod:`ngat.engines.cpu.sweep`, block by block of rows.
+"""Gradients of :mod:`ngat.engines.cpu.typed`, block by block of rows.
 
     d = ∂L/∂h + factor h + shift                          what reached h's moments   (``maps``)
     g = W_outᵀ d where y > 0                              g = ∂L/∂self               (``maps``)

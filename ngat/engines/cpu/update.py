@@ -1,6 +1,6 @@
 """One typed update on the CPU: tensors as addresses, windows, and the blocks shared among threads.
 
-What the kernels do is in :mod:`ngat.engines.cpu.sweep` and :mod:`ngat.engines.cpu.sweep_backward`.
+What the kernels do is in :mod:`ngat.engines.cpu.typed` and :mod:`ngat.engines.cpu.sweep_backward`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,18 @@ from ngat.attention import SLOPE
 from ngat.engines.cpu.compile import Job, share, threads_for
 from ngat.engines.cpu.executor import ABSENT
 from ngat.engines.cpu.kernels import TAPS, scratch
-from ngat.engines.cpu.maps import NOWHERE, kind, planes, small
-from ngat.engines.cpu.products import Operand, scratch_of_maps, scratch_of_outer
+from ngat.engines.cpu.products import (
+    NOWHERE,
+    Operand,
+    kind,
+    planes,
+    scratch_of_maps,
+    scratch_of_outer,
+    small,
+)
 from ngat.engines.cpu.simd import SIMD
-from ngat.engines.cpu.sweep import Last, sweep
 from ngat.engines.cpu.sweep_backward import Back, LastBack, sweep_back
+from ngat.engines.cpu.typed import Last, sweep
 from ngat.engines.cpu.windows import HALO, Level, WindowPlan
 
 CACHE = 3 << 18  # bytes of windows: what a core's second cache holds beside the rest
