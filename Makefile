@@ -134,7 +134,9 @@ RIVALS ?= unet fpn
 # Of each run without a type of picture, and of each ablation.
 STUDY_MINUTES ?= 10
 ERRORS_OF := dsb2018-test-companion-split,dsb2018-test-unet-split
-CURVE := --set steps=300 --set low_resolution=0 --set validate_every=50 --set validate_images=12
+# Figure 8: a small network, three seeds of each loss.
+CURVE := --preset smoke --no-thresholds --set steps=300 --set low_resolution=0 --set validate_every=50 \
+  --set validate_images=12
 real: env
 	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[baselines,classical]'
 	for preset in companion paper $(RIVALS); do \
@@ -153,13 +155,13 @@ real: env
 	for method in otsu otsu_watershed classical_one classical_per_type; do \
 	  $(BIN)/ngat evaluate --data dsb2018 --out $(REAL) --method $$method; \
 	done
-	for loss in balanced bce; do \
-	  $(BIN)/ngat train --data dsb2018 --set kind=$$loss $(CURVE) \
-	    --out runs/real/$$loss --resume; \
+	for run in {balanced,bce}-{0,1,2}; do \
+	  $(BIN)/ngat train --data dsb2018 $(CURVE) --set kind=$${run%-*} --set seed=$${run#*-} \
+	    --out runs/real/$$run --resume; \
 	  for log in log validation; do \
-	    cp runs/real/$$loss/$$log.csv $(REAL)/training-$$loss.$$log.csv; \
+	    cp runs/real/$$run/$$log.csv $(REAL)/training-$$run.$$log.csv; \
 	  done; \
-	  cp runs/real/$$loss/provenance.json $(REAL)/training-$$loss.json; \
+	  cp runs/real/$$run/provenance.json $(REAL)/training-$$run.json; \
 	done
 	$(BIN)/python .ci/hygiene.py execute --only 05,07,09,10,11,13,14 notebooks
 	$(BIN)/ngat leave-out --data dsb2018 --minutes $(STUDY_MINUTES) --out $(REAL)/leave_one_out.csv

@@ -19,8 +19,8 @@ from ngat.errors import InputError
 from ngat.system.files import read_table, replacing, write_json
 from ngat.system.provenance import provenance
 
-# One row for each picture: its side, the share of it that is tissue, processes, tiles that were
-# searched, nuclei; seconds by the clock and of all processors; peak memory of all processes.
+# One row for each picture: its side, the share of it that is tissue, threads of Dask, tiles that
+# were searched, nuclei; seconds by the clock and of all processors; peak memory.
 PICTURE = ("side", "tissue", "workers")
 COLUMNS = (*PICTURE, "tiles", "nuclei", "seconds", "cpu_seconds", "peak_mib")
 # One row for each pair of maps and what was done with it.
@@ -33,7 +33,7 @@ class ScalingPlan:
 
     Attributes:
         pictures: sides in pixels, and the share of tissue in each.
-        workers: numbers of processes.
+        workers: numbers of threads that do tiles at once.
         split_sides: sides of the maps that ``split`` divides.
         reconstruction_up_to: largest side for scikit-image's reconstruction, which takes minutes.
         diameter: of a typical nucleus as ``--diameter`` is told; the magnification is not searched.
@@ -52,7 +52,7 @@ class ScalingPlan:
         if any(not 0 < tissue <= 1 for _, tissue in self.pictures):
             raise InputError("The share of tissue lies between 0 and 1, for example 20000:0.1.")
         if any(count < 1 for count in self.workers):
-            raise InputError("--workers: at least one process is needed.")
+            raise InputError("--workers: at least one thread is needed.")
 
 
 def benchmark_scaling(

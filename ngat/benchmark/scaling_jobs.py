@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -65,48 +63,33 @@ def segment_picture(
     """``ngat segment`` of one drawn picture, with its default formats.
 
     Args:
-        workers: 1 works in this process, more are processes of a Dask cluster on this machine.
+        workers: threads of Dask, each with one thread of torch.
         diameter: of a typical nucleus, as ``--diameter`` is told.
 
     Returns:
-        one row: seconds by the clock and of all processors, peak memory of all processes.
+        one row: seconds by the clock and of all processors, peak memory.
     """
     from ngat.segmentation.batch import Options, segment_file
-    from ngat.segmentation.cluster import tiles_on
-    from ngat.segmentation.find import in_turn
     from ngat.segmentation.inputs import Input
+    from ngat.segmentation.tasks import Tasks
 
-    with (
-        tempfile.TemporaryDirectory(prefix="ngat-benchmark-") as folder,
-        contextlib.ExitStack() as on,
-    ):
+    with tempfile.TemporaryDirectory(prefix="ngat-benchmark-") as folder:
         path = Path(folder) / "picture.tif"
         draw(path, side, tissue)
         options = Options(diameter=diameter, device="cpu")
         options.network()  # what is loaded and compiled once does not grow with a picture
-        client: Any = None
-        if workers > 1:
-            from distributed import Client, LocalCluster
-
-            cluster = on.enter_context(
-                LocalCluster(workers, threads_per_worker=1, dashboard_address=None)
-            )
-            client = on.enter_context(Client(cluster, set_as_default=False))
-            client.run(options.network)
         Path("/proc/self/clear_refs").write_text("5")  # VmHWM := VmRSS
         searched: list[int] = []
-        began, cpu = time.perf_counter(), _cpu(client)
+        began, cpu = time.perf_counter(), time.process_time()
         [outcome] = segment_file(
             Input(path, "picture"),
             Path(folder) / "out",
             options,
-            tiles=tiles_on(client, path, options) if client else in_turn,
+            tiles=Tasks(workers).tiles(),
             progress=lambda done, total: searched.append(total // 2),
         )
-        seconds, cpu_seconds = time.perf_counter() - began, _cpu(client) - cpu
-        peaks = [resident("VmHWM")]
-        if client:
-            peaks += client.run(resident, "VmHWM").values()
+        seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
+        peak = resident("VmHWM")
     if outcome.status != "done":
         raise RuntimeError(outcome.remark)
     row = {
@@ -117,7 +100,7 @@ def segment_picture(
         "nuclei": outcome.nuclei,
         "seconds": round(seconds, 1),
         "cpu_seconds": round(cpu_seconds, 1),
-        "peak_mib": round(sum(peaks) / MEBIBYTE),
+        "peak_mib": round(peak / MEBIBYTE),
     }
     return WorkerResult([row], {})
 
@@ -205,9 +188,3 @@ def _maps(side: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
 def _turned(square: Bytes, way: int) -> Bytes:
     turned = np.rot90(square, way % 4)
     return turned[::-1] if way >= 4 else turned
-
-
-def _cpu(client: Any) -> float:
-    """Seconds of processors that this process and the cluster's have taken."""
-    own = time.process_time()
-    return own + (sum(client.run(time.process_time).values()) if client else 0.0)

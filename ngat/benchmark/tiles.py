@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,10 +114,13 @@ def _found(
     jobs: list[PictureJob] = []
 
     def kept(
-        work: Callable[[Any, int], Any], job: PictureJob, numbers: Sequence[int]
-    ) -> Iterable[Any]:
+        work: Callable[[PictureJob, int], Any],
+        job: PictureJob,
+        numbers: Sequence[int],
+        done: Callable[[Any], None],
+    ) -> None:
         jobs.append(job)
-        return in_turn(work, job, numbers)
+        in_turn(work, job, numbers, done)
 
     found = find(picture, network, magnification=magnification, tile=tile, whole=0, tiles=kept)
     return jobs[0], found

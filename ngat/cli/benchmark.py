@@ -128,7 +128,7 @@ def scaling(
     pictures: Annotated[
         str, typer.Option(help="Sides, and the share of each picture that is tissue.")
     ] = "2500:1,5000:1,10000:0.25,20000:0.25",
-    workers: Annotated[str, typer.Option(help="Numbers of processes.")] = "1,2",
+    workers: Annotated[str, typer.Option(help="Numbers of threads, tiles at once.")] = "1,2",
     split_sides: Annotated[
         str, typer.Option(help="Sides of the maps that split divides.")
     ] = "2500,5000,10000",

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ngat.cli.options import Device, Quiet, Tta, interruptible
 from ngat.errors import InputError
+
+if TYPE_CHECKING:
+    from ngat.segmentation.batch import Options, PictureOutcome
+    from ngat.segmentation.inputs import Input
 
 app = typer.Typer()
 
@@ -27,7 +32,7 @@ def segment(
     form: Annotated[
         list[str] | None,
         typer.Option(
-            "--format", help="labels, overlay, table, geojson, rois, rle, or all; repeatable."
+            "--format", help="labels, overlay, table, geojson, rois, rle, zarr or all; repeatable."
         ),
     ] = None,
     weights: Annotated[
@@ -58,6 +63,12 @@ def segment(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Make anew what is finished already.")
     ] = False,
+    part: Annotated[
+        str | None, typer.Option(help="K/N: only every N-th picture from the K-th, for job arrays.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Files or tiles at once; else one a core, up to 4.")
+    ] = None,
     scheduler: Annotated[
         str | None, typer.Option(help="Address of a Dask cluster, for example tcp://host:8786.")
     ] = None,
@@ -71,18 +82,14 @@ def segment(
     finished is skipped, so that a stopped run goes on with the same command.
     """
     from ngat.inference import METHODS
-    from ngat.segmentation.batch import Options, summary
-    from ngat.segmentation.formats import DEFAULT, FORMATS
-    from ngat.segmentation.inputs import find_inputs
+    from ngat.segmentation.batch import Options
+    from ngat.segmentation.formats import DEFAULT, chosen_formats
+    from ngat.segmentation.inputs import find_inputs, part_of
     from ngat.segmentation.network import chosen_magnification
     from ngat.training.distributed import find_device
 
     if method not in METHODS:
         raise InputError(f"Unknown method {method!r}; known: {', '.join(METHODS)}.")
-    forms = tuple(FORMATS) if form == ["all"] else tuple(dict.fromkeys(form or DEFAULT))
-    for name in forms:
-        if name not in FORMATS:
-            raise InputError(f"Unknown format {name!r}; known: {', '.join(FORMATS)}, all.")
     if page is not None and page != "all" and not page.isdecimal():
         raise InputError(f"--page {page}: give a number from 0, or all.")
     chosen_magnification(diameter, scale)
@@ -94,80 +101,78 @@ def segment(
         diameter=diameter,
         scale=scale,
         method=method,
-        formats=forms,
+        formats=chosen_formats(form or DEFAULT),
         weights=weights.resolve() if weights is not None else None,
         device=str(find_device(device)),
         tta=tta,
     )
     with interruptible("Stopped; what is finished is kept, and the same command goes on."):
-        inputs = find_inputs(images, out)
+        inputs = part_of(find_inputs(images, out), part)
         options.network()  # a bad weights file ends the command, not every picture
-        outcomes: list[Any] = []
-        try:
-            for some in _each(inputs, out, options, overwrite, scheduler, not quiet):
-                for outcome in some:
-                    outcomes.append(outcome)
-                    if outcome.status == "failed":
-                        typer.echo(outcome.remark, err=True)
-        finally:
-            if outcomes:
-                typer.echo(summary(outcomes))
-    if any(outcome.status == "failed" for outcome in outcomes):
+        failed = _each(inputs, out, options, overwrite, threads, scheduler, not quiet)
+    if failed:
         raise typer.Exit(1)
 
 
 def _each(
-    inputs: list[Any], out: Path, options: Any, overwrite: bool, scheduler: str | None, shown: bool
-) -> Iterator[Any]:
-    """Outcomes of all pictures, while a bar shows how far it is and signals are heeded."""
-    from ngat.segmentation.batch import segment_file
-    from ngat.segmentation.cluster import connect, files_on, tiles_on
-    from ngat.segmentation.find import in_turn
+    inputs: Sequence[Input],
+    out: Path,
+    options: Options,
+    overwrite: bool,
+    threads: int | None,
+    scheduler: str | None,
+    shown: bool,
+) -> bool:
+    """Do all pictures, while a bar shows how far it is and signals are heeded; did one fail?"""
+    from ngat.inference import WHOLE
+    from ngat.segmentation.batch import IN_MEMORY, segment_file, summary
+    from ngat.segmentation.tasks import Tasks, connect, usual_threads
     from ngat.system.process import bar, stop_requests
 
+    outcomes: list[PictureOutcome] = []
     with contextlib.ExitStack() as stack:
+        stack.callback(lambda: typer.echo(summary(outcomes), nl=bool(outcomes)))
         asked = stack.enter_context(stop_requests())
         display = stack.enter_context(bar(progress=shown))
         client = stack.enter_context(connect(scheduler)) if scheduler else None
+        tasks = Tasks(threads or usual_threads(), client, asked.is_set)
         pictures = display.add_task("Pictures", total=len(inputs))
         parts = display.add_task("Tiles", total=1, visible=False)
 
         def progress(done: int, total: int) -> None:
             display.update(parts, completed=done, total=total, visible=total > 5)
-            if asked.is_set():
-                raise KeyboardInterrupt
 
-        here = inputs
-        if client is not None:
-            here = [item for item in inputs if _is_large(item.path, options)]
-            small = [item for item in inputs if item not in here]
-            for outcome in _until(asked, files_on(client, small, out, options, overwrite)):
-                display.advance(pictures)
-                yield outcome
-        for item in here:
-            if asked.is_set():
-                raise KeyboardInterrupt
-            tiles = tiles_on(client, item.path, options) if client is not None else in_turn
-            yield segment_file(
-                item, out, options, overwrite=overwrite, tiles=tiles, progress=progress
-            )
+        def tell(found: list[PictureOutcome]) -> None:
+            outcomes.extend(found)
+            for outcome in found:
+                if outcome.status == "failed":
+                    typer.echo(outcome.remark, err=True)
             display.advance(pictures)
 
+        # Tasks are the tiles of large pictures, and other pictures as a whole.
+        most = IN_MEMORY if client is not None else WHOLE
+        alone = client is None and min(tasks.threads, len(inputs)) < 2
+        cut = [alone or _pixels(item.path, options) > most for item in inputs]
+        whole = [item for item, tiled in zip(inputs, cut, strict=True) if not tiled]
+        tasks.files(whole, out, options, overwrite, tell)
+        for item in itertools.compress(inputs, cut):
+            tiles = tasks.tiles(item.path, options)
+            tell(
+                segment_file(
+                    item, out, options, overwrite=overwrite, tiles=tiles, progress=progress
+                )
+            )
+            if asked.is_set():
+                raise KeyboardInterrupt
+    return any(outcome.status == "failed" for outcome in outcomes)
 
-def _until(asked: Any, outcomes: Iterable[Any]) -> Iterator[Any]:
-    for outcome in outcomes:
-        yield outcome
-        if asked.is_set():
-            raise KeyboardInterrupt
 
-
-def _is_large(path: Path, options: Any) -> bool:
-    """Is it so large that its tiles are worth being done by several workers?"""
+def _pixels(path: Path, options: Options) -> int:
+    """Of the first picture in a file; none where it cannot be opened, which is said later."""
     from ngat.io.picture import open_pictures
-    from ngat.segmentation.batch import IN_MEMORY
 
     try:
         first = next(open_pictures(path, channel="0", level=options.level, axes=options.axes))
     except (InputError, StopIteration):
-        return False
-    return first.shape[0] * first.shape[1] > IN_MEMORY
+        return 0
+    return first.shape[0] * first.shape[1]

@@ -135,7 +135,7 @@ def choose_page(stacks: Sequence[Stack], page: int | None) -> tuple[Stack, int]:
         hint = ""
         if len(stack.axes) == 3 and stack.shape[-1] <= 16 and stack.pages > stack.shape[-1]:
             hint = ", or, if its last side is channels, --axes YXC"
-        elif len(stack.page_axes) == 1 and total <= 8:
+        elif len(stack.page_axes) == 1 and total <= 8 and "C" not in stack.axes:
             letters = stack.axes.replace(stack.page_axes[0], "C")
             hint = f", or, if they are channels, --axes {letters}"
         raise InputError(

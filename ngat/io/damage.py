@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
 from math import prod
@@ -13,6 +14,32 @@ from ngat.errors import InputError
 # The most that is read into memory at once. What is larger must be in a form that is read by
 # region: tiled or striped TIFF, OME-Zarr.
 MAX_BYTES = 1 << 30
+
+_lock, _inside, _before = threading.Lock(), 0, contextlib.ExitStack()
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """No warnings, nor what tifffile logs of damage. Several threads may be inside at once.
+
+    For all of them the state before is kept once; each for itself would restore another's silence.
+    """
+    global _inside
+    with _lock:
+        _inside += 1
+        if _inside == 1:
+            _before.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+            log = logging.getLogger("tifffile")
+            _before.callback(setattr, log, "disabled", log.disabled)
+            log.disabled = True
+    try:
+        yield
+    finally:
+        with _lock:
+            _inside -= 1
+            if _inside == 0:
+                _before.close()
 
 
 @contextlib.contextmanager
@@ -26,12 +53,8 @@ def reading(name: str, what: str = "picture") -> Iterator[None]:
     Raises:
         InputError: anything inside failed.
     """
-    log = logging.getLogger("tifffile")
-    before = log.disabled
-    log.disabled = True
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with silent():
             yield
     except InputError:
         raise
@@ -47,8 +70,6 @@ def reading(name: str, what: str = "picture") -> Iterator[None]:
         ) from error
     except Exception as error:
         raise InputError(_damaged(name, what, error)) from error
-    finally:
-        log.disabled = before
 
 
 def check_size(name: str, shape: tuple[int, ...], itemsize: int) -> None:

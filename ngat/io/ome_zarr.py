@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from ngat.errors import InputError, MissingDependency
 from ngat.io.axes import Array, Stack
 
 _UNITS = {"micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3}
+# Sides of the chunks that are written, and of the smallest copy that viewers begin with.
+CHUNK, SMALLEST = 512, 1024
 
 
 def open_zarr(path: Path, level: int) -> Stack:
@@ -23,12 +27,7 @@ def open_zarr(path: Path, level: int) -> Stack:
     name = str(path)
     if not any((path / mark).exists() for mark in (".zgroup", ".zarray", ".zattrs", "zarr.json")):
         raise InputError(f"{name}: is a folder but no OME-Zarr picture; give a picture.")
-    try:
-        import zarr
-    except ModuleNotFoundError as error:
-        raise MissingDependency(
-            f"{name}: zarr is not installed; install it with pip install 'ngat[zarr]'."
-        ) from error
+    zarr = _zarr(name)
     opened: Any = zarr.open(str(path), mode="r")
     if isinstance(opened, zarr.Array):
         return _stack(name, opened, _guess(opened.shape), (), None, 1, level)
@@ -50,6 +49,69 @@ def open_zarr(path: Path, level: int) -> Stack:
     names = tuple(str(c.get("label", "")) for c in ome.get("omero", {}).get("channels", []))
     size = _pixel_size(axes, datasets[level].get("coordinateTransformations", []))
     return _stack(name, array, letters, names, size, len(datasets), level)
+
+
+def write_labels(
+    path: Path,
+    read: Callable[[slice], Array],
+    shape: tuple[int, int],
+    dtype: np.dtype[Any],
+    pixel_size: tuple[float, float] | None,
+) -> None:
+    """Write a label image as OME-Zarr 0.4, with copies of half the size, of a quarter and so on.
+
+    Args:
+        path: a folder that is made.
+        read: gives rows of the image, ``[h, W]``.
+        shape: height and width.
+        pixel_size: micrometres (y, x), where they are known.
+
+    Raises:
+        MissingDependency: zarr is not installed.
+    """
+    root: Any = _zarr(str(path)).open_group(str(path), mode="w", zarr_format=2)
+    datasets: list[dict[str, Any]] = []
+    step = 1
+    while True:
+        name = str(len(datasets))
+        # Compressed in a way that every reader knows.
+        array = root.create_array(
+            name,
+            shape=shape,
+            chunks=tuple(min(CHUNK, side) for side in shape),
+            dtype=dtype,
+            fill_value=0,
+            compressors={"id": "zlib", "level": 3},
+            chunk_key_encoding={"name": "v2", "separator": "/"},
+        )
+        for top in range(0, shape[0], CHUNK):
+            rows = slice(top, min(top + CHUNK, shape[0]))
+            array[rows] = read(rows)
+        scale = [step * size for size in pixel_size or (1.0, 1.0)]
+        transforms = [{"type": "scale", "scale": scale}]
+        datasets.append({"path": name, "coordinateTransformations": transforms})
+        if max(shape) <= SMALLEST:
+            break
+        read = partial(_every_second, array)
+        shape, step = (-(-shape[0] // 2), -(-shape[1] // 2)), 2 * step
+    unit = {} if pixel_size is None else {"unit": "micrometer"}
+    axes = [{"name": name, "type": "space", **unit} for name in "yx"]
+    described = {"version": "0.4", "name": "nuclei", "axes": axes, "datasets": datasets}
+    root.attrs.update({"multiscales": [described], "image-label": {"version": "0.4"}})
+
+
+def _every_second(larger: Any, rows: slice) -> Array:
+    return np.asarray(larger[2 * rows.start : 2 * rows.stop])[::2, ::2]
+
+
+def _zarr(name: str) -> Any:
+    try:
+        import zarr
+    except ModuleNotFoundError as error:
+        raise MissingDependency(
+            f"{name}: zarr is not installed; install it with pip install 'ngat[zarr]'."
+        ) from error
+    return zarr
 
 
 def _stack(

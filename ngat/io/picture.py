@@ -126,12 +126,13 @@ class Picture:
     def _reduced(self, longest: int) -> npt.NDArray[np.float32]:
         height, width = self.shape
         step = max(1, -(-max(height, width) // longest))
-        band = step * max(1, _BAND // (step * width))
-        parts = []
-        for top in range(0, height, band):
-            pixels = self.read(slice(top, min(top + band, height)))
-            parts.append(block_means(pixels, step))
-        return np.concatenate(parts)
+        band = max(1, _BAND // (step * width))
+        sides = [-(-height // step), -(-width // step), *([3] if len(self.chosen) == 3 else [])]
+        means = np.empty(sides, np.float32)
+        for row in range(0, len(means), band):
+            pixels = self.read(slice(row * step, min((row + band) * step, height)))
+            means[row : row + band] = block_means(pixels, step)
+        return means
 
     @cached_property
     def _backdrop(self) -> npt.NDArray[np.float64]:

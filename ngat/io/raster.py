@@ -30,6 +30,11 @@ def open_raster(path: Path) -> Stack:
         raise InputError(f"{name}: is empty; get the file again.")
     try:
         picture = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise InputError(
+            f"{name}: promises more pixels than are read at once; save the picture as tiled TIFF "
+            "or OME-Zarr, or cut it."
+        ) from error
     except UnidentifiedImageError as error:
         raise InputError(
             f"{name}: not a readable PNG, JPEG, BMP, GIF, TIFF or OME-Zarr picture; "

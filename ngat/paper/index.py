@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ngat.data.sample import TYPES
+
 
 class PaperItem(NamedTuple):
     """A figure or table of the paper and what corresponds to it in this repository.
@@ -42,7 +44,7 @@ PAPER_ITEMS = (
         "Figure 5",
         "methods side by side",
         "07",
-        ("fig05_methods", "fig05_scores", "fig05_errors"),
+        (*(f"fig05_{kind}" for kind in TYPES), "fig05_scores", "fig05_errors"),
     ),
     PaperItem(
         "Figure 6",

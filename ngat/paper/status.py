@@ -117,16 +117,25 @@ def _network(root: Path) -> Status:
 
 def _losses(root: Path) -> Status:
     for folder, where in ((RESULTS, "real"), (RESULTS / "synthetic", "generated")):
-        paths = [folder / f"training-{kind}.validation.csv" for kind in ("balanced", "bce")]
-        if not all((root / path).is_file() for path in paths):
+        found = {
+            kind: sorted((root / folder).glob(f"training-{kind}*.validation.csv"))
+            for kind in ("balanced", "bce")
+        }
+        if not all(found.values()):
             continue
-        balanced, bce = (pd.read_csv(root / path).iloc[-1] for path in paths)
-        gap = f"Dice {balanced['dice'] - bce['dice']:+.3f} for the balanced loss"
+        balanced, bce = (
+            pd.DataFrame([pd.read_csv(path).iloc[-1] for path in paths]) for paths in found.values()
+        )
+        gap = f"Dice {balanced['dice'].mean() - bce['dice'].mean():+.3f} for the balanced loss"
+        if len(balanced) > 1:
+            gap += f", means of {len(balanced)} seeds"
         status = f"measured: {gap}" if where == "real" else f"{NOT_MEASURED}; generated: {gap}"
-        minutes = balanced["minutes"] + bce["minutes"]
-        beside = root / folder / "training-balanced.json"
+        minutes = float(balanced["minutes"].sum() + bce["minutes"].sum())
+        first = found["balanced"][0]
+        beside = first.with_name(first.name.replace(".validation.csv", ".json"))
         told = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
-        return Status(paths[0], told.get("hardware", ""), minutes, status, real=where == "real")
+        hardware = told.get("hardware", "")
+        return Status(first.relative_to(root), hardware, minutes, status, real=where == "real")
     return _no_file(NOT_MEASURED)
 
 

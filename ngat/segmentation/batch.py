@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +22,7 @@ from ngat.segmentation.measure import typical_diameter
 from ngat.segmentation.network import TrainedNetwork, chosen_magnification, trained
 from ngat.segmentation.record import FORMAT, is_complete, read_record, told, write_results
 from ngat.segmentation.tiles import TILE
-from ngat.system.files import DiskFull, sha256
+from ngat.system.files import DiskFull, held, sha256
 
 # Larger pictures are worked on in files instead of memory.
 IN_MEMORY = 1 << 24
@@ -145,64 +146,64 @@ def _segment(
 ) -> PictureOutcome:
     network = options.network()
     record_path = out / f"{item.name}.json"
-    source = {"input": str(item.path), "input_sha256": _digest(item.path), "page": page}
+    digest = _digest(item.path)
+    source = {"input": str(item.path), "input_sha256": digest, "page": page}
     how = {
         "options": options.chosen(),
         "weights": {"name": network.name, "sha256": network.sha256},
     }
     names = {f: f"{FORMATS[f].folder}/{item.name}{FORMATS[f].suffix}" for f in options.formats}
-    earlier = read_record(record_path)
-    if earlier is not None:
-        same_picture = earlier["input_sha256"] == source["input_sha256"]
-        if not same_picture and Path(earlier["input"]).resolve() != item.path.resolve():
+    earlier = _finished(out, record_path, item, digest)
+    if earlier is not None and not overwrite:
+        other_page = (earlier.get("page") or 0) != (page or 0)
+        if other_page or any(earlier.get(key) != value for key, value in how.items()):
             raise InputError(
-                f"{record_path}: is of another picture, {earlier['input']}; choose another --out."
+                f"{record_path}: was made of another page, or with other options or weights; add "
+                "--overwrite to make it anew, or choose another --out."
             )
-        same_way = all(earlier.get(key) == value for key, value in how.items())
-        if same_picture and is_complete(earlier, out) and not overwrite:
-            if not same_way:
-                raise InputError(
-                    f"{record_path}: was made with other options or weights; add --overwrite to "
-                    "make it anew, or choose another --out."
-                )
-            if set(names.values()) <= set(earlier["outputs"]):
-                values = (earlier[k] for k in ("nuclei", "magnification", "diameter_px"))
-                return PictureOutcome(item.path, item.name, "skipped", *values)
-    folder = None
-    if picture.shape[0] * picture.shape[1] > IN_MEMORY:
-        folder = _workplace(out, item, {**source, **how, "tile": options.tile})
-    try:
-        found = find(
-            picture,
-            network,
-            options.method,
-            magnification=chosen_magnification(options.diameter, options.scale),
-            tile=options.tile,
-            folder=folder,
-            tiles=tiles,
-            progress=progress,
-        )
-    except OSError as error:
-        raise told(error, out) from error
-    diameter: float | None = typical_diameter(found.table["area"]) if len(found.table) else None
-    record = {
-        "format": FORMAT,
-        "ngat": ngat.__version__,
-        **source,
-        **how,
-        "pixel_size_um": picture.pixel_size,
-        "magnification": found.magnification,
-        "thresholds": asdict(network.thresholds(options.method)),
-        "nuclei": len(found.table),
-        "diameter_px": diameter,
-        "notes": list(found.notes),
-    }
-    writers = {
-        name: partial(_write, FORMATS[form].write, found, picture) for form, name in names.items()
-    }
-    write_results(out, record_path, record, writers)
-    if folder is not None:
-        shutil.rmtree(folder, ignore_errors=True)
+        if set(names.values()) <= set(earlier["outputs"]):
+            values = (earlier[k] for k in ("nuclei", "magnification", "diameter_px"))
+            return PictureOutcome(item.path, item.name, "skipped", *values)
+    with contextlib.ExitStack() as kept:
+        folder = None
+        if picture.shape[0] * picture.shape[1] > IN_MEMORY:
+            folder = _workplace(out, item, {**source, **how, "tile": options.tile})
+            kept.enter_context(held(folder, "this picture"))
+        try:
+            found = find(
+                picture,
+                network,
+                options.method,
+                magnification=chosen_magnification(options.diameter, options.scale),
+                tile=options.tile,
+                folder=folder,
+                tiles=tiles,
+                progress=progress,
+            )
+        except OSError as error:
+            raise told(error, out) from error
+        diameter: float | None = typical_diameter(found.table["area"]) if len(found.table) else None
+        record = {
+            "format": FORMAT,
+            "ngat": ngat.__version__,
+            **source,
+            **how,
+            "pixel_size_um": picture.pixel_size,
+            "magnification": found.magnification,
+            "thresholds": asdict(network.thresholds(options.method)),
+            "nuclei": len(found.table),
+            "diameter_px": diameter,
+            "notes": list(found.notes),
+        }
+        writers = {
+            name: partial(_write, FORMATS[form].write, found, picture)
+            for form, name in names.items()
+        }
+        write_results(out, record_path, record, writers)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):  # others are still worked on
+                folder.parent.rmdir()
     return PictureOutcome(
         item.path,
         item.name,
@@ -212,6 +213,24 @@ def _segment(
         diameter,
         "; ".join(found.notes),
     )
+
+
+def _finished(out: Path, record_path: Path, item: Input, digest: str) -> dict[str, Any] | None:
+    """The record of this very picture, if all that it names is there; else None.
+
+    Raises:
+        InputError: the record is of another picture.
+    """
+    record = read_record(record_path)
+    if record is None:
+        return None
+    if record["input_sha256"] == digest:
+        return record if is_complete(record, out) else None
+    if Path(record["input"]).resolve() != item.path.resolve():
+        raise InputError(
+            f"{record_path}: is of another picture, {record['input']}; choose another --out."
+        )
+    return None
 
 
 def _write(
@@ -248,9 +267,11 @@ def _digest(path: Path) -> str:
 
 
 def summary(outcomes: Sequence[PictureOutcome]) -> str:
-    """A table of all pictures, and a line that counts them."""
+    """A table of all pictures by name, and a line that counts them; of none, nothing."""
+    if not outcomes:
+        return ""
     rows = [("picture", "status", "nuclei", "diameter", "magnification", "remark")]
-    for o in outcomes:
+    for o in sorted(outcomes, key=lambda outcome: outcome.name):
         numbers = (
             "" if o.nuclei is None else str(o.nuclei),
             "" if o.diameter is None else f"{o.diameter:.1f} px",

@@ -5,14 +5,15 @@ that cross a seam are put together from all tiles they touch. What becomes of a 
 itself and a few pixels around it (:func:`ngat.instances.margin`), so the nuclei are those of the
 whole picture, whatever the tiles. At last they are numbered in reading order.
 
-All that is known so far lies in planes (:class:`ngat.segmentation.canvas.Canvas`) and one small
+All that is known so far lies in planes (:class:`ngat.segmentation.tiles.Canvas`) and one small
 file per tile. With a folder for them, the work goes on where it was stopped, in any process.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,19 @@ import pandas as pd
 
 from ngat.inference import WHOLE, Method, Thresholds
 from ngat.io.picture import Picture
-from ngat.segmentation.canvas import Canvas
 from ngat.segmentation.job import PictureJob, divide_tile, predict_tile
 from ngat.segmentation.network import Network
 from ngat.segmentation.seams import join
-from ngat.segmentation.tiles import TILE, Grid, at_once, grid
+from ngat.segmentation.tiles import TILE, Canvas, Grid, at_once, grid
 from ngat.segmentation.unlike import remarks
 
 # A tile is empty if, seen from afar, it varies by less than this share of the picture's range.
 EMPTY = 0.02
 
-Map = Callable[[Callable[[Any, int], Any], Any, Sequence[int]], Iterable[Any]]
+# Does a work for tiles of a job: the work, the job, their numbers, and who is told of each end.
+Map = Callable[
+    [Callable[[PictureJob, int], Any], PictureJob, Sequence[int], Callable[[Any], None]], None
+]
 
 
 @dataclass(frozen=True)
@@ -51,9 +54,15 @@ class FoundNuclei:
     notes: tuple[str, ...] = ()
 
 
-def in_turn(work: Callable[[Any, int], Any], job: Any, numbers: Sequence[int]) -> Iterable[Any]:
-    """Tiles one after the other, in this process."""
-    return (work(job, number) for number in numbers)
+def in_turn(
+    work: Callable[[PictureJob, int], Any],
+    job: PictureJob,
+    numbers: Sequence[int],
+    done: Callable[[Any], None],
+) -> None:
+    """Tiles one after the other."""
+    for number in numbers:
+        done(work(job, number))
 
 
 def find(
@@ -79,7 +88,7 @@ def find(
             as in :func:`ngat.inference.predict`, whatever ``tile`` is; None is its ``WHOLE``. The
             magnification of a larger one is rounded by a few per cent, so that tiles fit.
         folder: where to keep what is known, to go on from it later.
-        tiles: how the work of all tiles is done, by this process or by others.
+        tiles: how the work of all tiles is done, see :class:`ngat.segmentation.tasks.Tasks`.
         progress: told how many steps of how many are done.
 
     Raises:
@@ -102,10 +111,9 @@ def find(
         job.keep("plan", plan)
     numbers = plan["numbers"].tolist()
     job.survey = {name: values for name, values in plan.items() if name != "numbers"}
-    total = 2 * len(numbers) + 1
-    for work, before in ((predict_tile, 0), (divide_tile, len(numbers))):
-        for done, _ in enumerate(tiles(work, job, numbers), start=1):
-            progress(before + done, total)
+    total, steps = 2 * len(numbers) + 1, count(1)
+    for work in (predict_tile, divide_tile):
+        tiles(work, job, numbers, lambda _: progress(next(steps), total))
     if len(numbers) < len(cut):
         notes.append(f"{len(cut) - len(numbers)} of {len(cut)} tiles are empty, not searched")
     table = join(job, numbers, notes)

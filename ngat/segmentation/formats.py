@@ -8,7 +8,8 @@ from __future__ import annotations
 import csv
 import json
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,23 +20,25 @@ from PIL import Image
 from skimage.segmentation import find_boundaries
 
 from ngat.data import rle
+from ngat.errors import InputError, MissingDependency
 from ngat.instances import Labels
+from ngat.io import ome_zarr
 from ngat.io.picture import Picture
-from ngat.segmentation.canvas import Canvas
 from ngat.segmentation.find import FoundNuclei
 from ngat.segmentation.measure import PLACE, in_micrometres
 from ngat.segmentation.outlines import feature, polygons, roi
+from ngat.segmentation.tiles import Canvas
 
 OUTLINE = (230, 159, 0)  # orange of the Okabe-Ito palette: seen on dark, violet and grey
 # Larger pictures are drawn reduced; their labels are stored in tiles.
-DRAWN = 4096
+DRAWN, DRAWN_BAND = 4096, 128
 _TILE = 512
 
 
 def write_labels(path: Path, found: FoundNuclei, picture: Picture) -> None:
     """A label TIFF: 16 bits, or 32 where there are more nuclei; of large pictures an OME-TIFF."""
     height, width = picture.shape
-    dtype = np.uint16 if len(found.table) <= np.iinfo(np.uint16).max else np.uint32
+    dtype = _depth(found)
     options: dict[str, Any] = {"compression": "zlib", "photometric": "minisblack"}
     size = picture.pixel_size
     if size is not None:
@@ -49,13 +52,32 @@ def write_labels(path: Path, found: FoundNuclei, picture: Picture) -> None:
         metadata |= {"PhysicalSizeY": size[0], "PhysicalSizeX": size[1]}
     with tifffile.TiffWriter(path, bigtiff=True, ome=True) as file:
         file.write(
-            _tiles(found.labels, np.dtype(dtype)),
+            _tiles(found.labels, dtype),
             shape=(height, width),
             dtype=dtype,
             tile=(_TILE, _TILE),
             metadata=metadata,
             **options,
         )
+
+
+def write_zarr(path: Path, found: FoundNuclei, picture: Picture) -> None:
+    """Labels as OME-Zarr: a folder of small files, with reduced copies for viewers."""
+    height, width = picture.shape
+    dtype = _depth(found)
+    ome_zarr.write_labels(
+        path,
+        lambda rows: found.labels.read((rows, slice(0, width))).astype(dtype),
+        (height, width),
+        dtype,
+        picture.pixel_size,
+    )
+
+
+def _depth(found: FoundNuclei) -> np.dtype[Any]:
+    """16 bits for labels, or 32 where there are more nuclei."""
+    few = len(found.table) <= np.iinfo(np.uint16).max
+    return np.dtype(np.uint16 if few else np.uint32)
 
 
 def write_runs(path: Path, found: FoundNuclei, picture: Picture) -> None:
@@ -116,8 +138,29 @@ FORMATS = {
     "geojson": Format("geojson", ".geojson", write_geojson),
     "rois": Format("rois", ".zip", write_rois),
     "rle": Format("rle", ".csv", write_runs),
+    "zarr": Format("zarr", ".ome.zarr", write_zarr),
 }
 DEFAULT = ("labels", "overlay", "table")
+
+
+def chosen_formats(names: Sequence[str]) -> tuple[str, ...]:
+    """Forms by name; ``all`` are those whose libraries are installed.
+
+    Raises:
+        InputError: an unknown name.
+        MissingDependency: zarr is not installed.
+    """
+    with_zarr = find_spec("zarr") is not None
+    if tuple(names) == ("all",):
+        return tuple(name for name in FORMATS if name != "zarr" or with_zarr)
+    for name in names:
+        if name not in FORMATS:
+            raise InputError(f"Unknown format {name!r}; known: {', '.join(FORMATS)}, all.")
+    if "zarr" in names and not with_zarr:
+        raise MissingDependency(
+            "--format zarr: zarr is not installed; install it with pip install 'ngat[zarr]'."
+        )
+    return tuple(dict.fromkeys(names))
 
 
 def nuclei(found: FoundNuclei) -> Iterator[tuple[int, npt.NDArray[np.bool_], tuple[int, int]]]:
@@ -155,26 +198,28 @@ def shown_table(found: FoundNuclei, pixel_size: tuple[float, float] | None) -> A
 def outlined(found: FoundNuclei, picture: Picture) -> npt.NDArray[np.uint8]:
     """The picture as ``uint8 [h, w, 3]``, contrast stretched, nuclei outlined on their inside."""
     seen = picture.overview(DRAWN)
-    low, high = np.percentile(seen, (0.1, 99.9)).astype(np.float32)
-    # In place: of a slide this is the largest array there is.
-    seen -= low
-    seen *= np.float32(255 / max(float(high - low), 1e-12))
-    drawn = np.rint(np.clip(seen, 0, 255, out=seen), out=seen).astype(np.uint8)
-    if drawn.ndim == 2:
-        drawn = np.repeat(drawn[:, :, None], 3, axis=2)
-    step = max(1, -(-max(picture.shape) // DRAWN))
-    labels = np.concatenate(list(_bands(found.labels, step)))
-    drawn[find_boundaries(labels, mode="inner")] = OUTLINE
+    seen = seen[:, :, None] if seen.ndim == 2 else seen
+    every = 1 + max(picture.shape) // DRAWN  # pixels of an overview are many enough
+    some = seen[::every, ::every]
+    low, high = np.percentile(some, (0.1, 99.9)).astype(np.float32)
+    scale = np.float32(255 / max(float(high - low), 1e-12))
+    drawn = np.empty((*seen.shape[:2], 3), np.uint8)
+    # Band by band: of a slide these are the largest arrays there are.
+    for top in range(0, len(seen), DRAWN_BAND):
+        band = slice(top, min(top + DRAWN_BAND, len(seen)))
+        drawn[band] = np.rint(np.clip((seen[band] - low) * scale, 0, 255))
+        before = int(top > 0)  # a row of context on either side
+        labels = _reduced(found.labels, slice(top - before, band.stop + 1), picture.shape)
+        edges = find_boundaries(labels, mode="inner")[before:][: band.stop - top]
+        drawn[band][edges] = OUTLINE
     return drawn
 
 
-def _bands(labels: Canvas, step: int) -> Iterator[Labels]:
-    """Every ``step``-th row and column, band by band."""
-    height, width = labels.shape
-    band = step * max(1, (1 << 22) // (step * width))
-    for top in range(0, height, band):
-        window = (slice(top, min(top + band, height)), slice(0, width))
-        yield labels.read(window)[::step, ::step]
+def _reduced(labels: Canvas, rows: slice, shape: tuple[int, int]) -> Labels:
+    """Rows of the labels on the grid of the overview: every ``step``-th pixel."""
+    step = max(1, -(-max(shape) // DRAWN))
+    window = (slice(rows.start * step, min(rows.stop * step, shape[0])), slice(0, shape[1]))
+    return labels.read(window)[::step, ::step]
 
 
 def _tiles(labels: Canvas, dtype: np.dtype[Any]) -> Iterator[npt.NDArray[Any]]:

@@ -60,6 +60,23 @@ def find_inputs(words: Sequence[str], out: Path) -> list[Input]:
     return list(found.values())
 
 
+def part_of(inputs: Sequence[Input], part: str | None) -> list[Input]:
+    """Every N-th of the pictures, from the K-th: a job array's share, which no other job has.
+
+    Args:
+        part: ``K/N`` with K from 1 to N; None is all.
+
+    Raises:
+        InputError: it is written otherwise.
+    """
+    if part is None:
+        return list(inputs)
+    first, _, every = part.partition("/")
+    if not (first.isdecimal() and every.isdecimal() and 1 <= int(first) <= int(every)):
+        raise InputError(f"--part {part}: give K/N with K from 1 to N, for example 3/100.")
+    return list(inputs[int(first) - 1 :: int(every)])
+
+
 def _named_alone(paths: Sequence[Path]) -> Iterator[Input]:
     """Files that were named one by one: without their folders, if that leaves no two alike."""
     short = [_name(path, path.parent) for path in paths]

@@ -15,10 +15,9 @@ from ngat.inference import Method, Prediction, Thresholds, instances, smoothing_
 from ngat.instances import Labels, margin
 from ngat.io.axes import Array
 from ngat.io.picture import Picture
-from ngat.segmentation.canvas import Canvas, Window
 from ngat.segmentation.measure import measure
 from ngat.segmentation.network import Network, Survey
-from ngat.segmentation.tiles import Grid
+from ngat.segmentation.tiles import Canvas, Grid, Window
 from ngat.system.files import replacing
 
 Arrays = dict[str, npt.NDArray[Any]]

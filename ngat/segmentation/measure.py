@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +11,7 @@ from skimage.measure import regionprops_table
 
 from ngat.instances import Labels
 from ngat.io.axes import Array
+from ngat.io.damage import silent
 
 # Columns by scikit-image's names. The first ones say where a nucleus lies, for what follows.
 _PLACE = {
@@ -57,8 +57,7 @@ def measure(
         channel the mean and the sum of its values. Lengths are in pixels, pixel centres are whole
         numbers.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a nucleus of one pixel has no convex hull
+    with silent():  # a nucleus of one pixel has no convex hull
         names = ("label", "bbox", "centroid", *list(_SHAPE)[2:])
         found = pd.DataFrame(regionprops_table(labels, properties=names))
     table = found.rename(columns=_PLACE | _SHAPE)

@@ -6,7 +6,6 @@ so that a polygon covers its nucleus exactly. Pixels that meet at a corner only 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -98,14 +97,6 @@ def _area(ring: Ring) -> float:
     """Twice the area; positive where it runs clockwise as seen (y down)."""
     x, y = np.array(ring).T
     return float(x @ np.roll(y, -1) - y @ np.roll(x, -1))
-
-
-def nuclei(
-    labels: npt.NDArray[np.integer], boxes: Sequence[Sequence[int]], numbers: Sequence[int]
-) -> Iterator[tuple[int, list[Polygon]]]:
-    """Every nucleus of a label image with its polygons."""
-    for number, (top, left, bottom, right) in zip(numbers, boxes, strict=True):
-        yield number, polygons(labels[top:bottom, left:right] == number, (top, left))
 
 
 def feature(number: int, pieces: list[Polygon], measurements: dict[str, Any]) -> dict[str, Any]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ngat.errors import InputError
-from ngat.system.files import FULL, DiskFull, sha256, write_json
+from ngat.system.files import FULL, DiskFull, locked, sha256, write_json
 
 FORMAT = "ngat-segmentation-1"
 
@@ -49,7 +49,8 @@ def write_results(
     """Write all files of a picture, or none.
 
     They are written into a folder beside, then the record names them, then they take their places:
-    whatever happens in between, the next run knows which files it may replace.
+    whatever happens in between, the next run knows which files it may replace. Another process
+    that has results of this name waits.
 
     Args:
         out: the folder of results.
@@ -62,35 +63,8 @@ def write_results(
         DiskFull: there is no space.
     """
     try:
-        earlier = read_record(record_path) or {"outputs": {}}
-        known = {name: _hashes(value) for name, value in earlier["outputs"].items()}
-        for name in writers:
-            _check_ours(out / name, known.get(name, []))
-        out.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=".ngat-", dir=out))
-        try:
-            outputs = {}
-            for index, (name, write) in enumerate(writers.items()):
-                path = beside / f"{index}{Path(name).suffix}"
-                write(path)
-                outputs[name] = sha256(path)
-            ours = {name: [*known.get(name, []), digest] for name, digest in outputs.items()}
-            write_json(
-                record_path,
-                {**record, "finished": False, "outputs": ours | known_only(known, outputs)},
-            )
-            for index, name in enumerate(writers):
-                target = out / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                path = beside / f"{index}{Path(name).suffix}"
-                path.chmod(0o644)
-                os.replace(path, target)
-            write_json(
-                record_path,
-                {**record, "finished": True, "outputs": outputs | known_only(known, outputs)},
-            )
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+        with locked(record_path):
+            _write_all(out, record_path, record, writers)
     except InputError as error:
         if isinstance(error.__cause__, OSError):
             raise told(error.__cause__, out) from error
@@ -99,9 +73,38 @@ def write_results(
         raise told(error, out) from error
 
 
-def known_only(known: Mapping[str, list[str]], outputs: Mapping[str, str]) -> dict[str, list[str]]:
-    """Files of an earlier run, in other forms, that this one leaves as they are."""
-    return {name: hashes for name, hashes in known.items() if name not in outputs}
+def _write_all(
+    out: Path,
+    record_path: Path,
+    record: dict[str, Any],
+    writers: Mapping[str, Callable[[Path], None]],
+) -> None:
+    earlier = read_record(record_path) or {"outputs": {}}
+    known = {name: _hashes(value) for name, value in earlier["outputs"].items()}
+    for name in writers:
+        _check_ours(out / name, known.get(name, []))
+    # What a process that was killed has left there is nobody's.
+    beside = record_path.with_name(f".{record_path.name}.parts")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    try:
+        outputs = {}
+        paths = {name: beside / f"{i}{Path(name).suffix}" for i, name in enumerate(writers)}
+        for name, write in writers.items():
+            write(paths[name])
+            outputs[name] = _digest(paths[name])
+        others = {name: hashes for name, hashes in known.items() if name not in outputs}
+        ours = {name: [*known.get(name, []), digest] for name, digest in outputs.items()}
+        write_json(record_path, {**record, "finished": False, "outputs": ours | others})
+        for name, path in paths.items():
+            target = out / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.is_dir():
+                os.replace(target, path.with_suffix(".before"))
+            os.replace(path, target)
+        write_json(record_path, {**record, "finished": True, "outputs": outputs | others})
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def told(error: OSError, out: Path) -> InputError:
@@ -126,10 +129,19 @@ def _check_ours(path: Path, hashes: list[str]) -> None:
             f"{path}: is there already and was not written by this command; move it, or choose "
             "another --out."
         )
-    if path.is_symlink() or sha256(path) not in hashes:
+    if path.is_symlink() or _digest(path) not in hashes:
         raise InputError(
             f"{path}: was changed since ngat wrote it; move it, or choose another --out."
         )
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a file; of a folder, of its files' names and contents."""
+    if not path.is_dir():
+        return sha256(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    lines = [f"{file.relative_to(path).as_posix()} {sha256(file)}\n" for file in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _hashes(value: Any) -> list[str]:

@@ -17,11 +17,11 @@ import pandas as pd
 from ngat.inference import Method, Thresholds
 from ngat.instances import Labels
 from ngat.io.picture import Picture, array_picture, open_picture
-from ngat.segmentation.canvas import Canvas
 from ngat.segmentation.find import FoundNuclei, find
 from ngat.segmentation.formats import features, outlined, shown_table, write_rois
 from ngat.segmentation.network import Network, chosen_magnification, trained
-from ngat.segmentation.tiles import TILE
+from ngat.segmentation.tasks import Tasks, usual_threads
+from ngat.segmentation.tiles import TILE, Canvas
 from ngat.system.files import replacing
 
 
@@ -92,6 +92,7 @@ def segment(
     tta: bool = False,
     network: Network | None = None,
     tile: int = TILE,
+    threads: int | None = None,
 ) -> Segmentation:
     """Find the nuclei in a picture of any kind and size.
 
@@ -110,6 +111,7 @@ def segment(
         tta: average over flips and two magnifications: six times the work.
         network: instead of ``weights``.
         tile: side of the tiles that pictures are cut into; it changes memory, not nuclei.
+        threads: tiles of a large picture at once; None is one a core, up to 4.
 
     Raises:
         InputError: one sentence that says what is wrong and what would help.
@@ -122,7 +124,8 @@ def segment(
     if network is None:
         network = trained(Path(weights) if weights is not None else None, device, tta)
     chosen = thresholds or network.thresholds(method)
-    found = find(picture, network, method, chosen, magnification=asked, tile=tile)
+    tiles = Tasks(threads or usual_threads()).tiles()
+    found = find(picture, network, method, chosen, magnification=asked, tile=tile, tiles=tiles)
     return Segmentation(
         _whole(found.labels),
         shown_table(found, picture.pixel_size),

@@ -1,12 +1,22 @@
-"""How a picture is cut: tiles with a halo, on a grid that magnification maps to whole pixels."""
+"""How a picture is cut into tiles with a halo, and the planes that hold what is known of it.
+
+Tiles lie on a grid that the magnification maps to whole pixels.
+"""
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from ngat.segmentation.canvas import Window
+import numpy as np
+
+from ngat.io.axes import Array
+
+Window = tuple[slice, slice]  # rows and columns, with bounds
 
 # Side of a tile as the network sees it, without its halo, in pixels.
 TILE = 1024
@@ -106,3 +116,47 @@ def grid(shape: tuple[int, int], magnification: float, halo: int, tile: int = TI
 def at_once(shape: tuple[int, int], magnification: float) -> Grid:
     """A grid of one tile, whose magnification is the one asked for: nothing has to fit."""
     return Grid(shape[0], shape[1], 1, 1, max(shape), 0, magnification)
+
+
+class Canvas:
+    """A plane ``[H, W]`` that starts as zeros; several processes may write windows of one file.
+
+    Args:
+        shape: height and width.
+        path: the file; None keeps the plane in memory. Parts that were never written take no room.
+    """
+
+    def __init__(self, shape: tuple[int, int], dtype: Any, path: Path | None = None) -> None:
+        self.shape, self.dtype, self.path = shape, np.dtype(dtype), path
+        self.pixels: Array | None = np.zeros(shape, dtype) if path is None else None
+        if path is not None and not path.exists():
+            with path.open("ab") as file:
+                file.truncate(shape[0] * shape[1] * self.dtype.itemsize)
+
+    def read(self, window: Window) -> Array:
+        """A copy of a window."""
+        if self.pixels is not None:
+            return self.pixels[window].copy()
+        assert self.path is not None
+        # Mapped for as long as it is copied, so that the file never counts as memory in use.
+        return np.array(np.memmap(self.path, self.dtype, "r", shape=self.shape)[window])
+
+    def write(self, window: Window, values: Array) -> None:
+        """Replace a window.
+
+        Raises:
+            OSError: the disk is full. (Through a mapped file that would end the process.)
+        """
+        if self.pixels is not None:
+            self.pixels[window] = values
+            return
+        assert self.path is not None
+        rows, columns = window
+        stored = np.ascontiguousarray(values, self.dtype)
+        size = self.dtype.itemsize
+        with self.path.open("r+b", buffering=0) as file:
+            for row, line in zip(range(rows.start, rows.stop), stored, strict=True):
+                data, at = memoryview(line).cast("B"), (row * self.shape[1] + columns.start) * size
+                while data:
+                    done = os.pwrite(file.fileno(), data, at)
+                    data, at = data[done:], at + done

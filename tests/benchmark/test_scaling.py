@@ -81,7 +81,7 @@ def test_what_is_known_is_not_measured_again(tmp_path, monkeypatch):
         (["--pictures", "20000:2"], "share of tissue"),
         (["--pictures", "20000:x"], "20000:x: write for example"),
         (["--pictures", "20"], "at least 64"),
-        (["--workers", "0"], "at least one process"),
+        (["--workers", "0"], "at least one thread"),
     ],
 )
 def test_bad_plans_are_one_sentence(tmp_path, options, says):

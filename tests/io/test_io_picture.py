@@ -201,6 +201,9 @@ def test_hyperstack_pages_run_over_all_but_the_channels(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", cube, imagej=True, metadata={"axes": "TZCYX"})
     with pytest.raises(InputError, match=r"6 pages \(T=2, Z=3\)"):
         open_picture(tmp_path / "a.tif", channel=1)
+    tifffile.imwrite(tmp_path / "z.tif", cube[0], imagej=True, metadata={"axes": "ZCYX"})
+    with pytest.raises(InputError, match=r"3 pages \(Z=3\).*--page all\.$"):  # no second C
+        open_picture(tmp_path / "z.tif", channel=1)
     picture = open_picture(tmp_path / "a.tif", page=4, channel=1)
     np.testing.assert_array_equal(picture.read(), cube[1, 1, 1])
     assert picture.read_all().shape == (8, 9, 2)

@@ -12,6 +12,7 @@ from pictures import SHAPE, colour, grey
 
 from ngat.errors import InputError, MissingDependency
 from ngat.io import open_picture
+from ngat.io.ome_zarr import write_labels
 
 
 @pytest.mark.parametrize("version", [2, 3])
@@ -42,6 +43,33 @@ def test_ome_zarr(tmp_path, version):
     assert open_picture(tmp_path / "a.zarr", channel=0, level=1).shape == (24, 32)
     with pytest.raises(InputError, match="has no level 2; choose --level 0 to 1"):
         open_picture(tmp_path / "a.zarr", channel=0, level=2)
+
+
+@pytest.mark.parametrize("size", [None, (0.5, 0.25)])
+@pytest.mark.parametrize("shape", [(40, 60), (1025, 2300)])
+def test_labels_are_written_with_smaller_copies(tmp_path, shape, size):
+    zarr = pytest.importorskip("zarr")
+    labels = np.random.default_rng(0).integers(0, 70000, shape, dtype=np.uint32)
+    asked = []
+
+    def read(rows):
+        asked.append(rows)
+        return labels[rows]
+
+    write_labels(tmp_path / "a.ome.zarr", read, shape, labels.dtype, size)
+    assert max(rows.stop - rows.start for rows in asked) <= 512
+    root = zarr.open(tmp_path / "a.ome.zarr", mode="r")
+    described = root.attrs["multiscales"][0]
+    assert described["version"] == "0.4"
+    assert [axis["name"] for axis in described["axes"]] == ["y", "x"]
+    levels = len(described["datasets"])
+    assert levels == (1 if shape[1] == 60 else 3)
+    for level in range(levels):
+        picture = open_picture(tmp_path / "a.ome.zarr", level=level)
+        step = 2**level
+        np.testing.assert_array_equal(root[str(level)][:], np.asarray(picture.stored()[:, :, 0]))
+        np.testing.assert_array_equal(root[str(level)][:], labels[::step, ::step])
+        assert picture.pixel_size == (None if size is None else (0.5 * step, 0.25 * step))
 
 
 def test_folders_that_are_no_picture(tmp_path):

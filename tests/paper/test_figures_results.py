@@ -23,6 +23,7 @@ from ngat.paper.figures import segmentation as segmentation_figures
 from ngat.paper.figures import training as training_figures
 from ngat.paper.study import audit, by_type, dataset, effects
 from ngat.paper.study import training as training_study
+from ngat.paper.study.segmentation import Crop, by_outcome
 from ngat.paper.study.training import Curves
 from ngat.paper.style import TYPE_COLOURS, VERMILION, save
 from ngat.training import ablation
@@ -68,15 +69,6 @@ def test_leakage_marks_the_split_by_groups() -> None:
     fig = dataset_figures.leakage(pd.Series([0.4, 0.5, 0.6]), 0.0)
     assert "sampled singly: 50 %" in texts(fig)
     assert fig.axes[0].lines[0].get_xdata()[0] == 0
-
-
-def test_sizes_put_medians_where_they_are() -> None:
-    facts = dataset.read_pictures(STORED / "dsb2018.pictures.csv")
-    nuclei = facts.rename(columns={"median_diameter": "diameter"})
-    fig = dataset_figures.sizes(nuclei, facts, size="median diameter")
-    bars = fig.axes[1].collections[-1].get_offsets()
-    expected = facts.groupby("type")["nuclei"].median().reindex(list(TYPES))
-    np.testing.assert_allclose(bars[:, 0], expected)
 
 
 def test_numbered_colours_tell_neighbours_apart() -> None:
@@ -137,7 +129,10 @@ def test_table_1_as_dots(runs: list[Run]) -> None:
 def test_figure_9_has_a_curve_per_type_and_marks_07(runs: list[Run]) -> None:
     counts = pd.concat([run.counts for run in runs])
     curves = by_type.curves(counts, "Otsu")
-    fig = measured_figures.per_type(curves, "Otsu on synthetic, test")
+    surest = pd.DataFrame(
+        {"type": TYPES[0], "confidence": [0.9, 0.5], "recall": [0.1, 0.4], "precision": [1.0, 0.7]}
+    )
+    fig = measured_figures.per_type(curves, surest, "Otsu on synthetic, test")
     lines = fig.axes[0].lines
     assert len(lines) == 2 * len(TYPES)
     for kind, line, mark in zip(TYPES, lines[::2], lines[1::2], strict=True):
@@ -145,7 +140,11 @@ def test_figure_9_has_a_curve_per_type_and_marks_07(runs: list[Run]) -> None:
         assert line.get_color() == TYPE_COLOURS[kind]
         np.testing.assert_allclose(line.get_ydata(), rows["f1"])
         assert mark.get_xdata() == pytest.approx([0.7])
-    # Lines of equal F1 in the last panel: 2 p r / (p + r).
+    # In the last panel the curve by confidence, marked where all nuclei are taken.
+    curve, mark = fig.axes[3].lines[:2]
+    assert curve.get_xydata().tolist() == [[0.1, 1.0], [0.4, 0.7]]
+    assert mark.get_xydata().tolist() == [[0.4, 0.7]]
+    # Beside it lines of equal F1: 2 p r / (p + r).
     contour = next(line for line in fig.axes[3].lines if line.get_color() == "#BBBBBB")
     r, p = contour.get_data()
     np.testing.assert_allclose(2 * p * r / (p + r), 0.2)
@@ -197,10 +196,15 @@ def test_figure_8_shows_losses_relative_to_their_start() -> None:
         accuracy=0.9, jaccard=0.6, dice=[0.7, 0.8], average_f1=[0.2, 0.3]
     )
     curves = Curves(log, seen)
-    fig = training_figures.losses_and_metrics({"bce": curves, "balanced": curves})
-    assert fig.axes[0].lines[0].get_ydata()[0] == 1
-    assert fig.axes[0].lines[0].get_ydata()[-1] == pytest.approx(0.1)
+    better = curves._replace(validation=seen.assign(dice=[0.75, 0.9]))
+    fig = training_figures.losses_and_metrics({"bce": [curves], "balanced": [curves, better]})
+    loss = fig.axes[0].lines[0].get_ydata()
+    assert loss[-1] == pytest.approx(np.mean([8 / k / 0.8 for k in (80, 90, 100)]))
     assert len(fig.axes[2].lines) == 2
+    dice = fig.axes[1].lines[-1].get_ydata()  # the mean of two seeds, on a band between them
+    assert dice == pytest.approx([0.725, 0.85])
+    band = fig.axes[1].collections[-1].get_paths()[0].vertices
+    assert (band[:, 1].min(), band[:, 1].max()) == pytest.approx((0.7, 0.9))
     levels = training_figures.per_level(curves)
     assert [line.get_label() for line in levels.axes[0].lines] == ["level 0", "level 1"]
 
@@ -241,10 +245,14 @@ def test_figures_5_and_6_show_what_was_found() -> None:
     assert not above_all.axes[3].images[0].get_array().any()
     difference = fig.axes[6].images[0].get_array()
     np.testing.assert_array_equal(np.asarray(difference == 1).all(axis=2), sample.labels == 0)
-    f1 = pd.DataFrame({"all": [1.0], "none": [0.0]}, index=[sample.image_id])
     found = {"all": {sample.image_id: sample.labels}, "none": {sample.image_id: nothing}}
-    fig = segmentation_figures.comparison([sample], found, f1)
-    assert [ax.get_xlabel() for ax in fig.axes] == ["", "F1 1.00", "F1 0.00"]
+    crop = Crop(sample, (slice(0, 40), slice(0, 40)))
+    inside = sample.labels[crop.part]
+    n = len(np.unique(inside[inside > 0]))
+    fig = segmentation_figures.comparison([crop], found)
+    told = [ax.get_xlabel() for ax in fig.axes]
+    assert told == ["", f"{n} nuclei", f"{n} of {n} found, 0 extra", f"0 of {n} found, 0 extra"]
+    assert fig.axes[0].images[0].get_array().shape == (40, 40, 3)
 
 
 def test_nuclei_are_outlined_by_what_became_of_them() -> None:
@@ -253,9 +261,10 @@ def test_nuclei_are_outlined_by_what_became_of_them() -> None:
     true[2:8, 12:18] = 5  # missed
     true[20:26, 2:8], true[20:26, 8:14], pred[20:26, 2:14] = 6, 7, 2  # merged
     pred[20:26, 20:26] = 3  # extra
-    part = (slice(0, 30), slice(0, 30))
-    drawn = segmentation_figures.by_outcome(np.zeros((30, 30, 3), np.uint8), pred, true, part)
     colours = segmentation_figures.ERROR_COLOURS
+    drawn = np.zeros((30, 30, 3), np.uint8)
+    for name, mine in by_outcome(pred, true).items():
+        drawn = dataset_figures.outlined(drawn, mine, colours[name])
     for (row, column), name in {
         (2, 4): "found", (2, 14): "missed", (20, 4): "merged", (20, 12): "merged", (20, 22): "extra"
     }.items():  # fmt: skip

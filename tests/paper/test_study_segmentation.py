@@ -182,32 +182,42 @@ def test_the_window_shown_holds_most_of_nuclei() -> None:
         assert one[window(one)].shape == (wanted, wanted)
 
 
-def test_side_by_side_shows_every_sort_before_variants() -> None:
-    order = (
-        "unet (split)", "classical, per type (type known)", "unet (components)",
-        "companion (split)", "classical, one setting", "companion (components)",
-        "Otsu + watershed", "Otsu", "paper (split)",
-    )  # fmt: skip
+def test_best_of_ours_is_the_runs_own() -> None:
+    names = ("unet (split)", "companion (split)", "paper (split)", "Otsu")
     ours = ("companion", "paper")
     found = {
         name: MethodNuclei(
             name, "ngat" if study.sort_of(name) in ours else name, pd.DataFrame(), {}
         )
-        for name in order
+        for name in names
     }
-    assert study.side_by_side(found) == [
-        *("unet (split)", "classical, per type (type known)", "companion (split)"),
-        *("Otsu + watershed", "paper (split)"),
-    ]
-    # Room that is left goes to the best of the rest, in its place.
-    few = {name: found[name] for name in order if not name.startswith(("classical", "paper"))}
-    assert study.side_by_side(few) == [
-        *("unet (split)", "unet (components)", "companion (split)"),
-        *("companion (components)", "Otsu + watershed"),
-    ]
-    # Best of ours is the run's own, whatever else of ours is committed.
     assert study.headline(found).method == "companion (split)"
     assert study.headline(found, "paper").method == "paper (split)"
+
+
+def test_crops_are_the_most_crowded_by_annotation() -> None:
+    def picture(name: str, *corners: tuple[int, int]) -> Sample:
+        labels = np.zeros((300, 300), np.int32)
+        for k, (row, column) in enumerate(corners, start=1):
+            labels[row : row + 20, column : column + 20] = k
+        return Sample(name, np.zeros((300, 300, 3), np.uint8), labels, "purple_tissue", "g", "test")
+
+    one = picture("one", (10, 10))
+    two = picture("two", (250, 250), (250, 200))
+    three = picture("three", (10, 250), (40, 250), (70, 250))
+    crops = study.crowded([one, two, three], count=2)
+    assert [crop.sample.image_id for crop in crops] == ["three", "two"]
+    for crop in crops:
+        assert crop.sample.labels[crop.part].shape == (160, 160)  # eight nuclei of 20 pixels
+        assert crop.sample.labels[crop.part].max() == crop.sample.labels.max()
+    # A type with one picture gives quarters of it, which share no pixel.
+    (first, second) = study.crowded([three], count=2)
+    assert first.part == (slice(0, 150), slice(150, 300))
+    assert second.part != first.part
+    taken = np.zeros((300, 300), int)
+    for part in study.quarters(taken):
+        taken[part] += 1
+    assert (taken == 1).all()
 
 
 def test_dark_pictures_are_brightened_for_the_eye_alone() -> None:

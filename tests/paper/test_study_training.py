@@ -100,6 +100,19 @@ def test_training_keeps_weights_only_when_asked_and_starts_afresh(
     assert not artifacts.trained(session).exists()
 
 
+def test_a_run_that_was_stopped_goes_on_to_the_same_losses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = {k: v for k, v in SMALL.items() if k not in ("steps", "validate_every")}
+    monkeypatch.setattr(study, "preset", lambda name, **kw: preset(name, **{**made, **kw}))
+    session = Rings(**vars(session_in(tmp_path)))
+    whole, resumed = study.stopped_and_resumed(session)
+    checkpoints = [session.run / "training" / name for name in ("whole", "resumed")]
+    assert all((folder / "checkpoint.safetensors").is_file() for folder in checkpoints)
+    assert resumed.log["step"].tolist() == [10, 20, 30]
+    assert resumed.log["loss"].tolist() == whole.log["loss"].tolist()
+
+
 def test_stored_logs_lie_by_data(tmp_path: Path) -> None:
     log = pd.DataFrame({"step": [10], "loss": [0.5]})
     validation = pd.DataFrame({"step": [10], "dice": [0.5], "jaccard": [0.4]})
@@ -110,7 +123,9 @@ def test_stored_logs_lie_by_data(tmp_path: Path) -> None:
             log.to_csv(where / f"training-{kind}.log.csv", index=False)
             validation.to_csv(where / f"training-{kind}.validation.csv", index=False)
     session = session_in(tmp_path)
-    assert list(study.stored(session)) == ["bce", "balanced"]
+    assert {kind: len(runs) for kind, runs in study.stored(session).items()} == {
+        "bce": 1, "balanced": 1
+    }  # fmt: skip
     assert list(study.stored(dataclasses.replace(session, data="dsb2018"))) == ["bce"]
     assert study.stored(dataclasses.replace(session, data="synthetic")) == {}
     with pytest.raises(InputError, match="cannot be read"):
@@ -137,18 +152,24 @@ def test_figure_8_compares_real_runs_once_both_are_there(tmp_path: Path) -> None
     keep("rings", "bce")
     found, pictures = study.compared(session, live)
     assert list(found) == ["balanced"]
-    assert found["balanced"] is live
+    assert found["balanced"][0] is live
     assert pictures == session.source
     keep("rings", "balanced")
     keep(".", "bce")
     found, pictures = study.compared(session, live)
     assert list(found) == ["bce", "balanced"]
-    assert found["balanced"] is not live
+    assert found["balanced"][0] is not live
     assert pictures == session.source
     keep(".", "balanced")
     found, pictures = study.compared(session, live)
     assert list(found) == ["bce", "balanced"]
     assert "Data Science Bowl" in pictures
+    assert [len(runs) for runs in found.values()] == [1, 1]
+    for seed in (1, 2):
+        keep(".", f"bce-{seed}")
+    runs = study.compared(session, live)[0]["bce"]
+    assert study.final(runs, "dice").tolist() == [0.5] * 3
+    assert study.seen(runs, "dice").shape == (1, 3)
 
 
 def test_memory_is_said_in_words() -> None:

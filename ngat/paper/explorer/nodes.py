@@ -13,8 +13,9 @@ from ngat.data.normalize import as_tensor
 from ngat.graph import TAP_COUNT, PyramidGraph
 from ngat.inference import evaluating, find_magnification
 from ngat.model import NGAT
-from ngat.paper.figures.dataset import fullest, visible
+from ngat.paper.figures.dataset import visible
 from ngat.paper.study.attention import coefficients
+from ngat.paper.study.pictures import fullest
 
 SIDE = 64  # pixels of the window that is shown
 FIRST = {"king": 0, "child": 9, "parent": 13}  # place of a relation among the 14 taps

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.colors import hsv_to_rgb, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter
 from skimage.segmentation import find_boundaries
 
 from ngat.data.sample import TYPES, Sample
 from ngat.data.split import SPLITS
 from ngat.magnification import size_of
 from ngat.paper.study.dataset import image_sizes
+from ngat.paper.study.pictures import fullest
 from ngat.paper.style import (
     BLUE,
     GREY,
@@ -92,26 +92,18 @@ def crowded(sample: Sample, side: int) -> Sample:
     return replace(sample, image=sample.image[part], labels=sample.labels[part])
 
 
-def fullest(labels: npt.NDArray[np.integer], side: int) -> tuple[slice, slice]:
-    """The ``side × side`` pixels that hold most of nuclei; all of a shorter side."""
-    covered = np.pad(np.cumsum(np.cumsum(labels > 0, axis=0), axis=1), ((1, 0), (1, 0)))
-    height, width = (min(side, length) for length in labels.shape)
-    inside = (
-        covered[height:, width:]
-        - covered[:-height, width:]
-        - covered[height:, :-width]
-        + covered[:-height, :-width]
-    )
-    top, left = np.unravel_index(int(np.argmax(inside)), inside.shape)
-    return slice(int(top), int(top) + height), slice(int(left), int(left) + width)
-
-
 def outlined(
-    image: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer], colour: str = YELLOW
+    image: npt.NDArray[np.uint8],
+    labels: npt.NDArray[np.integer],
+    colour: str = YELLOW,
+    *,
+    wide: bool = False,
 ) -> npt.NDArray[np.uint8]:
-    """The image with the innermost pixels of every nucleus' border in one colour."""
+    """The image with every nucleus' border in one colour: the pixels inside it, if wide all."""
     shown = image.copy()
-    shown[find_boundaries(labels, mode="inner")] = np.round(255 * np.array(to_rgb(colour)))
+    shown[find_boundaries(labels, mode="thick" if wide else "inner")] = np.round(
+        255 * np.array(to_rgb(colour))
+    )
     return shown
 
 
@@ -194,55 +186,6 @@ def composition(counts: pd.DataFrame) -> Figure:
         fig.axes[0].invert_yaxis()
         handles, names = fig.axes[0].get_legend_handles_labels()
         fig.legend(handles, names, loc="outside upper center", ncols=5, columnspacing=1.2)
-    return fig
-
-
-def sizes(nuclei: pd.DataFrame, pictures: pd.DataFrame, *, size: str) -> Figure:
-    """Size of nuclei, and crowding of pictures, by type; black bars are medians.
-
-    Args:
-        nuclei: columns ``type`` and ``diameter``; from :func:`ngat.paper.study.dataset.nuclei`.
-        pictures: from :func:`ngat.paper.study.dataset.pictures`.
-        size: what a diameter in ``nuclei`` is, for the axis.
-    """
-    import seaborn
-
-    kinds = [kind for kind in TYPES if kind in set(pictures["type"])]
-    looks: dict[str, Any] = {"hue": "type", "palette": TYPE_COLOURS, "legend": False}
-    with style():
-        fig = Figure(figsize=(7.6, 3.1))
-        left, middle, right = fig.subplots(1, 3, sharey=True)
-        seaborn.boxenplot(
-            nuclei, x="diameter", y="type", order=kinds, hue_order=kinds, ax=left, log_scale=True,
-            linewidth=0.5, flier_kws={"s": 4, "linewidth": 0.3}, **looks,
-        )  # fmt: skip
-        left.set_xlabel(f"{size} / px")
-        # Spread by a generator of our own: seaborn's jitter differs from one time to the next.
-        spread = np.random.default_rng(0).uniform(-0.3, 0.3, len(pictures))
-        rows = pictures["type"].map(kinds.index)
-        for ax, column, name in (
-            (middle, "nuclei", "nuclei per picture"),
-            (right, "touching", "share that touches another / %"),
-        ):
-            values = pictures[column] * (100 if column == "touching" else 1)
-            seaborn.scatterplot(
-                x=values, y=rows + spread, hue=pictures["type"], palette=TYPE_COLOURS, ax=ax,
-                legend=False, s=9, alpha=0.6, linewidth=0,
-            )  # fmt: skip
-            medians = values.groupby(pictures["type"]).median().reindex(kinds)
-            ax.scatter(medians, range(len(kinds)), marker="|", s=320, color="black", zorder=5)
-            ax.set_xlabel(name)
-        middle.set_xscale("log")
-        right.set_xlim(-3, 103)
-        for ax in (left, middle):
-            ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-            ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-            ax.xaxis.set_minor_formatter(NullFormatter())
-        for ax in (left, middle, right):
-            ax.set_ylabel("")
-            ax.grid(axis="x", color="#E4E4E4", linewidth=0.6)
-            ax.set_axisbelow(True)
-        left.set_yticks(range(len(kinds)), [TYPE_NAMES[kind] for kind in kinds])
     return fig
 
 

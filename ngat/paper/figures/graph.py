@@ -192,7 +192,7 @@ def footprint(picture: Picture, position: Point) -> Figure:
         swatch.set_facecolor(tuple(colour))
         swatch.set(xticks=[], yticks=[], aspect="equal", title="colour of the node")
         red, green, blue = colour
-        swatch.set_xlabel(f"({red:.2f}, {green:.2f}, {blue:.2f})\n{pixels:.1f} pixels")
+        swatch.set_xlabel(f"({red:.2f}, {green:.2f}, {blue:.2f})\n{pixels:.0f} pixels")
         swatch.spines[:].set_visible(True)
     return fig
 

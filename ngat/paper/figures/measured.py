@@ -34,7 +34,9 @@ MEASURE_NAMES = {
 MARKERS = dict(zip(TYPES, "osD^v", strict=True))
 
 
-def dots(table: pd.DataFrame, measures: Sequence[str] = tuple(MEASURE_NAMES)) -> Figure:
+def dots(
+    table: pd.DataFrame, measures: Sequence[str] = tuple(MEASURE_NAMES), axis: str = ""
+) -> Figure:
     """A table as dots with their intervals: published rows hollow and above, measured rows filled.
 
     Both sorts of rows are sorted by the first measure, and every axis ends where its data does.
@@ -43,6 +45,7 @@ def dots(table: pd.DataFrame, measures: Sequence[str] = tuple(MEASURE_NAMES)) ->
         table: from :func:`ngat.evaluation.tables.table1`, or
             :func:`ngat.paper.study.by_type.columns`.
         measures: its columns to draw, a panel each.
+        axis: what is measured, where the panels' titles do not say it.
     """
     table = table.assign(theirs=table["measured on"] == published.MEASURED_ON)
     table = table.sort_values(["theirs", measures[0]], ascending=False, kind="stable")
@@ -63,6 +66,8 @@ def dots(table: pd.DataFrame, measures: Sequence[str] = tuple(MEASURE_NAMES)) ->
             ax.set_axisbelow(True)
         panels[0].set_yticks(y, list(table["method"]))
         panels[0].invert_yaxis()
+        if axis:
+            fig.supxlabel(axis, size=9)
     return fig
 
 
@@ -92,47 +97,50 @@ def by_size(table: pd.DataFrame) -> Figure:
     return fig
 
 
-def per_type(curves: pd.DataFrame, heading: str) -> Figure:
+def per_type(curves: pd.DataFrame, surest: pd.DataFrame, heading: str) -> Figure:
     """Figure 9: F1, precision and recall over the IoU threshold, and precision over recall.
 
-    The larger mark is at IoU > 0.7.
+    The larger mark in the first three panels is at IoU > 0.7. In the last one the confidence that a
+    nucleus must have falls along a curve, and the mark stands where all nuclei are taken.
 
     Args:
         curves: from :func:`ngat.paper.study.by_type.curves`.
+        surest: from :func:`ngat.evaluation.confidence.curves`; without a line where it is unknown.
         heading: whose they are, measured on what.
     """
     with style():
-        fig = Figure(figsize=(7.4, 5.4))
+        fig = Figure(figsize=(7.4, 5.6))
         panels: Any = fig.subplots(2, 2).ravel()
         names = {"f1": "F1", "precision": "precision", "recall": "recall"}
-        for ax, (column, name), letter in zip(panels, names.items(), "abc", strict=False):
+        for ax, (column, name) in zip(panels, names.items(), strict=False):
             for kind, rows in curves.groupby("type", observed=True):
-                _curve(ax, rows["threshold"], rows[column], rows["threshold"], str(kind))
+                look = {"color": TYPE_COLOURS[str(kind)], "marker": MARKERS[str(kind)]}
+                label = TYPE_NAMES[str(kind)]
+                ax.plot(rows["threshold"], rows[column], markersize=2.5, label=label, **look)
+                at = np.isclose(rows["threshold"], 0.7)
+                ax.plot(rows["threshold"][at], rows[column][at], markersize=7, ls="none", **look)
             ax.set(xlabel="IoU threshold", ylabel=name, xlim=(0.48, 0.97))
-            ax.set_title(f"({letter}) {name}")
+            ax.set_title(f"{name}, mean over pictures")
         last = panels[3]
-        for kind, rows in curves.groupby("type", observed=True):
-            _curve(last, rows["recall"], rows["precision"], rows["threshold"], str(kind))
+        for kind, rows in surest.groupby("type", sort=False):
+            look = {"color": TYPE_COLOURS[str(kind)], "marker": MARKERS[str(kind)]}
+            last.plot(rows["recall"], rows["precision"], color=look["color"])
+            last.plot(rows["recall"].iloc[-1:], rows["precision"].iloc[-1:], markersize=7, **look)
+        if surest.empty:
+            last.text(0.5, 0.5, "no confidences are known", ha="center", size=8, color=GREY)
         _contours(last)
         last.set(xlabel="recall", ylabel="precision", xlim=(-0.02, 1.02))
-        last.set_title("(d) precision over recall, IoU 0.5 to 0.95")
+        last.set_title("surest nuclei first, IoU > 0.7, all nuclei pooled")
         for ax in panels:
             ax.set_ylim(-0.02, 1.02)
             ax.grid(color="#E4E4E4", linewidth=0.6)
             ax.set_axisbelow(True)
-        handles, labels = last.get_legend_handles_labels()
+        handles, labels = panels[0].get_legend_handles_labels()
         fig.legend(
-            handles, labels, title=f"{heading}; the large mark is at IoU > 0.7",
+            handles, labels, title=f"{heading}; large marks: IoU > 0.7",
             loc="outside upper center", ncols=5, columnspacing=1.2,
         )  # fmt: skip
     return fig
-
-
-def _curve(ax: Axes, x: pd.Series, y: pd.Series, threshold: pd.Series, kind: str) -> None:
-    colour, marker = TYPE_COLOURS[kind], MARKERS[kind]
-    ax.plot(x, y, color=colour, marker=marker, markersize=2.5, label=TYPE_NAMES[kind])
-    at = np.isclose(threshold, 0.7)
-    ax.plot(x[at], y[at], color=colour, marker=marker, markersize=7, linestyle="none")
 
 
 def _contours(ax: Axes) -> None:

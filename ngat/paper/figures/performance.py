@@ -14,7 +14,7 @@ from ngat.benchmark.layers import BASELINE, LABELS
 from ngat.benchmark.measure import in_words
 from ngat.benchmark.network import NETWORK_LABELS, UNET
 from ngat.benchmark.rows import select
-from ngat.paper.study.performance import MEMORY, SPEED, layer_times
+from ngat.paper.study.performance import layer_times
 from ngat.paper.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, style
 
 COLOURS = {
@@ -66,7 +66,7 @@ def scaling(frame: pd.DataFrame, threads: int, batch: int = 1) -> Figure:
 
 
 def speedups(frame: pd.DataFrame, side: int = 256) -> Figure:
-    """Times faster than DGL at one size, by number of threads; the goals as lines."""
+    """Times faster than DGL at one size, by number of threads; DGL itself as a line at 1."""
     times = layer_times(frame, side=side, batch=1)
     with style():
         fig = Figure(figsize=(8.4, 2.9))
@@ -76,15 +76,15 @@ def speedups(frame: pd.DataFrame, side: int = 256) -> Figure:
             threads = sorted(part["threads"].unique())
             engines = [name for name in LABELS if name in set(part["engine"])]
             _bars(ax, part, engines, threads, "ratio")
-            ax.axvline(SPEED[which], color=BLACK, linestyle="--", linewidth=1, zorder=0)
-            ax.set_title(f"{which}: goal {SPEED[which]:.0f} × (dashed)")
+            ax.axvline(1, color=BLACK, linestyle="--", linewidth=1, zorder=0)
+            ax.set_title(f"{which}, {side} × {side} pixels")
             ax.set_xlabel("times faster than DGL")
         panels[1].set_yticklabels([])
     return fig
 
 
 def memory(frame: pd.DataFrame) -> Figure:
-    """Peak memory per node; the goals as marks on our engine's bars."""
+    """Peak memory per node, by engine."""
     peaks = select(frame, quantity="peak_bytes_per_node")
     engines = [name for name in LABELS if name in set(peaks["engine"])]
     with style():
@@ -96,10 +96,7 @@ def memory(frame: pd.DataFrame) -> Figure:
             ax.barh(y, part, color=[COLOURS[name] for name in engines])
             for at, value in zip(y, part, strict=True):
                 _note(ax, value, at, f"{value:,.0f}", size=8)
-            if BASELINE in engines:
-                goal = MEMORY[which] * part[BASELINE]
-                ax.axvline(goal, color=BLACK, linestyle="--", linewidth=1, zorder=0)
-                ax.set_title(f"{which}: goal {goal:,.0f} (dashed)")
+            ax.set_title(which)
             ax.set_xlabel("peak memory, bytes a node")
             ax.set_xlim(0, 1.18 * part.max())
         panels[0].set_yticks(np.arange(len(engines)), [LABELS[name] for name in engines])
@@ -197,7 +194,7 @@ def _bars(
         ax.barh(y, values, 0.94 * height, color=colours, alpha=1 if n else 0.6)
         for at, value in zip(y, values, strict=True):
             if value == value:
-                text = f"{value:,.3g}" if value < 100 else f"{value:,.0f}"
+                text = f"{value:,.{max(0, 2 - int(np.log10(max(value, 1))))}f}"  # three digits
                 _note(ax, value, at, f"{text}  ({in_words(count)})")
     ax.set_yticks(np.arange(len(engines)), [labels[name] for name in engines])
     ax.invert_yaxis()

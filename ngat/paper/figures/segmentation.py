@@ -15,11 +15,18 @@ from matplotlib.patches import Patch
 from scipy import ndimage
 
 from ngat.data.sample import TYPES, Sample
-from ngat.evaluation.error_types import OUTCOMES, outcomes
 from ngat.inference import Prediction
 from ngat.magnification import size_of
-from ngat.paper.figures.dataset import fullest, numbered_colours, outlined, visible
-from ngat.paper.study.segmentation import Errors, Labels, difference
+from ngat.paper.figures.dataset import numbered_colours, outlined, visible
+from ngat.paper.study.pictures import fullest
+from ngat.paper.study.segmentation import (
+    NUCLEI_WIDE,
+    Crop,
+    Errors,
+    Labels,
+    by_outcome,
+    difference,
+)
 from ngat.paper.style import (
     BLUE,
     GREEN,
@@ -35,9 +42,7 @@ from ngat.paper.style import (
 RIGHT, EXTRA, MISSING = "#C9C9C9", VERMILION, BLUE
 _LEGEND = {"right": RIGHT, "extra": EXTRA, "missing": MISSING}
 ERROR_COLOURS = dict(zip(Errors._fields, (GREEN, PURPLE, ORANGE, BLUE, VERMILION), strict=True))
-# Of a larger picture a square is shown, the one with most of nuclei: so many median nuclei wide,
-# and so many pixels at least and at most.
-NUCLEI_WIDE = 8
+# Of a larger picture a square is shown, so many pixels wide at least and at most.
 SIDES = (96, 256)
 
 
@@ -101,8 +106,8 @@ def from_score_to_nuclei(cases: Sequence[Example], threshold: float = 0.5) -> Fi
             row[6].imshow(difference_map(pred, true))
             row[0].set_ylabel(case.heading, fontsize=8)
             for ax in row[1], row[4]:
-                count = len(np.unique(true if ax is row[1] else pred)) - 1
-                ax.set_xlabel(f"{count} nuclei", fontsize=7, labelpad=2)
+                count = _count(true if ax is row[1] else pred)
+                ax.set_xlabel(_said(count), fontsize=7, labelpad=2)
         for ax, name in zip(axes[0], columns, strict=True):
             ax.set_title(name)
         _bare(axes)
@@ -110,58 +115,53 @@ def from_score_to_nuclei(cases: Sequence[Example], threshold: float = 0.5) -> Fi
     return fig
 
 
-def comparison(
-    samples: Sequence[Sample], found: Mapping[str, Mapping[str, Labels]], f1: pd.DataFrame
-) -> Figure:
-    """Figure 5: the same pictures through every method, each nucleus outlined by its outcome.
+def comparison(crops: Sequence[Crop], found: Mapping[str, Mapping[str, Labels]]) -> Figure:
+    """Figure 5: crops through every method, each nucleus outlined by its outcome, in two rows each.
 
-    Annotated nuclei are found, merged, split or missed (:func:`outcomes`); of the predicted objects
-    those are drawn too that lie mostly on background.
+    Annotated nuclei are found, merged, split or missed (:func:`by_outcome`); of the predicted
+    objects those are drawn too that lie mostly on background. How many of the nuclei in the crop
+    were found, and how many objects are extra, stands below each panel.
 
     Args:
-        samples: a row each.
-        found: labels by method and image id, a column each.
-        f1: F1 at IoU > 0.7, index image ids, a column per method; printed below each map.
+        crops: parts of pictures.
+        found: labels by method and image id, a panel each.
     """
+    columns = -(-(2 + len(found)) // 2)
     with style():
-        fig = Figure(figsize=(1.75 * (1 + len(found)), 1.8 * len(samples) + 0.6))
-        axes = fig.subplots(len(samples), 1 + len(found), squeeze=False)
-        for row, sample in zip(axes, samples, strict=True):
-            part = window(sample.labels)
-            shown = _picture(row[0], sample.image[part])
-            row[0].set_ylabel(TYPE_NAMES[sample.type], fontsize=8)
-            for ax, (method, labels) in zip(row[1:], found.items(), strict=True):
-                ax.imshow(by_outcome(shown, labels[sample.image_id], sample.labels, part))
-                ax.set_xlabel(f"F1 {f1.loc[sample.image_id, method]:.2f}", fontsize=7, labelpad=2)
-        axes[0, 0].set_title("picture")
-        for ax, method in zip(axes[0, 1:], found, strict=True):
-            ax.set_title(method.replace(" (", "\n(").replace(" + ", " +\n"), fontsize=8)
-        _bare(axes)
+        fig = Figure(figsize=(1.7 * columns, 2 * 2.2 * len(crops) + 0.5))
+        grid = fig.subplots(2 * len(crops), columns, squeeze=False)
+        for crop, axes in zip(crops, grid.reshape(len(crops), -1), strict=True):
+            sample, part = crop
+            true = sample.labels[part]
+            wide = len(true) > 160  # a line of one pixel would be lost in a large crop
+            shown = _picture(axes[0], sample.image[part])
+            axes[1].imshow(outlined(shown, true, wide=wide))
+            axes[0].set_title("picture", fontsize=8)
+            axes[1].set_title("annotated", fontsize=8)
+            axes[1].set_xlabel(_said(_count(true)), fontsize=7, labelpad=2)
+            for ax, (method, labels) in zip(axes[2:], found.items(), strict=False):
+                drawn, counts = shown, {}
+                for name, mine in by_outcome(labels[sample.image_id], sample.labels).items():
+                    drawn = outlined(drawn, mine[part], ERROR_COLOURS[name], wide=wide)
+                    counts[name] = _count(mine[part])
+                ax.imshow(drawn)
+                ax.set_title(method.replace(" (", "\n(").replace(" + ", " +\n"), fontsize=8)
+                said = f"{counts['found']} of {_count(true)} found, {counts['extra']} extra"
+                ax.set_xlabel(said, fontsize=7, labelpad=2)
+            for ax in axes[2 + len(found) :]:
+                ax.set_visible(False)
+        _bare(grid)
         handles = [Patch(color=colour, label=name) for name, colour in ERROR_COLOURS.items()]
         fig.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return fig
 
 
-def by_outcome(
-    shown: npt.NDArray[np.uint8], pred: Labels, true: Labels, part: tuple[slice, slice]
-) -> npt.NDArray[np.uint8]:
-    """A part of a picture, annotated nuclei outlined by outcome and extra objects in theirs.
+def _count(labels: Labels) -> int:
+    return len(np.unique(labels[labels > 0]))
 
-    Args:
-        shown: the part's pixels, ``[h, w, 3]``.
-        pred, true: label images of the whole picture, on which outcomes are decided.
-        part: rows and columns of the part.
-    """
-    of_each = outcomes(pred, true).of_each
-    number = np.searchsorted(np.unique(true[true > 0]), true)
-    covered = np.bincount(pred.ravel(), true.ravel() > 0)
-    extra = 2 * covered < np.bincount(pred.ravel())
-    extra[0] = False
-    drawn = outlined(shown, np.where(extra[pred], pred, 0)[part], ERROR_COLOURS["extra"])
-    for k, name in enumerate(OUTCOMES):
-        mine = np.where((true > 0) & (np.append(of_each, -1)[number] == k), true, 0)
-        drawn = outlined(drawn, mine[part], ERROR_COLOURS[name])
-    return drawn
+
+def _said(count: int) -> str:
+    return "1 nucleus" if count == 1 else f"{count} nuclei"
 
 
 def levels(
@@ -207,20 +207,28 @@ def scores(tables: Mapping[str, pd.DataFrame]) -> Figure:
     Args:
         tables: from :func:`ngat.paper.study.segmentation.per_picture`, by method.
     """
+    columns = min(4, len(tables))
+    rows = -(-len(tables) // columns)
     with style():
-        fig = Figure(figsize=(1.0 + 1.8 * len(tables), 2.6))
-        panels: Any = fig.subplots(1, len(tables), sharey=True, squeeze=False)[0]
-        for ax, (method, table) in zip(panels, tables.items(), strict=True):
+        fig = Figure(figsize=(1.4 + 1.8 * columns, 2.4 * rows))
+        panels: Any = fig.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+        for ax, (method, table) in zip(panels, tables.items(), strict=False):
             for row, kind in enumerate(TYPES):
                 values = table.loc[table["type"] == kind, "average_f1"].to_numpy()
                 if not len(values):
                     continue
                 spread = np.random.default_rng(row).uniform(-0.28, 0.28, len(values))
                 ax.scatter(values, row + spread, s=9, color=TYPE_COLOURS[kind], alpha=0.7)
-                ax.scatter([np.median(values)], [row], marker="|", s=260, color="black")
-            ax.set(xlim=(-0.03, 1.03), title=method.replace(" (", "\n("), xlabel="average F1")
+                ax.scatter([np.median(values)], [row], marker="|", s=200, color="black")
+            ax.set_title(method.replace(" (", "\n("), fontsize=8)
             ax.grid(axis="x", color="#E4E4E4", linewidth=0.6)
             ax.set_axisbelow(True)
+        for ax in panels[len(tables) :]:
+            ax.set_visible(False)
+        for ax in panels[max(0, len(tables) - columns) : len(tables)]:
+            ax.set_xlabel("average F1 of a picture")
+            ax.tick_params(labelbottom=True)
+        panels[0].set(xlim=(-0.03, 1.03))
         panels[0].set_yticks(range(len(TYPES)), [TYPE_NAMES[kind] for kind in TYPES])
         panels[0].invert_yaxis()
     return fig

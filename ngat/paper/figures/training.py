@@ -2,47 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ngat.paper.study.training import KINDS, Curves, relative
+from ngat.paper.study.training import KINDS, Curves, relative, seen
 from ngat.paper.style import BLUE, GREEN, GREY, LEVEL_COLOURS, YELLOW, style
 
 # The paper's colours: blue and green.
 COLOURS = {"bce": BLUE, "balanced": GREEN}
-METRICS = {"accuracy": ":", "jaccard": "--", "dice": "-"}
+METRICS = {"accuracy": ":", "jaccard": "--", "dice": "-"}  # columns of the log: line styles
 
 
-def losses_and_metrics(runs: Mapping[str, Curves]) -> Figure:
-    """Figure 8: (a) the loss over its first value; (b) accuracy, Jaccard, Dice; (c) average F1.
+def losses_and_metrics(runs: Mapping[str, Sequence[Curves]]) -> Figure:
+    """Figure 8: the loss over its first value; accuracy, Jaccard and Dice; average F1.
 
-    Metrics are those of whole validation pictures.
+    Lines are means over seeds, bands reach from the lowest to the highest seed. Metrics are those
+    of whole pictures that were not trained on.
 
     Args:
-        runs: logs by loss, ``bce`` and ``balanced``.
+        runs: logs by loss, ``bce`` and ``balanced``, a run per seed.
     """
     with style():
         fig = Figure(figsize=(8.2, 3.0))
         left, middle, right = fig.subplots(1, 3)
         for kind, curves in runs.items():
             colour = COLOURS[kind]
-            loss, seen = relative(curves), curves.validation
-            left.plot(loss.index, loss, color=colour, linewidth=0.7, alpha=0.45)
-            smooth = loss.rolling(5, min_periods=1, center=True).mean()
-            left.plot(smooth.index, smooth, color=colour, label=KINDS[kind])
+            losses = pd.concat([relative(run) for run in curves], axis=1)
+            smooth = losses.rolling(5, min_periods=1, center=True).mean()
+            _band(left, smooth, colour, label=KINDS[kind])
             for metric, dashes in METRICS.items():
-                middle.plot(seen["step"], seen[metric], color=colour, linestyle=dashes)
-            right.plot(seen["step"], seen["average_f1"], color=colour, marker="o", markersize=3)
+                _band(middle, seen(curves, metric), colour, linestyle=dashes)
+            _band(right, seen(curves, "average_f1"), colour, marker="o", markersize=3)
         for metric, dashes in METRICS.items():
-            left.plot([], [], color=GREY, linestyle=dashes, label=f"{metric} (b)")
-        left.set(title="(a) training loss", ylabel="loss / its first value")
+            left.plot([], [], color=GREY, linestyle=dashes, label=metric)
+        left.set(title="training loss", ylabel="loss / its first value")
         left.set_ylim(bottom=0)
-        middle.set(
-            title="(b) pixels, validation", ylabel="score of validation pixels", ylim=(None, 1)
-        )
-        right.set(title="(c) nuclei, validation", ylabel="average F1 of nuclei")
+        middle.set(title="pixels of validation pictures", ylabel="score", ylim=(None, 1))
+        right.set(title="nuclei of validation pictures", ylabel="average F1")
         right.set_ylim(0, 1.08 * right.dataLim.y1)  # room for the highest marker
         for ax in (left, middle, right):
             ax.set_xlabel("step")
@@ -51,6 +52,12 @@ def losses_and_metrics(runs: Mapping[str, Curves]) -> Figure:
         handles, names = left.get_legend_handles_labels()
         fig.legend(handles, names, loc="outside upper center", ncols=5)
     return fig
+
+
+def _band(ax: Axes, runs: pd.DataFrame, colour: str, **look: Any) -> None:
+    """The mean of some runs by step, over a band from the lowest to the highest of them."""
+    ax.fill_between(runs.index, runs.min(axis=1), runs.max(axis=1), color=colour, alpha=0.2, lw=0)
+    ax.plot(runs.index, runs.mean(axis=1), color=colour, **look)
 
 
 def batches(rows: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:

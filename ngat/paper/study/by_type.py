@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
 from ngat import metrics
 from ngat.data.sample import TYPES
 from ngat.errors import InputError
+from ngat.evaluation import confidence
+from ngat.evaluation.results import Run
+from ngat.paper.session import Session
 from ngat.paper.study.dataset import image_sizes
 
 # Octaves of √area in pixels, round the size that patches are resized to in training.
@@ -29,6 +34,19 @@ def columns(table2: pd.DataFrame) -> pd.DataFrame:
         parts.append(part.rename(columns=lambda kind, suffix=suffix: f"{kind}{suffix}"))
     table = pd.concat(parts, axis=1)
     return table.loc[list(order.itertuples(index=False, name=None))].reset_index()
+
+
+def surest(session: Session, runs: Sequence[Run], method: str) -> pd.DataFrame:
+    """:func:`ngat.evaluation.confidence.curves` of a method, from beside its result files.
+
+    Without a line where its confidences are not known.
+    """
+    names = [run.name for run in runs if run.counts["method"].iloc[0] == method]
+    for folder in (session.results, session.top / "data" / "results"):
+        for path in (folder / f"{name}.confidence.csv.gz" for name in names):
+            if path.is_file():
+                return confidence.curves(confidence.read(path))
+    return pd.DataFrame(columns=["type", "confidence", "recall", "precision"])
 
 
 def by_size(counts: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:

@@ -1,8 +1,6 @@
-"""Speed and memory, read from the benchmarks' result files and held against the goals."""
+"""Speed and memory beside other libraries and networks, from the benchmarks' result files."""
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -10,27 +8,11 @@ import torch
 from ngat.benchmark.floor import PASSES
 from ngat.benchmark.graph_libraries import build
 from ngat.benchmark.layers import BASELINE, LABELS, Case
+from ngat.benchmark.measure import in_words
 from ngat.benchmark.network import INFERENCE, NETWORK_LABELS, STEP, UNET
 from ngat.benchmark.report import ratios
 from ngat.benchmark.rows import select
 from ngat.errors import MissingDependency
-
-__all__ = ["Goal", "agreement", "goals", "layer_times", "parameters", "unet_2015"]
-
-# Times faster than DGL; peak memory as a share of DGL's.
-SPEED = dict(zip(PASSES, (8.0, 6.0), strict=True))
-MEMORY = dict(zip(PASSES, (1 / 2, 1 / 3), strict=True))
-NETWORK_SPEED = 5.0
-FIRST_CALL = 3.0  # seconds
-
-
-class Goal(NamedTuple):
-    """Something that was to be reached, and what was measured."""
-
-    what: str
-    goal: str
-    measured: float
-    reached: bool
 
 
 def agreement(case: Case) -> pd.DataFrame:
@@ -79,34 +61,30 @@ def layer_times(frame: pd.DataFrame, **where: object) -> pd.DataFrame:
     return select(times.merge(floor, on=keys, how="left"), **{"allocator": "kept", **where})
 
 
-def goals(attention: pd.DataFrame, network: pd.DataFrame) -> list[Goal]:
-    """The goals for the CPU, in the order in which they were set."""
+def beside(attention: pd.DataFrame, network: pd.DataFrame) -> pd.DataFrame:
+    """How many times the time or memory of ours others take, on the CPU.
+
+    Returns:
+        Columns what, beside (another library or network), times.
+    """
     found = []
     times = layer_times(attention, engine="cpu", side=256, batch=1)
     for row in times.rename(columns={"pass": "which"}).itertuples():
-        least = SPEED[row.which]
-        what = f"layer, 256 × 256, {row.which}, threads: {row.threads}"
-        found.append(Goal(what, f"≥ {least:.0f} × DGL", row.ratio, row.ratio >= least))
+        what = f"layer, 256 × 256, {row.which}, {in_words(row.threads)}"
+        found.append((what, LABELS[BASELINE], row.ratio))
     peaks = select(attention, quantity="peak_bytes_per_node").set_index(["engine", "pass"])["value"]
     for which in PASSES:
-        share = peaks["cpu", which] / peaks[BASELINE, which]
-        goal = f"≤ {MEMORY[which]:.3f} × DGL"
-        found.append(Goal(f"peak memory, {which}", goal, share, share <= MEMORY[which]))
+        times_more = peaks[BASELINE, which] / peaks["cpu", which]
+        found.append((f"peak memory, {which}", LABELS[BASELINE], times_more))
     timed = select(network, quantity="time_ms").set_index(["pass", "threads", "engine"])["value"]
     for which in (STEP, INFERENCE):
         for threads in network["threads"].dropna().unique():
-            ours = timed[which, threads, "cpu"]
-            ratio = timed[which, threads, "dgl"] / ours
-            what = f"network, {which}, threads: {threads}"
-            goal = f"≥ {NETWORK_SPEED:.0f} × DGL"
-            found.append(Goal(what, goal, ratio, ratio >= NETWORK_SPEED))
-            if which == INFERENCE and (which, threads, UNET) in timed:
-                share = ours / timed[which, threads, UNET]
-                found.append(Goal(what, "≤ 1 × BasicUNet", share, share <= 1))
-    for row in select(attention, quantity="first_call_warm_s", engine="cpu").itertuples():
-        reached = row.value < FIRST_CALL
-        found.append(Goal("first call, compiled code on disk", "< 3 s", row.value, reached))
-    return found
+            for other in ("dgl", UNET):
+                if (which, threads, other) in timed:
+                    ratio = timed[which, threads, other] / timed[which, threads, "cpu"]
+                    what = f"network, {which}, {in_words(threads)}"
+                    found.append((what, NETWORK_LABELS[other], ratio))
+    return pd.DataFrame(found, columns=["what", "beside", "times"])
 
 
 def unet_2015(inputs: int = 3, outputs: int = 2) -> int:

@@ -49,6 +49,20 @@ def as_trained(sample: Sample) -> Sample:
     return resized(sample, SIZE / size_of(sample.labels))
 
 
+def fullest(labels: npt.NDArray[np.integer], side: int) -> tuple[slice, slice]:
+    """The ``side × side`` pixels that hold most of nuclei; all of a shorter side."""
+    covered = np.pad(np.cumsum(np.cumsum(labels > 0, axis=0), axis=1), ((1, 0), (1, 0)))
+    height, width = (min(side, length) for length in labels.shape)
+    inside = (
+        covered[height:, width:]
+        - covered[:-height, width:]
+        - covered[height:, :-width]
+        + covered[:-height, :-width]
+    )
+    top, left = np.unravel_index(int(np.argmax(inside)), inside.shape)
+    return slice(int(top), int(top) + height), slice(int(left), int(left) + width)
+
+
 def part(sample: Sample, centre: tuple[int, int], side: int) -> tuple[slice, slice]:
     """Rows and columns of a square around a pixel, moved into the picture where it overhangs.
 

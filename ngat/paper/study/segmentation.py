@@ -19,15 +19,18 @@ from ngat.evaluation.error_types import OUTCOMES, outcomes
 from ngat.evaluation.evaluator import Method, evaluate
 from ngat.evaluation.results import read_instances, read_run
 from ngat.inference import evaluating
+from ngat.magnification import size_of
 from ngat.model import NGAT
 from ngat.paper import artifacts
 from ngat.paper.session import Session
+from ngat.paper.study.pictures import fullest
 from ngat.training.weights import load_weights
 
 Labels = npt.NDArray[np.integer]
 
-# Methods beside each other in one figure.
-COLUMNS = 5
+# A crop is so many median nuclei wide, within these limits in pixels.
+NUCLEI_WIDE = 8
+CROP_SIDES = (128, 256)
 
 
 class MethodNuclei(NamedTuple):
@@ -71,16 +74,6 @@ def everything(
     # What is committed of the same preset may come from other weights.
     others = {name: found for name, found in committed.items() if sort_of(name) != preset}
     return _ranked([*(others | read_found(where, session.data, samples)).values()])
-
-
-def side_by_side(found: Mapping[str, MethodNuclei]) -> list[str]:
-    """:data:`COLUMNS` methods for a figure that cannot show them all, in their order.
-
-    The best of each sort (:func:`sort_of`) comes in first, then whatever is best of the rest.
-    """
-    best = {sort_of(method): method for method in reversed(list(found))}
-    order = sorted(found, key=lambda method: method not in best.values())
-    return [method for method in found if method in order[:COLUMNS]]
 
 
 def evaluate_all(
@@ -178,6 +171,41 @@ def one_per_type(table: pd.DataFrame) -> list[str]:
     return ids
 
 
+class Crop(NamedTuple):
+    """A part of a picture: its rows and columns."""
+
+    sample: Sample
+    part: tuple[slice, slice]
+
+
+def crowded(samples: Sequence[Sample], count: int = 3) -> list[Crop]:
+    """The most crowded crops: those with most annotated nuclei for their area.
+
+    Every picture has one, the square with most of nuclei; where there are fewer pictures than
+    crops, the four quarters of each are taken. Annotations alone decide, no method's result.
+    """
+    found = []
+    for sample in samples:
+        side = int(np.clip(NUCLEI_WIDE * size_of(sample.labels), *CROP_SIDES))
+        few = len(samples) < count
+        parts = quarters(sample.labels) if few else [fullest(sample.labels, side)]
+        found += [Crop(sample, part) for part in parts]
+    return sorted(found, key=_crowding, reverse=True)[:count]
+
+
+def quarters(labels: Labels) -> list[tuple[slice, slice]]:
+    """Rows and columns of a picture's four quarters."""
+    ends = [(0, length // 2, length) for length in labels.shape]
+    return [
+        (slice(*ends[0][i : i + 2]), slice(*ends[1][j : j + 2])) for i in (0, 1) for j in (0, 1)
+    ]
+
+
+def _crowding(crop: Crop) -> float:
+    inside = crop.sample.labels[crop.part]
+    return float(len(np.unique(inside[inside > 0])) / inside.size)
+
+
 class Errors(NamedTuple):
     """Outcomes of annotated nuclei (:mod:`ngat.evaluation.error_types`), and extra objects."""
 
@@ -193,6 +221,20 @@ def errors(pred: Labels, true: Labels) -> Errors:
     found = outcomes(pred, true)
     counts = np.bincount(found.of_each, minlength=len(OUTCOMES)).tolist()
     return Errors(**dict(zip(OUTCOMES, counts, strict=True)), extra=found.extra)
+
+
+def by_outcome(pred: Labels, true: Labels) -> dict[str, Labels]:
+    """Label images by outcome: annotated nuclei that were found, merged, split or missed; extra.
+
+    Extra are the predicted objects that lie mostly on background.
+    """
+    of_each = np.append(outcomes(pred, true).of_each, -1)
+    number = np.searchsorted(np.unique(true[true > 0]), true)
+    kind = np.where(true > 0, of_each[number], -1)
+    found = {name: np.where(kind == k, true, 0) for k, name in enumerate(OUTCOMES)}
+    extra = 2 * np.bincount(pred.ravel(), true.ravel() > 0) < np.bincount(pred.ravel())
+    extra[0] = False
+    return {**found, "extra": np.where(extra[pred], pred, 0)}
 
 
 def error_table(found: Mapping[str, MethodNuclei], samples: Sequence[Sample]) -> pd.DataFrame:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -19,6 +21,7 @@ from ngat.paper import artifacts
 from ngat.paper.session import Session
 from ngat.system.files import read_table, replacing
 from ngat.training.patches import Patches
+from ngat.training.run import TrainingInterrupted
 from ngat.training.trainer import Trained, train
 
 # Steps of a training by hand, which only shows that it works; of one in a run, which two slow cores
@@ -122,6 +125,32 @@ def train_here(
     return trained, out
 
 
+def stopped_and_resumed(session: Session) -> tuple[Curves, Curves]:
+    """The logs of a few steps in one go, and of the same steps with a stop halfway.
+
+    The stop is a signal, as a lost runtime sends it; the second run goes on from its checkpoint.
+    """
+    given = budget(session, in_run=False)
+    half = given.preset.train.steps // 2
+
+    def stop(step: int) -> None:
+        if step == half:
+            signal.raise_signal(signal.SIGTERM)
+
+    pictures = session.samples("train", limit=given.train), session.samples("val", limit=1)
+    logs = []
+    for name, halt in (("whole", None), ("resumed", stop)):
+        out = session.run / "training" / name
+        if out.exists():
+            shutil.rmtree(out)
+        common: dict[str, Any] = {"progress": False, "data": session.data, "thresholds": False}
+        with contextlib.suppress(TrainingInterrupted):
+            train(given.preset, *pictures, out, on_step=halt, **common)
+        train(given.preset, *pictures, out, resume=True, **common)
+        logs.append(of_folder(out))
+    return logs[0], logs[1]
+
+
 def patches(
     samples: Sequence[Sample], chosen: Preset, *, augment: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -155,25 +184,26 @@ def of_folder(folder: Path) -> Curves:
     return read(folder / "log.csv", folder / "validation.csv")
 
 
-def stored(session: Session) -> dict[str, Curves]:
+def stored(session: Session) -> dict[str, list[Curves]]:
     """The committed logs of this session's data by loss, in the order of :data:`KINDS`.
 
-    They are ``data/results/<data>/training-<loss>.log.csv`` and ``….validation.csv``; of the real
-    data they lie in ``data/results`` itself.
+    They are ``data/results/<data>/training-<loss>.log.csv`` and ``….validation.csv``, or
+    ``training-<loss>-<seed>.…`` of several seeds; of the real data they lie in ``data/results``.
     """
     folder = session.top / "data" / "results"
     if session.data != "dsb2018":
         folder = folder / session.data
     found = {}
     for kind in KINDS:
-        paths = [folder / f"training-{kind}.{what}.csv" for what in ("log", "validation")]
-        if all(path.is_file() for path in paths):
-            found[kind] = read(*paths)
+        logs = sorted(folder.glob(f"training-{kind}*.log.csv"))
+        runs = [(log, log.with_name(log.name.replace(".log.", ".validation."))) for log in logs]
+        if curves := [read(*run) for run in runs if run[1].is_file()]:
+            found[kind] = curves
     return found
 
 
-def compared(session: Session, live: Curves) -> tuple[dict[str, Curves], str]:
-    """The curves of figure 8 by loss, and what pictures they were trained on.
+def compared(session: Session, live: Curves) -> tuple[dict[str, list[Curves]], str]:
+    """The curves of figure 8 by loss, a run per seed, and what pictures they were trained on.
 
     Committed runs of both losses are of equal length: on real pictures, else on this session's
     data. Without a pair the ``live`` run stands alone, since nothing compares with its length.
@@ -182,13 +212,23 @@ def compared(session: Session, live: Curves) -> tuple[dict[str, Curves], str]:
         found = stored(of)
         if set(found) == set(KINDS):
             return found, of.source
-    return {"balanced": live}, session.source
+    return {"balanced": [live]}, session.source
 
 
 def relative(curves: Curves) -> pd.Series:
     """The training loss over its first logged value, by step: two losses have no common unit."""
     loss = curves.log.set_index("step")["loss"]
     return loss / loss.iloc[0]
+
+
+def seen(runs: Sequence[Curves], metric: str) -> pd.DataFrame:
+    """A metric of validation pictures by step, a column per run."""
+    return pd.concat([run.validation.set_index("step")[metric] for run in runs], axis=1)
+
+
+def final(runs: Sequence[Curves], metric: str) -> pd.Series:
+    """A metric after the last step, of each run."""
+    return seen(runs, metric).iloc[-1].reset_index(drop=True)
 
 
 def memory() -> str:
