@@ -83,6 +83,11 @@ CLAIMS: dict[str, tuple[str, str, Callable[[], list[float]]]] = {
         r"([\d,]+) parameters\)",
         rings,
     ),
+    "parameters of both networks": (
+        "notebooks/03_attention_and_network.ipynb",
+        r"numbers of parameters too \(([\d,]+) against ([\d,]+), first table",
+        lambda: rings()[3:1:-1],
+    ),
     "joint": (
         "notebooks/LEDGER.md",
         r"a joint softmax costs (\.\d+) of Dice after (\d+) steps",
