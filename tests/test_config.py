@@ -107,3 +107,5 @@ def test_earlier_names_of_parameters_are_read() -> None:
     value["model"]["shrink"] = value["model"].pop("downsample")
     value["model"]["contrast"] = "stretched"
     assert from_dict(value) == chosen
+    # So do commands that result files name.
+    assert config.preset("companion", coarse=0.5) == config.preset("companion", low_resolution=0.5)

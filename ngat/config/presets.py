@@ -142,7 +142,8 @@ def preset(name: str, **overrides: Any) -> Preset:
     if name not in PRESETS:
         raise InputError(f"Unknown preset {name!r}; known: {', '.join(PRESETS)}.")
     chosen = PRESETS[name]
-    for key, value in overrides.items():
+    for name_given, value in overrides.items():
+        key = RENAMED.get(name_given, name_given)
         for part in ("model", "loss", "train"):
             if key in {f.name for f in dataclasses.fields(getattr(chosen, part))}:
                 value = checked(type(getattr(chosen, part)), key, value)
@@ -158,7 +159,7 @@ def preset(name: str, **overrides: Any) -> Preset:
     return chosen
 
 
-# Parameters by the names that earlier weights files have for them.
+# Parameters by the names that earlier weights files and commands have for them.
 RENAMED = {
     "vigour": "strength",
     "coarse": "low_resolution",

@@ -124,6 +124,9 @@ def test_the_committed_pictures_fit_into_memory():
     assert list(table.columns) == list(scaling.COLUMNS)
     assert (table["peak_mib"] < 3 * 1024).all()
     assert (table["nuclei"] > 0).all()
+    for _, rows in table.groupby(["side", "tissue"]):  # the same nuclei, the sooner
+        assert rows["nuclei"].nunique() == 1
+        assert rows.sort_values("workers")["seconds"].is_monotonic_decreasing
 
 
 def test_the_committed_split_is_faster_and_grows_with_its_pixels():

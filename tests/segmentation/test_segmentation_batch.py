@@ -364,13 +364,16 @@ def test_a_disk_that_fills_up_and_is_made_larger(folder, monkeypatch, small_disk
     assert list(found.values()) == list(expected.values())
 
 
-def test_large_pictures_leave_nothing_behind(folder, monkeypatch):
+@pytest.mark.parametrize("drawn", [4096, 50])  # above which labels are an OME-TIFF
+def test_large_pictures_leave_nothing_behind(folder, monkeypatch, drawn):
+    monkeypatch.setattr("ngat.segmentation.formats.DRAWN", drawn)
     run(out="whole", formats=("labels", "rle", "table"))
     monkeypatch.setattr(batch, "IN_MEMORY", 100)
     monkeypatch.setattr("ngat.segmentation.find.WHOLE", 0)
     tiny = {"formats": ("labels", "rle", "table"), "tile": 32}
     run(out="tiles", **tiny)
     assert [p for p in Path("tiles").rglob("*") if ".ngat" in str(p) and p.is_file()] == []
+    assert tifffile.TiffFile("tiles/labels/a.tif").is_ome == (drawn == 50)
     for path in Path("whole").rglob("*"):
         if path.suffix in (".tif", ".csv"):
             assert path.read_bytes() == Path(str(path).replace("whole", "tiles")).read_bytes()
