@@ -48,8 +48,8 @@ def test_others_take_so_many_times_as_much() -> None:
     assert dict(zip(found["what"] + ", " + found["beside"], found["times"], strict=True)) == {
         "layer, 256 × 256, forward, 1 thread, DGL GATConv": 8.0,
         "layer, 256 × 256, forward+backward, 1 thread, DGL GATConv": 8.0,
-        "peak memory, forward, DGL GATConv": 3.0,
-        "peak memory, forward+backward, DGL GATConv": 3.0,
+        "layer, peak memory, forward, DGL GATConv": 3.0,
+        "layer, peak memory, forward+backward, DGL GATConv": 3.0,
         "network, training step, 1 thread, NGAT dgl": 5.0,
         "network, training step, 1 thread, BasicUNet": 1.0,
         "network, inference, 1 thread, NGAT dgl": 5.0,

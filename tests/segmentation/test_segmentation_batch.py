@@ -430,7 +430,7 @@ def test_a_signal_leaves_whole_files_and_the_same_command_goes_on(tmp_path, thre
     process = subprocess.Popen([*line, "--out", "out"], **pipes)
     wait_for((tmp_path / "out/01.json").exists, process)
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert err == "Stopped; what is finished is kept, and the same command goes on.\n"
     done = out.count(" done ")

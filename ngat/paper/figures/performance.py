@@ -85,7 +85,7 @@ def speedups(frame: pd.DataFrame, side: int = 256) -> Figure:
 
 def memory(frame: pd.DataFrame) -> Figure:
     """Peak memory per node, by engine."""
-    peaks = select(frame, quantity="peak_bytes_per_node")
+    peaks = select(frame, quantity="peak_bytes_per_node", scope="layer")
     engines = [name for name in LABELS if name in set(peaks["engine"])]
     with style():
         fig = Figure(figsize=(8.4, 2.4))

@@ -68,14 +68,18 @@ def beside(attention: pd.DataFrame, network: pd.DataFrame) -> pd.DataFrame:
         Columns what, beside (another library or network), times.
     """
     found = []
-    times = layer_times(attention, engine="cpu", side=256, batch=1)
-    for row in times.rename(columns={"pass": "which"}).itertuples():
-        what = f"layer, 256 × 256, {row.which}, {in_words(row.threads)}"
-        found.append((what, LABELS[BASELINE], row.ratio))
-    peaks = select(attention, quantity="peak_bytes_per_node").set_index(["engine", "pass"])["value"]
-    for which in PASSES:
-        times_more = peaks[BASELINE, which] / peaks["cpu", which]
-        found.append((f"peak memory, {which}", LABELS[BASELINE], times_more))
+    for scope in ("layer", "typed layer"):
+        times = ratios(select(attention, quantity="time_ms", scope=scope, allocator="kept"))
+        ours = select(times, engine="cpu", side=256, batch=1)
+        for row in ours.rename(columns={"pass": "which"}).itertuples():
+            what = f"{scope}, 256 × 256, {row.which}, {in_words(row.threads)}"
+            found.append((what, LABELS[BASELINE], row.ratio))
+        peaks = select(attention, quantity="peak_bytes_per_node", scope=scope)
+        peak = peaks.set_index(["engine", "pass"])["value"]
+        for which in PASSES:
+            if ("cpu", which) in peak and (BASELINE, which) in peak:
+                more = peak[BASELINE, which] / peak["cpu", which]
+                found.append((f"{scope}, peak memory, {which}", LABELS[BASELINE], more))
     timed = select(network, quantity="time_ms").set_index(["pass", "threads", "engine"])["value"]
     for which in (STEP, INFERENCE):
         for threads in network["threads"].dropna().unique():
