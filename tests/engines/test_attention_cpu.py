@@ -33,9 +33,9 @@ def two_threads():
 @pytest.fixture
 def without_numba(monkeypatch):
     monkeypatch.setitem(sys.modules, "numba", None)
-    for module in ("attend", "executor", "backward", "kernels", "taps", "simd"):
-        monkeypatch.delitem(sys.modules, f"ngat.engines.cpu.{module}", raising=False)
-        monkeypatch.delattr(ngat.engines.cpu, module, raising=False)
+    for name in [name for name in sys.modules if name.startswith("ngat.engines.cpu.")]:
+        monkeypatch.delitem(sys.modules, name)
+        monkeypatch.delattr(ngat.engines.cpu, name.rpartition(".")[2], raising=False)
     installed.cache_clear()
     yield
     installed.cache_clear()

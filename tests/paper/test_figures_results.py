@@ -251,7 +251,8 @@ def test_figures_5_and_6_show_what_was_found() -> None:
     n = len(np.unique(inside[inside > 0]))
     fig = segmentation_figures.comparison([crop], found)
     told = [ax.get_xlabel() for ax in fig.axes]
-    assert told == ["", f"{n} nuclei", f"{n} of {n} found, 0 extra", f"0 of {n} found, 0 extra"]
+    nuclei = f"{n} {'nucleus' if n == 1 else 'nuclei'}"
+    assert told == ["", nuclei, f"{n} of {n} found, 0 extra", f"0 of {n} found, 0 extra"]
     assert fig.axes[0].images[0].get_array().shape == (40, 40, 3)
 
 
