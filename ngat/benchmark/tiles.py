@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -58,11 +59,25 @@ def benchmark_tiles(
     """
     network = trained(weights, "cpu", False)
     rows: list[dict[str, Any]] = []
+    weights = {"name": network.name, "sha256": network.sha256}
+    told = Path(out).with_suffix(".json")
     if Path(out).exists():
+        if not told.exists() or json.loads(told.read_text("utf-8")).get("weights") != weights:
+            raise InputError(
+                f"{out}: holds rows of other weights; move it away, or choose another --out."
+            )
         known = read_table(out, COLUMNS, "tiles beside the whole", "ngat benchmark tiles")
         known["image_id"] = known["image_id"].astype(str)  # a name of digits reads as a number
         rows = [dict(row) for row in known.to_dict("records")]
     began = time.perf_counter()
+
+    def record() -> None:
+        minutes = (time.perf_counter() - began) / 60
+        print_of = fingerprint(list(samples))
+        found = provenance(command, None, print_of, minutes, weights=weights, halo=network.halo)
+        write_json(told, found)
+
+    record()  # a run that is stopped tells whose rows it leaves
     for sample in samples:
         if any(row["image_id"] == sample.image_id for row in rows):
             continue
@@ -87,16 +102,7 @@ def benchmark_tiles(
                 dict(zip(COLUMNS, (*named, *numbers, float(f"{largest:.3g}")), strict=True))
             )
         _write(out, rows)
-    minutes = (time.perf_counter() - began) / 60
-    record = provenance(
-        command,
-        None,
-        fingerprint(list(samples)),
-        minutes,
-        weights={"name": network.name, "sha256": network.sha256},
-        halo=network.halo,
-    )
-    write_json(Path(out).with_suffix(".json"), record)
+    record()
     return _write(out, rows)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,12 @@ def test_tiles_beside_the_whole(tmp_path, monkeypatch, small_squares):
     assert "nuclei of 2 of 2 pictures" in tiles_report(table)[0]
     monkeypatch.setattr(tiles, "_found", None)
     benchmark_tiles(samples, (32, 64), tmp_path / "a.csv")
+    # Rows of other weights are not taken for those of these.
+    told = json.loads((tmp_path / "a.json").read_text())
+    told["weights"]["sha256"] = "0" * 64
+    (tmp_path / "a.json").write_text(json.dumps(told))
+    with pytest.raises(InputError, match="other weights; move it away"):
+        benchmark_tiles(samples, (32, 64), tmp_path / "a.csv")
     with pytest.raises(InputError, match="only 0 pictures"):
         suitable(samples, 1)
 
