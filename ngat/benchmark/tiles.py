@@ -59,10 +59,10 @@ def benchmark_tiles(
     """
     network = trained(weights, "cpu", False)
     rows: list[dict[str, Any]] = []
-    weights = {"name": network.name, "sha256": network.sha256}
+    shown = {"name": network.name, "sha256": network.sha256}
     told = Path(out).with_suffix(".json")
     if Path(out).exists():
-        if not told.exists() or json.loads(told.read_text("utf-8")).get("weights") != weights:
+        if not told.exists() or json.loads(told.read_text("utf-8")).get("weights") != shown:
             raise InputError(
                 f"{out}: holds rows of other weights; move it away, or choose another --out."
             )
@@ -74,7 +74,7 @@ def benchmark_tiles(
     def record() -> None:
         minutes = (time.perf_counter() - began) / 60
         print_of = fingerprint(list(samples))
-        found = provenance(command, None, print_of, minutes, weights=weights, halo=network.halo)
+        found = provenance(command, None, print_of, minutes, weights=shown, halo=network.halo)
         write_json(told, found)
 
     record()  # a run that is stopped tells whose rows it leaves
