@@ -69,12 +69,11 @@ def benchmark_tiles(
         known = read_table(out, COLUMNS, "tiles beside the whole", "ngat benchmark tiles")
         known["image_id"] = known["image_id"].astype(str)  # a name of digits reads as a number
         rows = [dict(row) for row in known.to_dict("records")]
-    began = time.perf_counter()
+    began, of_data = time.perf_counter(), fingerprint(list(samples))
 
     def record() -> None:
         minutes = (time.perf_counter() - began) / 60
-        print_of = fingerprint(list(samples))
-        found = provenance(command, None, print_of, minutes, weights=shown, halo=network.halo)
+        found = provenance(command, None, of_data, minutes, weights=shown, halo=network.halo)
         write_json(told, found)
 
     record()  # a run that is stopped tells whose rows it leaves
