@@ -8,7 +8,7 @@ import pytest
 
 from ngat.errors import InputError
 from ngat.metrics import Counts
-from ngat.paper.study.by_type import by_size, columns, curves
+from ngat.paper.study.tables import by_size, columns, curves
 
 
 def test_means_over_images_of_a_type() -> None:

@@ -7,8 +7,8 @@ from ngat.config import ModelConfig
 from ngat.data import Sample
 from ngat.inference import Prediction
 from ngat.model import NGAT
-from ngat.paper.figures import one_nucleus as figures
-from ngat.paper.study import one_nucleus
+from ngat.paper.figures import dataset as figures
+from ngat.paper.study import pictures
 
 
 @pytest.fixture(scope="module")
@@ -22,21 +22,21 @@ def sample() -> Sample:
 def test_best_match_is_the_object_with_most_of_the_nucleus(sample) -> None:
     pred = np.zeros((40, 40), int)
     pred[10:20, 12:22], pred[10:20, 10:12] = 5, 6  # 80 and 20 of 100 pixels
-    assert one_nucleus.best_match(pred, sample.labels, 1) == (5, pytest.approx(80 / 120))
-    assert one_nucleus.best_match(pred, sample.labels, 2) == (0, 0.0)
+    assert pictures.best_match(pred, sample.labels, 1) == (5, pytest.approx(80 / 120))
+    assert pictures.best_match(pred, sample.labels, 2) == (0, 0.0)
 
 
 def test_a_nucleus_that_is_lost_costs_its_share_of_f1(sample) -> None:
     # Both found exactly: F1 is 1 everywhere; one lost: 2 · 1 / (2 · 1 + 1).
-    fall = one_nucleus.without(sample.labels.astype(int), sample.labels, 1)
+    fall = pictures.without(sample.labels.astype(int), sample.labels, 1)
     assert fall == pytest.approx(1 - 2 / 3)
     nothing = np.zeros_like(sample.labels)
-    assert one_nucleus.without(nothing, sample.labels, 1) == 0
+    assert pictures.without(nothing, sample.labels, 1) == 0
 
 
 def test_every_magnification_shows_the_same_window(sample) -> None:
     model = NGAT(ModelConfig(levels=2, channels=8, heads=4, depth=1, outputs=3))
-    looks = one_nucleus.magnified(model, sample, 1, (0.5, 1.0, 2.0), side=20)
+    looks = pictures.magnified(model, sample, 1, (0.5, 1.0, 2.0), side=20)
     assert [seen.mask.shape for seen in looks] == [(10, 10), (20, 20), (40, 40)]
     assert [int(seen.mask.sum()) for seen in looks] == [25, 100, 400]
     assert all(seen.probability.shape == seen.mask.shape for seen in looks)

@@ -9,7 +9,7 @@ import pytest
 from ngat.data.sample import TYPES
 from ngat.errors import InputError
 from ngat.evaluation import published
-from ngat.paper.study import recomputed
+from ngat.paper.study import tables as study
 
 
 def test_composition_counts_test_pictures_alone() -> None:
@@ -22,7 +22,7 @@ def test_composition_counts_test_pictures_alone() -> None:
         ],
         columns=["split", "type", "nuclei"],
     )
-    table = recomputed.composition(facts).set_index("type")
+    table = study.composition(facts).set_index("type")
     assert list(table.index) == list(TYPES)
     assert tuple(table.loc["purple_tissue"]) == (2, 16, 12, 1152)
     assert tuple(table.loc["grayscale_tissue"]) == (1, 1, 108, 108)
@@ -35,7 +35,7 @@ def test_place_is_0_for_equal_f1s_and_1_for_all_or_nothing(f1: list[float], plac
     row = pd.DataFrame(
         {"method": ["a"], "measured on": ["here"], "average_f1": np.mean(f1), "score": score}
     )
-    table = recomputed.places(row).set_index("method")
+    table = study.places(row).set_index("method")
     assert table.loc["a", "place between"] == pytest.approx(place)
     assert table.loc["a", "ratio"] == pytest.approx(score / np.mean(f1))
     # The paper: low = .7384 / 1.2616 = .58529; (.6762 - .58529) / (.7384 - .58529) = .594.
@@ -51,7 +51,7 @@ def test_leads_beside_half_an_interval() -> None:
             "high": [0.9, 0.5, 0.6, 0.2, np.nan],
         }
     )
-    table = recomputed.leads(rows, "ours").set_index("type")
+    table = study.leads(rows, "ours").set_index("type")
     # Small fluorescent .90 - .89; pink and purple .71 - .80; large .84 - .89 (Jacobkie).
     assert table.loc["small_fluorescent", "lead"] == pytest.approx(0.01)
     assert table.loc["small_fluorescent", "half width"] == pytest.approx(0.1)
@@ -61,4 +61,4 @@ def test_leads_beside_half_an_interval() -> None:
     assert (large["rival"], large["lead"]) == ("Jacobkie", pytest.approx(-0.05))
     assert np.isnan(table.loc["grayscale_tissue", "half width"])
     with pytest.raises(InputError, match="'theirs' is not among the results; there are ours"):
-        recomputed.leads(rows, "theirs")
+        study.leads(rows, "theirs")

@@ -16,7 +16,7 @@ from ngat.errors import MissingDependency
 from ngat.inference import Method, Prediction, Thresholds, instances
 from ngat.instances import Labels
 from ngat.magnification import Seen
-from ngat.paper.figures.dataset import numbered_colours, outlined, visible
+from ngat.paper.figures.pictures import numbered_colours, outlined, visible
 from ngat.paper.style import BLUE, VERMILION, style
 
 if TYPE_CHECKING:
