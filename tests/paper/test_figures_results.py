@@ -224,9 +224,15 @@ def test_patches_are_shown_with_their_nuclei() -> None:
 def test_levels_show_one_part_of_the_picture_with_most_of_its_nuclei() -> None:
     whole = np.zeros((200, 300), np.float32)
     whole[150:170, 250:270] = 1.0  # one nucleus of 20 pixels
-    image = np.zeros((200, 300, 3), np.uint8)
-    fig = segmentation_figures.levels(image, [whole, whole[::2, ::2]], whole)
-    for ax in fig.axes[:4]:
+    labels = (whole > 0).astype(np.int32)
+    sample = Sample("x", np.zeros((200, 300, 3), np.uint8), labels, TYPES[0], "g", "test")
+    fig = segmentation_figures.levels(sample, [whole, whole[::2, ::2]], whole)
+    titles = [ax.get_title() for ax in fig.axes[:5]]
+    assert titles == ["picture", "level 0", "level 1", "all levels", "annotated"]
+    drawn = fig.axes[4].images[0].get_array()
+    assert (drawn[labels == 0] == 0).all()
+    assert drawn[150, 250:270].any(axis=1).all(), "the border of the nucleus is not drawn"
+    for ax in fig.axes[:5]:
         (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
         assert left <= 250 < 270 <= right
         assert top <= 150 < 170 <= bottom
@@ -281,5 +287,6 @@ def test_error_bars_are_shares() -> None:
     errors = pd.DataFrame(
         {"method": ["a"], "found": [6], "merged": [2], "split": [1], "missed": [1], "extra": [3]}
     )
-    bars = segmentation_figures.error_bars(errors).axes[0].patches
-    assert [bar.get_width() for bar in bars] == [60, 20, 10, 10, 30]
+    outcomes, extra = segmentation_figures.error_bars(errors).axes
+    assert [bar.get_width() for bar in outcomes.patches] == [60, 20, 10, 10]
+    assert [bar.get_width() for bar in extra.patches] == [30]

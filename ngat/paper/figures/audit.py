@@ -49,7 +49,10 @@ def scores_possible(ratios: pd.DataFrame, table1: pd.DataFrame | None = None) ->
                 rows["average f1"], rows["score"], "o", color=colour, markersize=5,
                 linestyle="none", label=name,
             )  # fmt: skip
-        start = 0 if table1 is not None and (table1["average_f1"] < 0.5).any() else 0.55
+        least = [ratios["average f1"].min()]
+        if table1 is not None and len(table1):
+            least.append(table1["average_f1"].min())
+        start = np.floor(10 * min(least)) / 10
         ax.set(xlim=(start, 0.85), ylim=(max(0, start - 0.1), 0.8))
         ax.set(xlabel="average F1", ylabel="competition score")
         for name, x, y, offset, side in (

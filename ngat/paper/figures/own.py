@@ -75,7 +75,7 @@ def robustness(table: pd.DataFrame) -> Figure:
         fig = Figure(figsize=(6.4, 0.24 * len(table) + 0.8))
         ax = fig.subplots()
         y = np.arange(len(table))
-        ax.hlines(y, table["changed"], table["unchanged"], color="#BBBBBB")
+        ax.hlines(y, table["changed"], table["unchanged"], color="#BBBBBB", zorder=0)
         ax.scatter(table["unchanged"], y, facecolors="white", edgecolors=BLUE, label="unchanged")
         ax.scatter(table["changed"], y, color=VERMILION, label="changed")
         ax.set_yticks(y, list(table["change"]))

@@ -131,13 +131,13 @@ def workflow(
     shown, factor = visible(sample.image)
     last = (
         ("annotated nuclei", outlined(shown, sample.labels)),
-        ("all levels", probability),
+        ("network, all levels", probability),
         (f"{len(np.unique(nuclei[nuclei > 0]))} nuclei found", outlined(shown, nuclei)),
     )
     columns = 1 + len(next(iter(rows.values())))
     height, width = sample.labels.shape
     with style():
-        fig = Figure(figsize=(1.55 * columns, len(rows) * (1.5 * height / width + 0.25)))
+        fig = Figure(figsize=(1.6 * columns, len(rows) * (1.5 * height / width + 0.25)))
         panels = fig.subplots(len(rows), columns, squeeze=False)
         for line, (name, maps), (title, whole) in zip(panels, rows.items(), last, strict=True):
             line[0].set_ylabel(name)
@@ -145,7 +145,7 @@ def workflow(
                 if values.ndim == 3 and values.dtype != np.uint8:
                     values = np.clip(values * factor, 0, 1)
                 axes.imshow(values, cmap="gray", vmin=0, vmax=1)
-            line[-1].set_title(title, size=9)
+            line[-1].set_title(title)
         for m, axes in enumerate(panels[0, :-1]):
             axes.set_title(f"level {m}")
         for axes in panels.flat:
