@@ -88,19 +88,29 @@ class Workbench:
         )
 
 
-def moves_there_and_back(bench: Workbench, slider: str, step: float, times: int) -> None:
+def moves_there_and_back(
+    bench: Workbench, slider: str, step: float, times: int, at_most: int = 1
+) -> None:
+    """Move a slider ``times`` steps, again up to ``at_most`` times until the picture has changed.
+
+    A negative step moves it to the left. Moved back, it gives the first picture again.
+    """
+    there, back = ("ArrowRight", "ArrowLeft") if step > 0 else ("ArrowLeft", "ArrowRight")
     first, start = bench.settled(), bench.readout(slider)
     assert first[..., :3].std() > 10, "the picture is blank"
     bench.photograph("start")
-    bench.press(slider, "ArrowRight", times)
-    moved = bench.settled()
+    for moves in range(times, times * at_most + 1, times):
+        bench.press(slider, there, times)
+        moved = bench.settled()
+        assert bench.readout(slider) == pytest.approx(start + moves * step, abs=0.001)
+        if not np.array_equal(moved, first):
+            break
     bench.photograph(f"{slider}-moved")
-    assert bench.readout(slider) == pytest.approx(start + times * step, abs=0.001)
     assert not np.array_equal(moved, first), f"moving {slider} left the picture as it was"
-    bench.press(slider, "ArrowLeft", times)
-    back = bench.settled()
+    bench.press(slider, back, moves)
+    again = bench.settled()
     assert bench.readout(slider) == start
-    assert np.array_equal(back, first), f"moving {slider} back gave another picture than the first"
+    assert np.array_equal(again, first), f"moving {slider} back gave another picture than the first"
 
 
 def test_a_moved_node_sees_something_else(open_notebook: Callable[[str], Any]) -> None:
@@ -129,4 +139,5 @@ def test_nuclei_follow_the_thresholds(open_notebook: Callable[[str], Any]) -> No
     assert page.locator(".jp-RenderedImage img").count() >= 3
     bench = Workbench(page, "13")
     moves_there_and_back(bench, "nucleus", 0.05, 4)
-    moves_there_and_back(bench, "prominence", 0.01, 10)
+    # Where every nucleus has one clear maximum, few values of the prominence change anything.
+    moves_there_and_back(bench, "prominence", -0.01, 4, at_most=3)
