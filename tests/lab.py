@@ -45,6 +45,14 @@ PIXELS = """async img => {
   return canvas.toDataURL('image/png').split(',')[1];
 }"""
 
+# What the browser hands over when a file is dropped on a page.
+DROPPED = """([name, content]) => {
+  const bytes = Uint8Array.from(atob(content), c => c.charCodeAt(0));
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([bytes], name, {type: 'image/png'}));
+  return transfer;
+}"""
+
 
 def browser_path() -> str | None:
     """The machine's own browser (``NGAT_BROWSER``, or one of :data:`NAMES`), if it has one."""
@@ -141,9 +149,25 @@ def _wait(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
     raise AssertionError(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
 
 
+def drop(page: Any, path: Path) -> None:
+    """Drop a file on JupyterLab's list of files, and wait until it is there."""
+    content = base64.b64encode(path.read_bytes()).decode("ascii")
+    transfer = page.evaluate_handle(DROPPED, [path.name, content])
+    page.dispatch_event(".jp-DirListing-content", "drop", {"dataTransfer": transfer})
+    page.locator(".jp-DirListing-item", has_text=path.name).wait_for()
+
+
+def replace_line(page: Any, begins: str, line: str) -> None:
+    """Type another line over one of a cell, as a reader who sets a parameter."""
+    page.locator(".jp-CodeCell .cm-line", has_text=begins).first.click()
+    page.keyboard.press("Home")
+    page.keyboard.press("Shift+End")
+    page.keyboard.insert_text(line)
+    page.locator(".jp-CodeCell .cm-line", has_text=line).first.wait_for()
+
+
 def run_all(page: Any) -> None:
     """Run > Run All Cells, and wait for the last one; an error in a cell is an error here."""
-    page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=180_000)
     # Without a kernel, Run would ask for one; the status bar tells when it is there.
     page.get_by_text("| Idle").wait_for(timeout=180_000)
     page.get_by_role("menuitem", name="Run", exact=True).click()
