@@ -45,14 +45,6 @@ PIXELS = """async img => {
   return canvas.toDataURL('image/png').split(',')[1];
 }"""
 
-# What the browser hands over when a file is dropped on a page.
-DROPPED = """([name, content]) => {
-  const bytes = Uint8Array.from(atob(content), c => c.charCodeAt(0));
-  const transfer = new DataTransfer();
-  transfer.items.add(new File([bytes], name, {type: 'image/png'}));
-  return transfer;
-}"""
-
 
 def browser_path() -> str | None:
     """The machine's own browser (``NGAT_BROWSER``, or one of :data:`NAMES`), if it has one."""
@@ -150,10 +142,13 @@ def _wait(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
 
 
 def drop(page: Any, path: Path) -> None:
-    """Drop a file on JupyterLab's list of files, and wait until it is there."""
-    content = base64.b64encode(path.read_bytes()).decode("ascii")
-    transfer = page.evaluate_handle(DROPPED, [path.name, content])
-    page.dispatch_event(".jp-DirListing-content", "drop", {"dataTransfer": transfer})
+    """Drop a file of the disk on JupyterLab's list of files, and wait until it is there."""
+    box = page.locator(".jp-DirListing-content").bounding_box()
+    place = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+    held = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+    browser = page.context.new_cdp_session(page)  # pages cannot make files of the disk themselves
+    for event in ("dragEnter", "dragOver", "drop"):
+        browser.send("Input.dispatchDragEvent", {"type": event, "data": held, **place})
     page.locator(".jp-DirListing-item", has_text=path.name).wait_for()
 
 

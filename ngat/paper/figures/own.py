@@ -1,4 +1,4 @@
-"""Notebook 11's figures, and sliders over the thresholds in JupyterLab."""
+"""Notebook 13's figures, and sliders over the thresholds in JupyterLab."""
 
 from __future__ import annotations
 
