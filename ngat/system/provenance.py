@@ -62,7 +62,10 @@ def provenance(
 
 
 def commit() -> str:
-    """The git commit of this code, "+" behind it if the code was changed since; or the version."""
+    """The git commit of this code, "+" behind it if the code was changed since; or the version.
+
+    A copy without its history is of the commit that the variable NGAT_COMMIT names.
+    """
     package = Path(ngat.__file__).resolve().parent
 
     def git(*words: str) -> str:
@@ -81,7 +84,7 @@ def commit() -> str:
         changed = git("status", "--porcelain", "--untracked-files=no", "--", ".")
         return git("rev-parse", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.SubprocessError):
-        return f"ngat {ngat.__version__}"
+        return os.environ.get("NGAT_COMMIT") or f"ngat {ngat.__version__}"
 
 
 def hardware(device: str = "cpu") -> str:

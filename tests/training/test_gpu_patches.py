@@ -13,14 +13,17 @@ from ngat.config import TrainConfig
 from ngat.data.normalize import local_contrast
 from ngat.data.sample import Sample
 from ngat.data.synthetic import load_synthetic
+from ngat.errors import InputError
 from ngat.instances import core_of
 from ngat.magnification import encode
 from ngat.training import appearance as looks
 from ngat.training import augment as cpu
 from ngat.training.augment import AugmentConfig
 from ngat.training.device import appearance as device
+from ngat.training.device import prepared
 from ngat.training.device.images import DeviceImages, Places, Ready, level_of
-from ngat.training.device.patches import DevicePatches, Drawn, centre, octave_of, octaves_for
+from ngat.training.device.patches import DevicePatches, Drawn, centre
+from ngat.training.device.prepared import octave_of, octaves_for
 from ngat.training.patches import Patches
 
 SIZED = TrainConfig(batch=6, patch=48, sized=True, octaves=0.45, tail=0.15)
@@ -184,6 +187,21 @@ def test_a_batch_depends_on_seed_and_step_alone(samples):
     assert not torch.equal(one.batch(3).image, one.batch(5).image)
     assert one.batch(3).image.shape == (6, 3, 48, 48)
     assert 0 <= float(one.batch(3).image.min()) <= float(one.batch(3).image.max()) <= 1
+
+
+def test_images_that_a_file_keeps_give_the_same_patches(samples, tmp_path, monkeypatch):
+    kept = tmp_path / "images.pt"
+    one = DevicePatches(samples, SIZED, contrast="local", kept=kept)
+    monkeypatch.setattr(prepared, "made", lambda _: pytest.fail("they are made again"))
+    other = DevicePatches(samples, SIZED, contrast="local", kept=kept)
+    assert torch.equal(one.batch(3).image, other.batch(3).image)
+    assert torch.equal(one.batch(3).targets, other.batch(3).targets)
+    for fewer, config in [(samples[:-1], SIZED), (samples, replace(SIZED, octaves=0.9))]:
+        with pytest.raises(InputError, match=r"images\.pt: holds other images"):
+            DevicePatches(fewer, config, contrast="local", kept=kept)
+    kept.write_bytes(kept.read_bytes()[:1000])
+    with pytest.raises(InputError, match=r"images\.pt: no images are kept there"):
+        DevicePatches(samples, SIZED, contrast="local", kept=kept)
 
 
 def test_images_of_any_size_and_unsized_patches_are_served():
