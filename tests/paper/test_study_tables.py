@@ -1,4 +1,4 @@
-"""Figure 9's numbers against the metrics' own scalar properties."""
+"""Measured results by type and by size, and beside the published tables, by hand."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ngat.data.sample import TYPES
 from ngat.errors import InputError
+from ngat.evaluation import published
 from ngat.metrics import Counts
+from ngat.paper.study import tables as study
 from ngat.paper.study.tables import by_size, columns, curves
 
 
@@ -55,3 +58,55 @@ def test_table_2_with_a_column_per_type() -> None:
     (row,) = columns(long).to_dict("records")
     assert row["purple_tissue"] == 0.5
     assert (row["grayscale_tissue low"], row["grayscale_tissue high"]) == (0.1, 0.3)
+
+
+def test_composition_counts_test_pictures_alone() -> None:
+    facts = pd.DataFrame(
+        [
+            ("test", "purple_tissue", 7),
+            ("test", "purple_tissue", 5),
+            ("train", "purple_tissue", 100),
+            ("test", "grayscale_tissue", 108),
+        ],
+        columns=["split", "type", "nuclei"],
+    )
+    table = study.composition(facts).set_index("type")
+    assert list(table.index) == list(TYPES)
+    assert tuple(table.loc["purple_tissue"]) == (2, 16, 12, 1152)
+    assert tuple(table.loc["grayscale_tissue"]) == (1, 1, 108, 108)
+    assert tuple(table.loc["large_fluorescent"]) == (0, 12, 0, 36)
+
+
+@pytest.mark.parametrize(("f1", "place"), [([0.5, 0.5], 0.0), ([0.0, 1.0], 1.0)])
+def test_place_is_0_for_equal_f1s_and_1_for_all_or_nothing(f1: list[float], place: float) -> None:
+    score = np.mean([value / (2 - value) for value in f1])  # S = F1 / (2 - F1) of each picture
+    row = pd.DataFrame(
+        {"method": ["a"], "measured on": ["here"], "average_f1": np.mean(f1), "score": score}
+    )
+    table = study.places(row).set_index("method")
+    assert table.loc["a", "place between"] == pytest.approx(place)
+    assert table.loc["a", "ratio"] == pytest.approx(score / np.mean(f1))
+    # The paper: low = .7384 / 1.2616 = .58529; (.6762 - .58529) / (.7384 - .58529) = .594.
+    assert table.loc[published.PAPER, "place between"] == pytest.approx(0.594, abs=5e-4)
+
+
+def test_leads_beside_half_an_interval() -> None:
+    rows = pd.DataFrame(
+        {
+            "method": "ours",
+            "type": TYPES,
+            "low": [0.7, 0.4, 0.2, 0.1, np.nan],
+            "high": [0.9, 0.5, 0.6, 0.2, np.nan],
+        }
+    )
+    table = study.leads(rows, "ours").set_index("type")
+    # Small fluorescent .90 - .89; pink and purple .71 - .80; large .84 - .89 (Jacobkie).
+    assert table.loc["small_fluorescent", "lead"] == pytest.approx(0.01)
+    assert table.loc["small_fluorescent", "half width"] == pytest.approx(0.1)
+    pink = table.loc["pink_and_purple_tissue"]
+    assert (pink["rival"], pink["lead"]) == ("topcoders", pytest.approx(-0.09))
+    large = table.loc["large_fluorescent"]
+    assert (large["rival"], large["lead"]) == ("Jacobkie", pytest.approx(-0.05))
+    assert np.isnan(table.loc["grayscale_tissue", "half width"])
+    with pytest.raises(InputError, match="'theirs' is not among the results; there are ours"):
+        study.leads(rows, "theirs")
