@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
+from PIL import Image
 from tiny import rings
 
 from ngat.config import preset
@@ -28,7 +29,7 @@ from ngat.paper.study import tables as table_study
 from ngat.paper.study import training as training_study
 from ngat.paper.study.segmentation import Crop, by_outcome
 from ngat.paper.study.training import Curves
-from ngat.paper.style import TYPE_COLOURS, VERMILION, save
+from ngat.paper.style import TYPE_COLOURS, VERMILION, save, save_animation
 from ngat.training import ablation
 
 STORED = Path(__file__).parents[2] / "data" / "results"
@@ -290,3 +291,28 @@ def test_error_bars_are_shares() -> None:
     outcomes, extra = segmentation_figures.error_bars(errors).axes
     assert [bar.get_width() for bar in outcomes.patches] == [60, 20, 10, 10]
     assert [bar.get_width() for bar in extra.patches] == [30]
+
+
+def test_the_animation_adds_levels_then_updates_them_in_order(tmp_path: Path) -> None:
+    sample = rings(limit=1)[0]
+    size = sample.labels.shape[0]
+    colours = [np.full((size >> m, size >> m, 3), 0.5) for m in range(3)]
+    rows = {"picture": colours, "network": [values[:, :, 0] for values in colours]}
+    steps = [
+        (0, ("king",)),
+        (1, ("king", "child")),
+        (2, ("king", "child")),
+        (1, ("king", "parent")),
+    ]
+    frames = picture_figures.animation(sample, rows, colours[0][:, :, 0], sample.labels, steps)
+    drawn = [len(fig.axes[0].images) for fig, _ in frames]
+    assert drawn == [1, 2, 3, *[3] * len(steps), 3, 3]
+    arrows = [sum(not text.get_text() for text in fig.axes[0].texts) for fig, _ in frames]
+    assert arrows == [0, 0, 0, 0, 1, 1, 1, 0, 0]
+    assert frames[6][0].get_suptitle() == "messages from neighbours and parents"
+    assert frames[-1][0].get_suptitle().startswith(f"{sample.labels.max()} nuclei")
+    with Image.open(save_animation(frames, "moving", tmp_path)) as moving:
+        assert moving.n_frames == len(frames)
+        assert moving.info["loop"] == 0
+        moving.seek(len(frames) - 1)
+        assert moving.info["duration"] == frames[-1][1]

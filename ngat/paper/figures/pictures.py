@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import hsv_to_rgb, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.transforms import Affine2D
 from skimage.segmentation import find_boundaries
 
 from ngat.data.sample import TYPES, Sample
+from ngat.graph import SOURCE_STEP, Relation
+from ngat.paper.figures.graph import RELATION_COLOURS
 from ngat.paper.study.pictures import fullest
 from ngat.paper.style import YELLOW, style
 
@@ -20,6 +25,11 @@ from ngat.paper.style import YELLOW, style
 DARK = 128
 
 Map = npt.NDArray[np.floating]
+MESSAGES: dict[Relation, str] = {
+    "king": "neighbours",
+    "child": "children",
+    "parent": "parents",
+}
 
 
 def one_of_each(samples: Sequence[Sample]) -> list[Sample]:
@@ -152,4 +162,86 @@ def workflow(
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_color("#DDDDDD")
             axes.spines[:].set_visible(True)
+    return fig
+
+
+def animation(
+    sample: Sample,
+    rows: Mapping[str, Sequence[Map]],
+    probability: Map,
+    nuclei: npt.NDArray[np.integer],
+    steps: Sequence[tuple[int | None, Sequence[Relation]]],
+) -> list[tuple[Figure, int]]:
+    """Figure 1 in motion: levels are added, messages travel, levels predict, nuclei are found.
+
+    Args:
+        rows, probability, nuclei: as :func:`workflow` takes them; ``picture`` and ``network`` of
+            the rows are drawn.
+        steps: updates in their order, from :func:`ngat.model.schedule`.
+
+    Returns:
+        frames, and how long each is shown, in milliseconds.
+    """
+    shown, factor = visible(sample.image)
+    colours = [np.clip(values * factor, 0, 1) for values in rows["picture"]]
+    found = len(np.unique(nuclei[nuclei > 0]))
+    frames = []
+    for m in range(len(colours)):
+        said = f"a pyramid of magnifications: level {m}"
+        frames.append((_frame(colours[: m + 1], len(colours), shown, said), 500))
+    for level, relations in steps:
+        updated = range(len(colours)) if level is None else (level,)
+        said = "messages from " + " and ".join(MESSAGES[relation] for relation in relations)
+        frame = _frame(colours, len(colours), shown, said, [(m, relations) for m in updated])
+        frames.append((frame, 450))
+    said = "every level predicts; weighted, they are one map"
+    frames.append((_frame(rows["network"], len(colours), probability, said), 1600))
+    outlines = outlined(shown, nuclei, wide=True)
+    said = f"{found} nuclei, separated and outlined"
+    frames.append((_frame(rows["network"], len(colours), outlines, said), 2600))
+    return frames
+
+
+def _frame(
+    tiles: Sequence[Map],
+    levels: int,
+    beside: npt.NDArray[Any],
+    said: str,
+    updates: Sequence[tuple[int, Sequence[Relation]]] = (),
+) -> Figure:
+    """The pyramid on the left, ``beside`` on the right, a sentence above; arrows into updates."""
+    gap = 0.47  # between levels, over the width of a tile
+    with style():
+        fig = Figure(figsize=(7.2, 3.9))
+        left, right = fig.subplots(1, 2, width_ratios=(1.15, 1))
+        for m, values in enumerate(tiles):
+            seen = Affine2D().scale(0.85, 0.4).skew(0.5, 0).translate(0, gap * m) + left.transData
+            left.imshow(
+                values, cmap="gray", vmin=0, vmax=1, extent=(0, 1, 0, 1), transform=seen, zorder=m,
+                clip_on=False,
+            )  # fmt: skip
+            relation = next((r[-1] for level, r in updates if level == m), None)
+            colour = RELATION_COLOURS[relation] if relation else "#BBBBBB"
+            left.add_patch(
+                Rectangle(
+                    (0, 0), 1, 1, fill=False, ec=colour, lw=2.2 if relation else 0.8,
+                    transform=seen, zorder=m + 0.1, clip_on=False,
+                )
+            )  # fmt: skip
+            left.text(1.13, gap * m + 0.2, f"level {m}", size=8, va="center")
+        for m, relations in updates:
+            for relation in relations:
+                source = m + SOURCE_STEP[relation]
+                if source == m or not 0 <= source < levels:
+                    continue
+                look = {"arrowstyle": "-|>", "color": RELATION_COLOURS[relation], "lw": 3}
+                ends = [(0.5, gap * level + 0.2) for level in (m, source)]
+                arrow = left.annotate("", *ends, arrowprops=look | {"mutation_scale": 18})
+                arrow.set_zorder(levels + 1)
+        left.set(xlim=(-0.02, 1.4), ylim=(-0.05, gap * (levels - 1) + 0.44), aspect="equal")
+        left.set_axis_off()
+        right.imshow(beside, cmap="gray", vmin=0, vmax=1)
+        right.set(xticks=[], yticks=[])
+        right.spines[:].set_color("#DDDDDD")
+        fig.suptitle(said, size=11)
     return fig
