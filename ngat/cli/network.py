@@ -54,9 +54,9 @@ def train(
     captured: Annotated[
         bool, typer.Option("--captured", help="Record a step as a CUDA graph, if that is possible.")
     ] = False,
-    prepared: Annotated[
+    contrast: Annotated[
         Path | None,
-        typer.Option(help="File that keeps images as the device wants them."),
+        typer.Option(help="File that keeps the images' contrast, if the device makes patches."),
     ] = None,
     no_thresholds: Annotated[
         bool, typer.Option("--no-thresholds", help="Choose none; ngat choose does it later.")
@@ -104,7 +104,7 @@ def train(
             command=command_line(),
             data=data,
             start=first,
-            kept=prepared,
+            contrast=contrast,
         )
     typer.echo(
         f"{trained.best}: average F1 {trained.average_f1:.3f} on validation, "

@@ -7,7 +7,6 @@ rehearsal has generated images in the files that a real run reads, in a few kilo
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from ngat.data.synthetic import load_synthetic
 from ngat.errors import InputError
 from ngat.gpu.session import Step
 from ngat.system.files import replacing
+from ngat.training.device.prepared import FILE
 
 COUNTS = {"train": 2, "val": 1}  # images of each split
 
@@ -69,7 +69,7 @@ REHEARSAL = 10.0
 BATCH = 64
 BATCHES = {"maskrcnn": 32}  # whose losses are counted image by image
 RATES = {"companion": 4e-3, "maskrcnn": 4e-4, "unet": 2e-3, "fpn": 2e-3}
-RECORDED = ("companion",)  # whose steps may be recorded as a CUDA graph: what was tried
+RECORDED = ("companion",)  # whose steps are recorded as a CUDA graph, if that is right
 MEASURED = "benchmark/step.json"
 COMPACT = ("maskrcnn",)  # whose weights are too large to be carried as they are
 
@@ -127,27 +127,16 @@ class GpuPlan:
 
     @property
     def steps(self) -> Iterator[Step]:
-        """All steps, the most valuable first; each is made when it is due, from what is known."""
+        """All steps, the most valuable first."""
         return (step for step in self._all() if not self.only or step.name in self.only)
 
     def _all(self) -> Iterator[Step]:
         yield self.kernels()
-        yield self.one_step()
         yield self.trainings()
         yield from (self.predictions(preset) for preset in TRAINED if preset in COMPACT)
+        yield self.one_step()
         yield from self.benchmarks()
         yield from (self.predictions(preset) for preset in TRAINED if preset not in COMPACT)
-
-    @property
-    def captured(self) -> bool:
-        """Whether steps are recorded as a CUDA graph: where it was tried, right and faster."""
-        if self.rehearse:  # without a GPU the option does nothing
-            return True
-        try:
-            found = json.loads((self.work / MEASURED).read_text(encoding="utf-8"))
-            return bool(found["step"]["captured"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return False
 
     def kernels(self) -> Step:
         """The CUDA engine against the reference; interpreted, and little of it, in a rehearsal."""
@@ -202,10 +191,10 @@ class GpuPlan:
         words = ["-m", "ngat", "train", "--data", "dsb2018", "--root", str(self.root)]
         words += ["--preset", preset, "--out", str(self.work / preset), "--resume", "--quiet"]
         words += ["--no-thresholds", "--device", self.device, "--pipeline", "device"]
-        words += ["--prepared", str(self.work / "images.pt")]
+        words += ["--contrast", str(self.root / "dsb2018" / FILE)]
         if self.start is not None and preset == "companion":
             words += ["--start", str(self.start)]
-        words += ["--captured"] * (self.captured and preset in RECORDED)
+        words += ["--captured"] * (preset in RECORDED)
         if self.rehearse:
             words += ["--set", "steps=2", "--set", "validate_every=2", "--set", "batch=2"]
             words += ["--set", "patch=48", "--set", "validate_images=1"]

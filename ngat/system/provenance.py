@@ -64,8 +64,10 @@ def provenance(
 def commit() -> str:
     """The git commit of this code, "+" behind it if the code was changed since; or the version.
 
-    A copy without its history is of the commit that the variable NGAT_COMMIT names.
+    The variable NGAT_COMMIT names it for a copy that was made without its history.
     """
+    if given := os.environ.get("NGAT_COMMIT"):
+        return given
     package = Path(ngat.__file__).resolve().parent
 
     def git(*words: str) -> str:
@@ -84,7 +86,7 @@ def commit() -> str:
         changed = git("status", "--porcelain", "--untracked-files=no", "--", ".")
         return git("rev-parse", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.SubprocessError):
-        return os.environ.get("NGAT_COMMIT") or f"ngat {ngat.__version__}"
+        return f"ngat {ngat.__version__}"
 
 
 def hardware(device: str = "cpu") -> str:

@@ -53,7 +53,7 @@ class TrainingRun:
         progress: bool,
         pipeline: str = "auto",
         captured: bool = False,
-        kept: Path | None = None,
+        contrast: Path | None = None,
     ) -> None:
         self.config, self.team = preset.train, members
         self.samples_val = samples_val
@@ -71,7 +71,7 @@ class TrainingRun:
                 device=members.device,
                 rank=members.rank,
                 world=members.world,
-                kept=kept,
+                kept=contrast,
             )
         else:
             self.patches = Patches(

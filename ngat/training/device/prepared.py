@@ -1,7 +1,8 @@
 """Images made ready for a device: pixels, marked labels, and contrast at all their magnifications.
 
-It takes a second an image, so as many processes do it as there are cores, and a file may keep it
-for other trainings on the same images: those that begin together wait for the first.
+Contrast takes most of a second an image, so as many processes find it as there are cores, and a
+file may keep it for other trainings on the same images: those that begin together wait for the
+first.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from ngat.data.normalize import Contrast
 from ngat.data.sample import fingerprint
@@ -23,8 +26,11 @@ from ngat.system.files import locked, replacing
 from ngat.training.device.images import Ready
 from ngat.training.patches import TAIL, Patches
 
-# Images from which on preparing them is shared among processes.
+# Images from which on their contrast is shared among processes.
 MANY = 40
+FILE = "contrast.safetensors"  # beside the images' own file, where a machine with a GPU finds it
+
+Ranges = dict[int, Contrast]
 
 
 def octave_of(zoom: float) -> int:
@@ -67,89 +73,78 @@ def prepared(patches: Patches, kept: Path | None = None) -> list[Ready]:
 
     Args:
         patches: that are drawn of them.
-        kept: a file from which they are read, if they are in it, and in which they are kept
-            otherwise.
+        kept: a file from which their contrast is read, if it is there, and else kept in.
 
     Raises:
-        InputError: the file holds something else, or cannot be written.
+        InputError: the file is of other images, damaged, or cannot be written.
     """
+    return [
+        Ready(patches.seen(i), patches.marked(i), patches.sizes(i), ranges)
+        for i, ranges in enumerate(contrasts(patches, kept))
+    ]
+
+
+def contrasts(patches: Patches, kept: Path | None = None) -> list[Ranges]:
+    """The contrast of all images by half octaves of the magnification; see :func:`prepared`."""
     if kept is None:
-        return made(patches)
-    key = _key(patches)
+        return found(patches)
+    octaves = patches.config.octaves if patches.config.sized else 0.0
+    key = f"{fingerprint(patches.samples)} {patches.contrast} {octaves}"
     with locked(kept):
         if kept.exists():
-            return _read(kept, key)
-        images = made(patches)
+            return _read(kept, key, patches)
+        ranges = found(patches)
+        tensors = {
+            f"{i} {octave}": torch.from_numpy(np.stack([one.low, one.high]).astype(np.float32))
+            for i, of_image in enumerate(ranges)
+            for octave, one in of_image.items()
+        }
         with replacing(kept) as beside:
-            torch.save({"key": key, "images": [_plain(image) for image in images]}, beside)
-        return images
+            save_file(tensors, beside, {"images": key})
+        return ranges
 
 
-def made(patches: Patches) -> list[Ready]:
-    """All images; many of them by as many processes as there are cores.
+def found(patches: Patches) -> list[Ranges]:
+    """The contrast of all images; of many by as many processes as there are cores.
 
     The processes are forks, which a process that has used a GPU must not make: then it takes one.
     """
     cores = os.cpu_count() or 1
     count = len(patches.samples)
-    if count < MANY or cores < 3 or torch.cuda.is_initialized() or not hasattr(os, "fork"):
-        return [ready(patches, i) for i in range(count)]
+    if count < MANY or cores < 2 or torch.cuda.is_initialized() or not hasattr(os, "fork"):
+        return [_ranges(patches, i) for i in range(count)]
     global _shared
     _shared = patches
     try:
         with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("fork")) as pool:
-            return list(pool.map(_ready, range(count), chunksize=4))
+            return list(pool.map(_shared_ranges, range(count), chunksize=4))
     finally:
         _shared = None
-
-
-def _key(patches: Patches) -> str:
-    """What the outcome depends on."""
-    octaves = patches.config.octaves if patches.config.sized else None
-    return f"{fingerprint(patches.samples)} {patches.contrast} {octaves}"
-
-
-def _plain(image: Ready) -> dict[str, Any]:
-    """As tensors, which are read without running anything."""
-    ranges = {
-        octave: [torch.from_numpy(end) for end in (found.low, found.high)]
-        for octave, found in image.ranges.items()
-    }
-    tensors = {name: torch.from_numpy(getattr(image, name)) for name in Ready._fields[:3]}
-    return tensors | {"ranges": ranges}
-
-
-def _read(path: Path, key: str) -> list[Ready]:
-    try:
-        content = torch.load(path, weights_only=True)
-        if content["key"] != key:
-            raise InputError(f"{path}: holds other images; choose another file, or delete it.")
-        images = []
-        for held in content["images"]:
-            pixels, marked, sizes = (held[name].numpy() for name in Ready._fields[:3])
-            ranges = {
-                octave: Contrast(low.numpy(), high.numpy(), marked.shape)
-                for octave, (low, high) in held["ranges"].items()
-            }
-            images.append(Ready(pixels, marked, sizes, ranges))
-        return images
-    except InputError:
-        raise
-    except Exception as error:  # whatever torch finds wrong with it
-        raise InputError(f"{path}: no images are kept there ({error}); delete it.") from error
 
 
 _shared: Patches | None = None
 
 
-def _ready(index: int) -> Ready:
+def _shared_ranges(index: int) -> Ranges:
     assert _shared is not None
-    return ready(_shared, index)
+    return _ranges(_shared, index)
 
 
-def ready(patches: Patches, index: int) -> Ready:
-    """One image, ready for a device."""
-    sizes = patches.sizes(index)
-    octaves = octaves_for(patches, float(np.median(sizes[1:])))
-    ranges = {octave: patches.ranges(index, 2 ** (octave / 2)) for octave in octaves}
-    return Ready(patches.seen(index), patches.marked(index), sizes, ranges)
+def _ranges(patches: Patches, index: int) -> Ranges:
+    octaves = octaves_for(patches, float(np.median(patches.sizes(index)[1:])))
+    return {octave: patches.ranges(index, 2 ** (octave / 2)) for octave in octaves}
+
+
+def _read(path: Path, key: str, patches: Patches) -> list[Ranges]:
+    ranges: list[Ranges] = [{} for _ in patches.samples]
+    try:
+        with safe_open(path, "np") as held:
+            if (held.metadata() or {}).get("images") != key:
+                raise InputError(f"{path}: is of other images; choose another file, or delete it.")
+            for name in held.keys():  # noqa: SIM118  # it is no dictionary
+                i, octave = map(int, name.split())
+                low, high = held.get_tensor(name)
+                ranges[i][octave] = Contrast(low, high, patches.samples[i].labels.shape)
+    except (OSError, SafetensorError, ValueError, IndexError) as error:
+        raise InputError(f"{path}: holds no contrast of images ({error}); delete it.") from error
+    return ranges
