@@ -99,6 +99,11 @@ class TrainedNetwork:
         """Those that the weights carry."""
         return self._thresholds[method]
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """Name and hash of the weights, as records and results say them."""
+        return {"name": self.name, "sha256": self.sha256}
+
     def magnification(self, picture: Picture) -> float:
         """See :class:`Network`. Of a large picture, the median over some of its windows."""
         found = [find_magnification(self.model, window)[0] for window in _windows(picture)]
