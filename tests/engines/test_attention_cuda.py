@@ -244,6 +244,14 @@ def test_large_levels_agree_with_the_reference(relations, dtype):
     assert_agrees(groups, er, TOLERANCE[dtype] + (dtype != torch.float64) * 1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_gradient_of_a_lone_parent_is_rounded_once(dtype):
+    """Four children's gradients: their sum in pairs, each rounded, would be off by half as much
+    again."""
+    groups, er = draw((2, 4, 16, 157, 203), ("parent",), dtype=dtype)
+    assert_agrees(groups, er, 2**-11 if dtype == torch.float16 else 2**-8)
+
+
 def test_an_empty_batch_is_refused_in_a_sentence():
     groups, er = draw((1, 2, 3, 4, 4), ("king",))
     empty = [g._replace(values=g.values[:0], source=g.source[:0]) for g in groups]

@@ -132,7 +132,7 @@ def test_some_steps_may_be_asked_for_and_have_the_time_of_the_others(tmp_path):
     some = GpuPlan(9.0, tmp_path, only=("training", "kernels"))
     assert [step.name for step in some.steps] == ["kernels", "training"]
     assert some.training == pytest.approx(9.0 - plan.TESTS - plan.LOADING)
-    with pytest.raises(InputError, match="no step .trainings.; there are: kernels, train"):
+    with pytest.raises(InputError, match=r"no step .trainings.; there are: kernels, train"):
         GpuPlan(9.0, tmp_path, only=("trainings",))
 
 

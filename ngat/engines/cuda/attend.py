@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from ngat.attention import TapGroup
-from ngat.attention.reference import shifted
 from ngat.errors import MissingDependency
 from ngat.graph import RELATIONS, TAP_COUNT, Relation
 
@@ -78,9 +78,11 @@ def attend(groups: Sequence[TapGroup], destination: Tensor) -> Tensor:
         )
     relations = tuple(group.relation for group in groups)
     if relations == ("parent",):
-        # A single tap has weight one: what remains is an upsampling.
+        # A single tap has weight one: what remains is an upsampling, whose gradient is summed up
+        # before it is rounded.
         height, width = destination.shape[-2:]
-        return next(shifted(groups[0].values, "parent", height, width, fill=0.0))
+        full: Tensor = F.interpolate(groups[0].values, scale_factor=2.0, mode="nearest")
+        return full[..., :height, :width]
     tensors = [tensor for group in groups for tensor in group[1:]]
     out: Tensor = CudaAttention.apply(relations, destination, *tensors)
     return out
