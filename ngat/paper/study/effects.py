@@ -9,23 +9,29 @@ import pandas as pd
 from scipy import stats
 
 from ngat.errors import InputError
-from ngat.system.files import read_table
-from ngat.training.ablation import BASE, COLUMNS, EVERY
+from ngat.training import sweep
+from ngat.training.variants import BASE, FACTORS, HELD_OUT, OF_REAL
 
 METRICS = {"dice": "Dice", "average_f1": "average F1"}
 
 
 def read(path: Path) -> pd.DataFrame:
-    """Read a table of :func:`ngat.training.ablation.ablate`; variants in the order of the plan.
+    """Read what `ngat ablate` wrote: means over all pictures, variants in the order of the plan.
 
     Raises:
-        InputError: it cannot be read, has other columns, unknown variants, or no base.
+        InputError: it is no such table, or holds unknown variants, no base, or several.
     """
-    table = read_table(path, COLUMNS, "ablations", "ngat ablate", dtype={"variant": str})
-    order = {pair: k for k, pair in enumerate((f, v) for f in EVERY for v in EVERY[f])}
-    place = pd.Series(zip(table["factor"], table["variant"], strict=True)).map(order)
-    if place.isna().any() or not (table["factor"] == BASE).any():
-        raise InputError(f"{path}: holds unknown variants, or no base; run `ngat ablate` again.")
+    table = sweep.read(path)
+    # Runs that did without a type of picture, and their bases, are of notebook 8's last section.
+    changed = set(table.loc[~table["factor"].isin([BASE, HELD_OUT]), "network"])
+    table = table[(table["type"] == sweep.ALL) & table["network"].isin(changed or table["network"])]
+    known = {BASE: [BASE], **FACTORS, **OF_REAL}
+    order = {pair: k for k, pair in enumerate((f, v) for f in known for v in known[f])}
+    place = table[["factor", "variant"]].apply(tuple, axis=1).map(order)
+    if place.isna().any() or not (table["factor"] == BASE).any() or table["network"].nunique() > 1:
+        raise InputError(
+            f"{path}: holds unknown variants, no base or several; run `ngat ablate` again."
+        )
     return table.assign(place=place).sort_values(["place", "seed"]).drop(columns="place")
 
 

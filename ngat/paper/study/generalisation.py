@@ -8,22 +8,20 @@ import pandas as pd
 
 from ngat.data.sample import TYPES
 from ngat.errors import InputError
-from ngat.system.files import read_table
-from ngat.training.leave_out import COLUMNS
+from ngat.training import sweep
+from ngat.training.variants import BASE, HELD_OUT, Variant
 
 
 def read(path: Path) -> pd.DataFrame:
-    """Read a table that :func:`ngat.training.leave_out.leave_out` wrote.
+    """Read what `ngat leave-out` wrote, type by type.
 
     Raises:
-        InputError: it cannot be read, has other columns, unknown types, or a measurement twice.
+        InputError: it is no such table, or holds unknown types, or a measurement twice.
     """
-    types = {"without": str, "type": str}
-    table = read_table(
-        path, COLUMNS, "left-out types", "ngat leave-out", dtype=types, keep_default_na=False
-    )
-    strange = set(table["type"]) | set(table["without"]) - {""}
-    if strange - set(TYPES) or table.duplicated(["network", "without", "type", "seed"]).any():
+    table = sweep.read(path)
+    table = table[table["factor"].isin([BASE, HELD_OUT]) & (table["type"] != sweep.ALL)]
+    strange = {*table["type"], *table["variant"]} - {*TYPES, BASE}
+    if strange or table.duplicated([*Variant._fields, "type"]).any():
         raise InputError(f"{path}: holds unknown types, or runs twice; run `ngat leave-out` again.")
     return table
 
@@ -41,8 +39,8 @@ def pairs(table: pd.DataFrame, metric: str = "average_f1") -> pd.DataFrame:
         order of :data:`~ngat.data.sample.TYPES`.
     """
     key = ["network", "type", "seed"]
-    seen = table.loc[table["without"] == "", [*key, "images", metric]]
-    unseen = table.loc[table["without"] == table["type"], [*key, metric]]
+    seen = table.loc[table["factor"] == BASE, [*key, "images", metric]]
+    unseen = table.loc[table["variant"] == table["type"], [*key, metric]]
     both = seen.rename(columns={metric: "seen"}).merge(unseen.rename(columns={metric: "unseen"}))
     found = both.groupby(["network", "type"], sort=False, as_index=False).agg(
         images=("images", "first"),
