@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from ngat.baselines.networks import Network
 from ngat.config import ModelConfig, RivalConfig
-from ngat.data.normalize import as_tensor, mirrored
+from ngat.data.normalize import as_tensor, mirrored, resized
 from ngat.errors import InputError
 from ngat.instances import (
     MIN_AREA,
@@ -129,7 +129,7 @@ def predict(
     result = look(model, image, magnification, tta=tta, whole=whole, tile=tile, margin=margin)
     height, width = np.shape(image)[:2]
     if result.shape[-2:] != (height, width):
-        result = F.interpolate(result, (height, width), mode="bilinear", antialias=True)
+        result = resized(result, height, width)
     values = result[0].numpy()
     # What `load_weights` read beside the tensors.
     chosen = thresholds_from(getattr(model, "provenance", {}), tta)

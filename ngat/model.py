@@ -132,10 +132,11 @@ class NGAT(nn.Module):
         at least: half precision cannot tell probabilities near one apart.
         """
         height, width = output.logits[0].shape[-2:]
+        sigmoid = attention.find_engine(self.config.engine, exact(output.logits[0])).sigmoid
         total, weights = torch.zeros_like(exact(output.logits[0])), 0.0
         for m, logits in enumerate(output.logits):
             weight = self.config.reconstruction**m
-            cells = torch.sigmoid(exact(logits))
+            cells = sigmoid(exact(logits))
             for n in reversed(range(m)):
                 below = output.logits[n].shape[-2:]
                 cells = next(shifted(cells, "parent", below[0], below[1], 0.0))

@@ -14,12 +14,14 @@ the identity. Each iteration adds to u, and the feature is projected again after
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ngat.attention import find_engine
 from ngat.config import ModelConfig
 from ngat.graph import PyramidGraph
 from ngat.projection import Projector, home_positions, project_home, projector
@@ -27,6 +29,8 @@ from ngat.system.precision import label
 
 REACH = 0.45  # largest sideways move in cells of the node's level
 COLOURS = 3
+
+Elementwise = Callable[[Tensor], Tensor]
 
 
 class Placement(NamedTuple):
@@ -46,22 +50,28 @@ class Placement(NamedTuple):
     valid: list[Tensor]
 
 
-def moved(u: Tensor) -> Tensor:
+def moved(u: Tensor, sigmoid: Elementwise = torch.sigmoid) -> Tensor:
     """Bounded moves from ξ's unbounded output: (x, y) in cells, z in levels, ``[B, 3, h, w]``."""
-    bounded = 2 * torch.sigmoid(u) - 1
+    bounded = 2 * sigmoid(u) - 1
     return torch.cat([REACH * bounded[:, :2], bounded[:, 2:]], dim=1)
 
 
 def positions_after(home: Tensor, moves: Tensor, level: int, longer: int) -> Tensor:
     """ζ from home and moves, kept inside the unit cube (eq. 7).
 
+    In float64, and where no gradient is asked for, the edges of a node's pyramid are moved by
+    multiples of 2^-32 pixels: then how far one lies behind a pixel is known to the last bit,
+    wherever in a picture that is.
+
     Args:
         home: ``[1, 3, h, w]``. moves: ``[B, 3, h, w]``. longer: the picture's longer side, pixels.
     """
-    cell = 2.0**level / longer
-    xy = home[:, :2] + moves[:, :2] * cell
-    z = home[:, 2:] * torch.exp2(moves[:, 2:])
-    return torch.cat([xy, z], dim=1).clamp(0.0, 1.0)
+    cell, moves = 2.0**level, moves.to(home)
+    by, half = moves[:, :2] * cell, torch.exp2(moves[:, 2:]) * (cell / 2)  # pixels
+    if home.dtype == torch.float64 and not moves.requires_grad:
+        by, half = torch.round(by * 2.0**32) / 2.0**32, torch.round(half * 2.0**32) / 2.0**32
+    xy = home[:, :2] + by / longer
+    return torch.cat([xy, half * (2**0.5 / longer)], dim=1).clamp(0.0, 1.0)
 
 
 class Dense(nn.Linear):
@@ -95,7 +105,9 @@ class Xi(nn.Module):
         nn.init.zeros_(layers[-1].weight)  # the identity
         self.layers = nn.ModuleList(layers)
 
-    def forward(self, feature: Tensor, moves: Tensor, level: float) -> Tensor:
+    def forward(
+        self, feature: Tensor, moves: Tensor, level: float, sigmoid: Elementwise = torch.sigmoid
+    ) -> Tensor:
         """Change of u, ``[B, 3, h, w]``, from ĉ ``[B, 3, h, w]``, moves and m̂."""
         around = F.pad(feature, (1, 1, 1, 1), mode="replicate")
         sides = [
@@ -106,8 +118,9 @@ class Xi(nn.Module):
         ]
         seen = [feature, *(side - feature for side in sides), moves]
         h = torch.cat([*seen, torch.full_like(feature[:, :1], level)], dim=1).flatten(2)
-        h = self.squash(self.layers[0](h))
-        h = self.squash(self.layers[1](h))
+        squash = sigmoid if self.squash is torch.sigmoid else self.squash
+        h = squash(self.layers[0](h))
+        h = squash(self.layers[1](h))
         return self.layers[2](h).unflatten(2, feature.shape[2:])
 
 
@@ -137,7 +150,8 @@ class Plasticity(nn.Module):
         integral = projection.integral_image(image)
         placement = Placement([], [], [], [])
         for m in range(graph.levels):
-            home = home_positions(graph, m, image)
+            exact = image.device.type == "cpu" and not torch.is_grad_enabled()
+            home = home_positions(graph, m, image.double() if exact else image)
             if m == 0:  # eq. 12: a base node is its pixel
                 feature, valid = image, torch.ones_like(image[:, :1], dtype=torch.bool)
                 positions = home.expand(len(image), -1, -1, -1)
@@ -146,7 +160,7 @@ class Plasticity(nn.Module):
                 positions, moves, feature, valid = self._place(
                     projection, integral, home, graph, m, image
                 )
-            placement.positions.append(positions)
+            placement.positions.append(positions.to(image))
             placement.moves.append(moves)
             placement.features.append(feature)
             placement.valid.append(valid)
@@ -162,11 +176,12 @@ class Plasticity(nn.Module):
         image: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         longer = max(graph.height, graph.width)
-        u = torch.zeros_like(home).expand(len(image), -1, -1, -1)
+        u = torch.zeros_like(home, dtype=image.dtype).expand(len(image), -1, -1, -1)
         if self.kind == "table":
             grid = self.table[m : m + 1]
             u = F.interpolate(grid, home.shape[-2:], mode="bilinear").expand_as(u)
-        moves = moved(u)
+        sigmoid = find_engine(self.engine, image).sigmoid
+        moves = moved(u, sigmoid)
         positions = positions_after(home, moves, m, longer)
         # Eq. 7 moves a node whose cell overhangs the picture by half, or is larger than that.
         farthest = 2**m * max(max(home.shape[-2:]) - 0.5, 0.5**0.5)
@@ -178,8 +193,8 @@ class Plasticity(nn.Module):
         feature = feature.to(image)
         if self.xi is not None:
             for _ in range(self.steps):  # eq. 8, 9
-                u = u + self.xi(feature, moves, m / max(graph.levels - 1, 1))
-                moves = moved(u)
+                u = u + self.xi(feature, moves, m / max(graph.levels - 1, 1), sigmoid)
+                moves = moved(u, sigmoid)
                 positions = positions_after(home, moves, m, longer)
                 feature, valid = projection.project(integral, positions)
                 feature = feature.to(image)

@@ -19,9 +19,9 @@ picture do not exist, and every group keeps at least one tap at every node.
 Engines: ``reference`` (plain torch, shifted views; defines what is right), ``dgl`` (message
 passing with DGL's own functions on explicit edges), ``cpu`` (fused kernels in numba) and ``cuda``
 (fused kernels in Triton). An engine is a module with ``attend(groups, er)``: one level's
-attention. It may replace two more things: ``forward_pass(model, placement, attend)``, the message
-passing of a whole forward pass from the placed nodes to the logits, and ``projection()``, a
-:class:`ngat.projection.Projector`.
+attention. It may replace three more things: ``forward_pass(model, placement, attend)``, the message
+passing of a whole forward pass from the placed nodes to the logits, ``projection()``, a
+:class:`ngat.projection.Projector`, and ``sigmoid(x)``.
 """
 
 from __future__ import annotations
@@ -77,11 +77,13 @@ class Engine(NamedTuple):
         message_passing: instead of :meth:`ngat.model.NGAT.message_passing`; None where the engine
             has none for the type of number.
         projection: the same for :class:`ngat.projection.Projector`.
+        sigmoid: σ of every number, with its gradient.
     """
 
     attend: Attend
     message_passing: Callable[[Any, Any, Attend], list[Tensor]] | None
     projection: Any
+    sigmoid: Callable[[Tensor], Tensor]
 
 
 def find_engine(name: str, like: Tensor) -> Engine:
@@ -98,6 +100,7 @@ def find_engine(name: str, like: Tensor) -> Engine:
         partial(attend, engine=name),
         getattr(module, "forward_pass", None) if fused else None,
         module.projection() if fused and hasattr(module, "projection") else None,
+        getattr(module, "sigmoid", torch.sigmoid) if fused else torch.sigmoid,
     )
 
 

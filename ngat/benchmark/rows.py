@@ -1,9 +1,13 @@
-"""Rows of the benchmarks' result files: one measured number each, with what it was measured on."""
+"""Rows of the benchmarks' result files: one measured number each, with what it was measured on.
+
+A benchmark that goes on where it was stopped takes its earlier rows from :func:`kept`.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -11,6 +15,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from ngat.errors import InputError
 from ngat.system.files import read_table, replacing
 
 # quantity   what was measured and its unit: time_ms, peak_bytes_per_node, floor_ms, ...
@@ -84,6 +89,47 @@ def read(path: Path | str) -> pd.DataFrame:
         InputError: the file is absent or another one.
     """
     return read_table(path, COLUMNS, "measured times", "ngat benchmark").astype(_COUNTS)
+
+
+def kept(
+    out: Path | str,
+    columns: Sequence[str],
+    what: str,
+    made_by: str,
+    weights: Mapping[str, str] | None = None,
+) -> list[dict[str, Any]]:
+    """Rows of an earlier run that a benchmark goes on with; none where there is no file.
+
+    Args:
+        out: the CSV file. Beside it, with the suffix ``.json``, lies the provenance of its rows,
+            whose entry ``weights`` names the network that was measured.
+        columns, what, made_by: as in :func:`ngat.system.files.read_table`.
+        weights: name and hash of those that are measured now; None where rows depend on none.
+
+    Raises:
+        InputError: the rows are of other weights, or nothing says of which; or another table.
+    """
+    if not Path(out).exists():
+        return []
+    table = read_table(out, columns, what, made_by)
+    if weights is not None:
+        _check_weights(Path(out), weights)
+    return [dict(row) for row in table.to_dict("records")]
+
+
+def _check_weights(out: Path, weights: Mapping[str, str]) -> None:
+    beside = out.with_suffix(".json")
+    remedy = "move it away, or choose another --out"
+    try:
+        measured = json.loads(beside.read_text(encoding="utf-8"))["weights"]
+    except FileNotFoundError as error:
+        raise InputError(f"{out}: {beside.name} is missing beside it; {remedy}.") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{out}: {beside.name} beside it does not say which weights were measured; {remedy}."
+        ) from error
+    if measured != weights:
+        raise InputError(f"{out}: holds rows of other weights; {remedy}.")
 
 
 def select(frame: pd.DataFrame, **where: Any) -> pd.DataFrame:

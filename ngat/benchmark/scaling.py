@@ -15,10 +15,13 @@ from typing import Any
 import pandas as pd
 
 from ngat.benchmark import worker
+from ngat.benchmark.rows import kept
 from ngat.errors import InputError
-from ngat.system.files import read_table, replacing, write_json
+from ngat.segmentation.network import trained
+from ngat.system.files import replacing, write_json
 from ngat.system.provenance import provenance
 
+MADE_BY = "ngat benchmark scaling"
 # One row for each picture: its side, the share of it that is tissue, threads of Dask, tiles that
 # were searched, nuclei; seconds by the clock and of all processors; peak memory.
 PICTURE = ("side", "tissue", "workers")
@@ -73,12 +76,21 @@ def benchmark_scaling(
 
     Raises:
         BenchmarkFailed: a process ended with an error.
-        InputError: ``out`` is another table.
+        InputError: ``out`` is another table, or holds rows of other weights.
     """
     out = Path(out)
     beside = out.with_name(f"{out.stem}_split{out.suffix}")
-    pictures, maps = _known(out, COLUMNS), _known(beside, SPLIT_COLUMNS)
+    measured = trained(None, "cpu", False).identity
+    pictures = kept(out, COLUMNS, "scaling", MADE_BY, measured)
+    maps = kept(beside, SPLIT_COLUMNS, "scaling", MADE_BY)  # drawn, whatever the weights
     began = time.perf_counter()
+
+    def record() -> None:
+        minutes = (time.perf_counter() - began) / 60
+        found = provenance(command, 0, None, minutes, plan=asdict(plan), weights=measured)
+        write_json(out.with_suffix(".json"), found)
+
+    record()  # a run that is stopped tells whose rows it leaves
     for side, tissue in plan.pictures:
         for workers in plan.workers:
             if any(
@@ -98,8 +110,7 @@ def benchmark_scaling(
             arguments = {"side": side, "by_reconstruction": side <= plan.reconstruction_up_to}
             maps += _measured("split", arguments, quiet)
             _write(beside, maps, SPLIT_COLUMNS)
-    minutes = (time.perf_counter() - began) / 60
-    write_json(out.with_suffix(".json"), provenance(command, 0, None, minutes, plan=asdict(plan)))
+    record()
     return _write(out, pictures, COLUMNS), _write(beside, maps, SPLIT_COLUMNS)
 
 
@@ -120,13 +131,6 @@ def scaling_report(pictures: pd.DataFrame, maps: pd.DataFrame) -> list[str]:
 def _measured(kind: str, arguments: dict[str, Any], quiet: bool) -> list[dict[str, Any]]:
     setting = worker.Setting(1, "default")
     return worker.run(kind, arguments, setting, quiet=quiet).rows
-
-
-def _known(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    table = read_table(path, columns, "scaling", "ngat benchmark scaling")
-    return [dict(row) for row in table.to_dict("records")]
 
 
 def _write(path: Path, rows: list[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:

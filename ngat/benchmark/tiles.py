@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,13 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ngat.benchmark.rows import kept
 from ngat.data.sample import TYPES, Sample, fingerprint
 from ngat.errors import InputError
 from ngat.io.picture import Picture, array_picture
 from ngat.segmentation.find import FoundNuclei, find, in_turn
 from ngat.segmentation.job import PictureJob
 from ngat.segmentation.network import Network, trained
-from ngat.system.files import read_table, replacing, write_json
+from ngat.system.files import replacing, write_json
 from ngat.system.provenance import provenance
 
 # A picture counts only if tiles with their halos are smaller than it: its longer side is at least
@@ -58,22 +58,15 @@ def benchmark_tiles(
         weights: None takes those that are shipped.
     """
     network = trained(weights, "cpu", False)
-    rows: list[dict[str, Any]] = []
-    shown = {"name": network.name, "sha256": network.sha256}
-    told = Path(out).with_suffix(".json")
-    if Path(out).exists():
-        if not told.exists() or json.loads(told.read_text("utf-8")).get("weights") != shown:
-            raise InputError(
-                f"{out}: holds rows of other weights; move it away, or choose another --out."
-            )
-        known = read_table(out, COLUMNS, "tiles beside the whole", "ngat benchmark tiles")
-        known["image_id"] = known["image_id"].astype(str)  # a name of digits reads as a number
-        rows = [dict(row) for row in known.to_dict("records")]
+    measured, told = network.identity, Path(out).with_suffix(".json")
+    rows = kept(out, COLUMNS, "tiles beside the whole", "ngat benchmark tiles", measured)
+    for row in rows:
+        row["image_id"] = str(row["image_id"])  # a name of digits reads as a number
     began, of_data = time.perf_counter(), fingerprint(list(samples))
 
     def record() -> None:
         minutes = (time.perf_counter() - began) / 60
-        found = provenance(command, None, of_data, minutes, weights=shown, halo=network.halo)
+        found = provenance(command, None, of_data, minutes, weights=measured, halo=network.halo)
         write_json(told, found)
 
     record()  # a run that is stopped tells whose rows it leaves

@@ -148,10 +148,7 @@ def _segment(
     record_path = out / f"{item.name}.json"
     digest = _digest(item.path)
     source = {"input": str(item.path), "input_sha256": digest, "page": page}
-    how = {
-        "options": options.chosen(),
-        "weights": {"name": network.name, "sha256": network.sha256},
-    }
+    how = {"options": options.chosen(), "weights": network.identity}
     names = {f: f"{FORMATS[f].folder}/{item.name}{FORMATS[f].suffix}" for f in options.formats}
     earlier = _finished(out, record_path, item, digest)
     if earlier is not None and not overwrite:

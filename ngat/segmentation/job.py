@@ -87,13 +87,12 @@ def predict_tile(job: PictureJob, number: int) -> None:
 def _predicted(job: PictureJob, window: Window) -> Prediction:
     """Of a window whose corner lies on the grid of units.
 
-    At another magnification than one the far ends of the picture are filled up to whole units, so
-    that every window is resized by exactly the same factor.
+    The far ends of the picture are filled up to whole units, so that every window is resized by
+    exactly the same factor, and ends with a cell of the coarsest level.
     """
     pixels = job.picture.read(*window)
     height, width = pixels.shape[:2]
-    unit = job.grid.unit if job.grid.magnification != 1 else 1
-    missing = [(0, -n % unit) for n in (height, width)]
+    missing = [(0, -n % job.grid.unit) for n in (height, width)]
     if any(after for _, after in missing):
         pixels = np.pad(pixels, [*missing, (0, 0)][: pixels.ndim], mode="edge")
     maps = job.network.predict(pixels, job.grid.magnification, job.survey, *window)

@@ -11,10 +11,9 @@ from typing import Protocol, get_args
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 import ngat
-from ngat.data.normalize import TILE, Contrast, contrast_by_rows, mirrored
+from ngat.data.normalize import TILE, Contrast, contrast_by_rows, mirrored, resized
 from ngat.errors import InputError
 from ngat.inference import (
     METHODS,
@@ -99,6 +98,11 @@ class TrainedNetwork:
         """Those that the weights carry."""
         return self._thresholds[method]
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """Name and hash of the weights, as records and results say them."""
+        return {"name": self.name, "sha256": self.sha256}
+
     def magnification(self, picture: Picture) -> float:
         """See :class:`Network`. Of a large picture, the median over some of its windows."""
         found = [find_magnification(self.model, window)[0] for window in _windows(picture)]
@@ -132,11 +136,11 @@ class TrainedNetwork:
         seen = np.repeat(seen, 3, axis=2) if seen.shape[2] == 1 else seen
         size = (max(1, round(height * magnification)), max(1, round(width * magnification)))
         planes = torch.from_numpy(np.ascontiguousarray(np.moveaxis(seen, 2, 0)))[None]
-        planes = _resized(planes, size)
+        planes = resized(planes, *size)
         seen_by = mirrored(planes, SMALLEST, SMALLEST).to(next(self.model.parameters()).device)
         with evaluating(self.model):
             found = probabilities(self.model, seen_by, self.tta)[..., : size[0], : size[1]]
-            maps = _resized(found, (height, width))[0].float().cpu().numpy()
+            maps = resized(found, height, width)[0].float().cpu().numpy()
         return Prediction(maps[0], maps[min(1, len(maps) - 1)], magnification, self._thresholds)
 
     def _normalised(self, image: Array, survey: Survey, rows: slice, columns: slice) -> Array:
@@ -246,9 +250,3 @@ def _windows(picture: Picture) -> list[Array]:
         )
         for i in np.argsort(variety, kind="stable")[:WINDOWS].tolist()
     ]
-
-
-def _resized(planes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    if tuple(planes.shape[-2:]) == size:
-        return planes
-    return F.interpolate(planes, size, mode="bilinear", antialias=True)

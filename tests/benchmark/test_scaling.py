@@ -19,6 +19,7 @@ from ngat.benchmark.worker import Setting, WorkerResult
 from ngat.cli import app
 from ngat.data.sample import Sample
 from ngat.errors import InputError
+from ngat.segmentation.network import trained
 
 RESULTS = Path(__file__).parents[2] / "data/results"
 
@@ -76,6 +77,43 @@ def test_what_is_known_is_not_measured_again(tmp_path, monkeypatch):
     assert {"a.csv", "a_split.csv", "a.json"} == {p.name for p in tmp_path.iterdir()}
 
 
+def _other_weights(path):
+    told = json.loads(path.read_text())
+    told["weights"]["sha256"] = "0" * 64
+    path.write_text(json.dumps(told))
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (_other_weights, "holds rows of other weights; move it away"),
+        (lambda path: path.unlink(), "a.json is missing beside it; move it away"),
+        (lambda path: path.write_text('{"weights'), "does not say which weights were measured"),
+        (lambda path: path.write_text("[]"), "does not say which weights were measured"),
+        (lambda path: path.write_bytes(b"\xff\x00"), "does not say which weights were measured"),
+    ],
+)
+@pytest.mark.parametrize("which", ["scaling", "tiles"])
+def test_rows_of_other_or_unknown_weights_are_not_gone_on_with(tmp_path, which, damage, says):
+    """A file without any row of its own to measure: only the check is left."""
+    out = tmp_path / "a.csv"
+    if which == "scaling":
+        columns, run = scaling.COLUMNS, lambda: benchmark_scaling(ScalingPlan(), out)
+    else:
+        columns, run = tiles.COLUMNS, lambda: benchmark_tiles([], (32,), out)
+    pd.DataFrame(columns=columns).to_csv(out, index=False)
+    shown = trained(None, "cpu", False).identity
+    (tmp_path / "a.json").write_text(json.dumps({"weights": shown}))
+    run()
+    before = out.read_bytes()
+    damage(tmp_path / "a.json")
+    with pytest.raises(InputError, match=says) as told:
+        run()
+    assert str(out) in str(told.value)
+    assert "\n" not in str(told.value)
+    assert out.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -102,16 +140,10 @@ def test_tiles_beside_the_whole(tmp_path, monkeypatch, small_squares):
     table = benchmark_tiles(samples, (32, 64), tmp_path / "a.csv")
     assert (table["tiles"] > 1).all()  # how many depends on the magnification that is found
     assert (table["pixels_differing"] == 0).all()
-    assert (table["largest_difference"] < 1e-4).all()
+    assert (table["largest_difference"] == 0).all()
     assert "nuclei of 2 of 2 pictures" in tiles_report(table)[0]
     monkeypatch.setattr(tiles, "_found", None)
     benchmark_tiles(samples, (32, 64), tmp_path / "a.csv")
-    # Rows of other weights are not taken for those of these.
-    told = json.loads((tmp_path / "a.json").read_text())
-    told["weights"]["sha256"] = "0" * 64
-    (tmp_path / "a.json").write_text(json.dumps(told))
-    with pytest.raises(InputError, match="other weights; move it away"):
-        benchmark_tiles(samples, (32, 64), tmp_path / "a.csv")
     with pytest.raises(InputError, match="only 0 pictures"):
         suitable(samples, 1)
 
@@ -126,6 +158,13 @@ def test_the_committed_tiles_find_what_the_whole_shows():
     assert (table["pixels_differing"] > 0).sum() <= 3
     assert (table["nuclei"] == table["nuclei_whole"]).all()
     assert (table["largest_difference"] <= 1e-4).all()
+
+
+@pytest.mark.parametrize("name", ["benchmark_scaling", "benchmark_tiles"])
+def test_the_committed_rows_say_of_which_weights_they_are(name):
+    weights = json.loads((RESULTS / f"{name}.json").read_text())["weights"]
+    assert weights["name"] == "companion"
+    assert len(weights["sha256"]) == 64
 
 
 def test_the_committed_pictures_fit_into_memory():

@@ -5,7 +5,7 @@ import pytest
 import torch
 from tiny import rings, tiny
 
-from ngat.data.normalize import Contrast, _flat, local_contrast, stretch, stretch_bytes
+from ngat.data.normalize import Contrast, _flat, local_contrast, resized, stretch, stretch_bytes
 from ngat.data.sample import Sample
 from ngat.data.normalize import as_tensor
 from ngat.inference import predict
@@ -200,3 +200,20 @@ def test_a_few_photons_on_black_keep_their_range() -> None:
     found = local_contrast(np.repeat(photons[:, :, None], 3, axis=2), 384)
     assert found.low.min() >= -5
     assert 180 <= found.high.max() <= 260
+
+
+@pytest.mark.parametrize("after", [(40, 33), (97, 31), (200, 410), (13, 2), (1, 64)])
+def test_resized_as_torch_resizes(after: tuple[int, int]) -> None:
+    planes = torch.rand(2, 3, 97, 64, dtype=torch.float64)
+    expected = torch.nn.functional.interpolate(planes, after, mode="bilinear", antialias=True)
+    torch.testing.assert_close(resized(planes, *after), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("p", "q"), [(35, 32), (68, 32), (11, 32), (45, 64)])
+def test_a_part_is_resized_to_the_numbers_of_the_whole(p: int, q: int) -> None:
+    planes = torch.rand(1, 2, 6 * p, 9 * p)
+    whole = resized(planes, 6 * q, 9 * q)
+    part = resized(planes[..., p:, 2 * p : 7 * p].contiguous(), 5 * q, 5 * q)
+    edge = 1 + 2 * q // p  # where the part ends, it does not see what lies beyond
+    inner = (..., slice(edge, None), slice(edge, -edge))
+    assert torch.equal(part[inner], whole[..., q:, 2 * q : 7 * q][inner])

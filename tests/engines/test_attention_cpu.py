@@ -281,3 +281,22 @@ def test_a_node_that_nothing_reaches_has_no_weights():
         out = engine(groups, er)
         assert out[0, 3:, 4, 20].isnan().all()
         assert out.isnan().sum() == 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_sigmoid_is_the_same_wherever_a_number_stands(dtype):
+    from ngat.engines.cpu.attend import sigmoid
+
+    x = 12 * torch.randn(2, 1003, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    found = sigmoid(x)
+    expected = torch.sigmoid(x.double())
+    torch.testing.assert_close(found.double(), expected, rtol=4e-7, atol=0)
+    for step in (1, 7, 100):
+        parts = [sigmoid(part) for part in x.split(step, 1)]
+        assert torch.equal(torch.cat(parts, 1), found)
+    special = sigmoid(torch.tensor([0.0, torch.inf, -torch.inf, torch.nan], dtype=dtype))
+    assert special[:3].tolist() == [0.5, 1.0, 0.0]
+    assert special[3].isnan()
+    x.requires_grad_()
+    (gradient,) = torch.autograd.grad(sigmoid(x).sum(), x)
+    torch.testing.assert_close(gradient.double(), expected * (1 - expected), rtol=1e-3, atol=1e-7)

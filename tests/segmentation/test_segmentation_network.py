@@ -65,6 +65,27 @@ def test_tiles_say_what_the_whole_says(network, magnification):
         np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
+@pytest.mark.timeout(600)  # the first run compiles
+@pytest.mark.parametrize(("shape", "magnification"), [((515, 389), 1.0), ((430, 671), 0.73)])
+def test_tiles_of_the_shipped_network_round_as_the_whole(shape, magnification):
+    """Not only nearly: a pixel at the threshold must fall on the same side, whatever the tiles."""
+    pytest.importorskip("numba")
+    network = TrainedNetwork()
+    picture = array_picture(clumps(shape))
+    maps = []
+    for tile in (4096, 96):
+        cut = grid(picture.shape, magnification, network.halo, tile)
+        survey = network.survey(picture, cut.magnification)
+        job = PictureJob(picture, network, cut, survey, "split", Thresholds())
+        for number in range(len(cut)):
+            predict_tile(job, number)
+        everything = tuple(slice(0, side) for side in shape)
+        maps.append([plane.read(everything) for plane in (job.probability, job.core)])
+    assert len(cut) > 8
+    assert np.ptp(maps[0][0]) > 0.5
+    np.testing.assert_array_equal(maps[0], maps[1])
+
+
 @pytest.mark.parametrize("magnification", [None, 0.73, 1.37])
 def test_one_picture_is_what_predict_makes_of_it(network, magnification):
     """Evaluation predicts a picture at once; segment gives the same nuclei, to the pixel."""

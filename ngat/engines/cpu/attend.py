@@ -22,9 +22,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ngat.attention import Attend, TapGroup
+from ngat.engines.cpu.compile import Job, share, threads_for
 from ngat.engines.cpu.executor import Work, computed_in
+from ngat.engines.cpu.exponential import STRIP, sigmoids
 from ngat.engines.cpu.fused import Out, Source, typed_update
 from ngat.engines.cpu.normed import Fold, moments_of, normed_maps
+from ngat.engines.cpu.products import kind
 from ngat.graph import Relation
 
 if TYPE_CHECKING:
@@ -155,6 +158,24 @@ def attend(groups: Sequence[TapGroup], destination: Tensor) -> Tensor:
 def forward_pass(model: Any, placement: Any, attend: Attend) -> list[Tensor]:
     """As :meth:`ngat.model.NGAT.message_passing`, on the CPU."""
     return message_passing(model, placement, attend)
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """σ(x), the same number wherever in a tensor x stands, if no gradient is asked for.
+
+    Torch computes the last numbers of a tensor, and of each thread's share of one, by another
+    formula: they differ by a unit in the last place, and tiles from the whole picture.
+    """
+    if x.requires_grad:
+        return torch.sigmoid(x)
+    x = x.contiguous()
+    found = torch.empty_like(x)
+
+    def run(_: int, first: int, last: int) -> None:
+        sigmoids(x.data_ptr(), found.data_ptr(), x.numel(), first, last, kind(x.dtype)[0])
+
+    share(Job(run, -(-x.numel() // STRIP), threads_for(x.numel())))
+    return found
 
 
 def projection() -> Any:

@@ -1,4 +1,4 @@
-"""exp(x) of short vectors, for the softmax: arguments are at most zero."""
+"""exp(x) of short vectors, for the softmax: arguments are at most zero. And σ of planes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
-from ngat.engines.cpu.compile import SIMD
-from ngat.engines.cpu.simd import choose, maximum, splat, vector
+from ngat.engines.cpu.compile import SIMD, kernel
+from ngat.engines.cpu.simd import choose, inside, load, maximum, pointer, splat, store, vector
+
+STRIP = 256  # numbers that are a piece of work
 
 
 @intrinsic
@@ -69,3 +71,15 @@ def _exponential(x):  # type: ignore[no-untyped-def]
         return choose(x, low, scaled(p, shifted), maximum(splat(0.0, f), x))
 
     return polynomial
+
+
+@kernel
+def sigmoids(x_, out_, count, first, last, like):  # type: ignore[no-untyped-def]
+    """σ of ``count`` numbers, of strips ``first`` to before ``last``."""
+    x_all, out = pointer(x_, like), pointer(out_, like)
+    zero, one = splat(0.0, like), splat(1.0, like)
+    for i in range(first * STRIP, min(last * STRIP, count), SIMD):
+        mask = inside(i, count)
+        x = load(x_all, i, mask, zero)
+        e = exponential(zero - maximum(zero - x, x))  # exp(-|x|)
+        store(out, i, mask, choose(x, zero, one, e) / (one + e))

@@ -1,16 +1,20 @@
 """The projection of :mod:`ngat.projection` on the CPU, in one pass over the nodes.
 
-Let I be the integral image and w the bilinear weights of a box's edges, −(1 − f) and −f for the
-entries on both sides of the left (upper) edge, 1 − f and f for those of the right (lower) one. Then
-the integral over the box and its derivative in the right edge, for instance, are
+A box covers a part of its first column of pixels, whole columns, and a part of its last one, and
+rows alike: shares u of columns, v of rows. With S the sums of pixels in these 3 × 3 blocks, the
+integral over the box and its derivative in the right edge, for instance, are
 
-    T = Σ_j Σ_i w_j w_i I_ji            ∂T/∂right = Σ_j w_j (I_j,r+1 − I_j,r)
+    T = Σ_j Σ_i v_j u_i S_ji            ∂T/∂right = Σ_j v_j S_j,last
 
 and for the mean T / A over the area A, which is bounded by the picture,
 
     ∂(T / A)/∂right = (∂T/∂right − T / A · (bottom − top)) / A.
 
-* Channels of I lie side by side: a project_rows-up touches one line of the cache for all of them.
+The mean is the same to the last bit wherever in a picture a box and its pixels lie, so that tiles
+see what the whole shows: pixels in float32 and edges are rounded to multiples of a power of two, so
+that the integral image, its differences S and the shares are exact.
+
+* Channels of the integral image lie side by side: a look-up touches one line of the cache.
 * In the backward pass, channels are weighted with their gradients first, so that there is one T.
 """
 
@@ -28,13 +32,17 @@ from ngat.projection import MIN_VALID_PIXELS
 
 # As much as the reference asks for, and what its area may lack from rounding.
 LEAST = MIN_VALID_PIXELS * (1 - 1e-9)
+# Added and subtracted, they round to a multiple of 2^-28 and of 2^-32 (float64 has 52 bits). Sums
+# of 2^24 pixels are then exact, and so are places in a picture of 2^16 pixels a side.
+TO_PIXEL, TO_PLACE = 1.5 * 2.0**24, 1.5 * 2.0**20
 
 
 def integral_image(pixels: Tensor) -> Tensor:
     """As :func:`ngat.projection.integral_image`, with the channels innermost in memory."""
     batch, channels, height, width = pixels.shape
     found = torch.empty(batch, height + 1, width + 1, channels, dtype=torch.float64)
-    integrate(pixels.detach().contiguous().numpy(), found.numpy())
+    rounding = TO_PIXEL if pixels.dtype == torch.float32 else 0.0
+    integrate(pixels.detach().contiguous().numpy(), found.numpy(), rounding)
     return found.permute(0, 3, 1, 2)
 
 
@@ -55,9 +63,10 @@ class Projection(torch.autograd.Function):
         mean = positions.new_empty(batch, integral.shape[-1], height, width)
         valid = torch.empty(batch, 1, height, width, dtype=torch.bool)
         arrays = [x.numpy() for x in (positions.detach(), mean, valid)]
+        rounding = 0.0 if ctx.needs_input_grad[1] else TO_PLACE
 
         def run(_: int, *rows: int) -> None:
-            project_rows(entries(integral), *arrays, LEAST, *rows)
+            project_rows(entries(integral), *arrays, LEAST, rounding, *rows)
 
         share(Job(run, batch * height, threads_for(mean.numel())))
         ctx.save_for_backward(integral, positions)
@@ -104,36 +113,39 @@ class Edge(NamedTuple):
 
 
 @inlined
-def edge(at, end):  # type: ignore[no-untyped-def]
-    """An edge that would be ``at``."""
+def edge(at, end, rounding):  # type: ignore[no-untyped-def]
+    """An edge that would be ``at``; ``rounding`` is added and taken off."""
     if at != at:  # NaN, which has no entries, but must not be lost
         return Edge(at, 0, at, 0.0)
+    at = (at + rounding) - rounding
     inside = min(max(at, 0.0), float(end))
     low = min(int(inside), end - 1)
     return Edge(inside, low, inside - low, 1.0 if inside == at else 0.0)
 
 
 @inlined
-def box(positions, b, row, i, height, width):  # type: ignore[no-untyped-def]
+def box(positions, b, row, i, height, width, rounding):  # type: ignore[no-untyped-def]
     """Edges of a node's box: left, right, top, bottom."""
     longer = max(height, width)
     x, y = float(positions[b, 0, row, i]) * longer, float(positions[b, 1, row, i]) * longer
     half = float(positions[b, 2, row, i]) * longer / 2.0**0.5
     return (
-        edge(x - half, width),
-        edge(x + half, width),
-        edge(y - half, height),
-        edge(y + half, height),
+        edge(x - half, width, rounding),
+        edge(x + half, width, rounding),
+        edge(y - half, height, rounding),
+        edge(y + half, height, rounding),
     )
 
 
 @inlined
-def across(line, left, right, step):  # type: ignore[no-untyped-def]
-    """I at the right edge less that at the left one, in one line of entries, and its slopes."""
-    l_low, l_high = line[left.low * step], line[left.low * step + step]
-    r_low, r_high = line[right.low * step], line[right.low * step + step]
-    d_left, d_right = l_low - l_high, r_high - r_low
-    return r_low + right.far * d_right - l_low + left.far * d_left, d_left, d_right
+def band(first, last, left, right, step):  # type: ignore[no-untyped-def]
+    """Sums over rows between two lines of entries: the box's columns, the first, and the last."""
+    i, j = left.low * step, right.low * step
+    before, behind = last[i] - first[i], last[i + step] - first[i + step]
+    until, beyond = last[j] - first[j], last[j + step] - first[j + step]
+    of_first, of_last = behind - before, beyond - until
+    within = (1.0 - left.far) * of_first + (until - behind) + right.far * of_last
+    return within, of_first, of_last
 
 
 @inlined
@@ -141,23 +153,23 @@ def over(entries, edges, step, line):  # type: ignore[no-untyped-def]
     """T and its derivatives in left, right, top, bottom; ``entries`` are those of one channel."""
     left, right, top, bottom = edges
     upper, lower = ahead(entries, top.low * line), ahead(entries, bottom.low * line)
-    a, a_left, a_right = across(upper, left, right, step)
-    b, b_left, b_right = across(ahead(upper, line), left, right, step)
-    c, c_left, c_right = across(lower, left, right, step)
-    d, d_left, d_right = across(ahead(lower, line), left, right, step)
-    f, g = top.far, bottom.far
+    below_upper, below_lower = ahead(upper, line), ahead(lower, line)
+    a, a_first, a_last = band(upper, below_upper, left, right, step)
+    b, b_first, b_last = band(below_upper, lower, left, right, step)
+    c, c_first, c_last = band(lower, below_lower, left, right, step)
+    v, w = 1.0 - top.far, bottom.far
     return (
-        c + g * (d - c) - a - f * (b - a),
-        c_left + g * (d_left - c_left) - a_left - f * (b_left - a_left),
-        c_right + g * (d_right - c_right) - a_right - f * (b_right - a_right),
-        a - b,
-        d - c,
+        v * a + b + w * c,
+        -(v * a_first + b_first + w * c_first),
+        v * a_last + b_last + w * c_last,
+        -a,
+        c,
     )
 
 
 @kernel
-def integrate(pixels, integral):  # type: ignore[no-untyped-def]
-    """Sums of all that lies above and on the left."""
+def integrate(pixels, integral, rounding):  # type: ignore[no-untyped-def]
+    """Sums of all that lies above and on the left; ``rounding`` is added and taken off."""
     batch, channels, height, width = pixels.shape
     integral[:, 0] = 0
     for b in range(batch):
@@ -166,12 +178,12 @@ def integrate(pixels, integral):  # type: ignore[no-untyped-def]
             for c in range(channels):
                 along = 0.0
                 for x in range(width):
-                    along += pixels[b, c, y, x]
+                    along += (pixels[b, c, y, x] + rounding) - rounding
                     integral[b, y + 1, x + 1, c] = integral[b, y, x + 1, c] + along
 
 
 @kernel
-def project_rows(integral, positions, mean, valid, least, first, last):  # type: ignore[no-untyped-def]
+def project_rows(integral, positions, mean, valid, least, rounding, first, last):  # type: ignore[no-untyped-def]
     """T / A for rows of nodes numbered through all pictures; 0 where A is less than ``least``."""
     address, height, width, channels = integral
     line, rows, columns = (width + 1) * channels, positions.shape[2], positions.shape[3]
@@ -179,7 +191,7 @@ def project_rows(integral, positions, mean, valid, least, first, last):  # type:
         b, row = n // rows, n % rows
         picture = ahead(pointer(address, 0.0), b * (height + 1) * line)
         for i in range(columns):
-            edges = box(positions, b, row, i, height, width)
+            edges = box(positions, b, row, i, height, width, rounding)
             left, right, top, bottom = edges
             area = (right.at - left.at) * (bottom.at - top.at)
             valid[b, 0, row, i] = not area < least
@@ -198,7 +210,7 @@ def project_back(integral, positions, d, found, least, first, last):  # type: ig
         b, row = n // rows, n % rows
         picture = ahead(pointer(address, 0.0), b * (height + 1) * line)
         for i in range(columns):
-            edges = box(positions, b, row, i, height, width)
+            edges = box(positions, b, row, i, height, width, 0.0)
             left, right, top, bottom = edges
             wide, high = right.at - left.at, bottom.at - top.at
             area = wide * high
