@@ -129,7 +129,7 @@ stored: env
 	  $(BIN)/ngat evaluate --data synthetic --data-seed 1 --out $(STORED) \
 	    --method $$method --preset smoke; \
 	done
-	$(BIN)/ngat ablate --data synthetic --out $(STORED)/ablations.csv
+	$(BIN)/ngat ablate --data synthetic --split test --out $(STORED)/ablations.csv
 
 # Every row and curve of the real data, which `ngat data prepare` has made ready: hours. Each network
 # trains for MINUTES, at most. Stopped, it goes on where it was; remove runs/real to start anew.

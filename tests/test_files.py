@@ -144,11 +144,10 @@ def test_a_full_disk_ends_every_command_with_one_sentence(
     save_weights("w.safetensors", NGAT(chosen.model), chosen, {})
     # The sweeps' networks as small as the others.
     small = {k: v for k, v in SMALL.items() if k not in ("steps", "validate_every", "patch")}
-    for module in ("ablation", "leave_out"):
-        monkeypatch.setattr(
-            f"ngat.training.{module}.preset",
-            lambda name, **kw: tiny(**{**small, "engine": "reference", **kw, "patch": 32}),
-        )
+    monkeypatch.setattr(
+        "ngat.training.variants.preset",
+        lambda name, **kw: tiny(**{**small, "engine": "reference", **kw, "patch": 32}),
+    )
 
     def run(words: str) -> int:
         monkeypatch.setattr(sys, "argv", ["ngat", *words.split()])
@@ -174,15 +173,16 @@ def test_a_full_disk_ends_every_command_with_one_sentence(
 ABLATE = """
 import sys, time
 from pathlib import Path
-from ngat.training import ablation
+from test_sweep import line
+from ngat.training.sweep import Sweep
 from ngat.cli import main
-def slow(variant, steps, *_, **__):
+def slow(self, variant, folder):
     if variant.factor == "base":
-        return dict.fromkeys(ablation.COLUMNS, 1) | variant._asdict() | {"steps": steps}
+        return line(variant).assign(steps=100)
     Path("begun").touch()
     time.sleep(60)
-ablation.run_one = slow
-sys.argv = ["ngat", "ablate", "--data", "rings", "--limit", "2", "--out", "o.csv"]
+Sweep.lines = slow
+sys.argv = "ngat ablate --quiet --data rings --limit 2 --out o.csv".split()
 main()
 """
 
@@ -195,7 +195,7 @@ def test_a_signal_ends_a_sweep_with_a_sentence(tmp_path: Path, number: signal.Si
     assert processes.end(process) == (
         128 + number,
         "",
-        "Stopped; the same command goes on after the last whole run.\n",
+        "Stopped; the same command goes on where it was.\n",
     )
     # What is there is whole, and says where it comes from.
     assert (tmp_path / "o.csv").read_text().count("\n") == 2

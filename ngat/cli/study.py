@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,8 +14,7 @@ from ngat.cli.options import Data, DataSeed, Device, Limit, Quiet, Root, command
 from ngat.errors import InputError
 
 if TYPE_CHECKING:
-    from ngat.data.sample import Sample
-    from ngat.training.sweep import Table
+    from ngat.training.variants import Variant
 
 app = typer.Typer()
 
@@ -24,11 +22,15 @@ Steps = Annotated[int | None, typer.Option(help="Training steps of every run.")]
 Minutes = Annotated[
     float | None, typer.Option(help="Instead of steps: minutes of one core for every run.")
 ]
+Scored = Annotated[
+    str, typer.Option("--split", help="What runs are scored on, val or test; val by default.")
+]
+Table = Annotated[Path, typer.Option(help="The CSV file, lines of each run; gone on with.")]
 
 
 @app.command()
 def ablate(
-    out: Annotated[Path, typer.Option(help="The CSV file, a line per run; gone on with.")],
+    out: Table,
     data: Data = "synthetic",
     steps: Steps = None,
     minutes: Minutes = None,
@@ -37,80 +39,79 @@ def ablate(
     ] = "",
     seeds: Annotated[int, typer.Option(help="Runs of each variant.")] = 3,
     only: Annotated[str, typer.Option(help="Factors, for example levels,loss.")] = "",
+    split: Scored = "val",
     device: Device = "auto",
     root: Root = Path("data"),
     limit: Limit = None,
     quiet: Quiet = False,
 ) -> None:
     """Train and score a network with one thing changed at a time."""
-    with interruptible("Stopped; the same command goes on after the last whole run."):
-        from ngat.data import load
-        from ngat.training import ablation
-        from ngat.training.sweep import Pictures
+    from ngat.training.variants import ablations
 
-        steps = _budget(steps, minutes, 100)
-        base = base or ("companion" if data == "dsb2018" else "smoke")
-        factors = [name.strip() for name in only.split(",") if name.strip()]
-        variants = ablation.plan(factors, seeds, base)
-        # Generated pictures are scored on another seed's, which nothing was tuned on.
-        seed = 0 if data == "dsb2018" else 1
-        part = "val" if data == "dsb2018" else "test"
-        show = not quiet
-        pictures = Pictures(
-            load(data, "train", root=root, limit=limit, progress=show),
-            load(data, "val", root=root, limit=5, progress=show),
-            load(data, part, root=root, seed=seed, limit=limit, progress=show),
-        )
-        table = ablation.table(out)
-        with _told(table, pictures.scored, data, part, steps, minutes, preset=base):
-            added = ablation.ablate(
-                out,
-                variants,
-                steps,
-                pictures,
-                minutes=minutes,
-                base=base,
-                device=device,
-                progress=show,
-            )
-    typer.echo(f"{out}: {added} runs added")
+    base = base or ("companion" if data == "dsb2018" else "smoke")
+    variants = ablations(base, [name.strip() for name in only.split(",") if name.strip()], seeds)
+    _sweep(
+        out, lambda _: variants, data, split, _budget(steps, minutes, 100), minutes, device, root,
+        limit, quiet,
+    )  # fmt: skip
 
 
 @app.command()
 def leave_out(
-    out: Annotated[Path, typer.Option(help="The CSV file, a line per run and type; gone on with.")],
+    out: Table,
     data: Data = "synthetic",
     steps: Steps = None,
     minutes: Minutes = None,
     seeds: Annotated[int, typer.Option(help="Runs of each.")] = 1,
     networks: Annotated[str, typer.Option(help="Presets.")] = "companion,unet",
+    split: Scored = "val",
     device: Device = "auto",
     root: Root = Path("data"),
     limit: Limit = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train without a type of picture and test on it, type by type."""
-    with interruptible("Stopped; the same command goes on after the last whole run."):
-        from ngat.config import preset
-        from ngat.data import load
-        from ngat.training import leave_out as study
-        from ngat.training.sweep import Pictures
+    """Train without a type of picture and score on it, type by type."""
+    from ngat.training.variants import left_out
 
-        steps = _budget(steps, minutes, 300)
-        if seeds < 1:
-            raise InputError(f"seeds must be at least 1; got {seeds}.")
-        names = [preset(name.strip()).name for name in networks.split(",")]
-        show, seed = not quiet, 0 if data == "dsb2018" else 1
+    names = [name.strip() for name in networks.split(",")]
+    left_out(names, seeds=seeds)  # says what is wrong with them before pictures are read
+    _sweep(
+        out, lambda types: left_out(names, types, seeds), data, split,
+        _budget(steps, minutes, 300), minutes, device, root, limit, quiet,
+    )  # fmt: skip
+
+
+def _sweep(
+    out: Path,
+    variants: Callable[[list[str]], list[Variant]],
+    data: str,
+    split: str,
+    steps: int | None,
+    minutes: float | None,
+    device: str,
+    root: Path,
+    limit: int | None,
+    quiet: bool,
+) -> None:
+    """Read pictures and do the runs that ``variants`` makes of their types."""
+    with interruptible("Stopped; the same command goes on where it was."):
+        from ngat.data import TYPES, load
+        from ngat.training.sweep import Pictures, Sweep
+
+        if split not in ("val", "test"):
+            raise InputError(f"split {split!r} is unknown; choose val or test.")
+        # Generated pictures are scored on another seed's, which nothing was tuned on.
+        seed, show = 0 if data == "dsb2018" else 1, not quiet
         pictures = Pictures(
             load(data, "train", root=root, limit=limit, progress=show),
             load(data, "val", root=root, limit=limit, progress=show),
-            load(data, "test", root=root, seed=seed, limit=limit, progress=show),
+            load(data, split, root=root, seed=seed, limit=limit, progress=show),
         )
-        trials = study.plan(names, seeds)
-        with _told(study.table(out), pictures.scored, data, "test", steps, minutes):
-            added = study.leave_out(
-                out, trials, steps, pictures, minutes=minutes, device=device, progress=show
-            )
+        seen, scored = ({s.type for s in part} for part in (pictures.train, pictures.scored))
+        chosen = variants([kind for kind in TYPES if kind in seen & scored])
+        added = Sweep(out, pictures, steps, minutes, device, show, command_line(), data, split).run(
+            chosen
+        )
     typer.echo(f"{out}: {added} runs added")
 
 
@@ -182,46 +183,6 @@ def robustness(
         write_json(out.with_suffix(".json"), {**told, "training": loaded.provenance})
     typer.echo(table.to_string(index=False))
     typer.echo(str(out))
-
-
-@contextlib.contextmanager
-def _told(
-    table: Table,
-    scored: Sequence[Sample],
-    data: str,
-    split: str,
-    steps: int | None,
-    minutes: float | None = None,
-    **common: str,
-) -> Iterator[None]:
-    """Write a table's provenance beside it, from the first run on; keep it if none was added.
-
-    Raises InputError where the table's runs were scored on other pictures, had other minutes, or
-    differ in what else all of them have in ``common``.
-    """
-    from ngat.data import fingerprint
-    from ngat.system.files import write_json
-    from ngat.system.provenance import provenance
-
-    budget = {**common, "minutes_each": minutes} if minutes is not None else dict(common)
-    table.check(scored, budget)
-    before = len(table.lines(steps))
-    try:
-        yield
-    finally:
-        after = len(table.lines(steps))
-        if after and (after > before or not table.origin.exists()):
-            told = provenance(
-                command_line(),
-                None,
-                fingerprint(scored),
-                table.minutes(steps),
-                data=data,
-                split=split,
-                steps=steps,
-                **budget,
-            )
-            write_json(table.origin, told)
 
 
 def _budget(steps: int | None, minutes: float | None, default: int) -> int | None:

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 import ngat
-from ngat.data.normalize import TILE, Contrast, contrast_by_rows, mirrored, resized
+from ngat.data.normalize import TILE, Contrast, contrast_by_rows
+from ngat.data.resize import mirrored, resized
 from ngat.errors import InputError
 from ngat.inference import (
     METHODS,

@@ -38,6 +38,10 @@ class DiskFull(InputError):
     """A file could not be written for want of space; what was there before is unchanged."""
 
 
+class Busy(InputError):
+    """Another process holds a folder or a file."""
+
+
 @contextlib.contextmanager
 def space_for(path: Path | str) -> Iterator[None]:
     """Report a full disk as one sentence that names the file.
@@ -108,7 +112,8 @@ def held(path: Path | str, what: str, *, folder: bool = True) -> Iterator[None]:
         folder: whether ``path`` is a folder.
 
     Raises:
-        InputError: another process holds it, or it cannot be written.
+        Busy: another process holds it.
+        InputError: it cannot be written.
     """
     path = Path(path)
     lock = path / ".lock" if folder else _beside(path)
@@ -118,7 +123,7 @@ def held(path: Path | str, what: str, *, folder: bool = True) -> Iterator[None]:
     except BlockingIOError as error:
         if error.filename != os.fspath(lock):
             raise
-        raise InputError(
+        raise Busy(
             f"{path}: another process works on {what} there; wait for it, or choose another "
             f"{'folder' if folder else 'file'}."
         ) from error

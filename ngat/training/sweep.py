@@ -1,33 +1,57 @@
-"""Sweeps: many short training runs at one equal budget, a table of their scores that grows by them.
+"""Sweeps: variants of a network, trained at one small, equal and stated budget, and their scores.
 
-:mod:`ngat.training.ablation` changes one thing at a time, :mod:`ngat.training.leave_out` leaves out
-one type of picture. The table is whole after every run, so that a stopped sweep goes on; two
-processes may work on one table, and neither loses the lines of the other.
+All runs of a seed see the same patches in the same order, and all are scored on the same pictures
+with the last weights at the default thresholds, so that nothing but the change, and the seed, tells
+two lines apart. The magnification is found, as for any image. A budget of minutes favours what
+learns fast; it says little of what is best after a day.
+
+The table grows by whole runs. A run that is stopped or killed goes on from its checkpoint when the
+same command is given again, and several processes may work on one table: each takes a run that no
+other one has.
 """
 
 from __future__ import annotations
 
-import csv
 import json
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import shutil
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-from ngat.baselines.networks import Network
-from ngat.config import Preset
-from ngat.data.sample import Sample, fingerprint
+import numpy as np
+import pandas as pd
+
+from ngat.baselines.networks import build
+from ngat.data.sample import TYPES, Sample, fingerprint
 from ngat.errors import InputError
-from ngat.system.files import locked, read_table, replacing
+from ngat.system.files import Busy, held, locked, read_table, write_json, write_table
 from ngat.system.process import Interrupted, track
-from ngat.training.run import TrainingInterrupted
+from ngat.system.provenance import provenance
+from ngat.training.distributed import find_device
+from ngat.training.run import TrainingDiverged, TrainingInterrupted
 from ngat.training.trainer import train
+from ngat.training.validation import Scores, score_one
+from ngat.training.variants import BASE, HELD_OUT, Variant
 from ngat.training.weights import load_weights
 
-Line = dict[str, str]
-Trial = TypeVar("Trial", bound=tuple[Any, ...])
+ALL = "all"  # the line that is the mean over pictures of all types
+_TEXT = ("network", "factor", "variant", "type", "without")
+_WHOLE = ("seed", "steps", "parameters", "images")
+COLUMNS = (
+    *Variant._fields,
+    *("type", "steps", "parameters", "seconds", "images"),
+    *Scores._fields,
+)
+# Of the two kinds of tables that there were before this one.
+_ABLATIONS = tuple(name for name in COLUMNS if name not in ("network", "type", "images"))
+_LEFT_OUT = (
+    *("network", "without", "type", "seed", "steps", "parameters", "seconds", "images"),
+    *("dice", "average_f1", "components_f1"),
+)
 
 
 class Pictures(NamedTuple):
@@ -38,177 +62,211 @@ class Pictures(NamedTuple):
     scored: Sequence[Sample]
 
 
+def read(path: Path) -> pd.DataFrame:
+    """All lines of a table, with :data:`COLUMNS`; empty where a run has no such number.
+
+    A run has a line per type of picture that it is scored on, and one of type ``all``, the mean
+    over all pictures, unless it does without a type.
+
+    Raises:
+        InputError: it cannot be read, or is no such table.
+    """
+    table = read_table(
+        path, ("seed", "steps", "seconds", "dice"), "runs", "ngat ablate", exact=False,
+        dtype=dict.fromkeys(_TEXT, str) | dict.fromkeys(_WHOLE, "Int64"),
+        keep_default_na=False, na_values={name: [""] for name in {*COLUMNS} - {*_TEXT}},
+    )  # fmt: skip
+    found = tuple(table.columns)
+    if found == _ABLATIONS:
+        table = table.assign(network=_origin(path).get("preset", "smoke"), type=ALL)
+    elif found == _LEFT_OUT:
+        factor = np.where(table["without"] == "", BASE, HELD_OUT)
+        table = table.assign(factor=factor, variant=table["without"].replace("", BASE))
+    elif found != COLUMNS:
+        raise InputError(f"{path}: is no table of runs; make it with `ngat ablate`.")
+    return table.reindex(columns=list(COLUMNS))
+
+
+def _origin(path: Path) -> dict[str, Any]:
+    """What the file beside a table says of where its numbers come from; nothing if there is none.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    beside = path.with_suffix(".json")
+    if not beside.exists():
+        return {}
+    try:
+        return {"data_fingerprint": None, **json.loads(beside.read_text(encoding="utf-8"))}
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{beside}: is no provenance of {path}; delete it.") from error
+
+
 @dataclass(frozen=True)
-class Table:
-    """The CSV file of a sweep.
+class Sweep:
+    """Runs at one budget, and the table that they fill.
 
     Attributes:
-        path: the file.
-        columns: their names; ``steps`` and ``seconds`` are among them.
-        run: columns that tell one run from another; a run may have several lines.
-        what: what the table holds, for messages; ``made_by``: the command that makes it.
+        path: the CSV file; a JSON file beside it says where its numbers come from, and a folder
+            beside it holds what unfinished runs need to go on.
+        pictures: of every run.
+        steps: of every run; None where they end by ``minutes``, after any number of steps.
+        minutes: of every run, as :func:`ngat.training.trainer.train` counts them.
+        device, progress: as there.
+        command, data, split: for the provenance.
     """
 
     path: Path
-    columns: tuple[str, ...]
-    run: tuple[str, ...]
-    what: str
-    made_by: str
+    pictures: Pictures
+    steps: int | None = None
+    minutes: float | None = None
+    device: str = "auto"
+    progress: bool = True
+    command: str | Sequence[str] = "ngat.training.sweep"
+    data: str = ""
+    split: str = ""
 
-    def lines(self, steps: int | None) -> list[Line]:
-        """All lines; none if there is no such file yet.
-
-        Args:
-            steps: of every run; None where runs end by the clock, after any number of steps.
-
-        Raises:
-            InputError: the file holds something else, or runs of another number of steps.
-        """
-        if not self.path.exists():
-            return []
-        table = read_table(
-            self.path, self.columns, self.what, self.made_by, dtype=str, keep_default_na=False
-        )
-        for other in set(table["steps"]) - {str(steps)} if steps is not None else ():
-            raise InputError(
-                f"{self.path}: holds runs of {other} steps, not {steps}; give another file."
-            )
-        return [
-            {str(name): value for name, value in row.items()} for row in table.to_dict("records")
-        ]
-
-    def add(self, steps: int | None, lines: Iterable[Line]) -> None:
-        """Add the lines of a run, unless another process has added that run meanwhile."""
-        with locked(self.path):
-            there = self.lines(steps)
-            known = {self.of(line) for line in there}
-            new = [line for line in lines if self.of(line) not in known]
-            with (
-                replacing(self.path) as beside,
-                beside.open("w", newline="", encoding="utf-8") as f,
-            ):
-                writer = csv.DictWriter(f, self.columns, lineterminator="\n")
-                writer.writeheader()
-                writer.writerows([*there, *new])
-
-    @property
-    def origin(self) -> Path:
-        """The file beside it that says where the numbers come from."""
-        return self.path.with_suffix(".json")
-
-    def check(self, scored: Sequence[Sample], budget: Mapping[str, Any] | None = None) -> None:
-        """Refuse a table whose runs differ from those to be added, as its origin says.
-
-        Args:
-            scored: what the runs are scored on.
-            budget: what else all runs have in common, by its name in the origin.
+    def run(self, variants: Sequence[Variant]) -> int:
+        """Do the runs that the table lacks and that no other process does; returns how many.
 
         Raises:
-            InputError: they differ, or the file that says so is damaged.
+            InputError: there is no picture to score, or the table holds something else or runs that
+                were scored on other pictures or had another budget.
+            Interrupted: after SIGINT or SIGTERM.
         """
-        if not (self.path.exists() and self.origin.exists()):
-            return
-        try:
-            origin = json.loads(self.origin.read_text(encoding="utf-8"))
-            known = origin["data_fingerprint"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{self.origin}: is no provenance of {self.path}; delete it."
-            ) from error
-        if known != fingerprint(scored):
-            raise InputError(
-                f"{self.path}: holds runs that were scored on other pictures; give another file."
-            )
-        for name, value in (budget or {}).items():
-            if origin.get(name, value) != value:
-                raise InputError(
-                    f"{self.path}: holds runs with {name} {origin[name]}, not {value}; give "
-                    "another file."
-                )
+        if not self.pictures.scored:
+            raise InputError("There is no picture to score; choose a data set that has some.")
+        added, elsewhere = 0, 0
+        for number, variant in enumerate(variants, 1):
+            if variant in self._done():
+                continue
+            folder = self._unfinished / "-".join(map(str, variant)).replace(" ", "_")
+            try:
+                with held(folder, "a run", folder=False):
+                    if variant in self._done():  # another process has meanwhile
+                        continue
+                    lines = self.lines(variant, folder)
+                    self._add(lines)
+                    shutil.rmtree(folder, ignore_errors=True)
+            except Busy:
+                elsewhere += 1
+                continue
+            added += 1
+            self._tell(f"run {number} of {len(variants)}: {_sentence(lines)}")
+        if elsewhere:
+            self._tell(f"{elsewhere} runs are left to other processes that do them")
+        elif self._unfinished.is_dir() and not any(self._unfinished.iterdir()):
+            self._unfinished.rmdir()
+        return added
 
-    def of(self, line: Line) -> tuple[str, ...]:
-        """Which run a line belongs to."""
-        return tuple(line[name] for name in self.run)
+    def lines(self, variant: Variant, folder: Path | None = None) -> pd.DataFrame:
+        """Train one variant and score it; its lines, with :data:`COLUMNS`.
 
-    def minutes(self, steps: int | None) -> float:
-        """How long the runs in the table trained, whatever call made them.
+        A run whose loss becomes NaN or infinite has lines without scores.
 
-        A clock around one call would forget what earlier calls, stopped or finished, have done.
+        Args:
+            folder: where it goes on from what a stopped call has left; by default it starts anew.
+
+        Raises:
+            InputError, Interrupted: as :func:`ngat.training.trainer.train`.
         """
-        return (
-            sum({self.of(line): float(line["seconds"]) for line in self.lines(steps)}.values()) / 60
-        )
-
-
-def sweep(
-    table: Table,
-    steps: int | None,
-    trials: Sequence[Trial],
-    run: Callable[[Trial], list[dict[str, Any]]],
-    label: str,
-    *,
-    progress: bool = True,
-) -> int:
-    """Do the runs that a table lacks and add their lines; returns how many were done.
-
-    Args:
-        table: its ``run`` columns are the fields of a trial, in order.
-        steps: training steps of every run; None where they end by the clock.
-        trials: all runs that the table shall have.
-        run: trains and scores one; gives its lines by column.
-        label: of the progress bar.
-
-    Raises:
-        InputError: the file holds something else, or runs of another number of steps.
-    """
-
-    def missing() -> list[Trial]:
-        there = {table.of(line) for line in table.lines(steps)}
-        return [trial for trial in trials if tuple(map(str, trial)) not in there]
-
-    done = 0
-    for trial in track(missing(), label, progress=progress):
-        if trial not in missing():  # another process has done it meanwhile
-            continue
-        lines = run(trial)
-        table.add(steps, [{name: str(line[name]) for name in table.columns} for line in lines])
-        done += 1
-    return done
-
-
-class LastRun(NamedTuple):
-    """A network as training left it, with its seconds and steps."""
-
-    model: Network
-    seconds: float
-    steps: int
-
-
-def train_once(
-    chosen: Preset, pictures: Pictures, *, device: str, command: str, minutes: float | None = None
-) -> LastRun:
-    """Train a network whose files nobody needs, until its steps or minutes are over.
-
-    The last one is given, not the best. Nothing is chosen, so that runs compare by what they
-    learnt.
-    """
-    began = time.monotonic()
-    with TemporaryDirectory() as folder:
+        if folder is None:
+            with TemporaryDirectory() as temporary:
+                return self.lines(variant, Path(temporary))
+        chosen = variant.preset(self.steps)
+        kept = [s for s in self.pictures.scored if variant.held_out in ("", s.type)]
         try:
             trained = train(
                 chosen,
-                pictures.train,
-                pictures.validation,
+                self.pictures.train,
+                self.pictures.validation,
                 folder,
-                minutes=minutes,
-                device=device,
-                progress=False,
+                minutes=self.minutes,
+                resume=True,
+                device=self.device,
+                progress=self.progress and sys.stderr.isatty(),
                 thresholds=False,
-                command=command,
+                command=self.command,
+                data=self.data,
             )
         except TrainingInterrupted as error:
-            # Its advice is to resume the run, whose folder is about to go.
+            # Its advice is to add --resume, which a sweep does by itself.
             raise Interrupted(number=error.number) from error
-        seconds = time.monotonic() - began
-        model = load_weights(Path(folder) / "last.safetensors").model
-        return LastRun(model, seconds, trained.steps)
+        except TrainingDiverged as error:
+            self._tell(f"{', '.join(map(str, variant))}: {error}")
+            steps, seconds = self.steps or 0, 0.0
+            scores = np.full((len(kept), len(Scores._fields)), np.nan)
+        else:
+            steps, seconds = trained.steps, 60 * trained.minutes
+            model = load_weights(folder / "last.safetensors", find_device(self.device)).model
+            scores = np.array([
+                score_one(model, sample, known_size=False)
+                for sample in track(kept, "Score", progress=self.progress)
+            ])  # fmt: skip
+        own = np.array([sample.type for sample in kept])
+        parameters = sum(p.numel() for p in build(chosen.model).parameters())
+        rows = []
+        for kind in (ALL, *TYPES) if not variant.held_out else (variant.held_out,):
+            of = scores[(own == kind) | (kind == ALL)]
+            if len(of):
+                told = (kind, steps, parameters, round(seconds, 1), len(of))
+                rows.append([*variant, *told, *of.mean(axis=0).round(6)])
+        return pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(_WHOLE, "Int64"))
+
+    @property
+    def _unfinished(self) -> Path:
+        return self.path.with_suffix(".runs")
+
+    def _done(self) -> set[tuple[Any, ...]]:
+        """The runs in the table. Raises InputError where they are not of this sweep."""
+        if not self.path.exists():
+            return set()
+        table, origin = read(self.path), _origin(self.path)
+        refused = ""
+        if self.steps is not None and (other := set(table["steps"]) - {self.steps}):
+            refused = f"runs of {min(other)} steps, not {self.steps}"
+        if origin.get("data_fingerprint", self._fingerprint) != self._fingerprint:
+            refused = "runs that were scored on other pictures"
+        if origin.get("minutes_each", self.minutes) != self.minutes:
+            refused = f"runs with {origin['minutes_each']} minutes each, not {self.minutes}"
+        if refused:
+            raise InputError(f"{self.path}: holds {refused}; give another file.")
+        return set(table[list(Variant._fields)].itertuples(index=False, name=None))
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return fingerprint(self.pictures.scored)
+
+    def _add(self, lines: pd.DataFrame) -> None:
+        """Add the lines of a run to what the table holds now, and say where they come from."""
+        with locked(self.path):
+            if self.path.exists():
+                lines = pd.concat([read(self.path), lines], ignore_index=True)
+            budget: dict[str, Any] = {"steps": self.steps}
+            if self.minutes is not None:
+                budget["minutes_each"] = self.minutes
+            told = provenance(
+                self.command,
+                None,
+                self._fingerprint,
+                # Of all runs, whatever calls made them.
+                lines.drop_duplicates(list(Variant._fields))["seconds"].sum() / 60,
+                data=self.data,
+                split=self.split,
+                **budget,
+            )
+            write_table(self.path, lines)
+            write_json(self.path.with_suffix(".json"), told)
+
+    def _tell(self, sentence: str) -> None:
+        if self.progress:
+            print(sentence, file=sys.stderr, flush=True)
+
+
+def _sentence(lines: pd.DataFrame) -> str:
+    first = lines.iloc[0]
+    return (
+        f"{first['network']}, {first['factor']} {first['variant']}, seed {first['seed']}: average "
+        f"F1 {first['average_f1']:.3f} of {first['images']} pictures ({first['type']}) after "
+        f"{first['steps']} steps, {first['seconds'] / 60:.1f} min"
+    )

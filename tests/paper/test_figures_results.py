@@ -30,7 +30,8 @@ from ngat.paper.study import training as training_study
 from ngat.paper.study.segmentation import Crop, by_outcome
 from ngat.paper.study.training import Curves
 from ngat.paper.style import TYPE_COLOURS, VERMILION, save, save_animation
-from ngat.training import ablation
+from ngat.training.sweep import COLUMNS
+from ngat.training.variants import ablations
 
 STORED = Path(__file__).parents[2] / "data" / "results"
 
@@ -165,10 +166,10 @@ def test_the_paper_stands_out_in_the_audit() -> None:
 
 def test_effects_are_drawn_at_their_means() -> None:
     rows = [
-        (*variant, 10, 9, 1.0, 0.8 + 0.01 * k % 0.07, 0.7, 0.9, 0.4, 0.3)
-        for k, variant in enumerate(ablation.plan(["levels", "norm"]))
+        (*variant, "all", 10, 9, 1.0, 4, 0.8 + 0.01 * k % 0.07, 0.7, 0.9, 0.4, 0.3)
+        for k, variant in enumerate(ablations("smoke", ["levels", "norm"]))
     ]
-    table = pd.DataFrame(rows, columns=list(ablation.COLUMNS))
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
     fig = effect_figures.forest(table)
     found = effects.effects(table, "dice")
     means = next(line for line in fig.axes[0].lines if line.get_color() == "black")
@@ -180,11 +181,11 @@ def test_effects_are_drawn_at_their_means() -> None:
 
 def test_a_variant_that_failed_stands_beyond_the_broken_axis() -> None:
     rows = [
-        (*variant, 10, 9, 1.0, 0.1 if variant.variant == "none" else 0.8 + 0.01 * (k % 5), 0.7,
-         0.9, 0.4, 0.3)
-        for k, variant in enumerate(ablation.plan(["levels", "norm"]))
+        (*variant, "all", 10, 9, 1.0, 4,
+         0.1 if variant.variant == "none" else 0.8 + 0.01 * (k % 5), 0.7, 0.9, 0.4, 0.3)
+        for k, variant in enumerate(ablations("smoke", ["levels", "norm"]))
     ]  # fmt: skip
-    ax = effect_figures.forest(pd.DataFrame(rows, columns=list(ablation.COLUMNS))).axes[0]
+    ax = effect_figures.forest(pd.DataFrame(rows, columns=list(COLUMNS))).axes[0]
     low, high = ax.get_xlim()
     assert -0.2 < low < 0 < high < 0.2
     assert any(text.get_text().startswith("−0.7") for text in ax.texts)

@@ -10,11 +10,11 @@ import pytest
 
 from ngat.errors import InputError
 from ngat.paper.study import effects as study
-from ngat.training.ablation import COLUMNS
+from ngat.training.sweep import COLUMNS
 
 
 def table(*lines: tuple[str, str, int, float]) -> pd.DataFrame:
-    rows = [(f, v, s, 10, 99, 1.0, d, 0, 0, d / 2, 0) for f, v, s, d in lines]
+    rows = [("smoke", f, v, s, "all", 10, 99, 1.0, 4, d, 0, 0, d / 2, 0) for f, v, s, d in lines]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -69,7 +69,7 @@ def test_other_tables_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         study.read(path)
     RUNS.drop(columns="dice").to_csv(path, index=False)
-    with pytest.raises(InputError, match="no table of ablations"):
+    with pytest.raises(InputError, match="no table of runs"):
         study.read(path)
     RUNS[RUNS["factor"] != "base"].to_csv(path, index=False)
     with pytest.raises(InputError, match="no base"):

@@ -11,11 +11,15 @@ import pytest
 from ngat.errors import InputError
 from ngat.paper.figures.effects import seen_and_unseen
 from ngat.paper.study import effects as study
-from ngat.training.leave_out import COLUMNS
+from ngat.training.sweep import COLUMNS
+from ngat.training.variants import BASE, HELD_OUT
 
 
 def table(*lines: tuple[str, str, str, int, float]) -> pd.DataFrame:
-    rows = [(n, w, t, s, 10, 99, 1.0, 4, f / 2, f, 0.0) for n, w, t, s, f in lines]
+    rows = [
+        (n, *((HELD_OUT, w) if w else (BASE, BASE)), s, t, 10, 99, 1.0, 4, f / 2, 0, 0, f, 0.0)
+        for n, w, t, s, f in lines
+    ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -65,7 +69,7 @@ def test_other_tables_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         study.read_left_out(path)
     RUNS.drop(columns="dice").to_csv(path, index=False)
-    with pytest.raises(InputError, match="no table of left-out types"):
+    with pytest.raises(InputError, match="no table of runs"):
         study.read_left_out(path)
     for wrong in (RUNS.assign(type="blue"), pd.concat([RUNS, RUNS[:1]])):
         wrong.to_csv(path, index=False)

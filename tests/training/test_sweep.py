@@ -1,48 +1,81 @@
-"""Sweeps: tables that several processes add to, and runs that a signal ends."""
+"""Sweeps: tables that several processes add to, runs that go on, and tables that are refused."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import processes
 import pytest
-from tiny import rings, tiny
+from tiny import SMALL, rings
 
-from ngat.data.sample import fingerprint
+from ngat.config import Preset, preset
+from ngat.data.sample import TYPES, fingerprint
 from ngat.errors import InputError
-from ngat.system.files import write_json
+from ngat.system.files import held, write_json
 from ngat.system.process import Interrupted
 from ngat.training import sweep as module
-from ngat.training.run import TrainingInterrupted
-from ngat.training.sweep import Pictures, Table, sweep, train_once
+from ngat.training import variants
+from ngat.training.run import TrainingDiverged, TrainingInterrupted
+from ngat.training.sweep import COLUMNS, Pictures, Sweep, read
+from ngat.training.variants import BASE, HELD_OUT, Variant
 
-COLUMNS = ("name", "seed", "steps", "seconds", "score")
+NAMES = TYPES[:2]
+SCORES = ("dice", "jaccard", "accuracy", "average_f1", "components_f1")
 
 
-def table(path: Path) -> Table:
-    return Table(path, COLUMNS, ("name", "seed"), "trials", "ngat try")
+def typed(split: str, count: int) -> list:
+    """Pictures of two types, turn by turn."""
+    return [replace(s, type=NAMES[n % 2]) for n, s in enumerate(rings(split, count))]
 
 
-def line(trial: tuple[str, int], score: float = 0.5) -> dict[str, object]:
-    name, seed = trial
-    return {"name": name, "seed": seed, "steps": 3, "seconds": 1.5, "score": score}
+PICTURES = Pictures(typed("train", 4), typed("val", 2), typed("val", 3))
+
+
+def a_sweep(path: Path, steps: int | None = 3, **options: Any) -> Sweep:
+    return Sweep(path, PICTURES, steps, device="cpu", progress=False, **options)
+
+
+def line(variant: Variant, score: float = 0.5, seconds: float = 1.5) -> pd.DataFrame:
+    row = (*variant, "all", 3, 99, seconds, 2, *[score] * len(SCORES))
+    return pd.DataFrame([row], columns=list(COLUMNS))
+
+
+def base(seed: int, network: str = "smoke") -> Variant:
+    return Variant(network, BASE, BASE, seed)
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = {k: v for k, v in SMALL.items() if k not in ("steps", "validate_every")}
+
+    def smaller(name: str, **given: Any) -> Preset:
+        return preset(name, **{**made, **given, "patch": 32})
+
+    monkeypatch.setattr(variants, "preset", smaller)
 
 
 # Both wait for each other after reading the table, then add a line at a time.
 SCRIPT = """
 import sys, time
 from pathlib import Path
-from test_sweep import line, sweep, table
+from test_sweep import a_sweep, base, line
+from ngat.training.sweep import Sweep
 name, other = sys.argv[1:]
-def run(trial):
+def lines(self, variant, folder=None):
     Path(f"{name}.ready").touch()
     while not Path(f"{other}.ready").exists():
         time.sleep(0.005)
     time.sleep(0.01)
-    return [line(trial)]
-trials = [(name, seed) for seed in range(8)] + [("both", seed) for seed in range(2)]
-sweep(table(Path("out.csv")), 3, trials, run, "", progress=False)
+    return line(variant)
+Sweep.lines = lines
+mine = [base(seed, name) for seed in range(8)]
+a_sweep(Path("out.csv")).run(mine + [base(seed, "both") for seed in range(2)])
 """
 
 
@@ -54,69 +87,180 @@ def test_two_processes_lose_no_line(tmp_path: Path) -> None:
         code, _, err = processes.end(process)
         assert code == 0, err
     with (tmp_path / "out.csv").open(newline="") as file:
-        found = sorted((row["name"], int(row["seed"])) for row in csv.DictReader(file))
+        found = sorted((row["network"], int(row["seed"])) for row in csv.DictReader(file))
     assert found == sorted(
         [(name, seed) for name in ("one", "two") for seed in range(8)] + [("both", 0), ("both", 1)]
     )
     assert not list(tmp_path.glob(".*")), "no lock is left"
 
 
-def test_a_run_that_another_process_has_done_meanwhile_is_kept(tmp_path: Path) -> None:
-    mine = table(tmp_path / "out.csv")
-    ran: list[tuple[str, int]] = []
+def test_a_run_that_another_process_does_or_has_done_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "out.csv"
+    ran: list[Variant] = []
 
-    def run(trial: tuple[str, int]) -> list[dict[str, object]]:
-        ran.append(trial)
-        if trial == ("a", 0):  # meanwhile, elsewhere
-            for other in (("a", 0), ("a", 1)):
-                mine.add(3, [{k: str(v) for k, v in line(other, score=0.9).items()}])
-        return [line(trial)]
+    def lines(self: Sweep, variant: Variant, folder: Path) -> pd.DataFrame:
+        ran.append(variant)
+        if variant == base(0):  # meanwhile, elsewhere
+            Sweep._add(self, line(base(1), 0.9))
+        return line(variant)
 
-    assert sweep(mine, 3, [("a", 0), ("a", 1), ("a", 2)], run, "", progress=False) == 2
-    assert ran == [("a", 0), ("a", 2)]
-    assert [row["score"] for row in mine.lines(3)] == ["0.9", "0.9", "0.5"]
-    assert mine.minutes(3) == pytest.approx(4.5 / 60)
-
-
-def test_a_table_of_another_kind_is_refused(tmp_path: Path) -> None:
-    mine = table(tmp_path / "out.csv")
-    mine.path.write_text("a,b\n1,2\n")
-    with pytest.raises(InputError, match="is no table of trials; make it with `ngat try`"):
-        mine.lines(3)
-    mine.path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match=r"out\.csv: cannot be read as CSV"):
-        mine.lines(3)
+    monkeypatch.setattr(Sweep, "lines", lines)
+    with held(tmp_path / "out.runs" / "smoke-base-base-2", "a run", folder=False):
+        assert a_sweep(path).run([base(seed) for seed in range(4)]) == 2
+    assert ran == [base(0), base(3)]
+    assert read(path)["dice"].tolist() == [0.9, 0.5, 0.5]
+    assert a_sweep(path).run([base(seed) for seed in range(4)]) == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.csv", "out.json"]
 
 
-def test_a_table_of_other_pictures_is_refused(tmp_path: Path) -> None:
+def test_runs_have_a_line_per_type_and_go_on_where_they_stopped(
+    small: None, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.csv"
+    chosen = [base(0), Variant("smoke", "loss", "bce", 0), base(1)]
+    chosen += [Variant("companion", HELD_OUT, NAMES[0], 0)]
+    sweep = a_sweep(out)
+    assert sweep.run(chosen[:1]) == 1
+    first = out.read_text()
+    assert sweep.run(chosen) == 3
+    assert out.read_text().startswith(first)
+    assert sweep.run(chosen) == 0
+    assert not (tmp_path / "out.runs").exists()
+    with out.open() as file:
+        lines = list(csv.DictReader(file))
+    assert tuple(lines[0]) == COLUMNS
+    kinds = [("all", "3"), (NAMES[0], "2"), (NAMES[1], "1")]
+    assert [(one["type"], one["images"]) for one in lines] == [*kinds * 3, (NAMES[0], "2")]
+    table = read(out)
+    assert table[list(SCORES)].stack().between(0, 1).all()
+    whole, one, other = (table["average_f1"][k] for k in range(3))
+    assert whole == pytest.approx((2 * one + other) / 3, abs=1e-5)
+    told = module._origin(out)
+    seconds = table["seconds"][[0, 3, 6, 9]].sum()
+    assert told["minutes"] == pytest.approx(seconds / 60, abs=0.006)
+    assert told["data_fingerprint"] == fingerprint(PICTURES.scored)
+    # The same seed and change give the same numbers; another seed gives others.
+    again = sweep.lines(chosen[0])
+    assert again[list(SCORES)].to_numpy().tolist() == table[list(SCORES)][:3].to_numpy().tolist()
+    assert table["accuracy"][0] != table["accuracy"][6]
+
+
+def test_a_run_without_a_type_trains_without_it(
+    small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = {}
+    real: Callable[..., Any] = module.train
+
+    def spy(chosen: Preset, *arguments: Any, **options: Any) -> Any:
+        seen[chosen.train.held_out] = arguments[:2]
+        return real(chosen, *arguments, **options)
+
+    monkeypatch.setattr(module, "train", spy)
+    found = a_sweep(tmp_path / "o.csv").lines(Variant("smoke", HELD_OUT, NAMES[1], 0))
+    assert list(seen) == [NAMES[1]], "train itself leaves the type out, as its own test shows"
+    assert found["type"].tolist() == [NAMES[1]]
+
+
+def test_runs_end_by_the_clock_if_asked(small: None, tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    sweep = a_sweep(out, None, minutes=0.005)
+    assert sweep.run([base(0), base(1)]) == 2
+    table = read(out)
+    assert table["steps"].between(1, 599).all(), "the clock ended them, not the schedule"
+    with pytest.raises(InputError, match=r"holds runs with 0\.005 minutes each, not 5"):
+        a_sweep(out, None, minutes=5).run([base(0)])
+
+
+def test_a_run_that_was_stopped_goes_on_from_its_checkpoint(
+    small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ends as the run that was never stopped; its own advice to add --resume is not repeated."""
+    whole = a_sweep(tmp_path / "whole.csv", 6).lines(base(0))
+    real: Callable[..., Any] = module.train
+    steps: list[int] = []
+
+    def stopped(*arguments: Any, **options: Any) -> Any:
+        def on_step(step: int) -> None:
+            if step == 3:
+                raise TrainingInterrupted("the same command with --resume goes on", 15)
+
+        monkeypatch.setattr("ngat.training.run.CHECKPOINT_SECONDS", 0.0)
+        return real(*arguments, **options, on_step=on_step)
+
+    monkeypatch.setattr(module, "train", stopped)
+    sweep = a_sweep(tmp_path / "out.csv", 6)
+    with pytest.raises(Interrupted) as error:
+        sweep.run([base(0)])
+    assert (str(error.value), error.value.number) == ("", 15)
+    monkeypatch.setattr(module, "train", lambda *a, **k: real(*a, **k, on_step=steps.append))
+    assert sweep.run([base(0)]) == 1
+    assert steps == [3, 4, 5, 6]
+    found = read(tmp_path / "out.csv")
+    np.testing.assert_array_equal(found[list(SCORES)], whole[list(SCORES)])
+
+
+def test_a_run_that_diverges_has_no_score_and_ends_no_sweep(
+    small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverge(*_: object, **__: object) -> None:
+        raise TrainingDiverged("by step 2")
+
+    monkeypatch.setattr(module, "train", diverge)
+    assert a_sweep(tmp_path / "out.csv").run([base(0), base(1)]) == 2
+    table = read(tmp_path / "out.csv")
+    assert table[list(SCORES)].isna().all(axis=None)
+    assert (table["parameters"] > 0).all()
+    assert a_sweep(tmp_path / "out.csv").run([base(0), base(1)]) == 0
+
+
+def test_other_tables_are_refused(tmp_path: Path) -> None:
     """Else the same call on other data would keep all runs and say that nothing was missing."""
-    mine, pictures = table(tmp_path / "out.csv"), rings(limit=2)
-    mine.check(pictures)
-    mine.add(3, [{k: str(v) for k, v in line(("a", 0)).items()}])
-    mine.check(pictures)  # an older table without a word of where it comes from
-    write_json(mine.origin, {"data_fingerprint": fingerprint(pictures)})
-    mine.check(pictures)
+    out = tmp_path / "out.csv"
+    mine = a_sweep(out)
+    line(base(0)).to_csv(out, index=False)
+    assert mine.run([base(0)]) == 0, "a table without a word of where it comes from"
+    with pytest.raises(InputError, match="holds runs of 3 steps, not 4"):
+        a_sweep(out, 4).run([base(0)])
+    beside = tmp_path / "out.json"
+    write_json(beside, {"data_fingerprint": fingerprint(PICTURES.scored)})
+    assert mine.run([base(0)]) == 0
+    write_json(beside, {"data_fingerprint": "other"})
     with pytest.raises(InputError, match=r"out\.csv: holds runs that were scored on other pict"):
-        mine.check(rings("val", 2))
-    budget = {"minutes_each": 7.0, "preset": "companion"}
-    mine.check(pictures, budget)  # an older origin that says nothing of it
-    write_json(mine.origin, {"data_fingerprint": fingerprint(pictures), **budget})
-    mine.check(pictures, budget)
-    with pytest.raises(InputError, match=r"holds runs with minutes_each 7\.0, not 5\.0"):
-        mine.check(pictures, {**budget, "minutes_each": 5.0})
-    mine.origin.write_text("[]")
+        mine.run([base(0)])
+    beside.write_text("[]")
     with pytest.raises(InputError, match=r"out\.json: is no provenance of"):
-        mine.check(pictures)
+        mine.run([base(0)])
+    beside.unlink()
+    for content in (b"a,b\n1,2\n", b"seed,steps,seconds,dice\n1,2,3,4\n"):
+        out.write_bytes(content)
+        with pytest.raises(InputError, match="is no table of runs; make it with `ngat ablate`"):
+            mine.run([base(0)])
+    out.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match=r"out\.csv: cannot be read as CSV"):
+        mine.run([base(0)])
+    with pytest.raises(InputError, match="no picture to score"):
+        Sweep(out, Pictures([], [], [])).run([base(0)])
 
 
-def test_a_stopped_run_does_not_advise_to_resume_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its folder is a temporary one; the sweep itself is what goes on."""
-
-    def stop(*_: object, **__: object) -> None:
-        raise TrainingInterrupted("the same command with --resume goes on", 15)
-
-    monkeypatch.setattr(module, "train", stop)
-    with pytest.raises(Interrupted) as stopped:
-        train_once(tiny(), Pictures(rings(), [], []), device="cpu", command="")
-    assert str(stopped.value) == ""
-    assert stopped.value.number == 15
+def test_tables_of_both_earlier_kinds_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "old.csv"
+    path.write_text(
+        "factor,variant,seed,steps,parameters,seconds,dice,jaccard,accuracy,average_f1,"
+        "components_f1\nnorm,none,2,100,18,7.5,.8,.7,.9,.4,.3\n"
+    )
+    (old,) = read(path).to_dict("records")
+    assert tuple(old[name] for name in Variant._fields) == ("smoke", "norm", "none", 2)
+    assert (old["type"], old["steps"], old["average_f1"]) == ("all", 100, 0.4)
+    write_json(path.with_suffix(".json"), {"preset": "companion"})
+    assert read(path)["network"].tolist() == ["companion"]
+    path.with_suffix(".json").unlink()
+    path.write_text(
+        "network,without,type,seed,steps,parameters,seconds,images,dice,average_f1,components_f1\n"
+        f"unet,,{NAMES[0]},0,9,5,1.0,4,.5,.4,.3\nunet,{NAMES[0]},{NAMES[0]},0,9,5,1.0,4,.2,.1,.1\n"
+    )
+    table = read(path)
+    assert table[["factor", "variant"]].to_numpy().tolist() == [[BASE, BASE], [HELD_OUT, NAMES[0]]]
+    assert table["average_f1"].tolist() == [0.4, 0.1]
+    assert table["jaccard"].isna().all()

@@ -16,7 +16,7 @@ from ngat.data import Sample
 from ngat.paper.figures.pictures import beside_picture, outline
 from ngat.paper.study.effects import METRICS, effects
 from ngat.paper.style import BLUE, GREY, TYPE_NAMES, VERMILION, method_styles, style
-from ngat.training.ablation import OF_BASE
+from ngat.training.variants import own_values
 
 
 def forest(table: pd.DataFrame) -> Figure:
@@ -45,9 +45,8 @@ def forest(table: pd.DataFrame) -> Figure:
             ax.set_xlabel(f"difference in {name}")
             ax.grid(axis="x", color="#E4E4E4", linewidth=0.6)
             ax.set_axisbelow(True)
-        # Another base than the one whose values these are has them as variants, or none.
-        changed = set(zip(first["factor"], first["variant"], strict=True))
-        others = {f: f" (not {v})" for f, v in OF_BASE.items() if (f, v) not in changed}
+        own = own_values(str(table["network"].iloc[0]))
+        others = {factor: f" (not {value})" for factor, value in own.items()}
         names = [
             f"{row.factor}: {row.variant}{others.get(row.factor, '')}" for row in first.itertuples()
         ]

@@ -20,24 +20,29 @@ from ngat.inference import Thresholds, instances, predict
 from ngat.metrics import pixel_dice
 from ngat.model import NGAT, Maps, PyramidGATConv
 from ngat.paper.study.pictures import average_f1
-from ngat.system.files import read_table
-from ngat.training import leave_out
-from ngat.training.ablation import BASE, COLUMNS, EVERY
+from ngat.training import sweep
+from ngat.training.variants import BASE, FACTORS, HELD_OUT, OF_REAL, Variant
 
 METRICS = {"dice": "Dice", "average_f1": "average F1"}
 
 
 def read(path: Path) -> pd.DataFrame:
-    """Read a table of :func:`ngat.training.ablation.ablate`; variants in the order of the plan.
+    """Read what `ngat ablate` wrote: means over all pictures, variants in the order of the plan.
 
     Raises:
-        InputError: it cannot be read, has other columns, unknown variants, or no base.
+        InputError: it is no such table, or holds unknown variants, no base, or several.
     """
-    table = read_table(path, COLUMNS, "ablations", "ngat ablate", dtype={"variant": str})
-    order = {pair: k for k, pair in enumerate((f, v) for f in EVERY for v in EVERY[f])}
-    place = pd.Series(zip(table["factor"], table["variant"], strict=True)).map(order)
-    if place.isna().any() or not (table["factor"] == BASE).any():
-        raise InputError(f"{path}: holds unknown variants, or no base; run `ngat ablate` again.")
+    table = sweep.read(path)
+    # Runs that did without a type of picture, and their bases, are of notebook 8's last section.
+    changed = set(table.loc[~table["factor"].isin([BASE, HELD_OUT]), "network"])
+    table = table[(table["type"] == sweep.ALL) & table["network"].isin(changed or table["network"])]
+    known = {BASE: [BASE], **FACTORS, **OF_REAL}
+    order = {pair: k for k, pair in enumerate((f, v) for f in known for v in known[f])}
+    place = table[["factor", "variant"]].apply(tuple, axis=1).map(order)
+    if place.isna().any() or not (table["factor"] == BASE).any() or table["network"].nunique() > 1:
+        raise InputError(
+            f"{path}: holds unknown variants, no base or several; run `ngat ablate` again."
+        )
     return table.assign(place=place).sort_values(["place", "seed"]).drop(columns="place")
 
 
@@ -111,22 +116,15 @@ def verdict(low: float, high: float) -> str:
 
 
 def read_left_out(path: Path) -> pd.DataFrame:
-    """Read a table that :func:`ngat.training.leave_out.leave_out` wrote.
+    """Read what `ngat leave-out` wrote, type by type.
 
     Raises:
-        InputError: it cannot be read, has other columns, unknown types, or a measurement twice.
+        InputError: it is no such table, or holds unknown types, or a measurement twice.
     """
-    types = {"without": str, "type": str}
-    table = read_table(
-        path,
-        leave_out.COLUMNS,
-        "left-out types",
-        "ngat leave-out",
-        dtype=types,
-        keep_default_na=False,
-    )
-    strange = set(table["type"]) | set(table["without"]) - {""}
-    if strange - set(TYPES) or table.duplicated(["network", "without", "type", "seed"]).any():
+    table = sweep.read(path)
+    table = table[table["factor"].isin([BASE, HELD_OUT]) & (table["type"] != sweep.ALL)]
+    strange = {*table["type"], *table["variant"]} - {*TYPES, BASE}
+    if strange or table.duplicated([*Variant._fields, "type"]).any():
         raise InputError(f"{path}: holds unknown types, or runs twice; run `ngat leave-out` again.")
     return table
 
@@ -144,8 +142,8 @@ def pairs(table: pd.DataFrame, metric: str = "average_f1") -> pd.DataFrame:
         order of :data:`~ngat.data.sample.TYPES`.
     """
     key = ["network", "type", "seed"]
-    seen = table.loc[table["without"] == "", [*key, "images", metric]]
-    unseen = table.loc[table["without"] == table["type"], [*key, metric]]
+    seen = table.loc[table["factor"] == BASE, [*key, "images", metric]]
+    unseen = table.loc[table["variant"] == table["type"], [*key, metric]]
     both = seen.rename(columns={metric: "seen"}).merge(unseen.rename(columns={metric: "unseen"}))
     found = both.groupby(["network", "type"], sort=False, as_index=False).agg(
         images=("images", "first"),
