@@ -8,6 +8,7 @@
 #   make test                                 lint, types, unit tests, notebooks
 #   make test-slow                            what takes minutes each
 #   make test-browser                         the site, notebooks 1, 13, 14 in a real browser
+#   make test-colab                           notebooks 1, 6, 11 as on Colab: Python 3.12, set-up cell
 #   make site                                 all pages, linked and searchable, into site/
 #   make notebooks                            execute notebooks in place, ready to be committed
 #   make stored                               weights and results that notebooks on generated data read
@@ -20,7 +21,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help env reproduce test test-slow test-browser lint format site notebooks stored real peers gpu tables readme \
+.PHONY: help env reproduce test test-slow test-browser test-colab lint format site notebooks stored real peers gpu tables readme \
   lock clean
 
 VENV ?= .venv
@@ -81,6 +82,10 @@ test-browser: $(SITE_STAMP)
 	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[browser]'
 	.ci/browser $(BIN)
 	$(BIN)/python -m pytest tests -m browser --durations=5 $(ARGS)
+
+# In an environment of its own, .venv-colab; pip brings torch there, once.
+test-colab: env
+	$(BIN)/python .ci/colab.py $(ARGS)
 
 lint: env
 	$(BIN)/ruff check .

@@ -141,9 +141,28 @@ def _wait(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
     raise AssertionError(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
 
 
+def drop(page: Any, path: Path) -> None:
+    """Drop a file of the disk on JupyterLab's list of files, and wait until it is there."""
+    box = page.locator(".jp-DirListing-content").bounding_box()
+    place = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+    held = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+    browser = page.context.new_cdp_session(page)  # pages cannot make files of the disk themselves
+    for event in ("dragEnter", "dragOver", "drop"):
+        browser.send("Input.dispatchDragEvent", {"type": event, "data": held, **place})
+    page.locator(".jp-DirListing-item", has_text=path.name).wait_for()
+
+
+def replace_line(page: Any, begins: str, line: str) -> None:
+    """Type another line over one of a cell, as a reader who sets a parameter."""
+    page.locator(".jp-CodeCell .cm-line", has_text=begins).first.click()
+    page.keyboard.press("Home")
+    page.keyboard.press("Shift+End")
+    page.keyboard.insert_text(line)
+    page.locator(".jp-CodeCell .cm-line", has_text=line).first.wait_for()
+
+
 def run_all(page: Any) -> None:
     """Run > Run All Cells, and wait for the last one; an error in a cell is an error here."""
-    page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=180_000)
     # Without a kernel, Run would ask for one; the status bar tells when it is there.
     page.get_by_text("| Idle").wait_for(timeout=180_000)
     page.get_by_role("menuitem", name="Run", exact=True).click()

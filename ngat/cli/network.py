@@ -54,6 +54,10 @@ def train(
     captured: Annotated[
         bool, typer.Option("--captured", help="Record a step as a CUDA graph, if that is possible.")
     ] = False,
+    contrast: Annotated[
+        Path | None,
+        typer.Option(help="File that keeps the images' contrast, if the device makes patches."),
+    ] = None,
     no_thresholds: Annotated[
         bool, typer.Option("--no-thresholds", help="Choose none; ngat choose does it later.")
     ] = False,
@@ -100,6 +104,7 @@ def train(
             command=command_line(),
             data=data,
             start=first,
+            contrast=contrast,
         )
     typer.echo(
         f"{trained.best}: average F1 {trained.average_f1:.3f} on validation, "
@@ -217,6 +222,9 @@ def gpu(
         Path | None,
         typer.Option(help="Weights that the companion goes on from, as ngat train --start has it."),
     ] = None,
+    only: Annotated[
+        str, typer.Option(help="Steps to do, as kernels,step,training; all where it is empty.")
+    ] = "",
     root: Root = Path("data"),
 ) -> None:
     """Kernel tests, trainings, benchmarks and predictions on a GPU, within so many minutes."""
@@ -230,7 +238,7 @@ def gpu(
             write_data(root)
         else:
             find_device("cuda")
-        plan = GpuPlan(minutes, work, root, rehearse, start)
+        plan = GpuPlan(minutes, work, root, rehearse, start, tuple(only.split(",")) if only else ())
         whole = run(plan.steps, out, work, minutes, device=plan.device, say=typer.echo)
     if lines := afterwards(plan, out):
         typer.echo("\nThen, where the whole store is:")

@@ -7,7 +7,6 @@ rehearsal has generated images in the files that a real run reads, in a few kilo
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,10 @@ from ngat.data.pack import MASKS, image_forms, label_forms, smallest
 from ngat.data.split import SPLIT_COLUMNS
 from ngat.data.store import NAME, PACK, StoredImage, content_hash, write_archive
 from ngat.data.synthetic import load_synthetic
+from ngat.errors import InputError
 from ngat.gpu.session import Step
 from ngat.system.files import replacing
+from ngat.training.device.prepared import FILE
 
 COUNTS = {"train": 2, "val": 1}  # images of each split
 
@@ -52,12 +53,13 @@ def write_data(root: Path) -> None:
         pd.DataFrame(lines, columns=SPLIT_COLUMNS).to_csv(beside, index=False, lineterminator="\n")
 
 
-# Presets in the order in which they are trained; all but ours have the same minutes as ours.
+# Presets that are trained, side by side: no GPU idles while Python asks for the next operation, and
+# all have the same minutes of it.
 TRAINED = ("companion", "maskrcnn", "unet", "fpn")
 NEEDS = {"maskrcnn": ("torchvision",), "unet": ("monai",), "fpn": ("monai",)}
 # Minutes that are reserved for what is no training: tests, each benchmark, each network's
-# predictions; and for loading and preparing the images of each training, its start and its end.
-TESTS, BENCHMARK, PREDICTIONS, LOADING = 1.0, 0.5, 0.3, 0.6
+# predictions; and for loading and preparing the images, and the last validation.
+TESTS, BENCHMARK, PREDICTIONS, LOADING = 1.0, 0.5, 0.3, 1.2
 # A step may take so many times what is reserved for it. Predictions come last and may take what is
 # left: they can be made on a CPU as well.
 SLACK, LEFT = 1.5, 8
@@ -67,7 +69,7 @@ REHEARSAL = 10.0
 BATCH = 64
 BATCHES = {"maskrcnn": 32}  # whose losses are counted image by image
 RATES = {"companion": 4e-3, "maskrcnn": 4e-4, "unet": 2e-3, "fpn": 2e-3}
-RECORDED = ("companion",)  # whose steps may be recorded as a CUDA graph: what was tried
+RECORDED = ("companion",)  # whose steps are recorded as a CUDA graph, if that is right
 MEASURED = "benchmark/step.json"
 COMPACT = ("maskrcnn",)  # whose weights are too large to be carried as they are
 
@@ -82,6 +84,7 @@ class GpuPlan:
         root: folder with ``split.csv`` and ``dsb2018/pack.zip`` or ``store.zip``.
         rehearse: everything in small, on the CPU: does each step run?
         start: weights from which the companion's training goes on; None for random ones.
+        only: names of the steps to do; empty for all.
     """
 
     minutes: float
@@ -89,6 +92,13 @@ class GpuPlan:
     root: Path = Path("data")
     rehearse: bool = False
     start: Path | None = None
+    only: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        known = [step.name for step in self._all()]
+        for name in self.only:
+            if name not in known:
+                raise InputError(f"There is no step {name!r}; there are: {', '.join(known)}.")
 
     @property
     def device(self) -> str:
@@ -106,30 +116,27 @@ class GpuPlan:
 
     @property
     def training(self) -> float:
-        """Minutes of every training: what the rest leaves, in equal shares."""
-        count = len(self.present)
-        rest = TESTS + 3 * BENCHMARK + count * (PREDICTIONS + LOADING)
-        return max((self.minutes - rest) / count, 0.1)
+        """Minutes of the trainings, which all run at once: what the rest leaves."""
+        reserved = {
+            "kernels": TESTS,
+            **dict.fromkeys(("step", "attention", "network"), BENCHMARK),
+            **{f"predictions-{preset}": PREDICTIONS for preset in self.present},
+        }
+        rest = sum(taken for name, taken in reserved.items() if not self.only or name in self.only)
+        return max(self.minutes - rest - LOADING, 0.1)
 
     @property
     def steps(self) -> Iterator[Step]:
-        """All steps, the most valuable first; each is made when it is due, from what is known."""
-        yield self.kernels()
-        yield self.one_step()
-        yield from (self.train(preset) for preset in TRAINED)
-        yield from self.benchmarks()
-        yield from (self.predictions(preset) for preset in TRAINED)
+        """All steps, the most valuable first."""
+        return (step for step in self._all() if not self.only or step.name in self.only)
 
-    @property
-    def captured(self) -> bool:
-        """Whether steps are recorded as a CUDA graph: where it was tried, right and faster."""
-        if self.rehearse:  # without a GPU the option does nothing
-            return True
-        try:
-            found = json.loads((self.work / MEASURED).read_text(encoding="utf-8"))
-            return bool(found["step"]["captured"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return False
+    def _all(self) -> Iterator[Step]:
+        yield self.kernels()
+        yield self.trainings()
+        yield from (self.predictions(preset) for preset in TRAINED if preset in COMPACT)
+        yield self.one_step()
+        yield from self.benchmarks()
+        yield from (self.predictions(preset) for preset in TRAINED if preset not in COMPACT)
 
     def kernels(self) -> Step:
         """The CUDA engine against the reference; interpreted, and little of it, in a rehearsal."""
@@ -165,16 +172,29 @@ class GpuPlan:
         keeps = (MEASURED, MEASURED.replace(".json", "_profile.txt"))
         return Step("step", (tuple(words),), limit, keeps=keeps)
 
-    def train(self, preset: str) -> Step:
-        """One training; its thresholds are chosen afterwards."""
-        folder = self.work / preset
+    def trainings(self) -> Step:
+        """All trainings side by side; thresholds are chosen afterwards."""
+        kept = ["log.csv", "validation.csv", "config.json", "provenance.json"]
+        keeps = [f"{preset}/{name}" for preset in self.present for name in kept]
+        keeps += [f"{preset}/best.safetensors" for preset in self.present if preset not in COMPACT]
+        return Step(
+            "training",
+            tuple(self.train(preset) for preset in self.present),
+            REHEARSAL if self.rehearse else self.training + SLACK * LOADING,
+            keeps=tuple(keeps),
+            environment=(("OMP_NUM_THREADS", "4"),),
+            together=True,
+        )
+
+    def train(self, preset: str) -> tuple[str, ...]:
+        """One training."""
         words = ["-m", "ngat", "train", "--data", "dsb2018", "--root", str(self.root)]
-        words += ["--preset", preset, "--out", str(folder), "--resume", "--quiet"]
-        words += ["--no-thresholds"]
-        words += ["--device", self.device, "--pipeline", "device"]
+        words += ["--preset", preset, "--out", str(self.work / preset), "--resume", "--quiet"]
+        words += ["--no-thresholds", "--device", self.device, "--pipeline", "device"]
+        words += ["--contrast", str(self.root / "dsb2018" / FILE)]
         if self.start is not None and preset == "companion":
             words += ["--start", str(self.start)]
-        words += ["--captured"] * (self.captured and preset in RECORDED)
+        words += ["--captured"] * (preset in RECORDED)
         if self.rehearse:
             words += ["--set", "steps=2", "--set", "validate_every=2", "--set", "batch=2"]
             words += ["--set", "patch=48", "--set", "validate_images=1"]
@@ -185,17 +205,7 @@ class GpuPlan:
             batch = BATCHES.get(preset, BATCH)
             words += ["--minutes", f"{self.training:.2f}", "--set", f"batch={batch}"]
             words += ["--set", f"learning_rate={RATES[preset]}", "--set", "validate_every=200"]
-        keeps = ["log.csv", "validation.csv", "config.json", "provenance.json"]
-        if preset not in COMPACT:
-            keeps.append("best.safetensors")
-        limit = REHEARSAL if self.rehearse else self.training + SLACK * LOADING
-        return Step(
-            preset,
-            (tuple(words),),
-            limit,
-            NEEDS.get(preset, ()),
-            keeps=tuple(f"{preset}/{name}" for name in keeps),
-        )
+        return tuple(words)
 
     def benchmarks(self) -> list[Step]:
         """The layer and the network, against the device's own bandwidth and others."""

@@ -8,6 +8,7 @@ written anew after every step and tells which are done: the same call again skip
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -42,6 +43,7 @@ class Step:
         keeps: files of the work folder that go to the output folder, as patterns; they do so even
             when the step fails.
         environment: further variables.
+        together: run the commands side by side; each then has all the minutes.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Step:
     after: str = ""
     keeps: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
+    together: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,11 +134,13 @@ def _do(step: Step, work: Path, remaining: float) -> StepOutcome:
         return StepOutcome("skipped", 0.0, "No time is left; the same call again goes on here.")
     began = time.monotonic()
     work.mkdir(parents=True, exist_ok=True)
+    groups = [step.commands] if step.together else [(words,) for words in step.commands]
     with (work / f"{step.name}.log").open("w", encoding="utf-8") as log:
-        for words in step.commands:
+        for group in groups:
             left = limit - (time.monotonic() - began)
-            code = _call(words, log, dict(step.environment), left)
-            if code:
+            for words, code in zip(group, _call(group, log, step, left), strict=True):
+                if not code:
+                    continue
                 log.flush()
                 said = _last_line(work / f"{step.name}.log")
                 if code == TIMED_OUT and limit < 60 * step.minutes:
@@ -150,34 +155,42 @@ def _do(step: Step, work: Path, remaining: float) -> StepOutcome:
 TIMED_OUT = -99
 
 
-def _call(words: Sequence[str], log: Any, environment: dict[str, str], seconds: float) -> int:
-    """Run a command; after its time ask it to end, which training answers with a checkpoint."""
-    process = subprocess.Popen(
-        [sys.executable, *words],
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        env=os.environ | environment,
-        start_new_session=True,
-    )
+def _call(group: Sequence[Sequence[str]], log: Any, step: Step, seconds: float) -> list[int]:
+    """Run commands side by side; after their time ask them to end, and training keeps its work."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, *words],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=os.environ | dict(step.environment),
+            start_new_session=True,
+        )
+        for words in group
+    ]
+    until = time.monotonic() + max(seconds, 1.0)
+    codes = []
     try:
-        return process.wait(timeout=max(seconds, 1.0))
-    except subprocess.TimeoutExpired:
-        code = TIMED_OUT
-    except KeyboardInterrupt:
-        _end(process)
-        raise
-    _end(process)
-    return code
+        for process in processes:
+            try:
+                codes.append(process.wait(timeout=max(until - time.monotonic(), 0.01)))
+            except subprocess.TimeoutExpired:
+                codes.append(TIMED_OUT)
+    finally:
+        _end([process for process in processes if process.poll() is None])
+    return codes
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Ask, wait, then kill."""
     for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-            process.wait(timeout=8)
-        except (ProcessLookupError, subprocess.TimeoutExpired):
-            continue
-        return
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+        until = time.monotonic() + 8
+        for process in processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=max(until - time.monotonic(), 0.01))
+        processes = [process for process in processes if process.poll() is None]
 
 
 def _last_line(path: Path) -> str:

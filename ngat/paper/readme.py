@@ -12,8 +12,7 @@ from ngat.errors import InputError
 from ngat.evaluation import paired, published, tables
 from ngat.evaluation.results import Run, runs_in
 from ngat.paper import artifacts
-from ngat.paper.index import PAPER_ITEMS
-from ngat.paper.status import RESULTS, RULES, status_of
+from ngat.paper.status import PAPER_ITEMS, RESULTS, RULES, status_of
 from ngat.system.files import replacing
 
 PAGE = RESULTS / "README.md"  # the long tables

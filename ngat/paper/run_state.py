@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ngat.paper.index import PAPER_ITEMS
 from ngat.paper.notebook import needs, read
+from ngat.paper.status import PAPER_ITEMS
 from ngat.system.files import sha256, write_json
 
 STATE = "state.json"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import io
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import matplotlib as mpl
 from cycler import cycler
 from matplotlib.figure import Figure
+from PIL import Image
 
 from ngat.data.sample import TYPES
 from ngat.errors import InputError
@@ -101,3 +103,33 @@ def save(fig: Figure, name: str, folder: Path | str = "figures") -> list[Path]:
             fig.savefig(beside, format=suffix, metadata=metadata[suffix], bbox_inches="tight")
         written.append(path)
     return written
+
+
+def save_animation(
+    frames: Sequence[tuple[Figure, int]], name: str, folder: Path | str = "figures"
+) -> Path:
+    """Write ``<folder>/<name>.gif``, which repeats; all frames share their 128 best colours.
+
+    Args:
+        frames: figures of one size, and how long each is shown, in milliseconds.
+    """
+    drawn = []
+    for fig, _ in frames:
+        stream = io.BytesIO()
+        with style():
+            fig.savefig(stream, format="png", dpi=110)
+        drawn.append(Image.open(stream).convert("RGB"))
+    # One palette, found in all frames: colours that change from frame to frame would flicker.
+    together = Image.new("RGB", (drawn[0].width, sum(frame.height for frame in drawn)))
+    for k, frame in enumerate(drawn):
+        together.paste(frame, (0, k * frame.height))
+    palette = together.quantize(128, kmeans=1)
+    reduced = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in drawn]
+    path = Path(folder) / f"{name}.gif"
+    with replacing(path) as beside:
+        first, *others = reduced
+        times = [milliseconds for _, milliseconds in frames]
+        first.save(
+            beside, format="gif", save_all=True, append_images=others, duration=times, loop=0
+        )
+    return path

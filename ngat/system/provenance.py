@@ -62,7 +62,12 @@ def provenance(
 
 
 def commit() -> str:
-    """The git commit of this code, "+" behind it if the code was changed since; or the version."""
+    """The git commit of this code, "+" behind it if the code was changed since; or the version.
+
+    The variable NGAT_COMMIT names it for a copy that was made without its history.
+    """
+    if given := os.environ.get("NGAT_COMMIT"):
+        return given
     package = Path(ngat.__file__).resolve().parent
 
     def git(*words: str) -> str:

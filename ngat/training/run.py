@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from rich.progress import Progress as Bar
@@ -52,6 +53,7 @@ class TrainingRun:
         progress: bool,
         pipeline: str = "auto",
         captured: bool = False,
+        contrast: Path | None = None,
     ) -> None:
         self.config, self.team = preset.train, members
         self.samples_val = samples_val
@@ -69,6 +71,7 @@ class TrainingRun:
                 device=members.device,
                 rank=members.rank,
                 world=members.world,
+                kept=contrast,
             )
         else:
             self.patches = Patches(

@@ -55,6 +55,7 @@ def train(
     data: str = "",
     on_step: Callable[[int], None] | None = None,
     start: Weights | None = None,
+    contrast: Path | None = None,
 ) -> Trained:
     """Train a network, keep the best by validation, and choose its thresholds.
 
@@ -80,6 +81,8 @@ def train(
         on_step: called after every step with the number of steps done.
         start: a trained network of the same architecture to go on from, instead of random values;
             its minutes and steps count in those of the weights.
+        contrast: file that keeps the contrast of the images for other trainings on them, where
+            patches are made on the device (:func:`ngat.training.device.prepared.prepared`).
 
     Raises:
         InputError: no pictures, a network to start from of another architecture, an unknown type to
@@ -104,7 +107,9 @@ def train(
             "The weights to start from are of another architecture; leave it as it is."
         )
     with team(device) as members, contextlib.ExitStack() as stack:
-        run = TrainingRun(preset, samples_train, samples_val, members, progress, pipeline, captured)
+        run = TrainingRun(
+            preset, samples_train, samples_val, members, progress, pipeline, captured, contrast
+        )
         if start is not None:
             run.model.load_state_dict(start.model.state_dict())
         pictures = fingerprint(samples_train)

@@ -8,7 +8,8 @@ from ngat import metrics
 from ngat.data.sample import TYPES
 from ngat.errors import InputError
 from ngat.evaluation import published, results, tables
-from ngat.paper import figures, style
+from ngat.paper import style
+from ngat.paper.figures import tables as figures
 
 OF_OBJECTS = [measure for measure in tables.MEASURES if measure != "dice"]
 

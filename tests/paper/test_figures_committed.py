@@ -15,11 +15,11 @@ from matplotlib.testing.compare import compare_images
 
 from ngat.config import preset
 from ngat.graph import PyramidGraph
+from ngat.paper.figures import audit as audit_figures
 from ngat.paper.figures import graph as graph_figures
 from ngat.paper.figures import loss as loss_figures
-from ngat.paper.figures import measured as measured_figures
 from ngat.paper.figures import network as network_figures
-from ngat.paper.figures.architecture import blocks
+from ngat.paper.figures.network import blocks
 from ngat.paper.study import audit
 from ngat.paper.study import loss as loss_study
 from ngat.paper.style import save
@@ -43,7 +43,7 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "fig04_paper": lambda: blocks(preset("paper").model),
     "fig04_schedule": updates,
     "loss_curves": lambda: loss_figures.curves(loss_study.curves([0, 0.5, 1, 2])),
-    "audit_left_out": lambda: measured_figures.one_column_less(audit.left_out()),
+    "audit_left_out": lambda: audit_figures.one_column_less(audit.left_out()),
 }
 
 

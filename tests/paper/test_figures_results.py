@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
+from PIL import Image
 from tiny import rings
 
 from ngat.config import preset
@@ -16,16 +17,19 @@ from ngat.evaluation import published, tables
 from ngat.evaluation.results import Run, runs_in
 from ngat.inference import Prediction
 from ngat.magnification import size_of
+from ngat.paper.figures import audit as audit_figures
 from ngat.paper.figures import dataset as dataset_figures
 from ngat.paper.figures import effects as effect_figures
-from ngat.paper.figures import measured as measured_figures
+from ngat.paper.figures import pictures as picture_figures
 from ngat.paper.figures import segmentation as segmentation_figures
+from ngat.paper.figures import tables as table_figures
 from ngat.paper.figures import training as training_figures
-from ngat.paper.study import audit, by_type, dataset, effects
+from ngat.paper.study import audit, dataset, effects
+from ngat.paper.study import tables as table_study
 from ngat.paper.study import training as training_study
 from ngat.paper.study.segmentation import Crop, by_outcome
 from ngat.paper.study.training import Curves
-from ngat.paper.style import TYPE_COLOURS, VERMILION, save
+from ngat.paper.style import TYPE_COLOURS, VERMILION, save, save_animation
 from ngat.training import ablation
 
 STORED = Path(__file__).parents[2] / "data" / "results"
@@ -72,14 +76,14 @@ def test_leakage_marks_the_split_by_groups() -> None:
 
 
 def test_numbered_colours_tell_neighbours_apart() -> None:
-    colours = dataset_figures.numbered_colours(np.arange(40).reshape(4, 10))
+    colours = picture_figures.numbered_colours(np.arange(40).reshape(4, 10))
     flat = colours.reshape(-1, 3)
     assert (flat[0] == 0).all()
     assert (np.abs(np.diff(flat, axis=0)).sum(axis=1) > 0.2).all()
 
 
 def test_one_of_each_is_in_the_order_of_the_paper() -> None:
-    shown = dataset_figures.one_of_each(rings(limit=6))
+    shown = picture_figures.one_of_each(rings(limit=6))
     assert [s.type for s in shown] == [t for t in TYPES if t in {s.type for s in shown}]
     fig = dataset_figures.sheet({"training": shown, "test": shown[:1]}, side=32)
     kinds = len(shown)
@@ -96,12 +100,12 @@ def test_the_most_crowded_square_is_shown() -> None:
     labels[2:4, 2:4] = 2
     image = np.repeat(labels[..., None], 3, axis=2).astype(np.uint8)
     sample = Sample("a", image, labels, "purple_tissue", "g", "train")
-    crop = dataset_figures.crowded(sample, 16)
+    crop = picture_figures.crowded(sample, 16)
     assert crop.labels.shape == (16, 16)
     assert (crop.labels == 1).sum() == 100
     np.testing.assert_array_equal(crop.image[..., 0], crop.labels)
-    assert dataset_figures.crowded(sample, 50).labels.shape == (40, 50)
-    edge = (dataset_figures.outlined(image, labels) != image).any(axis=2)
+    assert picture_figures.crowded(sample, 50).labels.shape == (40, 50)
+    edge = (picture_figures.outlined(image, labels) != image).any(axis=2)
     assert edge.sum() == 4 * 10 - 4 + 4  # the rim of the square of ten, and all of that of two
     assert (labels[edge] > 0).all()
 
@@ -115,7 +119,7 @@ def test_magnifications_show_every_picture_at_its_size() -> None:
 
 def test_table_1_as_dots(runs: list[Run]) -> None:
     table1 = tables.table1(runs, resamples=50)
-    fig = measured_figures.dots(table1)
+    fig = table_figures.dots(table1)
     scores = fig.axes[0]
     theirs, ours = (np.asarray(c.get_offsets())[:, 0] for c in scores.collections[-2:])
     scores_of = sorted((row.score for row in published.TABLE_1), reverse=True)
@@ -128,11 +132,11 @@ def test_table_1_as_dots(runs: list[Run]) -> None:
 
 def test_figure_9_has_a_curve_per_type_and_marks_07(runs: list[Run]) -> None:
     counts = pd.concat([run.counts for run in runs])
-    curves = by_type.curves(counts, "Otsu")
+    curves = table_study.curves(counts, "Otsu")
     surest = pd.DataFrame(
         {"type": TYPES[0], "confidence": [0.9, 0.5], "recall": [0.1, 0.4], "precision": [1.0, 0.7]}
     )
-    fig = measured_figures.per_type(curves, surest, "Otsu on synthetic, test")
+    fig = table_figures.per_type(curves, surest, "Otsu on synthetic, test")
     lines = fig.axes[0].lines
     assert len(lines) == 2 * len(TYPES)
     for kind, line, mark in zip(TYPES, lines[::2], lines[1::2], strict=True):
@@ -151,10 +155,10 @@ def test_figure_9_has_a_curve_per_type_and_marks_07(runs: list[Run]) -> None:
 
 
 def test_the_paper_stands_out_in_the_audit() -> None:
-    fig = measured_figures.scores_possible(audit.ratios())
+    fig = audit_figures.scores_possible(audit.ratios())
     red = [line for line in fig.axes[0].lines if line.get_color() == VERMILION]
     assert (red[0].get_xdata()[0], red[0].get_ydata()[0]) == (0.7384, 0.6762)
-    left_out = measured_figures.one_column_less(audit.left_out())
+    left_out = audit_figures.one_column_less(audit.left_out())
     ours = [line for line in left_out.axes[0].lines if line.get_color() == VERMILION]
     np.testing.assert_allclose(ours[0].get_ydata()[0], 0.746)
 
@@ -221,9 +225,15 @@ def test_patches_are_shown_with_their_nuclei() -> None:
 def test_levels_show_one_part_of_the_picture_with_most_of_its_nuclei() -> None:
     whole = np.zeros((200, 300), np.float32)
     whole[150:170, 250:270] = 1.0  # one nucleus of 20 pixels
-    image = np.zeros((200, 300, 3), np.uint8)
-    fig = segmentation_figures.levels(image, [whole, whole[::2, ::2]], whole)
-    for ax in fig.axes[:4]:
+    labels = (whole > 0).astype(np.int32)
+    sample = Sample("x", np.zeros((200, 300, 3), np.uint8), labels, TYPES[0], "g", "test")
+    fig = segmentation_figures.levels(sample, [whole, whole[::2, ::2]], whole)
+    titles = [ax.get_title() for ax in fig.axes[:5]]
+    assert titles == ["picture", "level 0", "level 1", "all levels", "annotated"]
+    drawn = fig.axes[4].images[0].get_array()
+    assert (drawn[labels == 0] == 0).all()
+    assert drawn[150, 250:270].any(axis=1).all(), "the border of the nucleus is not drawn"
+    for ax in fig.axes[:5]:
         (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
         assert left <= 250 < 270 <= right
         assert top <= 150 < 170 <= bottom
@@ -265,7 +275,7 @@ def test_nuclei_are_outlined_by_what_became_of_them() -> None:
     colours = segmentation_figures.ERROR_COLOURS
     drawn = np.zeros((30, 30, 3), np.uint8)
     for name, mine in by_outcome(pred, true).items():
-        drawn = dataset_figures.outlined(drawn, mine, colours[name])
+        drawn = picture_figures.outlined(drawn, mine, colours[name])
     for (row, column), name in {
         (2, 4): "found", (2, 14): "missed", (20, 4): "merged", (20, 12): "merged", (20, 22): "extra"
     }.items():  # fmt: skip
@@ -278,5 +288,31 @@ def test_error_bars_are_shares() -> None:
     errors = pd.DataFrame(
         {"method": ["a"], "found": [6], "merged": [2], "split": [1], "missed": [1], "extra": [3]}
     )
-    bars = segmentation_figures.error_bars(errors).axes[0].patches
-    assert [bar.get_width() for bar in bars] == [60, 20, 10, 10, 30]
+    outcomes, extra = segmentation_figures.error_bars(errors).axes
+    assert [bar.get_width() for bar in outcomes.patches] == [60, 20, 10, 10]
+    assert [bar.get_width() for bar in extra.patches] == [30]
+
+
+def test_the_animation_adds_levels_then_updates_them_in_order(tmp_path: Path) -> None:
+    sample = rings(limit=1)[0]
+    size = sample.labels.shape[0]
+    colours = [np.full((size >> m, size >> m, 3), 0.5) for m in range(3)]
+    rows = {"picture": colours, "network": [values[:, :, 0] for values in colours]}
+    steps = [
+        (0, ("king",)),
+        (1, ("king", "child")),
+        (2, ("king", "child")),
+        (1, ("king", "parent")),
+    ]
+    frames = picture_figures.animation(sample, rows, colours[0][:, :, 0], sample.labels, steps)
+    drawn = [len(fig.axes[0].images) for fig, _ in frames]
+    assert drawn == [1, 2, 3, *[3] * len(steps), 3, 3]
+    arrows = [sum(not text.get_text() for text in fig.axes[0].texts) for fig, _ in frames]
+    assert arrows == [0, 0, 0, 0, 1, 1, 1, 0, 0]
+    assert frames[6][0].get_suptitle() == "messages from neighbours and parents"
+    assert frames[-1][0].get_suptitle().startswith(f"{sample.labels.max()} nuclei")
+    with Image.open(save_animation(frames, "moving", tmp_path)) as moving:
+        assert moving.n_frames == len(frames)
+        assert moving.info["loop"] == 0
+        moving.seek(len(frames) - 1)
+        assert moving.info["duration"] == frames[-1][1]

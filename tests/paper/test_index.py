@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from ngat.paper.index import PAPER_ITEMS, PaperItem
+from ngat.paper.status import PAPER_ITEMS, PaperItem
 
 ROOT = Path(__file__).parents[2]
 FIGURES = ROOT / "figures"

@@ -14,8 +14,7 @@ from ngat import metrics
 from ngat.data.sample import TYPES, Sample
 from ngat.evaluation import published, results
 from ngat.paper import readme
-from ngat.paper.index import PAPER_ITEMS
-from ngat.paper.status import EXECUTED, RESULTS, status_of
+from ngat.paper.status import EXECUTED, PAPER_ITEMS, RESULTS, status_of
 
 ROOT = Path(__file__).parents[2]
 RUN = "companion-split"

@@ -6,9 +6,8 @@ import pytest
 from ngat.errors import InputError
 from ngat.graph import PyramidGraph
 from ngat.paper.figures import graph as figures
-from ngat.paper.figures.explorer import explorer
+from ngat.paper.figures.graph import explorer
 from ngat.paper.study import graph as study
-from ngat.paper.study import projection
 
 SIZES = [(1, 1, 1), (2, 2, 2), (5, 7, 3), (16, 16, 4), (9, 1, 3), (97, 33, 5)]
 
@@ -66,14 +65,12 @@ def test_projection_equals_counting_pixels() -> None:
     rng = np.random.default_rng(1)
     for _ in range(50):
         position = tuple(rng.uniform([0.1, 0.1, 0.1], [0.9, 0.6, 0.6]))
-        colour, pixels = projection.seen_from(picture(), position)
-        np.testing.assert_allclose(
-            colour, projection.mean_by_counting(picture(), position), atol=1e-12
-        )
+        colour, pixels = study.seen_from(picture(), position)
+        np.testing.assert_allclose(colour, study.mean_by_counting(picture(), position), atol=1e-12)
         assert pixels <= (np.sqrt(2) * position[2] * 17) ** 2 + 1e-9
     # Wholly inside: the base is √2·z wide.
-    assert projection.seen_from(picture(40, 40), (0.5, 0.5, 0.2))[1] == pytest.approx(128)
-    colour, pixels = projection.seen_from(picture(), (-3.0, 0.5, 0.1))
+    assert study.seen_from(picture(40, 40), (0.5, 0.5, 0.2))[1] == pytest.approx(128)
+    colour, pixels = study.seen_from(picture(), (-3.0, 0.5, 0.1))
     assert pixels == 0
     assert not colour.any()
 
@@ -82,7 +79,7 @@ def test_projection_equals_counting_pixels() -> None:
 def test_crowded_cut_out_is_half_nucleus(side) -> None:
     labels = np.zeros((20, 30), dtype=np.int32)
     labels[8:12, 20:23] = 3
-    top, left = projection.crowded(labels, side)
+    top, left = study.crowded(labels, side)
 
     def uneven(row: int, column: int) -> float:
         return abs((labels[row : row + side, column : column + side] > 0).mean() - 0.5)
@@ -96,7 +93,7 @@ def test_crowded_cut_out_is_half_nucleus(side) -> None:
 def test_levels_are_means_of_cells() -> None:
     graph = PyramidGraph(8, 12, 3)
     image = picture(8, 12)
-    seen = projection.levels(image, graph)
+    seen = study.levels(image, graph)
     expected = image.reshape(2, 4, 3, 4, 3).mean((1, 3))
     np.testing.assert_allclose(seen[2], expected, atol=1e-12)
 
@@ -104,7 +101,7 @@ def test_levels_are_means_of_cells() -> None:
 def test_figures_draw_what_they_are_given() -> None:
     graph = PyramidGraph(16, 16, 4)
     image = picture(16, 16)
-    seen = projection.levels(image, graph)
+    seen = study.levels(image, graph)
     space = figures.pyramid(seen, graph, (2, 1, 2)).axes[0]
     assert [text.get_text() for text in space.texts][2] == "level 2\n4 × 4"
     numbers = [
@@ -122,7 +119,7 @@ def test_footprint_has_the_base_and_the_colour() -> None:
     assert base.get_xy() == pytest.approx((20 - 8 / 2**0.5, 10 - 8 / 2**0.5))
     assert base.get_width() == pytest.approx(2**0.5 * 8)
     assert side.lines[0].get_ydata() == pytest.approx([8])
-    colour, _ = projection.seen_from(image, (0.5, 0.25, 0.2))
+    colour, _ = study.seen_from(image, (0.5, 0.25, 0.2))
     assert swatch.get_facecolor()[:3] == pytest.approx(tuple(colour))
 
 

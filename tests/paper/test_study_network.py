@@ -16,7 +16,7 @@ from ngat.model import NGAT
 from ngat.paper.figures import attention as attention_figures
 from ngat.paper.figures import network as network_figures
 from ngat.paper.figures import plasticity as plasticity_figures
-from ngat.paper.study import attention, network, plasticity, reach
+from ngat.paper.study import attention, network, plasticity
 
 SMALL = ModelConfig(levels=3, channels=8, heads=4, depth=1, norm_groups=2)
 JOINT = dataclasses.replace(
@@ -213,15 +213,15 @@ def test_engines_agree() -> None:
 
 @pytest.mark.parametrize("config", [SMALL, JOINT])
 def test_gradient_reaches_as_far_as_the_edges(config) -> None:
-    for found in reach.growth(config, 16, (1, 2)):
+    for found in network.growth(config, 16, (1, 2)):
         np.testing.assert_array_equal(found.influence > 0, found.walked)
 
 
 def test_one_synchronous_layer_reaches_the_king_neighbourhood_and_the_parents_cell() -> None:
     config = dataclasses.replace(JOINT, depth=1)
-    assert reach.walk(config, 8, (4, 4)).sum() == 9
-    assert reach.walk(config, 8, (0, 0)).sum() == 4
-    two = reach.walk(dataclasses.replace(JOINT, depth=2), 8, (4, 4))
+    assert network.walk(config, 8, (4, 4)).sum() == 9
+    assert network.walk(config, 8, (0, 0)).sum() == 4
+    two = network.walk(dataclasses.replace(JOINT, depth=2), 8, (4, 4))
     assert two[2:8, 2:8].sum() == two.sum() == 36
 
 
@@ -245,7 +245,7 @@ def test_figures_of_attention(sample) -> None:
     np.testing.assert_allclose(
         maps[1].images[0].get_array(), base[0].alpha[0, :, 4, 5].reshape(3, 3)
     )
-    rows = {"layers": reach.growth(JOINT, 16, (1, 2)), "cycles": reach.growth(SMALL, 16, (1,))}
+    rows = {"layers": network.growth(JOINT, 16, (1, 2)), "cycles": network.growth(SMALL, 16, (1,))}
     titles = [a.get_title() for a in attention_figures.growth(rows).axes]
     assert titles[0] == "1 layer\n9 pixels"
 

@@ -83,6 +83,17 @@ def test_what_cannot_be_recorded_is_done_piece_by_piece(objective):
     assert calls == [1]
 
 
+def test_a_recording_that_forgets_a_batch_is_not_used(objective):
+    other = copy.deepcopy(objective)
+    passes = Passes(objective, scaler(CPU), lambda function: (function(), lambda: None))
+    with pytest.warns(UserWarning, match="not recorded as a CUDA graph: gradients differ by"):
+        found = step(passes, batch(0))
+    expected = step(Passes(other, scaler(CPU)), batch(0))
+    for one, same in zip(found[2:], expected[2:], strict=True):
+        for name, tensor in same.items():
+            torch.testing.assert_close(one[name], tensor, msg=name)
+
+
 def test_nothing_is_recorded_without_a_gpu():
     assert recorder_for(CPU) is None
     assert recorder_for(torch.device("cuda", 0)) is not None

@@ -13,14 +13,17 @@ from ngat.config import TrainConfig
 from ngat.data.normalize import local_contrast
 from ngat.data.sample import Sample
 from ngat.data.synthetic import load_synthetic
+from ngat.errors import InputError
 from ngat.instances import core_of
 from ngat.magnification import encode
 from ngat.training import appearance as looks
 from ngat.training import augment as cpu
 from ngat.training.augment import AugmentConfig
 from ngat.training.device import appearance as device
+from ngat.training.device import prepared
 from ngat.training.device.images import DeviceImages, Places, Ready, level_of
-from ngat.training.device.patches import DevicePatches, Drawn, centre, octave_of, octaves_for
+from ngat.training.device.patches import DevicePatches, Drawn, centre
+from ngat.training.device.prepared import octave_of, octaves_for
 from ngat.training.patches import Patches
 
 SIZED = TrainConfig(batch=6, patch=48, sized=True, octaves=0.45, tail=0.15)
@@ -184,6 +187,33 @@ def test_a_batch_depends_on_seed_and_step_alone(samples):
     assert not torch.equal(one.batch(3).image, one.batch(5).image)
     assert one.batch(3).image.shape == (6, 3, 48, 48)
     assert 0 <= float(one.batch(3).image.min()) <= float(one.batch(3).image.max()) <= 1
+
+
+def test_contrast_that_a_file_keeps_gives_the_same_patches(samples, tmp_path, monkeypatch):
+    kept = tmp_path / "contrast.safetensors"
+    one = DevicePatches(samples, SIZED, contrast="local", kept=kept)
+    monkeypatch.setattr(prepared, "found", lambda _: pytest.fail("it is found again"))
+    other = DevicePatches(samples, SIZED, contrast="local", kept=kept)
+    assert torch.equal(one.batch(3).image, other.batch(3).image)
+    assert torch.equal(one.batch(3).targets, other.batch(3).targets)
+    for fewer, config in [(samples[:-1], SIZED), (samples, replace(SIZED, octaves=0.9))]:
+        with pytest.raises(InputError, match=r"contrast\.safetensors: is of other images"):
+            DevicePatches(fewer, config, contrast="local", kept=kept)
+    kept.write_bytes(kept.read_bytes()[:1000])
+    with pytest.raises(InputError, match=r"contrast\.safetensors: holds no contrast"):
+        DevicePatches(samples, SIZED, contrast="local", kept=kept)
+
+
+def test_contrast_that_many_processes_find_is_the_same(monkeypatch):
+    patches = Patches(rings(), SIZED, contrast="local")
+    alone = prepared.found(patches)
+    monkeypatch.setattr(prepared, "MANY", 1)
+    monkeypatch.setattr(prepared.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(prepared, "_ranges", lambda patches, i: {i: patches.ranges(i, 1.0)})
+    shared = prepared.found(patches)
+    assert [list(ranges) for ranges in shared] == [[i] for i in range(len(alone))]
+    for i, ranges in enumerate(alone):
+        np.testing.assert_array_equal(shared[i][i].low, ranges[0].low)
 
 
 def test_images_of_any_size_and_unsized_patches_are_served():

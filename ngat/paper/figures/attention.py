@@ -12,10 +12,10 @@ from matplotlib.patches import Rectangle
 
 from ngat.data import Sample
 from ngat.graph import RELATIONS, SELF_TAP
-from ngat.paper.figures.dataset import outlined, visible
 from ngat.paper.figures.graph import RELATION_COLOURS
+from ngat.paper.figures.pictures import outlined, visible
 from ngat.paper.study.attention import Coefficients, deviation, mean_by_tap
-from ngat.paper.study.reach import Reach
+from ngat.paper.study.network import Reach
 from ngat.paper.style import BLACK, GREY, VERMILION, style
 
 
@@ -166,7 +166,7 @@ def growth(rows: Mapping[str, Sequence[Reach]]) -> Figure:
     """Pixels that reach the middle one: influence on a logarithmic scale, a row per schedule.
 
     Args:
-        rows: by the schedule's name, from :func:`ngat.paper.study.reach.growth`.
+        rows: by the schedule's name, from :func:`ngat.paper.study.network.growth`.
     """
     columns = max(len(found) for found in rows.values())
     with style():

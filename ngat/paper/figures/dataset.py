@@ -1,25 +1,25 @@
-"""Figure 2 and its data: the five types, their make-up, and the split."""
+"""Figure 2 and its data: the five types, the split, and one nucleus from pixels to overlap."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import hsv_to_rgb, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
-from skimage.segmentation import find_boundaries
 
 from ngat.data.sample import TYPES, Sample
 from ngat.data.split import SPLITS
+from ngat.inference import Prediction
 from ngat.magnification import size_of
+from ngat.paper.figures.pictures import crowded, one_of_each, outline, outlined, visible
+from ngat.paper.figures.segmentation import EXTRA, MISSING, RIGHT, difference_map
 from ngat.paper.study.dataset import image_sizes
-from ngat.paper.study.pictures import fullest
+from ngat.paper.study.pictures import Magnified
 from ngat.paper.style import (
     BLUE,
     GREY,
@@ -33,26 +33,10 @@ from ngat.paper.style import (
 )
 
 SPLIT_COLOURS = dict(zip(SPLITS, (SKY, ORANGE, VERMILION), strict=True))
-# A picture is too dark to be printed as it is if its brightest hundredth is below this, of 255.
-DARK = 128
 
+Labels = npt.NDArray[np.integer]
 
-def one_of_each(samples: Sequence[Sample]) -> list[Sample]:
-    """The first picture of each type, in the order of :data:`~ngat.data.sample.TYPES`."""
-    first = {sample.type: sample for sample in reversed(samples)}
-    return [first[kind] for kind in TYPES if kind in first]
-
-
-def numbered_colours(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
-    """Nuclei in colours that tell neighbours apart, on black: ``[H, W, 3]`` in [0, 1]."""
-    count = int(labels.max(initial=0))
-    # Golden-angle hues: nuclei with near numbers have far hues; brightness varies as well.
-    hue = (np.arange(count) * 0.618034) % 1
-    value = 0.65 + 0.35 * (np.arange(count) % 3) / 2
-    lookup = np.zeros((count + 1, 3))
-    if count:
-        lookup[1:] = hsv_to_rgb(np.stack([hue, np.full(count, 0.6), value], axis=1))
-    return lookup[labels]
+FRACTIONS = {0.125: "⅛", 0.25: "¼", 0.5: "½"}
 
 
 def sheet(rows: Mapping[str, Sequence[Sample]], side: int = 256) -> Figure:
@@ -84,40 +68,6 @@ def sheet(rows: Mapping[str, Sequence[Sample]], side: int = 256) -> Figure:
         for ax, kind in zip(grid[0], kinds, strict=True):
             ax.set_title(TYPE_NAMES[kind], color=TYPE_COLOURS[kind])
     return fig
-
-
-def crowded(sample: Sample, side: int) -> Sample:
-    """The part of a picture that :func:`fullest` finds."""
-    part = fullest(sample.labels, side)
-    return replace(sample, image=sample.image[part], labels=sample.labels[part])
-
-
-def outlined(
-    image: npt.NDArray[np.uint8],
-    labels: npt.NDArray[np.integer],
-    colour: str = YELLOW,
-    *,
-    wide: bool = False,
-) -> npt.NDArray[np.uint8]:
-    """The image with every nucleus' border in one colour: the pixels inside it, if wide all."""
-    shown = image.copy()
-    shown[find_boundaries(labels, mode="thick" if wide else "inner")] = np.round(
-        255 * np.array(to_rgb(colour))
-    )
-    return shown
-
-
-def visible(image: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], float]:
-    """A picture as it is shown, and the factor by which it was brightened.
-
-    A picture that prints as black, whose brightest hundredth is below half of white, is multiplied
-    until that hundredth is white; others are left alone. For the eye only: networks see the file.
-    """
-    bright = max(float(np.percentile(image, 99)), 1.0)
-    if bright >= DARK:
-        return image, 1.0
-    factor = 255 / bright
-    return np.minimum(image * factor, 255).astype(np.uint8), factor
 
 
 def magnifications(facts: pd.DataFrame, best: float) -> Figure:
@@ -250,4 +200,73 @@ def leakage(shares: pd.Series, ours: float) -> Figure:
         ax.text(middle, 1.03 * top, f"sampled singly: {middle:.0f} %", ha="center", size=8)
         ax.set_xlabel("test pictures with a crop of the same parent in training / %")
         ax.set_ylabel("random splits")
+    return fig
+
+
+def magnified(looks: Sequence[Magnified], size: float) -> Figure:
+    """What the network is shown of a nucleus (above) and the probability that it gives (below).
+
+    Args:
+        looks: a column each.
+        size: √area of the nucleus at magnification 1, in pixels.
+    """
+    with style():
+        fig = Figure(figsize=(1.75 * len(looks) + 0.7, 4.0))
+        panels = fig.subplots(2, len(looks), squeeze=False)
+        _, factor = visible(max(looks, key=lambda seen: seen.magnification).image)
+        for (above, below), seen in zip(panels.T, looks, strict=True):
+            height, width = seen.mask.shape
+            extent = (0, width, height, 0)
+            bright = np.minimum(seen.image * factor, 255).astype(np.uint8)
+            above.imshow(bright, extent=extent)
+            image = below.imshow(seen.probability, cmap="gray", vmin=0, vmax=1, extent=extent)
+            for axes, colour in ((above, YELLOW), (below, VERMILION)):
+                outline(axes, seen.mask.astype(int), extent, colour)
+                axes.set(xticks=[], yticks=[])
+                axes.spines[:].set_visible(False)
+            m = seen.magnification
+            above.set_title(f"× {FRACTIONS.get(m, f'{m:g}')}")
+            above.set_xlabel(f"{m * size:.0f} px wide", size=8, labelpad=2)
+            below.set_xlabel(f"IoU {seen.iou:.2f}", size=8, labelpad=2)
+        panels[0, 0].set_ylabel("shown")
+        panels[1, 0].set_ylabel("probability")
+        fig.colorbar(image, ax=panels[1], shrink=0.9, aspect=12)
+        fig.colorbar(image, ax=panels[0], shrink=0.9, aspect=12).ax.set_visible(False)
+    return fig
+
+
+def counted(
+    image: npt.NDArray[np.uint8], prediction: Prediction, pred: Labels, true: Labels,
+    part: tuple[slice, slice],
+) -> Figure:  # fmt: skip
+    """From pixels to overlap: picture, annotation, probability, found nuclei, their difference.
+
+    Args:
+        pred, true: label images in which the nucleus in question is kept alone.
+        part: rows and columns that are shown.
+    """
+    height, width = true[part].shape
+    extent = (0, width, height, 0)
+    with style():
+        fig = Figure(figsize=(8.4, 2.35))
+        panels = fig.subplots(1, 4)
+        shown, _ = visible(image[part])
+        for axes, labels, title in (
+            (panels[0], true, "annotated"),
+            (panels[2], pred, "found"),
+        ):
+            axes.imshow(shown, extent=extent)
+            outline(axes, labels[part], extent, YELLOW)
+            axes.set_title(title)
+        panels[1].imshow(prediction.probability[part], cmap="gray", vmin=0, vmax=1, extent=extent)
+        panels[1].set_title("probability of nucleus")
+        panels[3].imshow(difference_map(pred[part], true[part]), extent=extent)
+        panels[3].set_title("overlap")
+        for axes in panels:
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_color("#DDDDDD")
+            axes.spines[:].set_visible(True)
+        names = {"in both": RIGHT, "found only": EXTRA, "annotated only": MISSING}
+        handles = [Patch(color=colour, label=name) for name, colour in names.items()]
+        fig.legend(handles=handles, loc="outside lower right", ncols=3)
     return fig

@@ -1,9 +1,10 @@
-"""Figures of the pyramid graph: levels in space, the taps of a node, projected colours."""
+"""Figures 1 and 3, and sliders that move a node: the pyramid graph, its taps, its projection."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,18 +12,25 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from mpl_toolkits.mplot3d.art3d import Line3DCollection, Poly3DCollection
 
+from ngat.errors import MissingDependency
 from ngat.graph import RELATIONS, PyramidGraph, Relation
-from ngat.paper.study.graph import neighbourhood, place_of
-from ngat.paper.study.projection import Picture, seen_from
+from ngat.paper.study.graph import Picture, neighbourhood, place_of, seen_from
 from ngat.paper.style import BLUE, GREEN, GREY, VERMILION, style
 
+if TYPE_CHECKING:
+    from ipywidgets import VBox
+
+
 RELATION_COLOURS: dict[Relation, str] = {"king": BLUE, "child": GREEN, "parent": VERMILION}
+
 RELATION_NAMES: dict[Relation, str] = {
     "king": "king: 9 taps, itself included",
     "child": "children: 4 taps",
     "parent": "parent: 1 tap",
 }
+
 Place = tuple[int, int, int]  # level, row, column
+
 Point = tuple[float, float, float]
 
 
@@ -32,7 +40,7 @@ def pyramid(seen: Sequence[Picture], graph: PyramidGraph, node: Place) -> Figure
     Levels are drawn at equal distances; true heights double from level to level (figure 3).
 
     Args:
-        seen: colours of every level, from :func:`ngat.paper.study.projection.levels`.
+        seen: colours of every level, from :func:`ngat.paper.study.graph.levels`.
         node: whose edges are drawn thick.
     """
     gap = 0.45 * max(graph.height, graph.width)
@@ -241,3 +249,54 @@ def _lines(
     axes.add_collection3d(
         Line3DCollection(ends, colors=colour, linewidths=width, zorder=order, clip_on=False, **look)
     )
+
+
+def explorer(picture: Picture, graph: PyramidGraph, level: int) -> VBox:
+    """Sliders over the position of a node that starts in the middle of a level.
+
+    Args:
+        picture: ``[H, W, 3]`` in [0, 1].
+        level: where the node is at home: its height at the start.
+
+    Raises:
+        MissingDependency: ipywidgets is not installed.
+    """
+    try:
+        import ipywidgets
+    except ImportError as error:
+        raise MissingDependency(
+            "The sliders need ipywidgets: pip install 'ngat[notebooks]'."
+        ) from error
+    height, width = graph.sizes[level]
+    home = graph.home(level)[:, height // 2, width // 2]
+    # Sliders know only whole steps from their least value. Half a pixel to the side, and the height
+    # over a pixel upwards, are steps on which every node is at home.
+    pixel, lowest = 1 / max(graph.height, graph.width), float(graph.home(0)[2, 0, 0])
+    ranges = ((0.0, 1.0, pixel / 2), (0.0, 1.0, pixel / 2), (lowest, 0.7, lowest))
+    sliders = [
+        ipywidgets.FloatSlider(
+            float(value), min=low, max=high, step=step, description=name, readout_format=".3f"
+        )
+        for name, value, (low, high, step) in zip("xyz", home, ranges, strict=True)
+    ]
+
+    def drawn() -> bytes:
+        x, y, z = (slider.value for slider in sliders)
+        return png(footprint(picture, (x, y, z)))
+
+    image = ipywidgets.Image(value=drawn(), format="png", width=720)
+
+    def redraw(_: object) -> None:
+        image.value = drawn()
+
+    for slider in sliders:
+        slider.observe(redraw, names="value")
+    return ipywidgets.VBox([ipywidgets.HBox(sliders), image])
+
+
+def png(fig: Figure) -> bytes:
+    """A figure as PNG, at the resolution of a screen."""
+    buffer = io.BytesIO()
+    with style():
+        fig.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
+    return buffer.getvalue()

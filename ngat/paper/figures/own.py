@@ -1,4 +1,4 @@
-"""Notebook 11's figures, and sliders over the thresholds in JupyterLab."""
+"""Notebook 13's figures, and sliders over the thresholds in JupyterLab."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ngat.errors import MissingDependency
 from ngat.inference import Method, Prediction, Thresholds, instances
 from ngat.instances import Labels
 from ngat.magnification import Seen
-from ngat.paper.figures.dataset import numbered_colours, outlined, visible
+from ngat.paper.figures.pictures import numbered_colours, outlined, visible
 from ngat.paper.style import BLUE, VERMILION, style
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def robustness(table: pd.DataFrame) -> Figure:
         fig = Figure(figsize=(6.4, 0.24 * len(table) + 0.8))
         ax = fig.subplots()
         y = np.arange(len(table))
-        ax.hlines(y, table["changed"], table["unchanged"], color="#BBBBBB")
+        ax.hlines(y, table["changed"], table["unchanged"], color="#BBBBBB", zorder=0)
         ax.scatter(table["unchanged"], y, facecolors="white", edgecolors=BLUE, label="unchanged")
         ax.scatter(table["changed"], y, color=VERMILION, label="changed")
         ax.set_yticks(y, list(table["change"]))

@@ -51,7 +51,7 @@ def scaling(frame: pd.DataFrame, threads: int, batch: int = 1) -> Figure:
             above.plot(floor["nodes"], floor["floor"], "--", color=BLACK, label="the floor")
             below.axhline(1, linestyle="--", color=BLACK)
             above.set_title(f"{which}, {in_words(threads)}")
-            below.set_xlabel("base side, pixels")
+            below.set_xlabel("side of the base / pixels")
             sides = part.drop_duplicates("side")
             below.set_xscale("log")
             below.set_xticks(sides["nodes"].astype(float), [str(side) for side in sides["side"]])
@@ -59,7 +59,7 @@ def scaling(frame: pd.DataFrame, threads: int, batch: int = 1) -> Figure:
             for ax in (above, below):
                 ax.set_yscale("log")
                 ax.grid(**GRID)
-        axes[0, 0].set_ylabel("median, ms")
+        axes[0, 0].set_ylabel("median time / ms")
         axes[1, 0].set_ylabel("times the floor")
         fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return fig
@@ -97,7 +97,7 @@ def memory(frame: pd.DataFrame) -> Figure:
             for at, value in zip(y, part, strict=True):
                 _note(ax, value, at, f"{value:,.0f}", size=8)
             ax.set_title(which)
-            ax.set_xlabel("peak memory, bytes a node")
+            ax.set_xlabel("peak memory / bytes per node")
             ax.set_xlim(0, 1.18 * part.max())
         panels[0].set_yticks(np.arange(len(engines)), [LABELS[name] for name in engines])
         panels[0].invert_yaxis()
@@ -126,7 +126,7 @@ def allocators(frame: pd.DataFrame) -> Figure:
         ax.set_xlim(0, 1.45 * ratio["ratio"].max())
         ax.set_yticks(np.arange(len(engines)), [LABELS[name] for name in engines])
         ax.invert_yaxis()
-        ax.set_xlabel("time with the default allocator, times that with pages kept")
+        ax.set_xlabel("time with the default allocator / time with pages kept")
     return fig
 
 
@@ -142,7 +142,7 @@ def networks(frame: pd.DataFrame) -> Figure:
             _bars(ax, part, engines, sorted(part["threads"].unique()), "value", NETWORK_LABELS)
             batch, side = part["batch"].iloc[0], part["side"].iloc[0]
             ax.set_title(f"{which}, {batch} × {side} × {side} pixels")
-            ax.set_xlabel("median, ms")
+            ax.set_xlabel("median time / ms")
         for ax in panels[1:]:
             ax.set_yticklabels([])
     return fig
@@ -166,7 +166,7 @@ def parts(frame: pd.DataFrame) -> Figure:
                 _note(ax, value, at, f"{percent:.0f} %")
         ax.set_yticks(np.arange(len(table)), list(table.index))
         ax.invert_yaxis()
-        ax.set_xlabel("ms of a training step")
+        ax.set_xlabel("time in a training step / ms")
         ax.legend(loc="lower right")
     return fig
 

@@ -13,8 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ngat.data import Sample
-from ngat.paper.figures.dataset import visible
-from ngat.paper.figures.outlines import outline
+from ngat.paper.figures.pictures import outline, visible
 from ngat.paper.style import BLUE, GREEN, GREY, VERMILION, YELLOW, style
 from ngat.plasticity import REACH, Placement
 

@@ -17,7 +17,7 @@ from scipy import ndimage
 from ngat.data.sample import TYPES, Sample
 from ngat.inference import Prediction
 from ngat.magnification import size_of
-from ngat.paper.figures.dataset import numbered_colours, outlined, visible
+from ngat.paper.figures.pictures import numbered_colours, outlined, visible
 from ngat.paper.study.pictures import fullest
 from ngat.paper.study.segmentation import (
     NUCLEI_WIDE,
@@ -165,15 +165,15 @@ def _said(count: int) -> str:
 
 
 def levels(
-    image: npt.NDArray[np.uint8],
+    sample: Sample,
     by_level: Sequence[npt.NDArray[np.float32]],
     whole: npt.NDArray[np.float32],
 ) -> Figure:
-    """Probability of nucleus at each level, and the weighted reconstruction, in two rows.
+    """Probability of nucleus at each level, their weighted reconstruction, and the annotation.
 
-    All panels show the same part of the picture, in which most of nuclei were found.
+    Two rows; all panels show the same part of the picture, in which most of nuclei were found.
     """
-    columns = -(-(2 + len(by_level)) // 2)
+    columns = -(-(3 + len(by_level)) // 2)
     height, width = whole.shape
     found, _ = ndimage.label(whole > 0.5)
     rows, places = window(found)
@@ -183,8 +183,8 @@ def levels(
         fig = Figure(figsize=(2.1 * columns + 0.6, 2 * (2.1 * square + 0.35)))
         axes = fig.subplots(2, columns)
         first, *middle = axes.flat[: 1 + len(by_level)]
-        last, *unused = axes.flat[1 + len(by_level) :]
-        shown, _ = visible(image)
+        last, annotated, *unused = axes.flat[1 + len(by_level) :]
+        shown, _ = visible(sample.image)
         first.imshow(shown, extent=extent)
         first.set_title("picture")
         for m, (ax, probability) in enumerate(zip(middle, by_level, strict=True)):
@@ -192,6 +192,8 @@ def levels(
             ax.set_title(f"level {m}")
         drawn = last.imshow(whole, cmap="gray", vmin=0, vmax=1, extent=extent)
         last.set_title("all levels")
+        annotated.imshow(outlined(shown, sample.labels), extent=extent)
+        annotated.set_title("annotated")
         fig.colorbar(drawn, ax=axes, label="probability", shrink=0.6, pad=0.01)
         _bare(axes)
         for ax in axes.flat:
@@ -226,9 +228,10 @@ def scores(tables: Mapping[str, pd.DataFrame]) -> Figure:
         for ax in panels[len(tables) :]:
             ax.set_visible(False)
         for ax in panels[max(0, len(tables) - columns) : len(tables)]:
-            ax.set_xlabel("average F1 of a picture")
             ax.tick_params(labelbottom=True)
+        fig.supxlabel("average F1 of a picture", size=9)
         panels[0].set(xlim=(-0.03, 1.03))
+        panels[0].set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
         panels[0].set_yticks(range(len(TYPES)), [TYPE_NAMES[kind] for kind in TYPES])
         panels[0].invert_yaxis()
     return fig
@@ -243,7 +246,7 @@ def error_bars(table: pd.DataFrame) -> Figure:
     outcomes = [name for name in Errors._fields if name != "extra"]
     with style():
         fig = Figure(figsize=(7.4, 0.36 * len(table) + 1.2))
-        ax = fig.subplots()
+        ax, beside = fig.subplots(1, 2, sharey=True, width_ratios=(100, 28))
         total = table[outcomes].sum(axis=1)
         left = np.zeros(len(table))
         for name in outcomes:
@@ -251,12 +254,13 @@ def error_bars(table: pd.DataFrame) -> Figure:
             ax.barh(table["method"], share, left=left, color=ERROR_COLOURS[name], label=name)
             left += share.to_numpy()
         extra = 100 * table["extra"] / total
-        ax.barh(table["method"], extra, left=left + 3, color=ERROR_COLOURS["extra"], label="extra")
-        ax.axvline(100, color="white", linewidth=1)
+        beside.barh(table["method"], extra, color=ERROR_COLOURS["extra"], label="extra")
         ax.invert_yaxis()
-        ax.set_xlabel("share of annotated nuclei / %")
-        ax.spines["left"].set_visible(False)
-        ax.tick_params(axis="y", length=0)
+        ax.set(xlim=(0, 100), xlabel="share of annotated nuclei / %")
+        beside.set_xlabel("extra for 100 nuclei")
+        for panel in (ax, beside):
+            panel.spines["left"].set_visible(False)
+            panel.tick_params(axis="y", length=0)
         fig.legend(loc="outside upper center", ncols=5)
     return fig
 

@@ -16,6 +16,7 @@ from ngat.paper.style import BLUE, GREEN, GREY, LEVEL_COLOURS, YELLOW, style
 # The paper's colours: blue and green.
 COLOURS = {"bce": BLUE, "balanced": GREEN}
 METRICS = {"accuracy": ":", "jaccard": "--", "dice": "-"}  # columns of the log: line styles
+NAMES = {"jaccard": "Jaccard", "dice": "Dice"}
 
 
 def losses_and_metrics(runs: Mapping[str, Sequence[Curves]]) -> Figure:
@@ -39,7 +40,7 @@ def losses_and_metrics(runs: Mapping[str, Sequence[Curves]]) -> Figure:
                 _band(middle, seen(curves, metric), colour, linestyle=dashes)
             _band(right, seen(curves, "average_f1"), colour, marker="o", markersize=3)
         for metric, dashes in METRICS.items():
-            left.plot([], [], color=GREY, linestyle=dashes, label=metric)
+            left.plot([], [], color=GREY, linestyle=dashes, label=NAMES.get(metric, metric))
         left.set(title="training loss", ylabel="loss / its first value")
         left.set_ylim(bottom=0)
         middle.set(title="pixels of validation pictures", ylabel="score", ylim=(None, 1))

@@ -1,15 +1,27 @@
-"""Notebook 8: what each change does, as differences to the base with the same seed."""
+"""What each change does: ablations, parts switched off, types left out."""
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy import stats
+from torch import Tensor, nn
 
+from ngat.data import Sample
+from ngat.data.sample import TYPES
 from ngat.errors import InputError
+from ngat.inference import Thresholds, instances, predict
+from ngat.metrics import pixel_dice
+from ngat.model import NGAT, Maps, PyramidGATConv
+from ngat.paper.study.pictures import average_f1
 from ngat.system.files import read_table
+from ngat.training import leave_out
 from ngat.training.ablation import BASE, COLUMNS, EVERY
 
 METRICS = {"dice": "Dice", "average_f1": "average F1"}
@@ -96,3 +108,135 @@ def verdict(low: float, high: float) -> str:
     if low > 0:
         return "better"
     return "worse" if high < 0 else "undecided"
+
+
+def read_left_out(path: Path) -> pd.DataFrame:
+    """Read a table that :func:`ngat.training.leave_out.leave_out` wrote.
+
+    Raises:
+        InputError: it cannot be read, has other columns, unknown types, or a measurement twice.
+    """
+    types = {"without": str, "type": str}
+    table = read_table(
+        path,
+        leave_out.COLUMNS,
+        "left-out types",
+        "ngat leave-out",
+        dtype=types,
+        keep_default_na=False,
+    )
+    strange = set(table["type"]) | set(table["without"]) - {""}
+    if strange - set(TYPES) or table.duplicated(["network", "without", "type", "seed"]).any():
+        raise InputError(f"{path}: holds unknown types, or runs twice; run `ngat leave-out` again.")
+    return table
+
+
+def pairs(table: pd.DataFrame, metric: str = "average_f1") -> pd.DataFrame:
+    """Each network on each type, with that type among what it learnt from and without.
+
+    Args:
+        table: from :func:`read_left_out`.
+        metric: one of its columns.
+
+    Returns:
+        One row per network and type of which both runs are there, means over the seeds that have
+        both: network, type, images, seeds, seen, unseen, kept (unseen over seen); types in the
+        order of :data:`~ngat.data.sample.TYPES`.
+    """
+    key = ["network", "type", "seed"]
+    seen = table.loc[table["without"] == "", [*key, "images", metric]]
+    unseen = table.loc[table["without"] == table["type"], [*key, metric]]
+    both = seen.rename(columns={metric: "seen"}).merge(unseen.rename(columns={metric: "unseen"}))
+    found = both.groupby(["network", "type"], sort=False, as_index=False).agg(
+        images=("images", "first"),
+        seeds=("seed", "nunique"),
+        seen=("seen", "mean"),
+        unseen=("unseen", "mean"),
+    )
+    place = found["type"].map({kind: k for k, kind in enumerate(TYPES)})
+    found = found.assign(kept=found["unseen"] / found["seen"].where(found["seen"] > 0), place=place)
+    found = found.sort_values(["place", "network"], ignore_index=True)
+    return found.drop(columns="place")
+
+
+def _home(model: NGAT) -> None:
+    """ξ becomes the identity."""
+    if model.plasticity.xi is not None:
+        _silence(model.plasticity.xi.layers[-1])
+
+
+def _no_positions(model: NGAT) -> None:
+    for update in _updates(model):
+        _silence(update.terms)
+
+
+def _alike(model: NGAT) -> None:
+    """All scores become zero, so that every softmax is a mean."""
+    _no_positions(model)
+    for update in _updates(model):
+        maps = [
+            update.own,
+            *cast(nn.ModuleDict, getattr(update, "other", nn.ModuleDict())).values(),
+        ]
+        for module in maps:
+            first = 0
+            for width in cast(Maps, module).parts:
+                if width == model.config.heads:  # el and er; all other parts are wider
+                    _silence(module, slice(first, first + width))
+                first += width
+
+
+def _without(relation: str) -> Callable[[NGAT], None]:
+    def cut(model: NGAT) -> None:
+        for update in _updates(model):
+            if relation in update.other:
+                _silence(update.other[relation])
+
+    return cut
+
+
+LESIONS: Mapping[str, Callable[[NGAT], None]] = {
+    "whole network": lambda model: None,
+    "nodes at home": _home,
+    "no position term": _no_positions,
+    "attention alike": _alike,
+    "nothing from children": _without("child"),
+    "nothing from parents": _without("parent"),
+}
+
+
+def lesioned(model: NGAT, name: str) -> NGAT:
+    """A copy of a network of typed relations with a part of :data:`LESIONS` switched off."""
+    changed = copy.deepcopy(model).eval()
+    with torch.no_grad():
+        LESIONS[name](changed)
+    return changed
+
+
+def scores(model: NGAT, samples: Sequence[Sample], thresholds: Thresholds) -> pd.DataFrame:
+    """Dice and average F1 of every lesion, means over pictures shown at magnification 1.
+
+    Returns:
+        one row per lesion: ``lesion``, ``dice`` and ``average_f1``.
+    """
+    rows = []
+    for name in LESIONS:
+        changed, dice, f1 = lesioned(model, name), [], []
+        for sample in samples:
+            prediction = predict(changed, sample.image, magnification=1.0)
+            found = instances(prediction, "split", thresholds)
+            dice.append(pixel_dice(prediction.probability > 0.5, sample.labels > 0))
+            f1.append(average_f1(found, sample.labels))
+        rows.append(
+            {"lesion": name, "dice": sum(dice) / len(dice), "average_f1": sum(f1) / len(f1)}
+        )
+    return pd.DataFrame(rows)
+
+
+def _updates(model: NGAT) -> list[PyramidGATConv]:
+    return [cast(PyramidGATConv, update) for update in model.updates]
+
+
+def _silence(module: nn.Module, rows: slice = slice(None)) -> None:
+    for parameter in module.parameters():
+        cast(Tensor, parameter)[rows] = 0.0

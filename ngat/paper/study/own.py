@@ -1,4 +1,4 @@
-"""Notebook 11: nuclei of one's own picture as a table."""
+"""Notebook 13: nuclei of one's own picture as a table."""
 
 from __future__ import annotations
 

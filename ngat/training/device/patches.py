@@ -9,11 +9,9 @@ magnification, contrast); the very patches of a step are others. There is no com
 from __future__ import annotations
 
 import math
-import multiprocessing
-import os
 from collections.abc import Generator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from typing import NamedTuple, cast
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,11 +23,9 @@ from ngat.data.sample import Sample
 from ngat.magnification import OCTAVES, SIZE
 from ngat.training.augment import corner
 from ngat.training.device.appearance import appearance
-from ngat.training.device.images import DeviceImages, Places, Ready
-from ngat.training.patches import DRAWS, TAIL, Batch, Patches
-
-# Images from which on preparing them is shared among processes.
-MANY = 40
+from ngat.training.device.images import DeviceImages, Places
+from ngat.training.device.prepared import octave_of, prepared
+from ngat.training.patches import DRAWS, Batch, Patches
 
 
 class Drawn(NamedTuple):
@@ -58,6 +54,7 @@ class DevicePatches:
     Args:
         samples, config, contrast, rank, world: as there.
         device: where images are held and patches are made.
+        kept: see :func:`ngat.training.device.prepared.prepared`.
 
     Raises:
         InputError: as there.
@@ -72,11 +69,12 @@ class DevicePatches:
         device: torch.device | str = "cpu",
         rank: int = 0,
         world: int = 1,
+        kept: Path | None = None,
     ) -> None:
         self.host = Patches(samples, config, contrast=contrast, rank=rank, world=world)
         self.config = config
         self.device = torch.device(device)
-        images = prepared(self.host)
+        images = prepared(self.host, kept)
         self.medians = [float(np.median(image.sizes[1:])) for image in images]
         self.images = DeviceImages(images, self.device)
         self.host = Patches(samples, config, contrast=contrast, rank=rank, world=world)
@@ -232,72 +230,3 @@ def centre(
         for length, place in zip(shape, around or (None, None), strict=True)
     )
     return row, column
-
-
-def octave_of(zoom: float) -> int:
-    """The half octave of a magnification, as :meth:`.Patches.ranges` rounds it."""
-    return round(2 * math.log2(zoom))
-
-
-def octaves_for(patches: Patches, median: float) -> list[int]:
-    """Half octaves of all magnifications that patches of an image can have."""
-    if patches.contrast != "local":
-        return []
-    if not patches.config.sized:
-        return [0]
-    usual = 6 * patches.config.octaves
-    low, high = min(TAIL[0], -usual), max(TAIL[1], usual)
-    first, last = (
-        octave_of(patches.zoom(cast(np.random.Generator, Fixed(wanted)), median))
-        for wanted in (low, high)
-    )
-    return list(range(first, last + 1))
-
-
-class Fixed:
-    """A source of chance that always asks for one size, in octaves round the usual one."""
-
-    def __init__(self, octaves: float) -> None:
-        self.octaves = octaves
-
-    def random(self) -> float:
-        """Never a rare size: see :meth:`ngat.training.patches.Patches.zoom`."""
-        return -1.0
-
-    def uniform(self, *_: float) -> float:
-        """The size."""
-        return self.octaves
-
-
-def prepared(patches: Patches) -> list[Ready]:
-    """All images, ready for a device; many of them by as many processes as there are cores.
-
-    The processes are forks, which a process that has used a GPU must not make: then it takes one.
-    """
-    cores = os.cpu_count() or 1
-    count = len(patches.samples)
-    if count < MANY or cores < 3 or torch.cuda.is_initialized() or not hasattr(os, "fork"):
-        return [ready(patches, i) for i in range(count)]
-    global _shared
-    _shared = patches
-    try:
-        with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("fork")) as pool:
-            return list(pool.map(_ready, range(count), chunksize=4))
-    finally:
-        _shared = None
-
-
-_shared: Patches | None = None
-
-
-def _ready(index: int) -> Ready:
-    assert _shared is not None
-    return ready(_shared, index)
-
-
-def ready(patches: Patches, index: int) -> Ready:
-    """One image, ready for a device."""
-    sizes = patches.sizes(index)
-    octaves = octaves_for(patches, float(np.median(sizes[1:])))
-    ranges = {octave: patches.ranges(index, 2 ** (octave / 2)) for octave in octaves}
-    return Ready(patches.seen(index), patches.marked(index), sizes, ranges)

@@ -1,4 +1,4 @@
-"""Annotated nuclei found, merged, split or missed, by properties of the nucleus."""
+"""Which nuclei are merged, split or missed, and the score by their size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ngat.data.sample import TYPES
 from ngat.evaluation.error_types import OUTCOMES, SIZES, by
 from ngat.paper.figures.segmentation import ERROR_COLOURS
-from ngat.paper.style import TYPE_NAMES, style
+from ngat.paper.style import TYPE_NAMES, method_styles, style
 
 # Column of the table: title, and its values in order with their names.
 PANELS: dict[str, tuple[str, dict[Any, str]]] = {
@@ -70,3 +70,29 @@ def _panel(
     ax.set_xlim(0, 100)
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", length=0)
+
+
+def by_size(table: pd.DataFrame) -> Figure:
+    """Average F1 over the size of a picture's nuclei, a line per method.
+
+    Args:
+        table: from :func:`ngat.paper.study.tables.by_size`.
+    """
+    bins = list(table["size"].cat.categories)
+    with style():
+        fig = Figure(figsize=(6.4, 3.0))
+        ax = fig.subplots()
+        looks = method_styles(list(dict.fromkeys(table["method"])))
+        for method, rows in table.groupby("method", sort=False):
+            place = [bins.index(size) for size in rows["size"]]
+            ax.plot(place, rows["average_f1"], marker="o", label=str(method), **looks[str(method)])
+        images = table.drop_duplicates("size").set_index("size")["images"]
+        ax.set_xticks(
+            range(len(bins)), [f"{size}\n{images.get(size, 0)} pictures" for size in bins]
+        )
+        ax.set_xlabel("√area of the picture's median nucleus / px")
+        ax.set_ylabel("average F1")
+        ax.set_ylim(0, 1)
+        ax.grid(axis="y", color="#E4E4E4", linewidth=0.6)
+        fig.legend(loc="outside right center")
+    return fig

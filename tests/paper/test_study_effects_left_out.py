@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from ngat.errors import InputError
-from ngat.paper.figures.generalisation import seen_and_unseen
-from ngat.paper.study import generalisation as study
+from ngat.paper.figures.effects import seen_and_unseen
+from ngat.paper.study import effects as study
 from ngat.training.leave_out import COLUMNS
 
 
@@ -35,7 +35,7 @@ RUNS = table(
 def test_pairs_are_of_the_same_network_type_and_seed(tmp_path: Path) -> None:
     path = tmp_path / "left.csv"
     RUNS.to_csv(path, index=False)
-    found = study.pairs(study.read(path)).set_index("network")
+    found = study.pairs(study.read_left_out(path)).set_index("network")
     assert list(found.index) == ["companion", "unet"]
     assert set(found["type"]) == {GREY}
     assert found.loc["companion", ["seeds", "images"]].tolist() == [2, 4]
@@ -43,7 +43,7 @@ def test_pairs_are_of_the_same_network_type_and_seed(tmp_path: Path) -> None:
     assert found.loc["companion", "unseen"] == pytest.approx(0.15)
     assert found.loc["companion", "kept"] == pytest.approx(0.375)
     assert found.loc["unet", "kept"] == 0
-    dice = study.pairs(study.read(path), "dice").set_index("network")
+    dice = study.pairs(study.read_left_out(path), "dice").set_index("network")
     assert dice.loc["companion", "seen"] == pytest.approx(0.2)
 
 
@@ -63,11 +63,11 @@ def test_the_figure_shows_both_ends_of_every_pair() -> None:
 def test_other_tables_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     with pytest.raises(InputError, match="cannot be read"):
-        study.read(path)
+        study.read_left_out(path)
     RUNS.drop(columns="dice").to_csv(path, index=False)
     with pytest.raises(InputError, match="no table of left-out types"):
-        study.read(path)
+        study.read_left_out(path)
     for wrong in (RUNS.assign(type="blue"), pd.concat([RUNS, RUNS[:1]])):
         wrong.to_csv(path, index=False)
         with pytest.raises(InputError, match="unknown types, or runs twice"):
-            study.read(path)
+            study.read_left_out(path)

@@ -1,4 +1,4 @@
-"""Tables 1 and 2 as figures, figure 9, and the audit."""
+"""Tables 1 and 2 as dots, figure 7 and figure 9."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.projections.polar import PolarAxes
 
 from ngat.data.sample import TYPES
+from ngat.errors import InputError
 from ngat.evaluation import published
-from ngat.paper.study.audit import score_bounds
 from ngat.paper.style import (
     BLACK,
-    BLUE,
     GREY,
     TYPE_COLOURS,
     TYPE_NAMES,
@@ -30,6 +31,7 @@ MEASURE_NAMES = {
     "recall": "recall at 0.7",
     "extra": "extra at 0.7",
 }
+
 # How figure 9's types differ in black and white.
 MARKERS = dict(zip(TYPES, "osD^v", strict=True))
 
@@ -43,7 +45,7 @@ def dots(
 
     Args:
         table: from :func:`ngat.evaluation.tables.table1`, or
-            :func:`ngat.paper.study.by_type.columns`.
+            :func:`ngat.paper.study.tables.columns`.
         measures: its columns to draw, a panel each.
         axis: what is measured, where the panels' titles do not say it.
     """
@@ -71,32 +73,6 @@ def dots(
     return fig
 
 
-def by_size(table: pd.DataFrame) -> Figure:
-    """Average F1 over the size of a picture's nuclei, a line per method.
-
-    Args:
-        table: from :func:`ngat.paper.study.by_type.by_size`.
-    """
-    bins = list(table["size"].cat.categories)
-    with style():
-        fig = Figure(figsize=(6.4, 3.0))
-        ax = fig.subplots()
-        looks = method_styles(list(dict.fromkeys(table["method"])))
-        for method, rows in table.groupby("method", sort=False):
-            place = [bins.index(size) for size in rows["size"]]
-            ax.plot(place, rows["average_f1"], marker="o", label=str(method), **looks[str(method)])
-        images = table.drop_duplicates("size").set_index("size")["images"]
-        ax.set_xticks(
-            range(len(bins)), [f"{size}\n{images.get(size, 0)} pictures" for size in bins]
-        )
-        ax.set_xlabel("√area of the picture's median nucleus / px")
-        ax.set_ylabel("average F1")
-        ax.set_ylim(0, 1)
-        ax.grid(axis="y", color="#E4E4E4", linewidth=0.6)
-        fig.legend(loc="outside right center")
-    return fig
-
-
 def per_type(curves: pd.DataFrame, surest: pd.DataFrame, heading: str) -> Figure:
     """Figure 9: F1, precision and recall over the IoU threshold, and precision over recall.
 
@@ -104,7 +80,7 @@ def per_type(curves: pd.DataFrame, surest: pd.DataFrame, heading: str) -> Figure
     nucleus must have falls along a curve, and the mark stands where all nuclei are taken.
 
     Args:
-        curves: from :func:`ngat.paper.study.by_type.curves`.
+        curves: from :func:`ngat.paper.study.tables.curves`.
         surest: from :func:`ngat.evaluation.confidence.curves`; without a line where it is unknown.
         heading: whose they are, measured on what.
     """
@@ -151,82 +127,89 @@ def _contours(ax: Axes) -> None:
         ax.text(1.01, f1 / (2 - f1), f"F1 = {f1}", color=GREY, size=6, ha="left", va="center")
 
 
-def scores_possible(ratios: pd.DataFrame, table1: pd.DataFrame | None = None) -> Figure:
-    """Competition score against average F1, with the bounds that arithmetic sets.
+def radar(table2: pd.DataFrame, methods: Sequence[str] | None = None) -> Figure:
+    """Figure 7: F1 at IoU > 0.7 by image type, one polygon per method.
+
+    Published methods are thin, measured ones thicker; none is filled. The area misleads: a type
+    with one image weighs as much as one with 72, so the numbers of images stand at the spokes (in
+    the order of the sets, published first).
 
     Args:
-        ratios: from :func:`ngat.paper.study.audit.ratios`.
-        table1: measured rows of :func:`ngat.evaluation.tables.table1`, drawn as crosses.
+        table2: from :func:`ngat.evaluation.tables.table2`.
+        methods: those to draw, in this order; all by default.
+
+    Raises:
+        InputError: a method is not in the table, or there is nothing to draw.
     """
+    known = list(dict.fromkeys(table2["method"]))
+    methods = known if methods is None else list(methods)
+    unknown = [method for method in methods if method not in known]
+    if unknown or not methods:
+        raise InputError(
+            f"{unknown[0] if unknown else 'nothing'!r} is not in table 2; "
+            f"it has {', '.join(known) or 'no method'}."
+        )
+    drawn = table2[table2["method"].isin(methods)]
+    types = [name for name in TYPES if name in set(drawn["type"])]
+    angles = 2 * np.pi * np.arange(len(types)) / len(types)
     with style():
-        fig = Figure(figsize=(5.6, 4.0))
-        ax = fig.subplots()
-        m = np.linspace(0, 1, 200)
-        low, high = np.array([score_bounds(value) for value in m]).T
-        ax.fill_between(m, low, high, color="#EEF3F8", linewidth=0)
-        ax.plot(m, high, color=GREY, linewidth=0.8)
-        ax.plot(m, low, color=GREY, linewidth=0.8)
-        if table1 is not None and len(table1):
-            ax.plot(
-                table1["average_f1"], table1["score"], "x", color=BLUE, markersize=6,
-                linestyle="none", label="measured here",
-            )  # fmt: skip
-        ours = (ratios["system"] == published.PAPER).to_numpy()
-        for chosen, colour, name in (
-            (~ours, BLACK, "challenge's systems, published"),
-            (ours, VERMILION, "the paper"),
-        ):
-            rows = ratios[chosen]
-            ax.plot(
-                rows["average f1"], rows["score"], "o", color=colour, markersize=5,
-                linestyle="none", label=name,
-            )  # fmt: skip
-        start = 0 if table1 is not None and (table1["average_f1"] < 0.5).any() else 0.55
-        ax.set(xlim=(start, 0.85), ylim=(max(0, start - 0.1), 0.8))
-        ax.set(xlabel="average F1", ylabel="competition score")
-        for name, x, y, offset, side in (
-            ("every F1 is 0 or 1", 0.67, 0.67, (-6, 3), "right"),
-            ("every F1 the same", 0.64, score_bounds(0.64)[0], (6, -5), "left"),
-        ):
-            ax.annotate(
-                name, (x, y), offset, textcoords="offset points", color=GREY, size=7,
-                ha=side, va="center",
-            )  # fmt: skip
-        ax.legend(loc="upper left")
+        fig = Figure(figsize=(7.6, 4.0))
+        axes = fig.add_subplot(projection="polar")
+        assert isinstance(axes, PolarAxes)
+        axes.set_theta_zero_location("N")
+        axes.set_theta_direction(-1)
+        looks = method_styles(methods)
+        sets: dict[str, list[Line2D]] = {}
+        groups = drawn.groupby(["method", "measured on"], sort=False)
+        for (method, where), rows in sorted(groups, key=lambda group: methods.index(group[0][0])):
+            f1 = rows.set_index("type")["f1"].reindex(types).to_numpy(np.float64)
+            theirs = where == published.MEASURED_ON
+            closed = np.append(np.arange(len(types)), 0)
+            (line,) = axes.plot(
+                angles[closed],
+                f1[closed],
+                label=method,
+                linewidth=0.9 if theirs else 1.8,
+                marker="o",
+                markersize=2.5 if theirs else 3.5,
+                **looks[method],
+            )
+            sets.setdefault(where, []).append(line)
+        axes.set_ylim(0, 1)
+        rings = [0.2, 0.4, 0.6, 0.8, 1.0]
+        axes.set_yticks(rings, [""] * len(rings))
+        between = np.pi / max(1, len(types))
+        for ring in rings:
+            # Above the polygons, which would hide an axis' own labels.
+            axes.text(between, ring, f"{ring}", size=7, color=GREY, ha="center", va="center",
+                      bbox={"color": "white", "alpha": 0.8, "pad": 0.8})  # fmt: skip
+        axes.set_xticks(angles, [_spoke(name, drawn) for name in types])
+        for label, angle in zip(axes.get_xticklabels(), angles, strict=True):
+            # Words beside the circle grow away from it, words above and below stay centred.
+            side = np.sin(angle)
+            label.set_horizontalalignment(
+                "center" if abs(side) < 0.1 else "left" if side > 0 else "right"
+            )
+        axes.grid(color="#CCCCCC", linewidth=0.6)
+        axes.spines["polar"].set_color("#CCCCCC")
+        axes.set_title("F1 at IoU > 0.7 by image type", pad=14)
+        _legend(fig, sets)
     return fig
 
 
-def one_column_less(left_out: pd.DataFrame) -> Figure:
-    """The mean of table 2 with one type left out; the best of the other systems is named.
+def _legend(fig: Figure, sets: dict[str, list[Line2D]]) -> None:
+    """Methods under the heading of what they were measured on."""
+    handles: list[Line2D] = []
+    for where, lines in sets.items():
+        handles += [Line2D([], [], linestyle="none", label=where), *lines]
+    legend = fig.legend(handles=handles, loc="outside right center", borderaxespad=1)
+    for text in legend.get_texts():
+        if text.get_text() in sets:
+            text.set_fontweight("bold")
 
-    Args:
-        left_out: from :func:`ngat.paper.study.audit.left_out`.
-    """
-    columns = ["none", *TYPES]
-    with style():
-        fig = Figure(figsize=(6.6, 3.0))
-        ax = fig.subplots()
-        lines = left_out.set_index("system")[columns]
-        for system, values in lines.iterrows():
-            ours = system == published.PAPER
-            ax.plot(
-                range(len(columns)), values, linestyle="none", marker="o" if ours else "_",
-                markersize=7 if ours else 14, markeredgewidth=2,
-                color=VERMILION if ours else GREY, label=str(system),
-            )  # fmt: skip
-        rivals = lines.drop(published.PAPER)
-        for x, column in enumerate(columns):
-            name, value = rivals[column].idxmax(), rivals[column].max()
-            ax.text(x, value + 0.006, name, size=7, ha="center", va="bottom", color=GREY)
-        first = lines.loc[published.PAPER, "none"]
-        ax.text(0.12, first, published.PAPER, size=7, va="center", color=VERMILION)
-        ax.set_xticks(
-            range(len(columns)),
-            ["none", *(TYPE_NAMES[kind].replace(" ", "\n", 1) for kind in TYPES)],
-        )
-        ax.set(
-            xlabel="type left out", ylabel="mean of the other F1", xlim=(-0.5, len(columns) - 0.5)
-        )
-        ax.grid(axis="y", color="#E4E4E4", linewidth=0.6)
-        ax.set_axisbelow(True)
-    return fig
+
+def _spoke(name: str, drawn: pd.DataFrame) -> str:
+    """A type's name, and its number of images; of each set measured on, where they differ."""
+    sets = drawn[drawn["type"] == name].drop_duplicates("measured on")
+    numbers = " / ".join(str(images) for images in dict.fromkeys(sets["images"]))
+    return f"{TYPE_NAMES[name]}\nn = {numbers}"

@@ -12,7 +12,7 @@ from ngat.data.normalize import as_tensor
 from ngat.inference import Thresholds
 from ngat.model import NGAT
 from ngat.paper.figures import effects as figures
-from ngat.paper.study import attention, lesions, plasticity
+from ngat.paper.study import attention, effects, plasticity
 
 SMALL = ModelConfig(levels=3, channels=16, heads=4, depth=1)
 
@@ -33,13 +33,13 @@ def model() -> NGAT:
 
 def test_nodes_stay_at_home(model, sample) -> None:
     assert any(bool(m.any()) for m in plasticity.place(model, sample).moves)
-    still = plasticity.place(lesions.lesioned(model, "nodes at home"), sample)
+    still = plasticity.place(effects.lesioned(model, "nodes at home"), sample)
     assert not any(bool(m.any()) for m in still.moves)
 
 
 def test_attention_alike_is_a_mean(model, sample) -> None:
     found = attention.coefficients(
-        lesions.lesioned(model, "attention alike"), as_tensor(sample.image)
+        effects.lesioned(model, "attention alike"), as_tensor(sample.image)
     )
     king = next(f for f in found if f.relations == ("king",))
     np.testing.assert_allclose(king.alpha[:, :, 5, 5], 1 / 9, atol=1e-6)
@@ -47,7 +47,7 @@ def test_attention_alike_is_a_mean(model, sample) -> None:
 
 @pytest.mark.parametrize("relation", ["children", "parents"])
 def test_a_level_receives_nothing(model, sample, relation) -> None:
-    cut = lesions.lesioned(model, f"nothing from {relation}")
+    cut = effects.lesioned(model, f"nothing from {relation}")
     key = "child" if relation == "children" else "parent"
     silent = [update.other[key] for update in cut.updates if key in update.other]
     assert silent
@@ -56,9 +56,9 @@ def test_a_level_receives_nothing(model, sample, relation) -> None:
 
 
 def test_scores_and_figure_have_all_lesions(model, sample) -> None:
-    table = lesions.scores(model, [sample], Thresholds())
-    assert list(table["lesion"]) == list(lesions.LESIONS)
+    table = effects.scores(model, [sample], Thresholds())
+    assert list(table["lesion"]) == list(effects.LESIONS)
     assert table[["dice", "average_f1"]].ge(0).all(axis=None)
     plane = np.zeros((32, 32))
-    fig = figures.lesions(sample, dict.fromkeys(lesions.LESIONS, plane))
-    assert [ax.get_title() for ax in fig.axes[1:7]] == list(lesions.LESIONS)
+    fig = figures.lesions(sample, dict.fromkeys(effects.LESIONS, plane))
+    assert [ax.get_title() for ax in fig.axes[1:7]] == list(effects.LESIONS)
