@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 import ngat
-from ngat.data.normalize import TILE, Contrast, contrast_by_rows, mirrored, resized
+from ngat.data.normalize import TILE, Contrast, contrast_by_rows, mirrored
+from ngat.data.resize import resized
 from ngat.errors import InputError
 from ngat.inference import (
     METHODS,

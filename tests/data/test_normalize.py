@@ -5,7 +5,8 @@ import pytest
 import torch
 from tiny import rings, tiny
 
-from ngat.data.normalize import Contrast, _flat, local_contrast, resized, stretch, stretch_bytes
+from ngat.data.normalize import Contrast, _flat, local_contrast, stretch, stretch_bytes
+from ngat.data.resize import resized
 from ngat.data.sample import Sample
 from ngat.data.normalize import as_tensor
 from ngat.inference import predict
