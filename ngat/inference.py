@@ -24,8 +24,8 @@ from torch.nn import functional as F
 
 from ngat.baselines.networks import Network
 from ngat.config import ModelConfig, RivalConfig
-from ngat.data.normalize import as_tensor
-from ngat.data.resize import mirrored, resized
+from ngat.data.normalize import as_tensor, mirrored
+from ngat.data.resize import resized
 from ngat.errors import InputError
 from ngat.instances import (
     MIN_AREA,

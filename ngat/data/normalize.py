@@ -14,7 +14,6 @@ can be normalised region by region, with the same result as the whole.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -27,7 +26,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-
 from ngat.data.resize import resized
 from ngat.errors import InputError
 
@@ -285,3 +283,17 @@ def as_tensor(
     planes = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pixels, 2, 0)))[None]
     height, width = (max(1, round(side * magnification)) for side in planes.shape[-2:])
     return resized(planes, height, width)
+
+
+def mirrored(picture: Tensor, height: int, width: int) -> Tensor:
+    """The picture mirrored beyond its right and lower edge, up to these sides at least.
+
+    ``[B, C, H, W]`` → ``[B, C, H', W']``. The edge itself is repeated, so that a picture of one
+    pixel will do; a picture that is large enough is handed back.
+    """
+    for axis, side in ((2, height), (3, width)):
+        length = picture.shape[axis]
+        if length < side:
+            index = torch.arange(side, device=picture.device) % (2 * length)
+            picture = picture.index_select(axis, torch.minimum(index, 2 * length - 1 - index))
+    return picture

@@ -1,4 +1,4 @@
-"""Pictures at another size, and mirrored at their edges: a part as the whole would have it."""
+"""Planes at another size, whose parts are resized to the numbers of the whole."""
 
 from __future__ import annotations
 
@@ -59,17 +59,3 @@ def _taps(before: int, after: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[n
     used = weights.any(axis=1)
     weights = weights[used] / weights[used].sum(axis=0)
     return np.clip(index[used], 0, before - 1), weights
-
-
-def mirrored(picture: Tensor, height: int, width: int) -> Tensor:
-    """The picture mirrored beyond its right and lower edge, up to these sides at least.
-
-    ``[B, C, H, W]`` → ``[B, C, H', W']``. The edge itself is repeated, so that a picture of one
-    pixel will do; a picture that is large enough is handed back.
-    """
-    for axis, side in ((2, height), (3, width)):
-        length = picture.shape[axis]
-        if length < side:
-            index = torch.arange(side, device=picture.device) % (2 * length)
-            picture = picture.index_select(axis, torch.minimum(index, 2 * length - 1 - index))
-    return picture

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -142,7 +143,7 @@ def choose_page(stacks: Sequence[Stack], page: int | None) -> tuple[Stack, int]:
             f"{stack.name}: holds {held}; choose one with --page 0 to {total - 1} or every one "
             f"with --page all{hint}."
         )
-    if not 0 <= page < total:
+    if not isinstance(page, Integral) or not 0 <= page < total:
         raise InputError(f"{stack.name}: has no page {page}; choose --page 0 to {total - 1}.")
     for stack in stacks:
         if page < stack.pages:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import lru_cache
+from numbers import Real
 from pathlib import Path
 from typing import Protocol, get_args
 
@@ -13,8 +14,8 @@ import numpy as np
 import torch
 
 import ngat
-from ngat.data.normalize import TILE, Contrast, contrast_by_rows
-from ngat.data.resize import mirrored, resized
+from ngat.data.normalize import TILE, Contrast, contrast_by_rows, mirrored
+from ngat.data.resize import resized
 from ngat.errors import InputError
 from ngat.inference import (
     METHODS,
@@ -191,7 +192,8 @@ def chosen_magnification(diameter: float | None, scale: float | None) -> float |
     if diameter is not None and scale is not None:
         raise InputError("Give --diameter or --scale, not both.")
     name, value = ("--diameter", diameter) if diameter is not None else ("--scale", scale)
-    assert value is not None
+    if not isinstance(value, Real):
+        raise InputError(f"{name} is a number; got {value!r}.")
     low, high = MAGNIFICATIONS
     factor = DIAMETER / value if name == "--diameter" and value else value
     if not (math.isfinite(value) and value > 0 and low <= factor <= high):

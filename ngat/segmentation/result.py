@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ngat.inference import Method, Thresholds
+from ngat.errors import InputError
+from ngat.inference import METHODS, Method, Thresholds
 from ngat.instances import Labels
 from ngat.io.picture import Picture, array_picture, open_picture
 from ngat.segmentation.find import FoundNuclei, find
@@ -23,6 +24,7 @@ from ngat.segmentation.network import Network, chosen_magnification, trained
 from ngat.segmentation.tasks import Tasks, usual_threads
 from ngat.segmentation.tiles import TILE, Canvas
 from ngat.system.files import replacing
+from ngat.training.distributed import find_device
 
 
 @dataclass(frozen=True)
@@ -121,8 +123,11 @@ def segment(
     else:
         picture = array_picture(image, channel=channel, page=page, axes=axes)
     asked = chosen_magnification(diameter, scale)
+    if method not in METHODS:
+        raise InputError(f"Unknown method {method!r}; known: {', '.join(METHODS)}.")
     if network is None:
-        network = trained(Path(weights) if weights is not None else None, device, tta)
+        on = str(find_device(device))
+        network = trained(Path(weights) if weights is not None else None, on, tta)
     chosen = thresholds or network.thresholds(method)
     tiles = Tasks(threads or usual_threads()).tiles()
     found = find(picture, network, method, chosen, magnification=asked, tile=tile, tiles=tiles)

@@ -142,3 +142,18 @@ def test_depth_changes_nothing():
         found = ngat.segment(other)
         agree = (found.labels > 0) == (first.labels > 0)
         assert agree.mean() > 0.97
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"method": "x"}, "Unknown method 'x'; known: components, split"),
+        ({"device": "foo"}, "Unknown device 'foo'; choose auto, cpu"),
+        ({"device": "cuda:99"}, "Device 'cuda:99' is not there"),
+        ({"diameter": "12"}, "--diameter is a number; got '12'"),
+        ({"page": "all"}, "has no page all; choose --page 0 to 0"),
+    ],
+)
+def test_bad_options_are_one_sentence_in_python_too(options, says):
+    with pytest.raises(InputError, match=says):
+        ngat.segment(clumps((40, 40)), **options)
