@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ngat.config import ModelConfig, RivalConfig
-from ngat.data.resize import mirrored
+from ngat.data.normalize import mirrored
 from ngat.errors import InputError, MissingDependency
 from ngat.graph import PyramidGraph
 from ngat.model import HEAD_BIAS, NGAT, Output
