@@ -8,25 +8,22 @@ same, since such a file was not made by the publisher. Pictures of any common ki
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from ngat.errors import InputError
-import io
-import struct
-import zlib
-from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+
 from ngat.errors import InputError
-
-
 
 # Far above anything published: the largest picture takes 2 MB, all of stage 2 less than 1 GB.
 MAX_FILE_BYTES = 64 * 2**20

@@ -22,11 +22,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ngat.data import rle
-from ngat.data import archive, store
+from ngat.data import archive, rle, store
+from ngat.data.archive import Archive, decode_mask, decode_picture
 from ngat.data.rle import Merged, merge
-from ngat.data.archive import Archive
-from ngat.data.archive import decode_mask, decode_picture
 from ngat.errors import InputError
 from ngat.system.files import sha256
 from ngat.system.process import track

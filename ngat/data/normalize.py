@@ -18,18 +18,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
-import numpy as np
-import numpy.typing as npt
-from scipy import ndimage
-from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy import ndimage
 from torch import Tensor
+
 from ngat.data.resize import resized
 from ngat.errors import InputError
-
-
 
 Floats = npt.NDArray[np.float32]
 
@@ -155,9 +152,7 @@ def contrast_by_rows(
     return Contrast(low - lack / 2, high + lack / 2, shape)
 
 
-def _statistics(
-    part: npt.NDArray[Any], flat: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.float64]:
+def _statistics(part: npt.NDArray[Any], flat: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
     """Least and largest value that count in a tile, and its noise, ``[3, C]``; NaN of flat ones."""
     part = np.asarray(part, dtype=np.float64)
     pixels = part[~flat]
@@ -214,7 +209,6 @@ def _bilinear(
         share = (at - first).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
         grid = grid.take(first, axis) * (1 - share) + grid.take(second, axis) * share
     return grid.astype(np.float32)
-
 
 
 def stretch(image: npt.NDArray[Any]) -> Floats:

@@ -11,13 +11,10 @@ shifted pictures and noise is a sum of uniform integers.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
-import numpy as np
-import numpy.typing as npt
-
-
 
 Float = npt.NDArray[np.float64]
 Generator = np.random.Generator

@@ -102,9 +102,11 @@ def _labels(path: Path, height: int, width: int) -> npt.NDArray[np.int32]:
     suffix = path.suffix.lower()
     if suffix in LABEL_SUFFIXES:
         values = read_label_image(path, masks="components")
-        return np.unique(np.append(values.ravel(), 0), return_inverse=True)[1][:-1].reshape(
-            values.shape
-        ).astype(np.int32)
+        return (
+            np.unique(np.append(values.ravel(), 0), return_inverse=True)[1][:-1]
+            .reshape(values.shape)
+            .astype(np.int32)
+        )
     if suffix == ".csv":
         try:
             table = pd.read_csv(path, dtype=str, keep_default_na=False)

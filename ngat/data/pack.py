@@ -19,7 +19,7 @@ import numpy.typing as npt
 from PIL import Image, features
 
 from ngat.data.split import read_split
-from ngat.data.store import FILE, NAME, PACK, Masks, StoredImage, Store, write_archive
+from ngat.data.store import FILE, NAME, PACK, Masks, Store, StoredImage, write_archive
 from ngat.errors import InputError, MissingDependency
 from ngat.system.process import track
 
@@ -71,7 +71,9 @@ def write_pack(
         return write_archive(path, packed, about, most_bytes=MOST_BYTES)
 
 
-def _packed(store: Store, lines: list[tuple[str, str]]) -> Iterator[tuple[StoredImage, dict[str, bytes]]]:
+def _packed(
+    store: Store, lines: list[tuple[str, str]]
+) -> Iterator[tuple[StoredImage, dict[str, bytes]]]:
     """Rows of the manifest as they are, with the files of each; a few encoded ahead."""
 
     def one(line: tuple[str, str]) -> tuple[StoredImage, dict[str, bytes]]:

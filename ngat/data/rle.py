@@ -7,16 +7,14 @@ column. An empty string is an empty mask.
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
-from ngat.errors import InputError
 from collections.abc import Sequence
 from itertools import combinations
 from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
-
+from ngat.errors import InputError
 
 # A picture of more is not made of a file's word for it (a slide of 20,000 x 20,000 has less).
 MAX_PIXELS = 2**29

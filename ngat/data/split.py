@@ -14,18 +14,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
+
 import pandas as pd
-from ngat.data.sample import TYPES
-from ngat.data.store import Store
-from ngat.errors import InputError
-from ngat.system.files import replacing
-from pathlib import Path
-from ngat.data.sample import Sample
+
+from ngat.data.sample import TYPES, Sample
 from ngat.data.store import Masks, Store
 from ngat.errors import InputError
+from ngat.system.files import replacing
 from ngat.system.process import track
-
-
 
 TYPES_COLUMNS = ["split", "image_id", "height", "width", "type", "group"]
 SPLIT_COLUMNS = ["split", "image_id", "source", "type", "group", "image_sha256", "published_sha256"]

@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ngat.data import nuclei as draw
-from ngat.data.nuclei import Float, Generator, Law, between
-from ngat.data.nuclei import blur, dye, grain, lay, relief, uneven
+from ngat.data.nuclei import Float, Generator, Law, between, blur, dye, grain, lay, relief, uneven
 
 Picture = tuple[Float, npt.NDArray[np.int32]]
 

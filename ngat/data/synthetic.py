@@ -14,20 +14,23 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
-from ngat.data.nuclei import generator
+
+from ngat.data import nuclei as draw
+from ngat.data.nuclei import (
+    Float,
+    Generator,
+    Law,
+    between,
+    dye,
+    generator,
+    grain,
+    lay,
+    quantise,
+    uneven,
+)
 from ngat.data.sample import TYPES, Sample
 from ngat.data.stains import PAINTERS
-from ngat.data.nuclei import quantise
 from ngat.errors import InputError
-import numpy as np
-import numpy.typing as npt
-from ngat.data import nuclei as draw
-from ngat.data.nuclei import Float, Generator, Law, between, generator
-from ngat.data.sample import Sample
-from ngat.data.nuclei import dye, grain, lay, quantise, uneven
-from ngat.errors import InputError
-
-
 
 SPLITS = ("train", "val", "test")
 # Pictures per type, in the order of TYPES: imbalanced like the real set, at least four of each.

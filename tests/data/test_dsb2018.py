@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ngat.data.rle import merge
-from ngat.data.dsb2018 import PUBLISHED, PartCounts, prepare
 from ngat.data.archive import decode_mask, decode_picture, read_picture
+from ngat.data.dsb2018 import PUBLISHED, PartCounts, prepare
+from ngat.data.rle import merge
 from ngat.data.store import FILE, Store, content_hash
 from ngat.errors import InputError
 
@@ -398,7 +398,11 @@ def test_wrong_counts_are_refused(tmp_path):
     for part, counts, says in [
         ("stage1_train", PartCounts(3, 3, 0), r"stage1_train\.zip: 2 images where 3"),
         ("stage1_train", PartCounts(2, 4, 0), r"stage1_train\.zip: 3 masks where 4"),
-        ("stage1_train_fixes", PartCounts(1, 2, 0), "bb/masks: masks overlap, in all 1 pairs where 0"),
+        (
+            "stage1_train_fixes",
+            PartCounts(1, 2, 0),
+            "bb/masks: masks overlap, in all 1 pairs where 0",
+        ),
         ("stage1_test", PartCounts(1, 3, 0), r"stage1_test\.zip: 2 masks where 3"),
     ]:
         refused(source, says, expected={**good, part: counts}, tmp_path=tmp_path)

@@ -5,10 +5,9 @@ import pytest
 import torch
 from tiny import rings, tiny
 
-from ngat.data.normalize import Contrast, _flat, local_contrast, stretch, stretch_bytes
+from ngat.data.normalize import Contrast, _flat, as_tensor, local_contrast, stretch, stretch_bytes
 from ngat.data.resize import resized
 from ngat.data.sample import Sample
-from ngat.data.normalize import as_tensor
 from ngat.inference import predict
 from ngat.model import NGAT
 from ngat.training.patches import Patches
@@ -113,8 +112,10 @@ def test_a_bilinear_grid_by_hand() -> None:
     np.testing.assert_allclose(found[0, :, 0], (9 - low) / 10, atol=1e-6)
 
 
-@pytest.mark.parametrize(("gain", "offset", "kind"), [(3.5, 100, np.uint16), (257, 0, np.uint16),
-                                                      (1e-3, -7.0, np.float32)])
+@pytest.mark.parametrize(
+    ("gain", "offset", "kind"),
+    [(3.5, 100, np.uint16), (257, 0, np.uint16), (1e-3, -7.0, np.float32)],
+)
 def test_any_part_of_any_range(gain: float, offset: float, kind: type) -> None:
     image = nuclei()
     other = (gain * image.astype(np.float64) + offset).astype(kind)
@@ -179,7 +180,9 @@ def test_what_lies_far_away_does_not_count() -> None:
 def test_noise_is_not_shown_at_full_contrast() -> None:
     noise = 100 + 3 * np.random.default_rng(0).standard_normal((200, 200, 3))
     assert np.std(seen(noise)) < 0.13
-    assert (seen(np.full((50, 60, 3), 7, np.uint8)) == seen(np.full((50, 60, 3), 90, np.uint8))).all()
+    assert (
+        seen(np.full((50, 60, 3), 7, np.uint8)) == seen(np.full((50, 60, 3), 90, np.uint8))
+    ).all()
 
 
 def test_a_region_is_normalised_as_in_the_whole() -> None:

@@ -83,7 +83,9 @@ def test_every_form_of_an_image_is_lossless(form, colour, tmp_path):
     path = tmp_path / store.PACK
     labels = np.zeros((37, 64), dtype=np.int32)
     labels[3:9, 4:30] = 700  # two bytes
-    row = store.StoredImage("a", "train", 37, 64, 700, 700, *map(store.content_hash, (image, labels)), "")
+    row = store.StoredImage(
+        "a", "train", 37, 64, 700, 700, *map(store.content_hash, (image, labels)), ""
+    )
     for of_labels in (".webp", ".png"):
         files = {
             f"images/a{form}": pack.image_forms(image)[form],

@@ -7,8 +7,8 @@ import pytest
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from ngat.data.synthetic import load_rings
 from ngat.data.sample import Sample, fingerprint
+from ngat.data.synthetic import load_rings
 from ngat.errors import InputError
 
 # Changes only with the drawing itself; a difference between two machines is a defect.
