@@ -104,11 +104,14 @@ def test_training_goes_on_from_weights_and_is_evaluated(tmp_path, monkeypatch, c
 
     def run(*words):
         monkeypatch.setattr(sys, "argv", ["ngat", *words, "--data", "mine", "--device", "cpu"])
+        code = None
         try:
             cli.main()
         except SystemExit as end:
-            assert not end.code, capsys.readouterr().err
-        return capsys.readouterr().out
+            code = end.code
+        said = capsys.readouterr()
+        assert not code, said.err
+        return said.out
 
     sets = [f"--set={key}={value}" for key, value in {**SMALL, "steps": 3}.items()]
     run("train", "--preset", "smoke", "--out", "first", *sets)
