@@ -250,8 +250,11 @@ class GpuPlan:
         if preset in COMPACT:
             full, weights = weights, self.work / preset / "compact.safetensors"
             few = ("--limit", "40")  # images to choose its score on, of all types
+            compact = ("-m", "ngat.gpu.compact", str(full), str(weights))
+            # Once before anything can go wrong, so that the weights survive in any case.
+            commands.append(compact)
             commands.append(("-m", "ngat", "choose", "--weights", str(full), *few, *where))
-            commands.append(("-m", "ngat.gpu.compact", str(full), str(weights)))
+            commands.append(compact)
             keeps.append(f"{preset}/compact.safetensors")
         evaluate = ["-m", "ngat", "evaluate", "--split", "val", "--weights", str(weights)]
         commands.append((*evaluate, "--out", str(results), *where))
