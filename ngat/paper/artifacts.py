@@ -148,19 +148,20 @@ def headline(runs: Sequence[Run], validated: Sequence[Run] = ()) -> list[str]:
     """
     there = [run for run in runs if family(run) != "untrained"]
     real = [run for run in there if run.counts["data"].iloc[0] == "dsb2018"]
-    of_validation = {_method(run): _average_f1(run) for run in validated}
+    of_validation = {method(run): _average_f1(run) for run in validated}
     best: dict[int, tuple[float, float, str]] = {}
     for run in real or there:
         learnt = str(run.provenance.get("preset")) in PRESETS or "peer" in run.provenance
         sort = 0 if family(run) == "ngat" else 1 if learnt else 2
-        name = _method(run)
+        name = method(run)
         score = of_validation.get(name, -1.0), _stored_f1(run, name)
         if sort not in best or score > best[sort][:2]:
             best[sort] = (*score, name)
     return [best[sort][2] for sort in sorted(best)]
 
 
-def _method(run: Run) -> str:
+def method(run: Run) -> str:
+    """A run's name in tables."""
     return str(run.counts["method"].iloc[0])
 
 

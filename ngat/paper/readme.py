@@ -57,7 +57,8 @@ def paper(root: Path, runs: Sequence[Run], up: str = "") -> str:
 def short(runs: Sequence[Run]) -> str:
     """Published and measured rows of stage 2 in a few lines: one method of each sort.
 
-    Which method stands for its sort is chosen by validation (:func:`artifacts.headline`).
+    Which method stands for its sort is chosen by validation (:func:`artifacts.headline`). Networks
+    that were trained for the same minutes of a GPU stand there all.
     """
     same = [run for run in runs if published.same_images(run.counts)]
     one = tables.table1(same)
@@ -65,6 +66,8 @@ def short(runs: Sequence[Run]) -> str:
     system = one["method"].str.partition(":")[0]
     validated = [run for run in runs if run.counts["split"].iloc[0] == "val"]
     ours = artifacts.headline(same, validated) if same else []
+    on_gpu = [name for run in same if (name := artifacts.method(run)).endswith("-gpu (split)")]
+    ours = list(dict.fromkeys([*ours[:1], *on_gpu, *ours[1:]]))
     rows = pd.concat(
         [
             *(one[theirs & (system == name)] for name in SHORT),
@@ -72,8 +75,9 @@ def short(runs: Sequence[Run]) -> str:
         ]
     )
     shown = tables.printed(rows)
-    shown.insert(1, "row", ["published" if known else "measured" for known in theirs[rows.index]])
-    kept = ["method", "row", "average_f1", "score", "recall", "extra", "parameters"]
+    for name in {"recall", "extra"} & {*shown}:  # intervals stand on the page of results
+        shown[name] = shown[name].str.partition(" ")[0]
+    kept = ["method", "average_f1", "recall", "extra", "parameters"]
     text = tables.markdown(shown[[column for column in kept if column in shown]])
     waiting = "" if same else "\nNo measured rows yet: there are no result files of stage 2.\n"
     return text + waiting

@@ -153,7 +153,7 @@ class Session:
 
 
 def inline(png: bytes) -> bytes:
-    """A PNG for a notebook: a large one in its 128 best colours, less than half of the bytes.
+    """A PNG for a notebook: a large one in its 96 best colours, less than half of the bytes.
 
     Photographs at the resolution of print make a notebook too large to be committed or opened at
     ease. The file keeps all its colours; a picture with few of them is not large. Colours are found
@@ -165,7 +165,7 @@ def inline(png: bytes) -> bytes:
 
     reduced = io.BytesIO()
     with Image.open(io.BytesIO(png)) as picture:
-        picture.convert("RGB").quantize(128, kmeans=1).save(reduced, "png", optimize=True)
+        picture.convert("RGB").quantize(96, kmeans=1).save(reduced, "png", optimize=True)
     return reduced.getvalue()
 
 
