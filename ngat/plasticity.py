@@ -161,7 +161,7 @@ class Plasticity(nn.Module):
                     projection, integral, home, graph, m, image
                 )
             placement.positions.append(positions.to(image))
-            placement.moves.append(moves)
+            placement.moves.append(moves.to(image))
             placement.features.append(feature)
             placement.valid.append(valid)
         return placement

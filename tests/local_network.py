@@ -14,7 +14,7 @@ class Local:
     """Smooths at its own scale, as far as its halo reaches."""
 
     halo = 24
-    path, sha256, name = None, "0" * 64, "local"
+    path, identity = None, {"name": "local", "sha256": "0" * 64}
 
     def __init__(self, seen: float = 1.0, **thresholds) -> None:
         self.seen, self.chosen = seen, Thresholds(**{"prominence": 0.02, **thresholds})

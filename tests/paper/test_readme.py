@@ -59,7 +59,8 @@ def test_readme_is_short() -> None:
 def test_paper_row_stands_on_both_pages(path: Path) -> None:
     """Independent of the code that prints tables: table 1's own digits."""
     (paper,) = [row for row in published.TABLE_1 if "paper" in row.system]
-    (line,) = [line for line in path.read_text(encoding="utf-8").splitlines() if "0.6762" in line]
+    lines = path.read_text(encoding="utf-8").splitlines()
+    (line,) = [line for line in lines if "NGAT (the paper)" in line and "0.7384" in line]
     for number in (paper.average_f1, paper.recall, paper.extra):
         assert f"{number:.4f}" in line
 
