@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ngat.data.sample import TYPES
-from ngat.errors import InputError
+from ngat.errors import InputError, MissingDependency
 from ngat.system.files import replacing
 
 # Okabe & Ito, "Color Universal Design", 2008.
@@ -133,3 +133,18 @@ def save_animation(
             beside, format="gif", save_all=True, append_images=others, duration=times, loop=0
         )
     return path
+
+
+def widgets() -> Any:
+    """The library that sliders are made of.
+
+    Raises:
+        MissingDependency: ipywidgets is not installed.
+    """
+    try:
+        import ipywidgets
+    except ImportError as error:
+        raise MissingDependency(
+            "The sliders need ipywidgets: pip install 'ngat[notebooks]'."
+        ) from error
+    return ipywidgets

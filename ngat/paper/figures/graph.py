@@ -12,10 +12,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from mpl_toolkits.mplot3d.art3d import Line3DCollection, Poly3DCollection
 
-from ngat.errors import MissingDependency
 from ngat.graph import RELATIONS, PyramidGraph, Relation
 from ngat.paper.study.graph import Picture, neighbourhood, place_of, seen_from
-from ngat.paper.style import BLUE, GREEN, GREY, VERMILION, style
+from ngat.paper.style import BLUE, GREEN, GREY, VERMILION, style, widgets
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
@@ -261,12 +260,7 @@ def explorer(picture: Picture, graph: PyramidGraph, level: int) -> VBox:
     Raises:
         MissingDependency: ipywidgets is not installed.
     """
-    try:
-        import ipywidgets
-    except ImportError as error:
-        raise MissingDependency(
-            "The sliders need ipywidgets: pip install 'ngat[notebooks]'."
-        ) from error
+    ipywidgets = widgets()
     height, width = graph.sizes[level]
     home = graph.home(level)[:, height // 2, width // 2]
     # Sliders know only whole steps from their least value. Half a pixel to the side, and the height

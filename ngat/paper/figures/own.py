@@ -12,12 +12,11 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ngat.errors import MissingDependency
 from ngat.inference import Method, Prediction, Thresholds, instances
 from ngat.instances import Labels
 from ngat.magnification import Seen
 from ngat.paper.figures.pictures import numbered_colours, outlined, visible
-from ngat.paper.style import BLUE, VERMILION, style
+from ngat.paper.style import BLUE, VERMILION, style, widgets
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
@@ -115,12 +114,7 @@ def workbench(
     Raises:
         MissingDependency: ipywidgets is not installed.
     """
-    try:
-        import ipywidgets
-    except ImportError as error:
-        raise MissingDependency(
-            "The sliders need ipywidgets: pip install 'ngat[notebooks]'."
-        ) from error
+    ipywidgets = widgets()
     sliders = {
         "probability": ipywidgets.FloatSlider(
             thresholds.probability, min=0.05, max=0.95, step=0.05, description="nucleus"
