@@ -30,7 +30,9 @@ def open_slide(path: Path, level: int) -> Stack:
     path.stat()
     slide: Any = openslide.OpenSlide(name)
     if not 0 <= level < slide.level_count:
-        raise InputError(f"{name}: has no level {level}; choose --level 0 to {slide.level_count}.")
+        raise InputError(
+            f"{name}: has no level {level}; choose --level 0 to {slide.level_count - 1}."
+        )
     width, height = slide.level_dimensions[level]
     factor = slide.level_downsamples[level]
 

@@ -39,6 +39,7 @@ def open_tiff(path: Path, level: int, *, raw: bool = False) -> list[Stack]:
         InputError: damaged, or a kind of colour that is not known.
     """
     file = tifffile.TiffFile(path)
+    file.filehandle.set_lock(True)  # without it, threads move each other's place in the file
     every = [(i, s) for i, s in enumerate(file.series) if {"Y", "X"} <= set(s.axes)]
     if not every:
         raise InputError(f"{path}: holds no picture; get the file again.")
@@ -138,7 +139,8 @@ class _Reader:
             return self._mapped(place, rows, columns)
         places = [place.get(a, 0) for a in self.others]
         number = int(np.ravel_multi_index(places, self.sides)) if places else 0
-        page = self.series.pages[number]
+        with self.series.parent.filehandle.lock:
+            page = self.series.pages[number]
         if page is None:
             raise InputError(f"{self.name}: lacks page {number}; get the file again.")
         return self._decoded(page, rows, columns)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import builtins
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from pictures import SHAPE, colour, grey
 from ngat.errors import InputError, MissingDependency
 from ngat.io import open_picture
 from ngat.io.ome_zarr import write_labels
+from ngat.io.picture import open_pictures
 
 
 @pytest.mark.parametrize("version", [2, 3])
@@ -90,9 +93,41 @@ def test_slides_by_openslide(tmp_path):
     os.replace(tmp_path / "a.tif", tmp_path / "a.svslide")
     picture = open_picture(tmp_path / "a.svslide")
     np.testing.assert_array_equal(picture.read(slice(9, 99)), pixels[9:99])
+    with pytest.raises(InputError, match="has no level 1; choose --level 0 to 0"):
+        open_picture(tmp_path / "a.svslide", level=1)
     (tmp_path / "b.mrxs").write_text("x")
     with pytest.raises(InputError, match=r"b\.mrxs: "):
         open_picture(tmp_path / "b.mrxs")
+
+
+@pytest.mark.parametrize("pages", [1, 3])
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+def test_threads_share_a_file(tmp_path, monkeypatch, tile, pages):
+    pixels = np.random.default_rng(0).integers(0, 256, (pages, 96, 128), dtype=np.uint8)
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        pixels,
+        tile=tile,
+        rowsperstrip=None if tile else 8,
+        compression="zlib",
+        photometric="minisblack",
+    )
+    seek = tifffile.FileHandle.seek
+
+    def slow_seek(file, *where):
+        found = seek(file, *where)
+        time.sleep(0.0005)  # another thread moves the file's place here, unless it has to wait
+        return found
+
+    pictures = [open_picture(tmp_path / "a.tif", page=0)] * 2
+    if pages > 1:  # pages of one file that is open once
+        pictures = list(open_pictures(tmp_path / "a.tif"))[1:]
+    monkeypatch.setattr(tifffile.FileHandle, "seek", slow_seek)
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda picture: picture.read(), pictures * 4))
+    expected = pixels[1:] if pages > 1 else pixels[[0, 0]]
+    for number, picture in enumerate(found):
+        np.testing.assert_array_equal(picture, expected[number % 2])
 
 
 @pytest.mark.parametrize(("name", "module"), [("a.zarr", "zarr"), ("a.mrxs", "openslide")])
