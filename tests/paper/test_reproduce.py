@@ -442,6 +442,16 @@ def test_every_notebook_declares_the_common_parameters(
         bench.run()
 
 
+def test_a_notebook_of_another_language_is_refused_by_its_kernel(bench: Bench) -> None:
+    path = bench.add("01_first")
+    made = nbformat.read(path, 4)
+    made.metadata["kernelspec"] = {"name": "julia-1.9", "language": "julia", "display_name": "J"}
+    nbformat.write(made, path)
+    with pytest.raises(InputError, match=r"asks for the kernel 'julia-1\.9' \(julia\)"):
+        bench.run()
+    assert bench.ran() == []
+
+
 def test_folders_without_notebooks(bench: Bench) -> None:
     with pytest.raises(InputError, match="holds no notebook"):
         bench.run()
