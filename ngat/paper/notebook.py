@@ -33,7 +33,8 @@ try:
     from traitlets import default
 except ImportError as error:  # pragma: no cover - the environment of the tests has them
     raise MissingDependency(
-        f"Running notebooks needs {error.name or error}; install the extra: pip install 'ngat[notebooks]'."
+        f"Running notebooks needs {error.name or error}; install the extra: "
+        "pip install 'ngat[notebooks]'."
     ) from error
 
 NAME = re.compile(r"(?P<number>\d\d)_\w+")
