@@ -8,7 +8,7 @@ from dataclasses import fields
 from functools import lru_cache
 from numbers import Real
 from pathlib import Path
-from typing import Protocol, get_args
+from typing import Protocol, get_args, runtime_checkable
 
 import numpy as np
 import torch
@@ -49,6 +49,7 @@ _RANGE = (0.1, 99.9)  # percentiles of a picture's values that become black and 
 Survey = dict[str, Array]
 
 
+@runtime_checkable
 class Network(Protocol):
     """What segmentation needs of a network."""
 
@@ -195,7 +196,7 @@ def chosen_magnification(diameter: float | None, scale: float | None) -> float |
     if diameter is not None and scale is not None:
         raise InputError("Give --diameter or --scale, not both.")
     name, value = ("--diameter", diameter) if diameter is not None else ("--scale", scale)
-    if not isinstance(value, Real):
+    if not isinstance(value, Real) or isinstance(value, bool):
         raise InputError(f"{name} is a number; got {value!r}.")
     low, high = MAGNIFICATIONS
     factor = DIAMETER / value if name == "--diameter" and value else value
