@@ -97,7 +97,7 @@ def renamed(stack: Stack, axes: str) -> Stack:
     Raises:
         InputError: letters are missing or too many, or the data cannot be read that way.
     """
-    axes = axes.upper()
+    axes = str(axes).upper()
     shape = " x ".join(map(str, stack.shape))
     if len(axes) != len(stack.shape) or len(set(axes)) != len(axes) or not set("YX") <= set(axes):
         raise InputError(

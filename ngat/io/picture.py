@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -231,7 +232,10 @@ def array_picture(
     Raises:
         InputError: as :func:`open_picture`, and for what is no array of numbers.
     """
-    pixels = np.asarray(array)
+    try:
+        pixels = np.asarray(array)
+    except ValueError as error:
+        raise InputError(f"{name}: its rows differ in length; give an array.") from error
     if pixels.dtype.kind not in "biuf" or pixels.size == 0:
         raise InputError(f"{name}: {pixels.dtype} of shape {pixels.shape} is no picture.")
     if axes is None:
@@ -259,6 +263,8 @@ def is_picture(path: Path) -> bool:
 def _stacks(path: Path, level: int, axes: str | None) -> Sequence[Stack]:
     """All series of a file; the kind is told by its content, not by its name."""
     name = str(path)
+    if not isinstance(level, Integral) or level < 0:
+        raise InputError(f"{name}: a level is a whole number from 0; got {level!r}.")
     with reading(name):
         if path.is_dir():
             from ngat.io.ome_zarr import open_zarr

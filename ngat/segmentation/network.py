@@ -8,13 +8,14 @@ from dataclasses import fields
 from functools import lru_cache
 from numbers import Real
 from pathlib import Path
-from typing import Protocol, get_args
+from typing import Protocol, get_args, runtime_checkable
 
 import numpy as np
 import torch
 
 import ngat
-from ngat.data.normalize import TILE, Contrast, contrast_by_rows, mirrored
+from ngat.data.contrast import TILE, Contrast, contrast_by_rows
+from ngat.data.normalize import mirrored
 from ngat.data.resize import resized
 from ngat.errors import InputError
 from ngat.inference import (
@@ -48,6 +49,7 @@ _RANGE = (0.1, 99.9)  # percentiles of a picture's values that become black and 
 Survey = dict[str, Array]
 
 
+@runtime_checkable
 class Network(Protocol):
     """What segmentation needs of a network."""
 
@@ -116,7 +118,8 @@ class TrainedNetwork:
             found = contrast_by_rows(
                 lambda rows: np.atleast_3d(picture.read(rows)), picture.shape, TILE / magnification
             )
-            return {"low": found.low, "high": found.high, "shape": np.array(found.shape)}
+            survey = {"low": found.low, "high": found.high, "shape": np.array(found.shape)}
+            return survey if found.blank is None else {**survey, "blank": found.blank}
         seen = np.atleast_3d(picture.overview())
         low, high = np.percentile(seen, _RANGE, axis=(0, 1))
         depth = picture.stack.dtype
@@ -158,7 +161,8 @@ class TrainedNetwork:
                 (rows, columns), image.shape[:2], (height, width), strict=True
             )
         )
-        return Contrast(low, high, (height, width)).apply(image, *places)
+        contrast = Contrast(low, high, (height, width), survey.get("blank"))
+        return contrast.apply(image, *places)
 
 
 @lru_cache(maxsize=2)
@@ -192,7 +196,7 @@ def chosen_magnification(diameter: float | None, scale: float | None) -> float |
     if diameter is not None and scale is not None:
         raise InputError("Give --diameter or --scale, not both.")
     name, value = ("--diameter", diameter) if diameter is not None else ("--scale", scale)
-    if not isinstance(value, Real):
+    if not isinstance(value, Real) or isinstance(value, bool):
         raise InputError(f"{name} is a number; got {value!r}.")
     low, high = MAGNIFICATIONS
     factor = DIAMETER / value if name == "--diameter" and value else value

@@ -7,6 +7,7 @@ import tempfile
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from ngat.instances import Labels
 from ngat.io.picture import Picture, array_picture, open_picture
 from ngat.segmentation.find import FoundNuclei, find
 from ngat.segmentation.formats import features, outlined, shown_table, write_rois
-from ngat.segmentation.network import Network, chosen_magnification, trained
+from ngat.segmentation.network import Network, checked, chosen_magnification, trained
 from ngat.segmentation.tasks import Tasks, usual_threads
 from ngat.segmentation.tiles import TILE, Canvas
 from ngat.system.files import replacing
@@ -118,14 +119,32 @@ def segment(
     Raises:
         InputError: one sentence that says what is wrong and what would help.
     """
+    for name, value in (("tile", tile), ("threads", 1 if threads is None else threads)):
+        if not (isinstance(value, Integral) and value > 0) or isinstance(value, bool):
+            raise InputError(f"{name} is a whole number from 1; got {value!r}.")
+    if not isinstance(tta, bool):
+        raise InputError(f"tta is True or False; got {tta!r}.")
+    if not isinstance(weights, str | Path | None):
+        raise InputError(f"weights is the name of a file; got {weights!r}.")
     if isinstance(image, str | Path):
         picture = open_picture(image, channel=channel, page=page, level=level, axes=axes)
+    elif level != 0:
+        raise InputError(f"an array has one level; leave out level, which is {level!r}.")
     else:
         picture = array_picture(image, channel=channel, page=page, axes=axes)
     asked = chosen_magnification(diameter, scale)
     if method not in METHODS:
         raise InputError(f"Unknown method {method!r}; known: {', '.join(METHODS)}.")
-    if network is None:
+    if thresholds is not None:
+        if not isinstance(thresholds, Thresholds):
+            raise InputError(f"thresholds is an ngat.inference.Thresholds; got {thresholds!r}.")
+        checked(dict.fromkeys(METHODS, thresholds), "thresholds")
+    if network is not None:
+        if not isinstance(network, Network):
+            raise InputError(f"network is a ngat.segmentation.network.Network; got {network!r}.")
+        if weights is not None:
+            raise InputError("Give weights or network, not both.")
+    else:
         on = str(find_device(device))
         network = trained(Path(weights) if weights is not None else None, on, tta)
     chosen = thresholds or network.thresholds(method)

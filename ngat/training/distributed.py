@@ -144,7 +144,7 @@ def find_device(device: str = "auto", local: int = 0) -> torch.device:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         found = torch.device(device)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise InputError(f"Unknown device {device!r}; choose auto, cpu, cuda or cuda:0.") from error
     if found.type not in ("cpu", "cuda"):
         raise InputError(f"Device {device!r} is not supported; choose auto, cpu or cuda.")

@@ -151,9 +151,34 @@ def test_depth_changes_nothing():
         ({"device": "foo"}, "Unknown device 'foo'; choose auto, cpu"),
         ({"device": "cuda:99"}, "Device 'cuda:99' is not there"),
         ({"diameter": "12"}, "--diameter is a number; got '12'"),
+        ({"diameter": True}, "--diameter is a number; got True"),
         ({"page": "all"}, "has no page all; choose --page 0 to 0"),
+        ({"axes": 3}, "--axes 3 does not fit 40 x 40"),
+        ({"level": 2}, "one level; leave out level, which is 2"),
+        ({"level": "a"}, "one level; leave out level, which is 'a'"),
+        ({"tile": -4}, "tile is a whole number from 1; got -4"),
+        ({"tile": 3.5}, "tile is a whole number from 1; got 3.5"),
+        ({"threads": 0}, "threads is a whole number from 1; got 0"),
+        ({"threads": "2"}, "threads is a whole number from 1; got '2'"),
+        ({"threads": True}, "threads is a whole number from 1; got True"),
+        ({"tta": "yes"}, "tta is True or False; got 'yes'"),
+        ({"weights": 3}, "weights is the name of a file; got 3"),
+        ({"weights": "a.safetensors", "network": Local()}, "Give weights or network, not both"),
+        ({"network": "companion"}, "network is a .*Network; got 'companion'"),
+        ({"thresholds": {"core": 0.5}}, "thresholds is an ngat.inference.Thresholds; got {'core'"),
+        ({"thresholds": Thresholds(core=float("nan"))}, "thresholds: its threshold core for"),
+        ({"device": None}, "Unknown device None"),
     ],
 )
 def test_bad_options_are_one_sentence_in_python_too(options, says):
     with pytest.raises(InputError, match=says):
         ngat.segment(clumps((40, 40)), **options)
+
+
+def test_a_picture_that_is_none_and_a_level_that_is_not_there(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", clumps((40, 40)))
+    for level in (-1, "x", 1):
+        with pytest.raises(InputError, match=r"a\.tif: .* level"):
+            ngat.segment(tmp_path / "a.tif", level=level)
+    with pytest.raises(InputError, match="rows differ in length"):
+        ngat.segment([[1, 2], [3]])
