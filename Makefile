@@ -21,8 +21,8 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help env reproduce test test-slow test-browser test-colab lint format site notebooks stored real peers gpu tables readme \
-  lock clean
+.PHONY: help env reproduce test test-slow test-browser test-colab lint kernels format site notebooks stored real peers gpu \
+  tables readme lock clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -58,7 +58,9 @@ $(STAMP):
 	@echo "Installing the pinned packages into $(VENV); this takes minutes, once."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=24'
-	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[reproduce]'
+	# Most of 16,000 files are never imported: Python compiles the others when it first loads them.
+	$(BIN)/python -m pip install --quiet --no-compile --constraint .ci/constraints.txt \
+	  --editable '.[reproduce]'
 	@rm -f $(VENV)/.ngat-*
 	@touch $@
 
@@ -68,10 +70,12 @@ reproduce: env
 
 # One run, one closing line: unit tests, and every committed notebook executed again and its
 # marked cells compared with what is committed. Two processes share the files: a notebook's cells, and
-# tests with a common fixture, stay together. TESTERS=0 runs all in one process, for a debugger.
+# tests with a common fixture, stay together. Notebooks come first, since they are the longest: at
+# the end neither process waits for the other. TESTERS=0 runs all in one process, for a debugger.
 TESTERS ?= 2
-test: env lint
-	$(BIN)/python -m pytest tests $(NOTEBOOKS) --nbval-lax --nbval-current-env \
+test: env
+	$(MAKE) --no-print-directory --jobs=2 lint kernels
+	$(BIN)/python -m pytest $(NOTEBOOKS) tests --nbval-lax --nbval-current-env \
 	  --nbval-cell-timeout=300 --numprocesses=$(TESTERS) --dist=loadfile --no-loadscope-reorder \
 	  --durations=10 $(ARGS)
 
@@ -92,6 +96,10 @@ lint: env
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+
+# Kept beside the sources, for all processes of the tests.
+kernels: env
+	$(BIN)/python .ci/compile_kernels.py
 
 format: env
 	$(BIN)/ruff check --fix .

@@ -21,7 +21,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ngat.attention import find_engine
 from ngat.config import ModelConfig
 from ngat.graph import PyramidGraph
 from ngat.projection import Projector, home_positions, project_home, projector
@@ -180,8 +179,7 @@ class Plasticity(nn.Module):
         if self.kind == "table":
             grid = self.table[m : m + 1]
             u = F.interpolate(grid, home.shape[-2:], mode="bilinear").expand_as(u)
-        sigmoid = find_engine(self.engine, image).sigmoid
-        moves = moved(u, sigmoid)
+        moves = moved(u, projection.sigmoid)
         positions = positions_after(home, moves, m, longer)
         # Eq. 7 moves a node whose cell overhangs the picture by half, or is larger than that.
         farthest = 2**m * max(max(home.shape[-2:]) - 0.5, 0.5**0.5)
@@ -193,8 +191,9 @@ class Plasticity(nn.Module):
         feature = feature.to(image)
         if self.xi is not None:
             for _ in range(self.steps):  # eq. 8, 9
-                u = u + self.xi(feature, moves, m / max(graph.levels - 1, 1), sigmoid)
-                moves = moved(u, sigmoid)
+                level = m / max(graph.levels - 1, 1)
+                u = u + self.xi(feature, moves, level, projection.sigmoid)
+                moves = moved(u, projection.sigmoid)
                 positions = positions_after(home, moves, m, longer)
                 feature, valid = projection.project(integral, positions)
                 feature = feature.to(image)

@@ -114,16 +114,18 @@ def project_home(integral: Tensor, level: int) -> Tensor:
 
 
 class Projector(NamedTuple):
-    """:func:`integral_image` and :func:`project`, as an engine does them.
+    """:func:`integral_image`, :func:`project` and σ, as an engine does them.
 
     The mean may be of the positions' type. By a fast engine, no gradient reaches the picture.
     """
 
     integral_image: Callable[[Tensor], Tensor]
     project: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    sigmoid: Callable[[Tensor], Tensor]
 
 
 def projector(engine: str, like: Tensor) -> Projector:
     """How the picture ``like`` is projected with this engine."""
-    fast: Projector | None = find_engine(engine, like).projection
-    return Projector(integral_image, project) if fast is None or like.requires_grad else fast
+    found = find_engine(engine, like)
+    fast: Projector | None = None if like.requires_grad else found.projection
+    return Projector(integral_image, project, found.sigmoid) if fast is None else fast

@@ -250,7 +250,7 @@ class GpuPlan:
         if preset in COMPACT:
             full, weights = weights, self.work / preset / "compact.safetensors"
             few = ("--limit", "40")  # images to choose its score on, of all types
-            compact = ("-m", "ngat.gpu.compact", str(full), str(weights))
+            compact = ("-m", "ngat.training.weights", str(full), str(weights))
             # Once before anything can go wrong, so that the weights survive in any case.
             commands.append(compact)
             commands.append(("-m", "ngat", "choose", "--weights", str(full), *few, *where))

@@ -120,6 +120,14 @@ def renamed(stack: Stack, axes: str) -> Stack:
     )
 
 
+def coloured(stack: Stack) -> Stack:
+    """A stack whose axes the user named: three samples are a colour, a fourth is alpha."""
+    samples = stack.size("S")
+    if stack.colour or "S" not in stack.axes:
+        return stack
+    return replace(stack, colour=samples in (3, 4), alpha="straight" if samples in (2, 4) else "")
+
+
 def choose_page(stacks: Sequence[Stack], page: int | None) -> tuple[Stack, int]:
     """The stack that holds a page, and the page's number in it.
 
@@ -200,3 +208,14 @@ def channels_of(stack: Stack) -> tuple[int, tuple[str, ...]]:
     if len(names) != count or len(set(names)) != count:
         names = tuple(str(i) for i in range(count)) if count > 1 else ("intensity",)
     return count, names
+
+
+def block_means(pixels: npt.NDArray[Any], step: int) -> npt.NDArray[np.float32]:
+    """Means over blocks of ``step × step`` pixels, and over what is left at the far edges."""
+    sums = pixels.astype(np.float64)
+    for axis in (0, 1):
+        starts = np.arange(0, pixels.shape[axis], step)
+        counts = np.minimum(starts + step, pixels.shape[axis]) - starts
+        sums = np.add.reduceat(sums, starts, axis=axis)
+        sums /= counts.reshape([-1 if i == axis else 1 for i in range(sums.ndim)])
+    return sums.astype(np.float32)

@@ -1,4 +1,7 @@
-"""What readers of other people's files share: limits, and one sentence for every failure."""
+"""What readers of other people's files share: limits, and one sentence for every failure.
+
+That a label image is none is said here too, for every way in which one arrives.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,12 @@ import warnings
 from collections.abc import Iterator
 from math import prod
 
+import numpy as np
+import numpy.typing as npt
+
 from ngat.errors import InputError
 
+Labels = npt.NDArray[np.integer]
 # The most that is read into memory at once. What is larger must be in a form that is read by
 # region: tiled or striped TIFF, OME-Zarr.
 MAX_BYTES = 1 << 30
@@ -81,6 +88,24 @@ def check_size(name: str, shape: tuple[int, ...], itemsize: int) -> None:
             f"{name}: {_times(shape)} values are more than is read at once; "
             "save the picture as tiled TIFF or OME-Zarr, or cut it."
         )
+
+
+def as_labels(image: npt.ArrayLike, name: str = "the label image") -> Labels:
+    """``image`` as a 2-D integer array, or InputError saying what is wrong with ``name``."""
+    labels = np.asarray(image)
+    if labels.ndim != 2:
+        raise InputError(
+            f"{name} has {labels.ndim} dimensions; a label image has two, height and width."
+        )
+    if labels.dtype.kind == "f" and np.isnan(labels).any():
+        raise InputError(f"{name} holds NaN; save labels as whole numbers, 0 for background.")
+    if labels.dtype.kind not in "biu":
+        raise InputError(
+            f"{name} holds {labels.dtype} values; save labels as whole numbers, 0 for background."
+        )
+    if labels.size and labels.min() < 0:
+        raise InputError(f"{name} holds negative labels; 0 is background, objects are 1 and up.")
+    return labels
 
 
 def _times(shape: tuple[int, ...]) -> str:

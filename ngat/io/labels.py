@@ -13,11 +13,9 @@ from scipy import ndimage
 
 from ngat.errors import InputError
 from ngat.io.axes import Stack, array_stack, choose_page
-from ngat.io.damage import check_size, reading
+from ngat.io.damage import Labels, as_labels, check_size, reading
 from ngat.io.picture import Picture
-from ngat.io.values import as_labels
 
-Labels = npt.NDArray[np.integer]
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".npy")
 # Values that programs write for "inside" in a mask.
 _INSIDE = (1, 255, 65535)

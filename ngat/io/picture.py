@@ -17,13 +17,14 @@ from ngat.io.axes import (
     Array,
     Stack,
     array_stack,
+    block_means,
     channels_of,
     choose_channels,
     choose_page,
+    coloured,
     renamed,
 )
 from ngat.io.damage import reading
-from ngat.io.values import block_means
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".svs", ".ndpi", ".scn", ".qptiff", ".lsm", ".stk")
 RASTER_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
@@ -248,7 +249,7 @@ def array_picture(
                 f"{name}: has shape {pixels.shape}; name its axes, for example axes='CYX'."
             )
     stack = array_stack(name, pixels, "".join("QRUVW"[i % 5] for i in range(pixels.ndim)))
-    stack = _coloured(renamed(stack, axes))
+    stack = coloured(renamed(stack, axes))
     if pixel_size is not None:
         stack = replace(stack, pixel_size=pixel_size)
     stack, number = choose_page([stack], page)
@@ -291,16 +292,8 @@ def _stacks(path: Path, level: int, axes: str | None) -> Sequence[Stack]:
             if stack.dtype.kind not in "biuf":
                 raise InputError(f"{name}: holds {stack.dtype} values; save them as numbers.")
         if axes is not None:
-            stacks = [_coloured(renamed(stack, axes)) for stack in stacks]
+            stacks = [coloured(renamed(stack, axes)) for stack in stacks]
     return stacks
-
-
-def _coloured(stack: Stack) -> Stack:
-    """A stack whose axes the user named: three samples are a colour, a fourth is alpha."""
-    samples = stack.size("S")
-    if stack.colour or "S" not in stack.axes:
-        return stack
-    return replace(stack, colour=samples in (3, 4), alpha="straight" if samples in (2, 4) else "")
 
 
 def _full(dtype: np.dtype[Any]) -> float:

@@ -33,7 +33,8 @@ try:
     from traitlets import default
 except ImportError as error:  # pragma: no cover - the environment of the tests has them
     raise MissingDependency(
-        f"Running notebooks needs {error.name}; install the extra: pip install 'ngat[notebooks]'."
+        f"Running notebooks needs {error.name or error}; install the extra: "
+        "pip install 'ngat[notebooks]'."
     ) from error
 
 NAME = re.compile(r"(?P<number>\d\d)_\w+")
@@ -137,9 +138,15 @@ def declared(path: Path) -> dict[str, Any]:
     """The parameters of a notebook's ``parameters`` cell and their defaults.
 
     Raises:
-        InputError: there is no such cell, it is not plain Python assignments, or it lacks a
-            parameter that every notebook must take.
+        InputError: it is of another language; there is no such cell, it is not plain Python
+            assignments, or it lacks a parameter that every notebook must take.
     """
+    kernel = read(path).metadata.get("kernelspec", {})
+    if kernel.get("language", "python") != "python":
+        raise InputError(
+            f"{path}: asks for the kernel {kernel.get('name')!r} ({kernel['language']}); notebooks "
+            "run in Python, in this interpreter: choose its kernel in Jupyter and save it again."
+        )
     inspected = papermill.inspect_notebook(str(path))
     if not inspected:
         raise InputError(f"{path}: has no cell tagged 'parameters' that assigns its parameters.")

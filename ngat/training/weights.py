@@ -4,13 +4,15 @@ A weights file needs nothing beside it, and holds no code: reading one from a st
 
 Files that must be small (Mask R-CNN's take 150 MB else) hold eight bits a number: every row of a
 matrix or kernel is divided by its own largest value over 127 and rounded; vectors stay as they
-are. What is scored is the network that the compact file holds.
+are. What is scored is the network that the compact file holds. ``python -m ngat.training.weights
+FROM TO`` rewrites a file so.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -191,3 +193,17 @@ def expanded(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             tensor = tensor.float() * scale.view(-1, *(1,) * (tensor.ndim - 1))
         found[name] = tensor
     return found
+
+
+def compact(source: Path | str, target: Path | str) -> None:
+    """Rewrite a weights file in eight bits a number; it is read like any other.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    tensors, metadata = read_tensors(source, FORMAT)
+    write_tensors(target, reduced(tensors), FORMAT, metadata)
+
+
+if __name__ == "__main__":
+    compact(sys.argv[1], sys.argv[2])

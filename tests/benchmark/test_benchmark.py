@@ -285,15 +285,18 @@ def test_trouble_with_an_engine_of_ours_is_not_passed_over(monkeypatch) -> None:
         attention.time_layers(Setting(), [{"side": 4}], ["cpu"], [], 3, 0)
 
 
+def in_this_process(kind, arguments, setting, **_):
+    """As :func:`ngat.benchmark.worker.run`, in no process of its own."""
+    return worker.jobs()[kind](setting, **json.loads(json.dumps(arguments)))
+
+
 def test_command_writes_what_it_says(tmp_path, monkeypatch) -> None:
     # Times come from a process of their own; the eight jobs of peak memory would load torch anew
     # each, and are done here.
     apart = worker.run
 
-    def run(kind, arguments, setting, **more):
-        if kind == "time":
-            return apart(kind, arguments, setting, **more)
-        return worker.jobs()[kind](setting, **json.loads(json.dumps(arguments)))
+    def run(kind, *job, **more):
+        return (apart if kind == "time" else in_this_process)(kind, *job, **more)
 
     monkeypatch.setattr(worker, "run", run)
     out = tmp_path / "attention.csv"
@@ -501,6 +504,7 @@ def test_parts_by_hand() -> None:
 
 def test_without_a_file_nothing_is_written(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(worker, "run", in_this_process)
     plan = LayerPlan(
         sides=(4,),
         batches=(1,),

@@ -187,8 +187,7 @@ def test_nuclei_of_an_image_of_any_size(network, monkeypatch):
 
 
 def test_weights_come_back_from_eight_bits(network, tmp_path):
-    from ngat.gpu.compact import compact
-    from ngat.training.weights import load_weights, save_weights
+    from ngat.training.weights import compact, load_weights, save_weights
 
     chosen = preset("maskrcnn", width=8)
     chosen = replace(chosen, model=network.config)

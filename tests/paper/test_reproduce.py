@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import json
@@ -9,6 +10,7 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -79,6 +81,26 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     return Bench(tmp_path)
 
 
+@pytest.fixture
+def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of what is run and what is kept: cells run here, where no kernel has to start."""
+
+    def execute(path: Path, target: Path, given: Mapping[str, object], _: object) -> None:
+        content = nbformat.read(path, 4)
+        names: dict[str, object] = {}
+        with contextlib.chdir(path.parent):
+            for cell in content.cells:
+                if cell.cell_type == "code":
+                    exec(cell.source, names)
+                if "parameters" in cell.metadata.get("tags", []):
+                    names |= given
+        target.parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(content, target)
+
+    monkeypatch.setattr("ngat.paper.reproduce.execute", execute)
+
+
+@pytest.mark.usefixtures("without_kernels")
 def test_runs_in_order_skips_what_is_unchanged_and_repeats_what_changed(bench: Bench) -> None:
     bench.add("02_second")
     first = bench.add("01_first", WRITE)
@@ -122,6 +144,7 @@ def test_runs_in_order_skips_what_is_unchanged_and_repeats_what_changed(bench: B
     assert bench.ran() == ["02_second"]
 
 
+@pytest.mark.usefixtures("without_kernels")
 def test_a_folder_of_files_becomes_the_store_once(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,6 +207,7 @@ def test_goes_on_where_it_failed(bench: Bench) -> None:
 IMAGE = PARAMETERS + "\nimage = ''"
 
 
+@pytest.mark.usefixtures("without_kernels")
 def test_a_picture_that_was_replaced_is_looked_at_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,6 +244,7 @@ folder.mkdir(exist_ok=True)
 (folder / "own.safetensors").write_text(Path("../wanted.txt").read_text())"""
 
 
+@pytest.mark.usefixtures("without_kernels")
 def test_weights_that_another_notebook_left_count_by_content(bench: Bench) -> None:
     """Whoever reads the run's own weights is stale when they are others."""
     bench.add("06_trains", SAVE)
@@ -237,6 +262,7 @@ def test_weights_that_another_notebook_left_count_by_content(bench: Bench) -> No
     assert bench.ran() == ["06_trains", "11_reads"]
 
 
+@pytest.mark.usefixtures("without_kernels")
 def test_a_run_with_other_parameters_is_moved_out_of_the_way(bench: Bench) -> None:
     """Its weights are not those of this run; and they are not lost."""
     bench.add("06_trains", SAVE)
@@ -376,6 +402,7 @@ def test_the_kernel_is_this_interpreter(bench: Bench, monkeypatch: pytest.Monkey
     assert (bench.root / "python.txt").read_text() == sys.prefix
 
 
+@pytest.mark.usefixtures("without_kernels")
 def test_subset_brings_what_it_builds_on(bench: Bench) -> None:
     bench.add("01_first")
     bench.add("02_trains")
@@ -440,6 +467,16 @@ def test_every_notebook_declares_the_common_parameters(
         declared(path)
     with pytest.raises(InputError, match=re.escape(sentence)):
         bench.run()
+
+
+def test_a_notebook_of_another_language_is_refused_by_its_kernel(bench: Bench) -> None:
+    path = bench.add("01_first")
+    made = nbformat.read(path, 4)
+    made.metadata["kernelspec"] = {"name": "julia-1.9", "language": "julia", "display_name": "J"}
+    nbformat.write(made, path)
+    with pytest.raises(InputError, match=r"asks for the kernel 'julia-1\.9' \(julia\)"):
+        bench.run()
+    assert bench.ran() == []
 
 
 def test_folders_without_notebooks(bench: Bench) -> None:

@@ -183,7 +183,7 @@ def projection() -> Any:
     from ngat.engines.cpu import projection as projection_cpu
     from ngat.projection import Projector
 
-    return Projector(projection_cpu.integral_image, projection_cpu.project)
+    return Projector(projection_cpu.integral_image, projection_cpu.project, sigmoid)
 
 
 class CpuAttention(torch.autograd.Function):

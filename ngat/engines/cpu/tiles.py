@@ -25,7 +25,7 @@ class Vectors:
         self.align = pointer.dtype.bitwidth // 8
 
     def place(self, p: Any, start: Any, number: int) -> Any:
-        """Address of the so-manieth vector from ``p[start]`` on."""
+        """Address of vector ``number`` from ``p[start]`` on."""
         index = self.builder.add(start, ir.IntType(64)(number * SIMD))
         return address(self.context, self.builder, self.pointer, p, index)
 

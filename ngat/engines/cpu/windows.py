@@ -88,7 +88,7 @@ class WindowRows(NamedTuple):
 
 @inlined
 def rows_of(plan, n):  # type: ignore[no-untyped-def]
-    """The so-manieth block."""
+    """Block number n of all pictures."""
     blocks = (plan.height + plan.block - 1) // plan.block
     first = n % blocks * plan.block
     last = min(plan.height, first + plan.block)
