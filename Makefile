@@ -177,7 +177,7 @@ real: env
 	  cp runs/real/$$run/provenance.json $(REAL)/training-$$run.json; \
 	done
 	$(BIN)/python .ci/hygiene.py execute --only 05,07,09,10,11,13,14 notebooks
-	$(BIN)/ngat leave-out --data dsb2018 --minutes $(STUDY_MINUTES) --out $(REAL)/leave_one_out.csv
+	$(BIN)/ngat leave-out --data dsb2018 --minutes $(STUDY_MINUTES) --out $(REAL)/leave_out.csv
 	$(BIN)/ngat ablate --data dsb2018 --minutes $(STUDY_MINUTES) --seeds 1 \
 	  --out $(REAL)/ablations.csv
 

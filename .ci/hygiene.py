@@ -123,6 +123,7 @@ def execute(path: Path, timeout: int = 600) -> None:
         kernel_name="python3",
         kernel_manager_class=ThisInterpreter,
         record_timing=False,
+        coalesce_streams=True,  # where a stream is cut depends on the moment
         resources={"metadata": {"path": str(path.parent.resolve())}},
     )
     try:

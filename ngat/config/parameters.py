@@ -40,7 +40,7 @@ class ModelConfig:
         downsample: pictures are reduced by this factor first
             (:class:`ngat.baselines.networks.Downsampled`).
         contrast: images enter as they are, ``plain``; every channel over the range of its
-            surroundings, ``local`` (:mod:`ngat.data.normalize`); or over that of the whole image,
+            surroundings, ``local`` (:mod:`ngat.data.contrast`); or over that of the whole image,
             ``percentile``.
     """
 

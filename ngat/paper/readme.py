@@ -131,7 +131,42 @@ def _differences(runs: Sequence[Run], validated: Sequence[Run]) -> list[str]:
         "with 95 % paired bootstrap intervals. One that lies above zero says that it is better.",
         "",
         tables.markdown(paired.printed(against)),
+        *_at_equal_minutes(runs, ours),
     ]
+
+
+def _at_equal_minutes(runs: Sequence[Run], ours: Sequence[Run]) -> list[str]:
+    """This network less another one that was trained on the same machine for as long."""
+    tables_of = []
+    for run in ours:
+        alike = [other for other in runs if other not in ours and _equally_trained(run, other)]
+        if alike:
+            tables_of.append(paired.paired([run, *alike], _method(run)))
+    if not tables_of:
+        return []
+    table = pd.concat(tables_of)
+    shown = paired.printed(table)
+    shown.insert(0, "of", table["method"])
+    return [
+        "**At equal minutes of the same machine** (within a sixth), average F1 less that of the "
+        "other network:",
+        "",
+        tables.markdown(shown),
+    ]
+
+
+def _equally_trained(run: Run, other: Run) -> bool:
+    """Same hardware, as many minutes to within a sixth, and nuclei made in the same way."""
+    a, b = run.provenance.get("training"), other.provenance.get("training")
+    if not (isinstance(a, dict) and isinstance(b, dict)) or a["hardware"] != b["hardware"]:
+        return False
+    ratio = float(a["minutes"]) / float(b["minutes"])
+    way = [_method(one).rpartition("(")[2] for one in (run, other)]
+    return 5 / 6 < ratio < 6 / 5 and way[0] == way[1]
+
+
+def _method(run: Run) -> str:
+    return str(run.counts["method"].iloc[0])
 
 
 def replace(text: str, name: str, content: str, page: str = "README.md") -> str:

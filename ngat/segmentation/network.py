@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 import ngat
-from ngat.data.normalize import TILE, Contrast, contrast_by_rows, mirrored
+from ngat.data.contrast import TILE, Contrast, contrast_by_rows
+from ngat.data.normalize import mirrored
 from ngat.data.resize import resized
 from ngat.errors import InputError
 from ngat.inference import (
@@ -117,7 +118,8 @@ class TrainedNetwork:
             found = contrast_by_rows(
                 lambda rows: np.atleast_3d(picture.read(rows)), picture.shape, TILE / magnification
             )
-            return {"low": found.low, "high": found.high, "shape": np.array(found.shape)}
+            survey = {"low": found.low, "high": found.high, "shape": np.array(found.shape)}
+            return survey if found.blank is None else {**survey, "blank": found.blank}
         seen = np.atleast_3d(picture.overview())
         low, high = np.percentile(seen, _RANGE, axis=(0, 1))
         depth = picture.stack.dtype
@@ -159,7 +161,8 @@ class TrainedNetwork:
                 (rows, columns), image.shape[:2], (height, width), strict=True
             )
         )
-        return Contrast(low, high, (height, width)).apply(image, *places)
+        contrast = Contrast(low, high, (height, width), survey.get("blank"))
+        return contrast.apply(image, *places)
 
 
 @lru_cache(maxsize=2)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from ngat.data.normalize import Contrast
+from ngat.data.contrast import Contrast
 from ngat.errors import InputError
 from ngat.training.appearance import Generator, Picture, appearance, happens
 

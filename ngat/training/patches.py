@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -20,8 +21,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ngat.config import TrainConfig
-from ngat.data.normalize import TILE as WINDOW
-from ngat.data.normalize import Contrast, local_contrast, stretch_bytes
+from ngat.data.contrast import TILE as WINDOW
+from ngat.data.contrast import Contrast, local_contrast
+from ngat.data.normalize import stretch_bytes
 from ngat.data.sample import Sample
 from ngat.errors import InputError
 from ngat.instances import core_of
@@ -167,7 +169,9 @@ class Patches:
         key = index, octave
         if key not in self._ranges:
             tile = WINDOW / 2.0 ** (octave / 2)
-            self._ranges[key] = local_contrast(self.samples[index].image, tile)
+            found = local_contrast(self.samples[index].image, tile)
+            # Patches show blank ground as it is, on every device alike.
+            self._ranges[key] = replace(found, blank=None)
         return self._ranges[key]
 
     def seen(self, index: int) -> npt.NDArray[np.uint8]:

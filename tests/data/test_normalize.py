@@ -5,7 +5,8 @@ import pytest
 import torch
 from tiny import rings, tiny
 
-from ngat.data.normalize import Contrast, _flat, as_tensor, local_contrast, stretch, stretch_bytes
+from ngat.data.contrast import Contrast, _flat, local_contrast
+from ngat.data.normalize import as_tensor, stretch, stretch_bytes
 from ngat.data.resize import resized
 from ngat.data.sample import Sample
 from ngat.inference import predict
@@ -148,6 +149,29 @@ def test_a_margin_does_not_count(fill: int, width: int) -> None:
     assert known.high.max() <= image.max() < 255
 
 
+@pytest.mark.parametrize("width", [150, 128, 101])
+@pytest.mark.parametrize("colour", [(255, 255, 255), (0, 0, 255)])
+def test_a_white_page_beside_dark_ground_is_black(width: int, colour: tuple[int, ...]) -> None:
+    """All of it but what is narrower than a cell; the image itself is seen as with a black page."""
+    image = (nuclei(192, width) * (np.array(colour) / 255)).astype(np.uint8)
+    page = np.zeros((192, 400 - width, 3), np.uint8)
+    white = seen(np.concatenate([image, page + np.uint8(255)], axis=1))
+    black = seen(np.concatenate([image, page], axis=1))
+    np.testing.assert_allclose(white[:, :width], black[:, :width], atol=1e-6)
+    assert not white[:, width + 12 :].any()
+
+
+def test_only_pages_are_blank() -> None:
+    """Not saturated nuclei, nor the ground of an image that is bright."""
+    image = nuclei()
+    y, x = np.mgrid[: image.shape[0], : image.shape[1]]
+    image[np.hypot(y - 60, x - 60) < 28] = 255  # a nucleus as wide as a tile, but round
+    assert local_contrast(image, 64).blank is None
+    bright = np.concatenate([255 - nuclei(128, 128), np.full((128, 256, 3), 255, np.uint8)], axis=1)
+    assert local_contrast(bright, 64).blank is None
+    np.testing.assert_array_equal(seen(bright)[:, 200:], 1)
+
+
 def test_flat_ground_by_hand() -> None:
     """A window of 4 x 4 equal pixels, and a row of them that is too thin."""
     strip = np.arange(70.0).reshape(7, 10, 1)
@@ -191,6 +215,16 @@ def test_a_region_is_normalised_as_in_the_whole() -> None:
     rows, columns = np.arange(30, 90), np.arange(100, 160)
     np.testing.assert_array_equal(
         found.apply(image[30:90, 100:160], rows, columns), found.apply(image)[30:90, 100:160]
+    )
+
+
+def test_a_region_with_blank_ground_is_normalised_as_in_the_whole() -> None:
+    image = np.concatenate([nuclei(130, 99), np.full((130, 200, 3), 255, np.uint8)], axis=1)
+    found = local_contrast(image, 60)
+    assert found.blank is not None
+    rows, columns = np.arange(33, 97), np.arange(80, 171)
+    np.testing.assert_array_equal(
+        found.apply(image[33:97, 80:171], rows, columns), found.apply(image)[33:97, 80:171]
     )
 
 

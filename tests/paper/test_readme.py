@@ -8,11 +8,13 @@ from pathlib import Path
 import hygiene
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 
 from ngat.data.sample import Sample
 from ngat.errors import InputError
 from ngat.evaluation import published, results
+from ngat.evaluation.results import Run
 from ngat.paper import readme
 
 ROOT = Path(__file__).parents[2]
@@ -91,6 +93,45 @@ def test_a_result_file_makes_a_page_stale_until_it_is_refreshed(empty: Path) -> 
     assert "perf\\|ect" in after
     assert second[Path("README.md")] == first[Path("README.md")]
     assert not readme.refresh(empty, check=True)
+
+
+@pytest.mark.parametrize(
+    ("preset", "way", "minutes", "hardware", "compared"),
+    [
+        ("unet", "split", 5.2, "GPU", True),
+        ("unet", "split", 9.0, "GPU", False),  # trained longer
+        ("unet", "split", 5.2, "CPU", False),  # elsewhere
+        ("unet", "components", 5.2, "GPU", False),  # nuclei made in another way
+        ("paper", "split", 5.2, "GPU", False),  # of the same family
+    ],
+)
+def test_equal_minutes_of_one_machine(preset, way, minutes, hardware, compared) -> None:
+    def run(name: str, preset: str, minutes: float, hardware: str, right: list[int]) -> Run:
+        rows = [
+            [
+                f"image{k}",
+                "small_fluorescent",
+                "dsb2018",
+                "test",
+                name,
+                0.7,
+                tp,
+                4 - tp,
+                4 - tp,
+                4,
+                4,
+            ]
+            for k, tp in enumerate(right)
+        ]
+        training = {"hardware": hardware, "minutes": minutes}
+        counts = pd.DataFrame(rows, columns=results.COUNT_COLUMNS)
+        return Run(name, counts, pd.DataFrame(), {"preset": preset, "training": training})
+
+    ours = run("ours (split)", "companion", 5.0, "GPU", [4, 2])
+    other = run(f"theirs ({way})", preset, minutes, hardware, [2, 2])
+    text = "\n".join(readme._differences([ours, other], []))
+    # F1 is 1 and .5 where the other's is .5 and .5.
+    assert ("| ours (split) | theirs (split) | dsb2018, test | 2 | +0.2500" in text) == compared
 
 
 @pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.name)

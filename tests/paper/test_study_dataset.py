@@ -24,6 +24,17 @@ LABELS = np.array(
 )
 
 
+def test_nuclei_in_several_parts() -> None:
+    assert description.in_parts(LABELS).tolist() == []
+    broken = LABELS.copy()
+    broken[0, 3], broken[4, 5] = 2, 4  # 2 has two more pixels apart from it, 4 one
+    broken[1, 2] = 2  # and this one joins it at a corner
+    assert description.in_parts(broken).tolist() == [4]
+    broken[4, 3] = 5
+    assert description.in_parts(broken).tolist() == [4, 5]
+    assert description.in_parts(np.zeros((3, 4), dtype=np.int32)).tolist() == []
+
+
 def sample(labels: np.ndarray, name: str = "a", kind: str = "purple_tissue") -> Sample:
     image = np.zeros((*labels.shape, 3), dtype=np.uint8)
     return Sample(name, image, labels.astype(np.int32), kind, f"parent of {name}", "train")

@@ -60,6 +60,22 @@ def test_errors(pred: np.ndarray, true: np.ndarray, expected: Errors) -> None:
     assert sum(found[:4]) == len(np.unique(true)) - 1
 
 
+def test_examples_show_the_median_nucleus_of_each_outcome() -> None:
+    true = bars((1, 0, 10), (2, 20, 40), (3, 60, 63), (4, 70, 100), rows=100, width=200)
+    pred = bars(
+        (1, 0, 10), (2, 20, 40), (4, 70, 84), (5, 86, 100), (6, 150, 160), rows=100, width=200
+    )
+    image = np.zeros((100, 200, 3), dtype=np.uint8)
+    sample = Sample("a", image, true, "purple_tissue", "a", "test")
+    crops = study.examples(MethodNuclei("x", "ngat", pd.DataFrame(), {"a": pred}), [sample])
+    assert list(crops) == ["found", "split", "missed", "extra"]  # nothing is merged
+    # Of two that were found the larger one.
+    for name, column in (("found", 30), ("split", 85), ("missed", 61), ("extra", 155)):
+        start, stop = crops[name].part[1].start, crops[name].part[1].stop
+        inside = start > 0 and stop < 200  # else the crop was moved into the picture
+        assert abs((start + stop) / 2 - column) <= 1 if inside else start <= column < stop, name
+
+
 def test_difference_is_sorted_by_pixel() -> None:
     found = study.difference(np.array([[0, 2, 2, 0]]), np.array([[0, 1, 0, 3]]))
     assert found.tolist() == [[0, 1, 2, 3]]

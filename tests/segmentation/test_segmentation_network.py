@@ -49,19 +49,23 @@ def test_whatever_the_search_may_choose_is_accepted_and_nothing_absurd():
             checked(chosen, "w")
 
 
+@pytest.mark.parametrize("page", [0, 230])
 @pytest.mark.parametrize("magnification", [1.0, 0.5, 2.0])
-def test_tiles_say_what_the_whole_says(network, magnification):
-    picture = array_picture(clumps((192, 256)))
+def test_tiles_say_what_the_whole_says(network, magnification, page):
+    pixels = clumps((192, 256))
+    pixels = np.pad(pixels, [(0, 0), (0, page)], constant_values=np.iinfo(pixels.dtype).max)
+    picture = array_picture(pixels)
     whole = predict(network.model, picture.read(), magnification=magnification)
     assert np.ptp(whole.probability) > 0.02
     cut = grid(picture.shape, magnification, network.halo, tile=64)
     assert len(cut) > 1
     survey = network.survey(picture, magnification)
+    assert ("blank" in survey) == bool(page)
     job = PictureJob(picture, network, cut, survey, "split", Thresholds())
     for number in range(len(cut)):
         predict_tile(job, number)
     for plane, expected in ((job.probability, whole.probability), (job.core, whole.core)):
-        found = plane.read((slice(0, 192), slice(0, 256)))
+        found = plane.read((slice(0, 192), slice(0, 256 + page)))
         np.testing.assert_allclose(found, expected, atol=1e-4)
 
 

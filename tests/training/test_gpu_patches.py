@@ -10,7 +10,7 @@ from scipy import ndimage
 from tiny import rings
 
 from ngat.config import TrainConfig
-from ngat.data.normalize import local_contrast
+from ngat.data.contrast import local_contrast
 from ngat.data.sample import Sample
 from ngat.data.synthetic import load_synthetic
 from ngat.errors import InputError

@@ -111,7 +111,7 @@ def from_score_to_nuclei(cases: Sequence[Example], threshold: float = 0.5) -> Fi
         for ax, name in zip(axes[0], columns, strict=True):
             ax.set_title(name)
         _bare(axes)
-        _explain(fig)
+        _explain(fig, _LEGEND)
     return fig
 
 
@@ -140,20 +140,54 @@ def comparison(crops: Sequence[Crop], found: Mapping[str, Mapping[str, Labels]])
             axes[1].set_title("annotated", fontsize=8)
             axes[1].set_xlabel(_said(_count(true)), fontsize=7, labelpad=2)
             for ax, (method, labels) in zip(axes[2:], found.items(), strict=False):
-                drawn, counts = shown, {}
-                for name, mine in by_outcome(labels[sample.image_id], sample.labels).items():
-                    drawn = outlined(drawn, mine[part], ERROR_COLOURS[name], wide=wide)
-                    counts[name] = _count(mine[part])
-                ax.imshow(drawn)
+                _by_outcome(ax, crop, shown, labels[sample.image_id], wide)
                 ax.set_title(method.replace(" (", "\n(").replace(" + ", " +\n"), fontsize=8)
-                said = f"{counts['found']} of {_count(true)} found, {counts['extra']} extra"
-                ax.set_xlabel(said, fontsize=7, labelpad=2)
             for ax in axes[2 + len(found) :]:
                 ax.set_visible(False)
         _bare(grid)
-        handles = [Patch(color=colour, label=name) for name, colour in ERROR_COLOURS.items()]
-        fig.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+        _explain(fig, ERROR_COLOURS)
     return fig
+
+
+def examples(crops: Mapping[str, Crop], found: Mapping[str, Labels] | None = None) -> Figure:
+    """Crops in a row, annotated nuclei outlined; below each nucleus outlined by its outcome.
+
+    Args:
+        crops: by what they are examples of.
+        found: labels by image id; without them there is no second row.
+    """
+    rows = 1 if found is None else 2
+    with style():
+        fig = Figure(figsize=(1.85 * len(crops), 2.1 * rows + 0.3 * (rows - 1)))
+        grid = fig.subplots(rows, len(crops), squeeze=False)
+        for (name, crop), axes in zip(crops.items(), grid.T, strict=True):
+            sample, part = crop
+            wide = len(sample.labels[part]) > 160
+            shown = _picture(axes[0], sample.image[part])
+            axes[0].imshow(outlined(shown, sample.labels[part], wide=wide))
+            axes[0].set_title(name, fontsize=8)
+            if found is not None:
+                _by_outcome(axes[1], crop, shown, found[sample.image_id], wide)
+        _bare(grid)
+        if found is not None:
+            grid[0, 0].set_ylabel("annotated")
+            grid[1, 0].set_ylabel("outcome")
+            _explain(fig, ERROR_COLOURS)
+    return fig
+
+
+def _by_outcome(
+    ax: Axes, crop: Crop, shown: npt.NDArray[np.uint8], labels: Labels, wide: bool
+) -> None:
+    """Outline the nuclei of a crop by their outcome, and extra objects; say below how many."""
+    counts = {}
+    for name, mine in by_outcome(labels, crop.sample.labels).items():
+        shown = outlined(shown, mine[crop.part], ERROR_COLOURS[name], wide=wide)
+        counts[name] = _count(mine[crop.part])
+    ax.imshow(shown)
+    true = _count(crop.sample.labels[crop.part])
+    said = f"{counts['found']} of {true} found, {counts['extra']} extra"
+    ax.set_xlabel(said, fontsize=7, labelpad=2)
 
 
 def _count(labels: Labels) -> int:
@@ -265,9 +299,9 @@ def error_bars(table: pd.DataFrame) -> Figure:
     return fig
 
 
-def _explain(fig: Figure) -> None:
-    handles = [Patch(color=colour, label=name) for name, colour in _LEGEND.items()]
-    fig.legend(handles=handles, loc="outside lower center", ncols=3)
+def _explain(fig: Figure, colours: Mapping[str, str]) -> None:
+    handles = [Patch(color=colour, label=name) for name, colour in colours.items()]
+    fig.legend(handles=handles, loc="outside lower center", ncols=len(handles))
 
 
 def _bare(axes: npt.NDArray[Any]) -> None:

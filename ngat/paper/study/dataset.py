@@ -10,6 +10,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from skimage.measure import label
 
 from ngat.data.sample import TYPES, Sample
 from ngat.data.split import SPLITS
@@ -22,6 +23,7 @@ __all__ = [
     "composition_table",
     "groups",
     "image_sizes",
+    "in_parts",
     "leaking",
     "nuclei",
     "pictures",
@@ -180,6 +182,20 @@ def leaking(table: pd.DataFrame, *, draws: int = 200, seed: int = 0) -> pd.Serie
         trained = np.unique(group[drawn == "train"])
         shares.append(float(np.isin(group[drawn == "test"], trained).mean()))
     return pd.Series(shares, name="leaking")
+
+
+def in_parts(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
+    """Numbers of the annotated nuclei that consist of several connected parts.
+
+    Args:
+        labels: ``[H, W]``; pixels that touch at a corner are connected.
+    """
+    inside = labels > 0
+    parts = label(labels, connectivity=2)[inside]
+    whose = labels[inside][np.unique(parts, return_index=True)[1]]  # of each part
+    numbers, count = np.unique(whose, return_counts=True)
+    several: npt.NDArray[np.integer] = numbers[count > 1]
+    return several
 
 
 def composition(facts: pd.DataFrame) -> pd.DataFrame:

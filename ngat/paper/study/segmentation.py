@@ -23,7 +23,7 @@ from ngat.magnification import size_of
 from ngat.model import NGAT
 from ngat.paper import artifacts
 from ngat.paper.session import Session
-from ngat.paper.study.pictures import fullest
+from ngat.paper.study.pictures import centre_of, fullest, part
 from ngat.training.weights import load_weights
 
 Labels = npt.NDArray[np.integer]
@@ -60,20 +60,24 @@ def everything(
     weights were asked for, ours and the floors are evaluated now into the session's results; of
     committed files those of other methods (a U-Net's, say) stand beside them.
     """
-    stored = session.top / "data" / "results"
-    if session.data != "dsb2018":
-        stored = stored / session.data
-    committed = read_found(stored, session.data, samples)
-    if not in_run and session.weights is None and committed:
-        return committed
+    others = committed(session, samples)
+    if not in_run and session.weights is None and others:
+        return others
     where = session.results
     preset = load_weights(weights).preset.name
     evaluate_all(
         samples, where, data=session.data, weights=weights, preset=preset, seed=session.seed
     )
     # What is committed of the same preset may come from other weights.
-    others = {name: found for name, found in committed.items() if sort_of(name) != preset}
+    others = {name: found for name, found in others.items() if sort_of(name) != preset}
     return _ranked([*(others | read_found(where, session.data, samples)).values()])
+
+
+def committed(session: Session, samples: Sequence[Sample]) -> dict[str, MethodNuclei]:
+    """What methods found in these pictures by the committed result files, as :func:`read_found`."""
+    stored = session.top / "data" / "results"
+    folder = stored if session.data == "dsb2018" else stored / session.data
+    return read_found(folder, session.data, samples)
 
 
 def evaluate_all(
@@ -199,6 +203,28 @@ def quarters(labels: Labels) -> list[tuple[slice, slice]]:
     return [
         (slice(*ends[0][i : i + 2]), slice(*ends[1][j : j + 2])) for i in (0, 1) for j in (0, 1)
     ]
+
+
+def examples(found: MethodNuclei, samples: Sequence[Sample]) -> dict[str, Crop]:
+    """A crop around one nucleus of each outcome, and around one extra object.
+
+    Of all with that outcome the one of median area is taken; the crop is some five times as wide.
+    Outcomes that do not occur are left out.
+    """
+    places: dict[str, list[tuple[int, int, int]]] = {name: [] for name in Errors._fields}
+    for k, sample in enumerate(samples):
+        for name, mine in by_outcome(found.labels[sample.image_id], sample.labels).items():
+            areas = np.bincount(mine.ravel())
+            places[name] += [(int(areas[n]), k, int(n)) for n in np.flatnonzero(areas[1:]) + 1]
+    crops = {}
+    for name, objects in places.items():
+        if objects:
+            area, k, number = sorted(objects)[len(objects) // 2]
+            sample = samples[k]
+            mine = by_outcome(found.labels[sample.image_id], sample.labels)[name]
+            side = int(np.clip(5 * area**0.5, 48, CROP_SIDES[1]))
+            crops[name] = Crop(sample, part(sample, centre_of(mine, number), side))
+    return crops
 
 
 def _crowding(crop: Crop) -> float:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ngat.data.normalize import EMPTY, Contrast
+from ngat.data.contrast import EMPTY, Contrast
 
 LEVELS = 4  # the coarsest is an eighth; no patch is reduced to less than a tenth
 BLURRED = 0.8  # patches that are reduced further are filtered (ngat.training.augment)
@@ -121,7 +121,7 @@ class DeviceImages:
         return total.permute(0, 3, 1, 2)
 
     def contrasted(self, picture: Tensor, places: Places, octaves: Tensor) -> Tensor:
-        """Every channel over its surroundings' range (:class:`ngat.data.normalize.Contrast`).
+        """Every channel over its surroundings' range (:class:`ngat.data.contrast.Contrast`).
 
         Args:
             picture: ``[B, 3, S, S]`` in grey levels.

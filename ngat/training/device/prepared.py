@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ngat.data.normalize import Contrast
+from ngat.data.contrast import Contrast
 from ngat.data.sample import fingerprint
 from ngat.errors import InputError
 from ngat.system.files import locked, replacing
