@@ -15,6 +15,7 @@ import torch
 from ngat import metrics
 from ngat.data.normalize import as_tensor
 from ngat.data.sample import TYPES, Sample
+from ngat.errors import InputError
 from ngat.evaluation.error_types import OUTCOMES, outcomes
 from ngat.evaluation.evaluator import Method, evaluate
 from ngat.evaluation.results import read_instances, read_run
@@ -60,7 +61,7 @@ def everything(
     weights were asked for, ours and the floors are evaluated now into the session's results; of
     committed files those of other methods (a U-Net's, say) stand beside them.
     """
-    others = committed(session, samples)
+    others = read_found(_stored(session), session.data, samples)
     if not in_run and session.weights is None and others:
         return others
     where = session.results
@@ -73,11 +74,21 @@ def everything(
     return _ranked([*(others | read_found(where, session.data, samples)).values()])
 
 
-def committed(session: Session, samples: Sequence[Sample]) -> dict[str, MethodNuclei]:
-    """What methods found in these pictures by the committed result files, as :func:`read_found`."""
-    stored = session.top / "data" / "results"
-    folder = stored if session.data == "dsb2018" else stored / session.data
-    return read_found(folder, session.data, samples)
+def committed_of(session: Session, samples: Sequence[Sample], method: str) -> MethodNuclei:
+    """What one method found by its committed file; where it has none, the best of ours.
+
+    Raises:
+        InputError: no method has a file of these pictures.
+    """
+    for only in (method, ""):
+        if found := read_found(_stored(session), session.data, samples, only):
+            return headline(found)
+    raise InputError(f"There are no result files of {session.data}; run notebook 07 first.")
+
+
+def _stored(session: Session) -> Path:
+    results = session.top / "data" / "results"
+    return results if session.data == "dsb2018" else results / session.data
 
 
 def evaluate_all(
@@ -104,11 +115,13 @@ def evaluate_all(
     return written
 
 
-def read_found(folder: Path, data: str, samples: Sequence[Sample]) -> dict[str, MethodNuclei]:
+def read_found(
+    folder: Path, data: str, samples: Sequence[Sample], only: str = ""
+) -> dict[str, MethodNuclei]:
     """Methods of the result files in a folder that were measured on these pictures of ``data``.
 
     What was counted against another annotation is of other data. By name, best average F1 first,
-    and the untrained network last. Empty where there are none.
+    and the untrained network last. Empty where there are none. With ``only`` one method is read.
     """
     wanted = {sample.image_id for sample in samples}
     found = []
@@ -117,8 +130,10 @@ def read_found(folder: Path, data: str, samples: Sequence[Sample]) -> dict[str, 
         run = read_run(stem)
         if set(run.counts["data"]) != {data} or not wanted <= set(run.counts["image_id"]):
             continue
-        labels = read_instances(stem.with_name(stem.name + ".rle.csv.gz"))
         method = str(run.counts["method"].iloc[0])
+        if only and method != only:
+            continue
+        labels = read_instances(stem.with_name(stem.name + ".rle.csv.gz"))
         tta = bool(run.provenance.get("tta"))
         found.append(MethodNuclei(method, artifacts.family(run), run.counts, labels, tta))
     return _ranked(found)
