@@ -32,7 +32,8 @@ def segment(
     form: Annotated[
         list[str] | None,
         typer.Option(
-            "--format", help="labels, overlay, table, geojson, rois, rle, zarr or all; repeatable."
+            "--format",
+            help="labels, overlay, table, geojson, rois, rle, zarr or all; several by commas.",
         ),
     ] = None,
     weights: Annotated[

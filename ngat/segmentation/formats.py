@@ -147,18 +147,19 @@ DEFAULT = ("labels", "overlay", "table")
 
 
 def chosen_formats(names: Sequence[str]) -> tuple[str, ...]:
-    """Forms by name; ``all`` are those whose libraries are installed.
+    """Forms by name, also several in one text by commas; ``all`` are those that can be written.
 
     Raises:
         InputError: an unknown name.
         MissingDependency: zarr is not installed.
     """
     with_zarr = find_spec("zarr") is not None
-    if tuple(names) == ("all",):
-        return tuple(name for name in FORMATS if name != "zarr" or with_zarr)
+    names = [name.strip() for text in names for name in text.split(",")]
     for name in names:
-        if name not in FORMATS:
+        if name not in (*FORMATS, "all"):
             raise InputError(f"Unknown format {name!r}; known: {', '.join(FORMATS)}, all.")
+    if "all" in names:
+        return tuple(name for name in FORMATS if name != "zarr" or with_zarr)
     if "zarr" in names and not with_zarr:
         raise MissingDependency(
             "--format zarr: zarr is not installed; install it with pip install 'ngat[zarr]'."

@@ -31,7 +31,7 @@ from ngat.io import open_picture, read_label_image
 from ngat.io.polygons import filled
 from ngat.segmentation import batch
 from ngat.segmentation.batch import Options, segment_file, summary
-from ngat.segmentation.formats import FORMATS
+from ngat.segmentation.formats import FORMATS, chosen_formats
 from ngat.segmentation.inputs import Input, find_inputs
 from ngat.segmentation.network import DIAMETER
 from ngat.system.files import DiskFull
@@ -460,3 +460,13 @@ def test_names_that_a_terminal_cannot_show(tmp_path):
 
 def test_items_are_plain():
     assert Input(Path("a.tif"), "a")._replace(name="b").name == "b"
+
+
+def test_formats_are_named_one_by_one_or_by_commas():
+    assert (
+        chosen_formats(["labels", "rois"]) == chosen_formats(["labels, rois"]) == ("labels", "rois")
+    )
+    assert chosen_formats(["table,table", "labels"]) == ("table", "labels")
+    assert {"labels", "geojson"} < {*chosen_formats(["rois", "all"])}
+    with pytest.raises(InputError, match="Unknown format 'gif'"):
+        chosen_formats(["all,gif"])
