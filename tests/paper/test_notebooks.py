@@ -6,6 +6,8 @@ without a mark, so a stripped or unmarked notebook would pass it: this guard is 
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 import subprocess
 import sys
@@ -14,10 +16,12 @@ from pathlib import Path
 
 import hygiene
 import nbformat
+import numpy as np
 import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 from notebook_cases import PARAMETERS, notebook
+from PIL import Image
 
 import ngat
 from ngat.errors import InputError
@@ -103,6 +107,28 @@ def test_a_kernel_without_the_package_is_named_and_nothing_is_installed(tmp_path
     )
     assert "has no ngat: choose another kernel, or run `make env`" in said.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
+def test_notebook_shows_real_tissue(path: Path) -> None:
+    """One of its figures is of microscope pictures; it takes the real ones where they are."""
+    shown = []
+    for cell in nbformat.read(path, 4).cells:
+        if "session.show(" in cell.source or "tested.show(" in cell.source:
+            for output in cell.outputs:
+                if "image/png" in output.get("data", {}):
+                    png = base64.b64decode(output.data["image/png"])
+                    shown.append((photographic(png), cell.source))
+    real = [s for much, s in shown if much and "pictures=False" not in s and "generated" not in s]
+    assert real, "no cell of it shows a microscope picture"
+    assert 'data = "auto"' in nbformat.read(path, 4).cells[1].source
+
+
+def photographic(png: bytes) -> bool:
+    """Whether neighbouring pixels differ in many places: lines and bars lie on flat ground."""
+    with Image.open(io.BytesIO(png)) as picture:
+        grey = np.asarray(picture.convert("L").resize((400, 400)), dtype=int)
+    return bool((np.diff(grey, axis=1) != 0).mean() > 0.35)
 
 
 @pytest.mark.skipif(not COMMITTED, reason="no notebooks yet")
