@@ -18,6 +18,7 @@ from ngat.errors import InputError
 
 # A picture of more is not made of a file's word for it (a slide of 20,000 x 20,000 has less).
 MAX_PIXELS = 2**29
+MAX_SIDE = 2**18
 
 
 def encode(mask: npt.ArrayLike) -> str:
@@ -38,13 +39,18 @@ def pixels(
     """Pixels of the runs as ascending row-major numbers from 0: row · W + column.
 
     Raises:
-        InputError: more than :data:`MAX_PIXELS`, an odd number of values, a value that is no whole
-            number, a run outside ``height`` × ``width``, or runs that overlap. The sentence starts
-            with ``name``.
+        InputError: more than :data:`MAX_PIXELS` or :data:`MAX_SIDE`, an odd number of values, a
+            value that is no whole number, a run outside ``height`` × ``width``, or runs that
+            overlap. The sentence starts with ``name``.
     """
     if height * width > MAX_PIXELS:
         raise InputError(
             f"{name}: {height} x {width} pixels are more than {MAX_PIXELS}; check Height and Width."
+        )
+    if max(height, width) > MAX_SIDE:
+        raise InputError(
+            f"{name}: {height} x {width} pixels have a side of more than {MAX_SIDE}; "
+            "check Height and Width."
         )
     words = runs.split()
     if len(words) % 2:
@@ -150,11 +156,14 @@ def merge(masks: Sequence[npt.NDArray[np.int64]], height: int, width: int) -> Me
     order = sorted(range(len(masks)), key=lambda i: (-len(masks[i]), masks[i].tobytes()))
     for mark, index in enumerate(order, start=1):
         canvas[masks[index]] = mark
-    marks, first = np.unique(canvas, return_index=True)
-    inside = marks > 0
+    first: dict[int, int] = {}  # of what is seen of a nucleus; the canvas may be a slide's
+    for mark, index in enumerate(order, start=1):
+        seen = masks[index][canvas[masks[index]] == mark]
+        if len(seen):
+            first[mark] = int(seen.min())
     names = np.zeros(len(masks) + 1, dtype=np.int32)
-    names[marks[inside][np.argsort(first[inside])]] = np.arange(1, inside.sum() + 1)
-    hidden = len(masks) - int(inside.sum())
+    names[sorted(first, key=first.__getitem__)] = np.arange(1, len(first) + 1)
+    hidden = len(masks) - len(first)
     return Merged(names[canvas].reshape(height, width), _overlaps(masks), hidden)
 
 

@@ -88,6 +88,15 @@ def test_damaged_runs_say_what_is_wrong(runs, says):
     assert str(caught.value).startswith("solution.csv: line 7: ")
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "says"),
+    [(30_000, 30_000, "are more than"), (20_000_000, 20, "have a side of more than")],
+)
+def test_no_size_is_believed(height, width, says):
+    with pytest.raises(InputError, match=f"line 7: {height} x {width} pixels {says}"):
+        rle.pixels("1 5", height, width, name="line 7")
+
+
 def test_only_flat_masks_are_encoded():
     with pytest.raises(InputError, match="two axes"):
         rle.encode(np.zeros((2, 2, 2)))
