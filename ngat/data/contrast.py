@@ -156,8 +156,8 @@ def contrast_by_rows(
         ndimage.uniform_filter(x, (3, 3, 1), mode="nearest") for x in (low, high, noise)
     )
     lack = np.maximum(NOISE * noise - (high - low), 0)
-    blank = _blank(np.concatenate(even), low, high, middle) if celled else np.zeros(0, bool)
-    return Contrast(low - lack / 2, high + lack / 2, shape, blank if blank.any() else None)
+    blank = _blank(np.concatenate(even), low, high, middle) if even else None
+    return Contrast(low - lack / 2, high + lack / 2, shape, blank)
 
 
 def _edges(length: int, parts: int) -> npt.NDArray[np.int_]:
@@ -182,7 +182,7 @@ def _blank(
     low: npt.NDArray[np.float64],
     high: npt.NDArray[np.float64],
     middle: npt.NDArray[np.float64],
-) -> npt.NDArray[np.bool_]:
+) -> npt.NDArray[np.bool_] | None:
     """Cells of blank ground: of one value, which no pixel around exceeds where most are dark.
 
     A whole tile must be so; whatever is connected with it belongs to it. Nuclei are smaller at the
@@ -194,8 +194,7 @@ def _blank(
     bright = (even >= np.kron(high, cells[:, :, None])).all(axis=2)
     bright &= np.kron(dark, cells).astype(bool)
     whole = ndimage.binary_opening(bright, cells)
-    found: npt.NDArray[np.bool_] = ndimage.binary_propagation(whole, mask=bright)
-    return found
+    return ndimage.binary_propagation(whole, mask=bright) if whole.any() else None
 
 
 def _statistics(part: npt.NDArray[Any], flat: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
