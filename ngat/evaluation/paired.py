@@ -72,9 +72,4 @@ def _scores(run: Run) -> pd.Series:
     """Average F1 of every image of a run, under the method's name; indexed by where and image."""
     f1 = metrics.f1(run.counts["tp"], run.counts["fp"], run.counts["fn"])
     where = [run.counts[column] for column in ("data", "split", "image_id")]
-    return (
-        pd.Series(f1, index=run.counts.index)
-        .groupby(where)
-        .mean()
-        .rename(str(run.counts["method"].iloc[0]))
-    )
+    return pd.Series(f1, index=run.counts.index).groupby(where).mean().rename(run.method)

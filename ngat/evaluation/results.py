@@ -90,6 +90,11 @@ class Run(NamedTuple):
     pixels: pd.DataFrame
     provenance: dict[str, Any]
 
+    @property
+    def method(self) -> str:
+        """Its name in tables."""
+        return str(self.counts["method"].iloc[0])
+
 
 def measure(
     sample: Sample, labels: Labels, probability: npt.NDArray[np.floating] | None = None

@@ -120,7 +120,7 @@ def ablations(session: Session) -> tuple[Path, str]:
 
 def family(run: Run) -> str:
     """What a run's method is: ``ngat``, ``untrained``, or another method's name."""
-    name = str(run.counts["method"].iloc[0])
+    name = run.method
     if name.startswith("untrained"):
         return "untrained"
     made = PRESETS.get(str(run.provenance.get("preset")))
@@ -148,21 +148,16 @@ def headline(runs: Sequence[Run], validated: Sequence[Run] = ()) -> list[str]:
     """
     there = [run for run in runs if family(run) != "untrained"]
     real = [run for run in there if run.counts["data"].iloc[0] == "dsb2018"]
-    of_validation = {method(run): _average_f1(run) for run in validated}
+    of_validation = {run.method: _average_f1(run) for run in validated}
     best: dict[int, tuple[float, float, str]] = {}
     for run in real or there:
         learnt = str(run.provenance.get("preset")) in PRESETS or "peer" in run.provenance
         sort = 0 if family(run) == "ngat" else 1 if learnt else 2
-        name = method(run)
+        name = run.method
         score = of_validation.get(name, -1.0), _stored_f1(run, name)
         if sort not in best or score > best[sort][:2]:
             best[sort] = (*score, name)
     return [best[sort][2] for sort in sorted(best)]
-
-
-def method(run: Run) -> str:
-    """A run's name in tables."""
-    return str(run.counts["method"].iloc[0])
 
 
 def _average_f1(run: Run) -> float:

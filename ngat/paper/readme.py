@@ -66,7 +66,7 @@ def short(runs: Sequence[Run]) -> str:
     system = one["method"].str.partition(":")[0]
     validated = [run for run in runs if run.counts["split"].iloc[0] == "val"]
     ours = artifacts.headline(same, validated) if same else []
-    on_gpu = [name for run in same if (name := artifacts.method(run)).endswith("-gpu (split)")]
+    on_gpu = [run.method for run in same if run.method.endswith("-gpu (split)")]
     ours = list(dict.fromkeys([*ours[:1], *on_gpu, *ours[1:]]))
     rows = pd.concat(
         [
@@ -141,7 +141,7 @@ def _at_equal_minutes(runs: Sequence[Run], ours: Sequence[Run]) -> list[str]:
     for run in ours:
         alike = [other for other in runs if other not in ours and _equally_trained(run, other)]
         if alike:
-            tables_of.append(paired.paired([run, *alike], _method(run)))
+            tables_of.append(paired.paired([run, *alike], run.method))
     if not tables_of:
         return []
     table = pd.concat(tables_of)
@@ -161,12 +161,8 @@ def _equally_trained(run: Run, other: Run) -> bool:
     if not (isinstance(a, dict) and isinstance(b, dict)) or a["hardware"] != b["hardware"]:
         return False
     ratio = float(a["minutes"]) / float(b["minutes"])
-    way = [_method(one).rpartition("(")[2] for one in (run, other)]
+    way = [one.method.rpartition("(")[2] for one in (run, other)]
     return 5 / 6 < ratio < 6 / 5 and way[0] == way[1]
-
-
-def _method(run: Run) -> str:
-    return str(run.counts["method"].iloc[0])
 
 
 def replace(text: str, name: str, content: str, page: str = "README.md") -> str:

@@ -213,7 +213,7 @@ def _from_runs(root: Path, of: str, runs: Sequence[Run]) -> Status:
         return _no_file(NOT_MEASURED)
     # Pictures of the published numbers come before other real ones.
     same = [run for run in real if published.same_images(run.counts)]
-    runs_of = {str(run.counts["method"].iloc[0]): run for run in same or real or ours}
+    runs_of = {run.method: run for run in same or real or ours}
     name = artifacts.headline(list(runs_of.values()), [run for run in runs if _validation(run)])[0]
     run = runs_of[name]
     row = tables.table1([run], with_published=False).iloc[0]

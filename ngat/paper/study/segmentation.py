@@ -130,12 +130,11 @@ def read_found(
         run = read_run(stem)
         if set(run.counts["data"]) != {data} or not wanted <= set(run.counts["image_id"]):
             continue
-        method = str(run.counts["method"].iloc[0])
-        if only and method != only:
+        if only and run.method != only:
             continue
         labels = read_instances(stem.with_name(stem.name + ".rle.csv.gz"))
         tta = bool(run.provenance.get("tta"))
-        found.append(MethodNuclei(method, artifacts.family(run), run.counts, labels, tta))
+        found.append(MethodNuclei(run.method, artifacts.family(run), run.counts, labels, tta))
     return _ranked(found)
 
 

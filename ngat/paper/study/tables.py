@@ -43,7 +43,7 @@ def surest(session: Session, runs: Sequence[Run], method: str) -> pd.DataFrame:
 
     Without a line where its confidences are not known.
     """
-    names = [run.name for run in runs if run.counts["method"].iloc[0] == method]
+    names = [run.name for run in runs if run.method == method]
     for folder in (session.results, session.top / "data" / "results"):
         for path in (folder / f"{name}.confidence.csv.gz" for name in names):
             if path.is_file():
