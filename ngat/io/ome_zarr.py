@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from threading import Event, Lock
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,22 @@ def write_labels(
     Raises:
         MissingDependency: zarr is not installed.
     """
-    root: Any = _zarr(str(path)).open_group(str(path), mode="w", zarr_format=2)
+    zarr = _zarr(str(path))
+    folder, stop = _folder(zarr, path)
+    try:
+        root = zarr.open_group(folder, mode="w", zarr_format=2)
+        _write_levels(root, read, shape, dtype, pixel_size)
+    finally:
+        stop()
+
+
+def _write_levels(
+    root: Any,
+    read: Callable[[slice], Array],
+    shape: tuple[int, int],
+    dtype: np.dtype[Any],
+    pixel_size: tuple[float, float] | None,
+) -> None:
     datasets: list[dict[str, Any]] = []
     step = 1
     while True:
@@ -98,6 +114,38 @@ def write_labels(
     axes = [{"name": name, "type": "space", **unit} for name in "yx"]
     described = {"version": "0.4", "name": "nuclei", "axes": axes, "datasets": datasets}
     root.attrs.update({"multiscales": [described], "image-label": {"version": "0.4"}})
+
+
+def _folder(zarr: Any, path: Path) -> tuple[Any, Callable[[], None]]:
+    """A folder for zarr, and a call after which nothing is written to it.
+
+    zarr writes several files at once, in threads of its own; an error or a signal ends the call
+    while others are still under way. They would appear after the caller has cleaned up.
+    """
+    turn, stopped = Lock(), Event()
+
+    def stop() -> None:
+        with turn:
+            stopped.set()
+
+    class Folder(zarr.storage.LocalStore):
+        async def set(self, key: str, value: Any) -> None:
+            with turn:
+                if stopped.is_set():
+                    return
+                file = self.root / key
+                try:
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    file.write_bytes(value.to_bytes())
+                except BaseException:
+                    stopped.set()
+                    raise
+
+        async def set_if_not_exists(self, key: str, value: Any) -> None:
+            if not (self.root / key).exists():
+                await self.set(key, value)
+
+    return Folder(path), stop
 
 
 def _every_second(larger: Any, rows: slice) -> Array:

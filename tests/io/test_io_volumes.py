@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import builtins
 import os
+import shutil
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,6 +76,42 @@ def test_labels_are_written_with_smaller_copies(tmp_path, shape, size):
         np.testing.assert_array_equal(root[str(level)][:], np.asarray(picture.stored()[:, :, 0]))
         np.testing.assert_array_equal(root[str(level)][:], labels[::step, ::step])
         assert picture.pixel_size == (None if size is None else (0.5 * step, 0.25 * step))
+
+
+@pytest.mark.parametrize("end", ["error", "signal"])
+def test_nothing_is_written_after_the_end(tmp_path, monkeypatch, end):
+    """What zarr has under way in its threads does not come to a folder that was removed."""
+    pytest.importorskip("zarr")
+    make, path = Path.mkdir, tmp_path / "a.ome.zarr"
+    started = []
+
+    def mkdir(folder, *args, **options):
+        if folder == path / "0" / "0":  # of the first four chunks
+            started.append(folder)
+            if len(started) == 1:
+                if end == "error":
+                    raise OSError("full")
+                os.kill(os.getpid(), signal.SIGUSR1)
+            time.sleep(0.2)
+        return make(folder, *args, **options)
+
+    def interrupt(number, frame):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "mkdir", mkdir)
+            with pytest.raises(OSError if end == "error" else KeyboardInterrupt):
+                write_labels(
+                    path, lambda r: np.ones((512, 2048), int), (512, 2048), np.dtype(int), None
+                )
+            assert started
+            shutil.rmtree(path)
+            time.sleep(0.5)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert not path.exists()
 
 
 def test_folders_that_are_no_picture(tmp_path):
