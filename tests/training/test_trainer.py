@@ -283,11 +283,15 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
                         OMP_NUM_THREADS="1", **meet)
         for rank in ("0", "1")
     ]  # fmt: skip
-    for kind, same in KINDS.items():
-        run(tmp_path / "one" / kind, **same)
-    for process in team:
-        code, _, err = processes.end(process, timeout=200)
-        assert code == 0, err
+    try:
+        for kind, same in KINDS.items():
+            run(tmp_path / "one" / kind, **same)
+        for process in team:
+            code, _, err = processes.end(process, timeout=200)
+            assert code == 0, err
+    finally:
+        for process in team:  # one that waits for the other in vain
+            process.kill()
     for kind in KINDS:
         one, two = (log_of(tmp_path / name / kind) for name in ("one", "two"))
         assert one[0] == two[0]
