@@ -73,6 +73,15 @@ def effects(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     )
 
 
+def of_other_seeds(table: pd.DataFrame, metric: str) -> tuple[float, float]:
+    """The range of differences to the base's first seed, of the base with each of its seeds.
+
+    Where variants have one seed and no interval, an effect within this range is none that is known.
+    """
+    base = table[table["factor"] == BASE].sort_values("seed")[metric].to_numpy()
+    return float((base - base[0]).min()), float((base - base[0]).max())
+
+
 def interval(values: np.ndarray) -> tuple[float, float]:
     """Student's 95 % interval of the mean; NaN of fewer than two values."""
     if len(values) < 2:
