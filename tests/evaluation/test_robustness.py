@@ -97,4 +97,14 @@ def test_the_table_compares_each_image_with_itself(monkeypatch: pytest.MonkeyPat
     assert table.unchanged.tolist() == [1.0, 1.0, 1.0]
     assert table.changed.tolist() == [0.0, 1.0, 1.0]
     assert table.difference.tolist() == [-1.0, 0.0, 0.0]
+    assert table.low.tolist() == table.high.tolist() == [-1.0, 0.0, 0.0]
     assert table.magnification.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_the_interval_is_that_of_a_paired_mean() -> None:
+    differences = np.random.default_rng(0).normal(-0.1, 0.5, 400)
+    low, high = study._interval(differences)
+    half = 1.96 * differences.std() / 20
+    assert (low, high) == pytest.approx(
+        (differences.mean() - half, differences.mean() + half), abs=0.01
+    )
