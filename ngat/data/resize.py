@@ -10,7 +10,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-Labels = npt.NDArray[np.integer]
+Labels = npt.NDArray[np.int32]
 
 
 def resized(planes: Tensor, height: int, width: int) -> Tensor:

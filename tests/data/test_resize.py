@@ -46,4 +46,4 @@ def test_nuclei_stay_where_they_are(factor: int) -> None:
         shifts.append(factor * now - was)
     assert np.abs(np.mean(shifts, axis=0)).max() < 0.2
     areas = [np.bincount(found.ravel())[1:] for found in (labels, small)]
-    assert factor**2 * areas[1].sum() == pytest.approx(areas[0].sum(), rel=0.03)
+    assert factor**2 * areas[1].sum() == pytest.approx(areas[0].sum(), rel=0.05)
