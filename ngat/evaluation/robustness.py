@@ -174,6 +174,8 @@ def robustness(
     changes: Sequence[str] = tuple(CHANGES),
     method: Method = "split",
     progress: bool = True,
+    before: pd.DataFrame | None = None,
+    keep: Callable[[pd.DataFrame], None] = lambda table: None,
 ) -> pd.DataFrame:
     """Average F1 of changed and unchanged images, one line per change, :data:`COLUMNS`.
 
@@ -184,25 +186,33 @@ def robustness(
         samples: annotated images; each is compared with itself.
         changes: keys of :data:`CHANGES`.
         method: how probabilities become nuclei.
+        before: lines of a run that was stopped, which are taken as they are.
+        keep: is given the table after each change.
     """
+    table = pd.DataFrame(columns=COLUMNS) if before is None else before
+    changes = [name for name in changes if name not in set(table["change"])]
+    if not changes:
+        return table
     found = {sample.image_id: _score(weights, _same(sample), method)
              for sample in track(samples, "Unchanged", progress=progress)}  # fmt: skip
     partner = _partners(samples)
-    lines = []
     for name in changes:
         pairs = []
         for sample in track(samples, name, progress=progress):
             changed = CHANGES[name](sample, partner[sample.image_id])
             if changed is not None:
-                before, was = found[sample.image_id]
-                after, magnification = _score(weights, changed, method)
-                pairs.append((before, after, np.log2(magnification / was)))
+                unchanged, was = found[sample.image_id]
+                score, magnification = _score(weights, changed, method)
+                pairs.append((unchanged, score, np.log2(magnification / was)))
         if not pairs:
             continue
-        before, after, octaves = np.mean(pairs, axis=0)
-        bounds = _interval(np.array([after - before for before, after, _ in pairs]))
-        lines.append([name, len(pairs), before, after, after - before, *bounds, 2.0**octaves])
-    return pd.DataFrame(lines, columns=COLUMNS).round(4)
+        unchanged, score, octaves = np.mean(pairs, axis=0)
+        bounds = _interval(np.array([score - unchanged for unchanged, score, _ in pairs]))
+        line = [name, len(pairs), unchanged, score, score - unchanged, *bounds, 2.0**octaves]
+        lines = [*table.to_numpy(object).tolist(), line]
+        table = pd.DataFrame(lines, columns=COLUMNS).infer_objects().round(4)
+        keep(table)
+    return table
 
 
 def _interval(differences: npt.NDArray[np.float64]) -> tuple[float, float]:
