@@ -51,6 +51,9 @@ def _options(
 def main() -> None:
     """Entry point: bad input and a full disk end with a sentence on stderr and exit code 2."""
     sleep_while_waiting()
+    # MONAI and nbformat load jsonschema, which compiles a grammar of web addresses if it finds
+    # this package: a second and more at each start. No command checks such an address.
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     for stream in (sys.stdout, sys.stderr):
         # A terminal that lacks a letter of a file's name shows its number: no reason to stop.
         if hasattr(stream, "reconfigure"):

@@ -107,11 +107,12 @@ class GpuPlan:
 
     @property
     def present(self) -> list[str]:
-        """Presets that can be trained with what is installed."""
+        """Presets that can be trained with what is installed; in a rehearsal one rival of two."""
         return [
             preset
             for preset in TRAINED
             if all(importlib.util.find_spec(name) for name in NEEDS.get(preset, ()))
+            and not (self.rehearse and preset == "fpn")
         ]
 
     @property

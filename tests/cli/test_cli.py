@@ -5,10 +5,10 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
+import processes
 import pytest
 import tifffile
 from command import inside
@@ -51,14 +51,16 @@ def test_help_loads_no_heavy_library(tmp_path: Path) -> None:
 
 
 def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path: Path) -> None:
-    said = ngat("reproduce", cwd=tmp_path)
+    said = ngat("score", "absent", "absent", cwd=tmp_path)
     assert said.returncode == 2
-    assert "notebooks: there is no such folder" in said.stderr
+    assert "absent: no such file or folder" in said.stderr
     assert said.stderr.strip().count("\n") == 0
     assert said.stdout == ""
 
 
-def test_reproduce_passes_parameters_and_fails_with_one_sentence(tmp_path: Path) -> None:
+def test_reproduce_passes_parameters_and_fails_with_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     notebook(
         tmp_path / "notebooks/01_first.ipynb",
         "assert (steps, seed, profile) == (0.5, 4, 'full')",
@@ -72,10 +74,11 @@ def test_reproduce_passes_parameters_and_fails_with_one_sentence(tmp_path: Path)
     assert (tmp_path / "ran.txt").read_text() == "a=b"
     assert said.stdout.rstrip().endswith("runs/synthetic-full/index.html")
 
-    said = ngat(*asked, cwd=tmp_path)
-    assert said.returncode == 1
-    assert said.stderr.startswith("01_first.ipynb: cell [3] stopped with AssertionError")
-    assert said.stderr.strip().count("\n") == 0
+    monkeypatch.chdir(tmp_path)
+    code, _, err = inside(capsys, monkeypatch, *asked)
+    assert code == 1
+    assert err.startswith("01_first.ipynb: cell [3] stopped with AssertionError")
+    assert err.strip().count("\n") == 0
 
 
 def test_readme_check_tells_by_exit_code(
@@ -123,6 +126,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
+        ("reproduce", "notebooks: there is no such folder"),
         ("reproduce --profile huge", "Unknown profile 'huge'"),
         ("reproduce --set steps", "--set steps: write it as name=value"),
         ("readme", "README.md: there is no such file"),
@@ -188,42 +192,34 @@ def test_a_line_that_is_no_command_is_explained(
     assert "Traceback" not in err
 
 
-def test_a_killed_training_goes_on_to_the_same_losses(tmp_path: Path) -> None:
+def test_a_killed_training_goes_on_to_the_same_losses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """SIGKILL gives no time to write anything."""
-    line = [sys.executable, "-m", "ngat", *train(steps=20, validate_every=10), "--out"]
-    process = subprocess.Popen([*line, "killed"], cwd=tmp_path, stderr=subprocess.PIPE)
+    line = [*train(steps=20, validate_every=10), "--out"]
+    monkeypatch.chdir(tmp_path)
+    process = processes.ngat(*line, "killed", cwd=tmp_path)
     log = tmp_path / "killed" / "log.csv"
-    deadline = time.monotonic() + 120
-    while not (log.exists() and log.read_text().count("\n") > 1):
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    processes.wait_for(lambda: log.exists() and log.read_text().count("\n") > 1, process)
+    process.kill()
+    processes.end(process)
     assert not (tmp_path / "killed" / "best.safetensors.tmp").exists()
     for arguments in (["killed", "--resume"], ["whole"]):
-        said = subprocess.run(
-            [*line, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=120
-        )
-        assert said.returncode == 0, said.stderr
-    assert "average F1" in said.stdout
+        code, out, err = inside(capsys, monkeypatch, *line, *arguments)
+        assert code == 0, err
+    assert "average F1" in out
     for name in ("log.csv", "validation.csv"):
         assert log_of(tmp_path / "killed", name) == log_of(tmp_path / "whole", name)
     assert (tmp_path / "killed/best.safetensors").stat().st_size > 0
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
-    line = [sys.executable, "-m", "ngat", *train(steps=100000), "--out", "o"]
-    process = subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    process = processes.ngat(*train(steps=100000), "--out", "o", cwd=tmp_path)
     log = tmp_path / "o" / "log.csv"
-    deadline = time.monotonic() + 120
-    while not (log.exists() and log.read_text().count("\n") > 1):
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    processes.wait_for(lambda: log.exists() and log.read_text().count("\n") > 1, process)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    code, _, err = processes.end(process)
+    assert code == 130
     assert "with --resume goes on" in err.splitlines()[-1]
     assert "Traceback" not in err
 
