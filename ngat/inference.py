@@ -24,8 +24,7 @@ from torch.nn import functional as F
 
 from ngat.baselines.networks import Network
 from ngat.config import ModelConfig, RivalConfig
-from ngat.data.normalize import as_tensor, mirrored
-from ngat.data.resize import resized
+from ngat.data.normalize import as_tensor, mirrored, resized
 from ngat.errors import InputError
 from ngat.instances import (
     MIN_AREA,

@@ -1,7 +1,8 @@
-"""From an image of any type to what a network is shown: its contrast, its size, its borders."""
+"""From an image of any type to what a network sees: its contrast, its size, its borders."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,59 @@ import torch
 from torch import Tensor
 
 from ngat.data.contrast import TILE, local_contrast
-from ngat.data.resize import resized
 from ngat.errors import InputError
+
+
+def resized(planes: Tensor, height: int, width: int) -> Tensor:
+    """Planes at another size: bilinear, where they shrink over all that a pixel then covers.
+
+    As torch's own with ``antialias``, but that a part whose sides are whole multiples of the same
+    fraction is resized to the very numbers of the whole, away from its edges.
+
+    Args:
+        planes: ``[B, C, H, W]`` in float32.
+
+    Returns:
+        ``[B, C, height, width]``.
+    """
+    if planes.shape[2] != height:
+        planes = _rows(planes, height)
+    if planes.shape[3] != width:
+        planes = _rows(planes.mT.contiguous(), width).mT.contiguous()
+    return planes
+
+
+def _rows(planes: Tensor, length: int, band: int = 32) -> Tensor:
+    """Planes with so many rows, a band at a time, which stays in a core's cache."""
+    places, shares = _taps(planes.shape[2], length)
+    index = torch.from_numpy(places).to(planes.device)
+    weights = torch.from_numpy(shares).to(planes)[:, :, None]
+    found = planes.new_zeros(*planes.shape[:2], length, planes.shape[3])
+    for at in range(0, length, band):
+        rows = slice(at, at + band)
+        for i, weight in zip(index, weights, strict=True):
+            found[:, :, rows] += planes.index_select(2, i[rows]).mul_(weight[rows])
+    return found
+
+
+def _taps(before: int, after: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Which pixels of a line, and how much of each, make those of its resized copy: ``[T, after]``.
+
+    Places are fractions of whole numbers, which do not depend on how far along the line they lie.
+    """
+    common = math.gcd(before, after)
+    p, q = before // common, after // common
+    # The middle of pixel i of the copy lies at (2i + 1) p / 2q of the line.
+    whole, rest = np.divmod((2 * np.arange(after) + 1) * p, 2 * q)
+    reach = max(1.0, p / q)
+    steps = np.arange(-math.ceil(reach) - 1, math.ceil(reach) + 2)[:, None]
+    index = whole + steps
+    weights = np.maximum(0.0, 1 - np.abs(steps + 0.5 - rest / (2 * q)) / reach)
+    weights[(index < 0) | (index >= before)] = 0
+    used = weights.any(axis=1)
+    weights = weights[used] / weights[used].sum(axis=0)
+    return np.clip(index[used], 0, before - 1), weights
+
 
 Floats = npt.NDArray[np.float32]
 
@@ -67,7 +119,7 @@ def as_pixels(image: npt.NDArray[Any], contrast: str = "plain") -> Floats:
 def as_tensor(
     image: npt.NDArray[Any], contrast: str = "plain", magnification: float = 1.0
 ) -> Tensor:
-    """An image as a network is shown it, ``float32 [1, 3, H', W']`` in [0, 1].
+    """An image as a network sees it, ``float32 [1, 3, H', W']`` in [0, 1].
 
     Args:
         image, contrast: as in :func:`as_pixels`, whose errors it raises.

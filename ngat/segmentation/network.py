@@ -15,8 +15,7 @@ import torch
 
 import ngat
 from ngat.data.contrast import TILE, Contrast, contrast_by_rows
-from ngat.data.normalize import mirrored
-from ngat.data.resize import resized
+from ngat.data.normalize import mirrored, resized
 from ngat.errors import InputError
 from ngat.inference import (
     METHODS,

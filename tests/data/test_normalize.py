@@ -6,8 +6,7 @@ import torch
 from tiny import rings, tiny
 
 from ngat.data.contrast import Contrast, _flat, local_contrast
-from ngat.data.normalize import as_tensor, stretch, stretch_bytes
-from ngat.data.resize import resized
+from ngat.data.normalize import as_tensor, resized, stretch, stretch_bytes
 from ngat.data.sample import Sample
 from ngat.inference import predict
 from ngat.model import NGAT
