@@ -139,7 +139,7 @@ def read_left_out(path: Path) -> pd.DataFrame:
 
 
 def pairs(table: pd.DataFrame) -> pd.DataFrame:
-    """Average F1 of each network on each type, with that type among what it learnt from and without.
+    """Average F1 of each network on each type, learnt with that type and without.
 
     Args:
         table: from :func:`read_left_out`.

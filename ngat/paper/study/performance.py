@@ -95,8 +95,8 @@ def unet_2015() -> int:
     """Parameters of the U-Net of Ronneberger et al. 2015, counted from their figure 1.
 
     Five stages of two 3 × 3 convolutions with 64 … 1024 channels, 2 × 2 up-convolutions that halve
-    the channels, the same stages upwards on twice the channels, a 1 × 1 map. All with biases. Three channels in,
-    two out.
+    the channels, the same stages upwards on twice the channels, a 1 × 1 map. All with biases,
+    from three channels to two.
     """
 
     def convolution(side: int, channels: int, made: int) -> int:
