@@ -206,17 +206,17 @@ class Summary(NamedTuple):
     extra: float
 
 
-def summarise(images: Iterable[Sequence[Counts]], at: float = 0.7) -> Summary:
-    """Table 1's row from every image's counts; pooled at IoU > ``at``.
+def summarise(images: Iterable[Sequence[Counts]]) -> Summary:
+    """Table 1's row from every image's counts; pooled at IoU > 0.7.
 
     Raises:
-        InputError: there is no image, or one was not counted at ``at``.
+        InputError: there is no image, or one was not counted at 0.7.
     """
     images = list(images)
     if not images:
         raise InputError("no image to summarise; score at least one.")
     scores = [image_score(counts) for counts in images]
-    chosen = [counts_at(counts, at) for counts in images]
+    chosen = [counts_at(counts, 0.7) for counts in images]
     tp, fp, fn = (sum(getattr(c, name) for c in chosen) for name in ("tp", "fp", "fn"))
     return Summary(
         len(images),

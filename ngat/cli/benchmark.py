@@ -142,7 +142,7 @@ def scaling(
     Pictures are drawn. Each row is written at once; a stopped run goes on with the same command.
     """
     with _measuring():
-        from ngat.benchmark.scaling import ScalingPlan, benchmark_scaling, scaling_report
+        from ngat.benchmark.segment import ScalingPlan, benchmark_scaling, scaling_report
 
         plan = ScalingPlan(
             pictures=_shares(pictures),
@@ -166,7 +166,7 @@ def tiles(
 ) -> None:
     """Nuclei and probabilities by tiles beside those of the whole picture, on real pictures."""
     with _measuring():
-        from ngat.benchmark.tiles import benchmark_tiles, suitable, tiles_report
+        from ngat.benchmark.segment import benchmark_tiles, suitable, tiles_report
         from ngat.data import load
 
         chosen = suitable(load(data, "val", root=root, progress=not quiet), images)

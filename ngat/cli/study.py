@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from ngat.cli.options import Data, DataSeed, Device, Limit, Quiet, Root, command
 from ngat.errors import InputError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ngat.training.variants import Variant
 
 app = typer.Typer()
@@ -162,10 +165,10 @@ def robustness(
     quiet: Quiet = False,
 ) -> None:
     """Score a network on validation images changed as other laboratories would change them."""
-    with interruptible("Stopped; nothing was written."):
+    with interruptible("Stopped; the same command goes on with the next change."):
         from ngat.data import fingerprint, load
-        from ngat.evaluation.robustness import robustness as study
-        from ngat.system.files import replacing, write_json
+        from ngat.evaluation import robustness as study
+        from ngat.system.files import held, read_table, sha256, write_json, write_table
         from ngat.system.provenance import provenance
         from ngat.training.distributed import find_device
         from ngat.training.weights import load_weights
@@ -173,14 +176,28 @@ def robustness(
         began = time.monotonic()
         loaded = load_weights(weights, find_device(device))
         samples = load(data, "val", root=root, seed=data_seed, limit=limit, progress=not quiet)
-        table = study(loaded, samples, progress=not quiet)
-        with replacing(out) as beside:
-            table.to_csv(beside, index=False, lineterminator="\n")
-        minutes = (time.monotonic() - began) / 60
-        told = provenance(
-            command_line(), None, fingerprint(samples), minutes, data=data, split="val"
-        )
-        write_json(out.with_suffix(".json"), {**told, "training": loaded.provenance})
+        told_by = out.with_suffix(".json")
+        with held(out, "a robustness table", folder=False):
+            told = provenance(
+                command_line(), None, fingerprint(samples), 0.0, data=data, split="val"
+            )
+            told |= {"weights_sha256": sha256(weights)}
+            try:
+                earlier = json.loads(told_by.read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                earlier = {}
+            same = ("commit", "data_fingerprint", "weights_sha256", "hardware")
+            goes_on = out.is_file() and all(earlier.get(key) == told[key] for key in same)
+            minutes = float(earlier["minutes"]) if goes_on else 0.0
+
+            def keep(table: pd.DataFrame) -> None:
+                write_table(out, table)
+                spent = round(minutes + (time.monotonic() - began) / 60, 2)
+                write_json(told_by, {**told, "minutes": spent, "training": loaded.provenance})
+
+            what = "changes", "ngat robustness"
+            before = read_table(out, study.COLUMNS, *what) if goes_on else None
+            table = study.robustness(loaded, samples, progress=not quiet, before=before, keep=keep)
     typer.echo(table.to_string(index=False))
     typer.echo(str(out))
 

@@ -70,7 +70,9 @@ def _download(out: Path, files: tuple[str, ...], site: str, progress: bool) -> P
         fetch = _Resuming(name, out, progress)
         if (out / name).is_file() and not _genuine(out / name, name):
             (out / name).unlink()
-            known.pop(name, None)
+            if known.pop(name, None):
+                # Also on disk: the file may be fetched by hand, and must not be held to that hash.
+                write_json(out / RECORD, known)
         try:
             path = pooch.retrieve(
                 site + name, known.get(name), fname=name, path=out, downloader=fetch

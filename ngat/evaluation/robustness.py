@@ -20,6 +20,7 @@ import pandas as pd
 from PIL import Image
 from skimage.transform import resize
 
+from ngat.data.resize import resized_labels
 from ngat.data.sample import Sample
 from ngat.inference import Method, instances, predict
 from ngat.magnification import size_of
@@ -30,7 +31,7 @@ from ngat.training.weights import Weights
 Pixels = npt.NDArray[Any]
 Labels = npt.NDArray[np.int32]
 
-COLUMNS = ["change", "images", "unchanged", "changed", "difference", "magnification"]
+COLUMNS = ["change", "images", "unchanged", "changed", "difference", "low", "high", "magnification"]
 FLUORESCENT = ("small_fluorescent", "large_fluorescent")
 # Smaller nuclei than this are no longer nuclei, larger images take too long for what they tell.
 LEAST_SIZE = 6.0
@@ -60,9 +61,8 @@ def resized(factor: float) -> Change:
         image = resize(
             sample.image.astype(np.float64), (height, width), order=1, anti_aliasing=factor < 1
         )
-        labels = resize(sample.labels, (height, width), order=0, anti_aliasing=False,
-                        preserve_range=True)  # fmt: skip
-        return Changed(np.rint(image).astype(np.uint8), labels.astype(np.int32))
+        labels = resized_labels(sample.labels, height, width)
+        return Changed(np.rint(image).astype(np.uint8), labels)
 
     return change
 
@@ -174,32 +174,53 @@ def robustness(
     changes: Sequence[str] = tuple(CHANGES),
     method: Method = "split",
     progress: bool = True,
+    before: pd.DataFrame | None = None,
+    keep: Callable[[pd.DataFrame], None] = lambda table: None,
 ) -> pd.DataFrame:
     """Average F1 of changed and unchanged images, one line per change, :data:`COLUMNS`.
+
+    Low and high bound the difference: paired, by bootstrap over images.
 
     Args:
         weights: a network with its thresholds.
         samples: annotated images; each is compared with itself.
         changes: keys of :data:`CHANGES`.
         method: how probabilities become nuclei.
+        before: lines of a run that was stopped, which are taken as they are.
+        keep: is given the table after each change.
     """
+    table = pd.DataFrame(columns=COLUMNS) if before is None else before
+    changes = [name for name in changes if name not in set(table["change"])]
+    if not changes:
+        return table
     found = {sample.image_id: _score(weights, _same(sample), method)
              for sample in track(samples, "Unchanged", progress=progress)}  # fmt: skip
     partner = _partners(samples)
-    lines = []
     for name in changes:
         pairs = []
         for sample in track(samples, name, progress=progress):
             changed = CHANGES[name](sample, partner[sample.image_id])
             if changed is not None:
-                before, was = found[sample.image_id]
-                after, magnification = _score(weights, changed, method)
-                pairs.append((before, after, np.log2(magnification / was)))
+                unchanged, was = found[sample.image_id]
+                score, magnification = _score(weights, changed, method)
+                pairs.append((unchanged, score, np.log2(magnification / was)))
         if not pairs:
             continue
-        before, after, octaves = np.mean(pairs, axis=0)
-        lines.append([name, len(pairs), before, after, after - before, 2.0**octaves])
-    return pd.DataFrame(lines, columns=COLUMNS).round(4)
+        unchanged, score, octaves = np.mean(pairs, axis=0)
+        bounds = _interval(np.array([score - unchanged for unchanged, score, _ in pairs]))
+        line = [name, len(pairs), unchanged, score, score - unchanged, *bounds, 2.0**octaves]
+        lines = [*table.to_numpy(object).tolist(), line]
+        table = pd.DataFrame(lines, columns=COLUMNS).infer_objects().round(4)
+        keep(table)
+    return table
+
+
+def _interval(differences: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """The 95 % interval of their mean, by bootstrap over images."""
+    count = len(differences)
+    drawn = np.random.default_rng(0).integers(count, size=(2000, count))
+    low, high = np.percentile(differences[drawn].mean(axis=1), [2.5, 97.5])
+    return float(low), float(high)
 
 
 def _same(sample: Sample) -> Changed:

@@ -11,10 +11,16 @@ import pytest
 import tifffile
 from typer.testing import CliRunner
 
-from ngat.benchmark import scaling, scaling_jobs, tiles, worker
-from ngat.benchmark.scaling import ScalingPlan, benchmark_scaling, scaling_report
+from ngat.benchmark import scaling_jobs, segment, worker
 from ngat.benchmark.scaling_jobs import GLASS, draw, split_maps
-from ngat.benchmark.tiles import benchmark_tiles, suitable, tiles_report
+from ngat.benchmark.segment import (
+    ScalingPlan,
+    benchmark_scaling,
+    benchmark_tiles,
+    scaling_report,
+    suitable,
+    tiles_report,
+)
 from ngat.benchmark.worker import Setting, WorkerResult
 from ngat.cli import app
 from ngat.data.sample import Sample
@@ -98,9 +104,9 @@ def test_rows_of_other_or_unknown_weights_are_not_gone_on_with(tmp_path, which, 
     """A file without any row of its own to measure: only the check is left."""
     out = tmp_path / "a.csv"
     if which == "scaling":
-        columns, run = scaling.COLUMNS, lambda: benchmark_scaling(ScalingPlan(), out)
+        columns, run = segment.SCALING, lambda: benchmark_scaling(ScalingPlan(), out)
     else:
-        columns, run = tiles.COLUMNS, lambda: benchmark_tiles([], (32,), out)
+        columns, run = segment.TILES, lambda: benchmark_tiles([], (32,), out)
     pd.DataFrame(columns=columns).to_csv(out, index=False)
     shown = trained(None, "cpu", False).identity
     (tmp_path / "a.json").write_text(json.dumps({"weights": shown}))
@@ -131,7 +137,7 @@ def test_bad_plans_are_one_sentence(tmp_path, options, says):
 @pytest.mark.timeout(900)  # the first run compiles
 def test_tiles_beside_the_whole(tmp_path, monkeypatch, small_squares):
     """The shipped network on a drawn picture, cut as finely as its tiles allow."""
-    monkeypatch.setattr(tiles, "SEEN", 96)
+    monkeypatch.setattr(segment, "SEEN", 96)
     (picture, _), (labels, _) = scaling_jobs._squares(0)
     samples = [
         Sample(str(i), np.ascontiguousarray(picture[:, ::step]), labels, "purple_tissue", "", "val")
@@ -142,7 +148,7 @@ def test_tiles_beside_the_whole(tmp_path, monkeypatch, small_squares):
     assert (table["pixels_differing"] == 0).all()
     assert (table["largest_difference"] == 0).all()
     assert "nuclei of 2 of 2 pictures" in tiles_report(table)[0]
-    monkeypatch.setattr(tiles, "_found", None)
+    monkeypatch.setattr(segment, "_found", None)
     benchmark_tiles(samples, (32, 64), tmp_path / "a.csv")
     with pytest.raises(InputError, match="only 0 pictures"):
         suitable(samples, 1)
@@ -169,7 +175,7 @@ def test_the_committed_rows_say_of_which_weights_they_are(name):
 
 def test_the_committed_pictures_fit_into_memory():
     table = pd.read_csv(RESULTS / "benchmark_scaling.csv")
-    assert list(table.columns) == list(scaling.COLUMNS)
+    assert list(table.columns) == list(segment.SCALING)
     assert (table["peak_mib"] < 3 * 1024).all()
     assert (table["nuclei"] > 0).all()
     for _, rows in table.groupby(["side", "tissue"]):  # the same nuclei, the sooner
@@ -179,7 +185,7 @@ def test_the_committed_pictures_fit_into_memory():
 
 def test_the_committed_split_is_faster_and_grows_with_its_pixels():
     table = pd.read_csv(RESULTS / "benchmark_scaling_split.csv")
-    assert list(table.columns) == list(scaling.SPLIT_COLUMNS)
+    assert list(table.columns) == list(segment.SPLIT)
     seconds = table.pivot(index="side", columns="what", values="cpu_seconds")
     both = seconds.dropna()
     assert (both["reconstruction"] > 10 * both["h_maxima"]).all()

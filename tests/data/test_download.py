@@ -226,6 +226,18 @@ def test_a_login_page_that_was_kept_is_fetched_again(site, tmp_path):
     assert record == {NAME: hashlib.sha256(site.files[NAME]).hexdigest()}
 
 
+def test_a_file_fetched_by_hand_is_not_held_to_the_hash_of_a_login_page(site, tmp_path):
+    """The message says: get the file by hand."""
+    (tmp_path / NAME).write_bytes(PAGE)
+    (tmp_path / RECORD).write_text(json.dumps({NAME: hashlib.sha256(PAGE).hexdigest()}))
+    whole, site.files[NAME] = site.files[NAME], PAGE
+    with pytest.raises(InputError, match="get the file by hand"):
+        fetch(site, tmp_path)
+    (tmp_path / NAME).write_bytes(whole)
+    fetch(site, tmp_path)
+    assert (tmp_path / NAME).read_bytes() == whole
+
+
 def test_a_truncated_zip_is_no_zip(site, tmp_path):
     site.files[NAME] = site.files[NAME][:500_000]
     with pytest.raises(InputError, match="gave no zip archive"):

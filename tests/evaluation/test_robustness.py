@@ -1,7 +1,9 @@
 """Changed images: what each change does, by hand, and that it is scored against what it changed."""
 
 import numpy as np
+import pandas as pd
 import pytest
+from command import inside
 from tiny import tiny
 
 from ngat.data.sample import Sample
@@ -9,7 +11,7 @@ from ngat.evaluation import robustness as study
 from ngat.evaluation.robustness import CHANGES
 from ngat.inference import Prediction
 from ngat.model import NGAT
-from ngat.training.weights import Weights
+from ngat.training.weights import Weights, save_weights
 
 
 def sample(name: str = "a", kind: str = "small_fluorescent", grey: int = 200) -> Sample:
@@ -97,4 +99,52 @@ def test_the_table_compares_each_image_with_itself(monkeypatch: pytest.MonkeyPat
     assert table.unchanged.tolist() == [1.0, 1.0, 1.0]
     assert table.changed.tolist() == [0.0, 1.0, 1.0]
     assert table.difference.tolist() == [-1.0, 0.0, 0.0]
+    assert table.low.tolist() == table.high.tolist() == [-1.0, 0.0, 0.0]
     assert table.magnification.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_the_interval_is_that_of_a_paired_mean() -> None:
+    differences = np.random.default_rng(0).normal(-0.1, 0.5, 400)
+    low, high = study._interval(differences)
+    half = 1.96 * differences.std() / 20
+    assert (low, high) == pytest.approx(
+        (differences.mean() - half, differences.mean() + half), abs=0.01
+    )
+
+
+def test_a_stopped_table_goes_on(tmp_path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """Lines that are there are kept, and a change of the weights starts anew."""
+    path, out = tmp_path / "w.safetensors", tmp_path / "robustness.csv"
+    save_weights(path, NGAT(tiny().model), tiny(), {})
+    seen: list[int] = []
+    stop_at = [7]  # two images as they are, then changes
+
+    def predict(model: object, image: np.ndarray) -> Prediction:
+        if len(seen) == stop_at[0]:
+            raise KeyboardInterrupt
+        seen.append(1)
+        bright = (np.atleast_3d(image).max(axis=2) > 0.5 * image.max()).astype(np.float32)
+        return Prediction(bright, bright, 1.0)
+
+    monkeypatch.setattr(study, "predict", predict)
+    words = ["robustness", "--weights", str(path), "--out", str(out), "--data", "synthetic"]
+    words += ["--limit", "2", "--quiet"]
+    code, _, told = inside(capsys, monkeypatch, *words)
+    assert code == 130
+    assert "goes on with the next change" in told
+    begun = pd.read_csv(out)
+    assert 0 < begun["images"].sum() <= 7 - 2
+    seen.clear()
+    stop_at[0] = -1
+    assert inside(capsys, monkeypatch, *words)[0] == 0
+    resumed, whole = len(seen), pd.read_csv(out)
+    pd.testing.assert_frame_equal(whole.head(len(begun)), begun)
+    seen.clear()
+    other = tmp_path / "other.csv"
+    assert inside(capsys, monkeypatch, *words[:4], str(other), *words[5:])[0] == 0
+    pd.testing.assert_frame_equal(pd.read_csv(other), whole)
+    assert resumed == len(seen) - begun["images"].sum()
+    seen.clear()
+    save_weights(path, NGAT(tiny().model), tiny(), {"other": 1})
+    assert inside(capsys, monkeypatch, *words)[0] == 0
+    assert len(seen) == 2 + whole["images"].sum()

@@ -179,6 +179,23 @@ def test_effects_are_drawn_at_their_means() -> None:
     assert len(names) == len(found) == 6
 
 
+def test_one_seed_is_seen_against_the_other_seeds_of_the_base() -> None:
+    dice = {
+        ("base", 0): 0.80,
+        ("base", 1): 0.83,
+        ("base", 2): 0.79,
+        ("1", 0): 0.82,
+        ("batch", 0): 0.6,
+    }
+    plan = [v for v in ablations("smoke", ["levels", "norm"], 3) if (v.variant, v.seed) in dice]
+    rows = [(*v, "all", 10, 9, 1.0, 4, dice[v.variant, v.seed], 0.7, 0.9, 0.4, 0.3) for v in plan]
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    assert effects.of_other_seeds(table, "dice") == pytest.approx((-0.01, 0.03))
+    ax = effect_figures.forest(table).axes[0]
+    band = ax.patches[0]
+    assert (band.get_x(), band.get_width()) == pytest.approx((-0.01, 0.04))
+
+
 def test_a_variant_that_failed_stands_beyond_the_broken_axis() -> None:
     rows = [
         (*variant, "all", 10, 9, 1.0, 4,

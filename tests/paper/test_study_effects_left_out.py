@@ -47,8 +47,6 @@ def test_pairs_are_of_the_same_network_type_and_seed(tmp_path: Path) -> None:
     assert found.loc["companion", "unseen"] == pytest.approx(0.15)
     assert found.loc["companion", "kept"] == pytest.approx(0.375)
     assert found.loc["unet", "kept"] == 0
-    dice = study.pairs(study.read_left_out(path), "dice").set_index("network")
-    assert dice.loc["companion", "seen"] == pytest.approx(0.2)
 
 
 def test_a_type_that_is_never_found_keeps_no_share() -> None:

@@ -10,7 +10,7 @@ from skimage.measure import regionprops
 
 from ngat.inference import instances
 from ngat.io import array_picture
-from ngat.segmentation import seams
+from ngat.segmentation import job
 from ngat.segmentation.find import find
 from ngat.segmentation.tiles import TILE, grid
 
@@ -125,7 +125,7 @@ def test_empty_glass_is_passed_over():
 
 
 def test_a_region_without_a_gap_is_cut_and_said(monkeypatch):
-    monkeypatch.setattr(seams, "LARGEST", 100)
+    monkeypatch.setattr(job, "LARGEST", 100)
     pixels = np.full((200, 300), 50, np.uint16)
     pixels[20:180, 20:280] = 60000
     found = find(array_picture(pixels), Local(), tile=96)

@@ -9,8 +9,7 @@ from pictures import discs
 from scipy import ndimage
 
 from ngat.io import array_picture
-from ngat.segmentation.find import find
-from ngat.segmentation.unlike import BLUE, CONTRAST, RED, SHARPNESS, features, stain
+from ngat.segmentation.find import BLUE, CONTRAST, RED, SHARPNESS, features, find, stain
 
 
 def nuclei(blur=1.0, noise=0.01, radius=8, step=32):

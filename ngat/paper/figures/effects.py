@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from ngat.data import Sample
 from ngat.paper.figures.pictures import beside_picture, outline
-from ngat.paper.study.effects import METRICS, effects
+from ngat.paper.study.effects import METRICS, effects, of_other_seeds
 from ngat.paper.style import BLUE, GREY, TYPE_NAMES, VERMILION, method_styles, style
 from ngat.training.variants import own_values
 
@@ -22,11 +22,14 @@ from ngat.training.variants import own_values
 def forest(table: pd.DataFrame) -> Figure:
     """Differences to the base of the same seed: a point per seed, the mean and its interval.
 
+    Variants of one seed have no interval; a band shows how far the base's own seeds lie apart.
+
     Args:
         table: from :func:`ngat.paper.study.effects.read`.
     """
     found = {metric: effects(table, metric) for metric in METRICS}
     first = found["dice"]
+    seeds = int(first["seeds"].max())
     new_factor = (first["factor"] != first["factor"].shift()).to_numpy()
     y = np.arange(len(first)) + 0.5 * np.cumsum(new_factor)
     with style():
@@ -35,10 +38,15 @@ def forest(table: pd.DataFrame) -> Figure:
         for ax, (metric, name) in zip(panels, METRICS.items(), strict=True):
             rows = found[metric]
             for place, row in zip(y, rows.itertuples(), strict=True):
-                ax.plot(row.values, [place] * len(row.values), "o", color=BLUE, ms=2.5, alpha=0.5)
+                if seeds > 1:
+                    ax.plot(
+                        row.values, [place] * len(row.values), "o", color=BLUE, ms=2.5, alpha=0.5
+                    )
             ax.hlines(y, rows["low"], rows["high"], color=BLUE, linewidth=1.4)
             ax.plot(rows["mean"], y, "|", color="black", markersize=9, markeredgewidth=1.8)
             ax.axvline(0, color=GREY, linewidth=0.8)
+            if seeds == 1:
+                ax.axvspan(*of_other_seeds(table, metric), color="#E4E4E4", zorder=0)
             low, high = _frame(rows)
             ax.set_xlim(low, high)
             _beyond(ax, y, rows, low, high)
@@ -52,10 +60,13 @@ def forest(table: pd.DataFrame) -> Figure:
         ]
         panels[0].set_yticks(y, names)
         panels[0].set_ylim(y[-1] + 0.8, y[0] - 0.8)
+        drawn = (
+            "bars are one seed, the band is the base with others"
+            if seeds == 1
+            else f"dots are {seeds} seeds, bars their mean, lines its 95 % interval"
+        )
         fig.suptitle(
-            f"change from the base: dots are {int(first['seeds'].max())} seeds, bars their mean, "
-            "lines its 95 % interval; arrows go on beyond the broken axis",
-            fontsize=8,
+            f"change from the base: {drawn}; arrows go on beyond the broken axis", fontsize=8
         )
     return fig
 

@@ -73,6 +73,15 @@ def effects(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     )
 
 
+def of_other_seeds(table: pd.DataFrame, metric: str) -> tuple[float, float]:
+    """The range of differences to the base's first seed, of the base with each of its seeds.
+
+    Where variants have one seed and no interval, an effect within this range is none that is known.
+    """
+    base = table[table["factor"] == BASE].sort_values("seed")[metric].to_numpy()
+    return float((base - base[0]).min()), float((base - base[0]).max())
+
+
 def interval(values: np.ndarray) -> tuple[float, float]:
     """Student's 95 % interval of the mean; NaN of fewer than two values."""
     if len(values) < 2:
@@ -129,12 +138,11 @@ def read_left_out(path: Path) -> pd.DataFrame:
     return table
 
 
-def pairs(table: pd.DataFrame, metric: str = "average_f1") -> pd.DataFrame:
-    """Each network on each type, with that type among what it learnt from and without.
+def pairs(table: pd.DataFrame) -> pd.DataFrame:
+    """Average F1 of each network on each type, learnt with that type and without.
 
     Args:
         table: from :func:`read_left_out`.
-        metric: one of its columns.
 
     Returns:
         One row per network and type of which both runs are there, means over the seeds that have
@@ -142,9 +150,11 @@ def pairs(table: pd.DataFrame, metric: str = "average_f1") -> pd.DataFrame:
         order of :data:`~ngat.data.sample.TYPES`.
     """
     key = ["network", "type", "seed"]
-    seen = table.loc[table["factor"] == BASE, [*key, "images", metric]]
-    unseen = table.loc[table["variant"] == table["type"], [*key, metric]]
-    both = seen.rename(columns={metric: "seen"}).merge(unseen.rename(columns={metric: "unseen"}))
+    seen = table.loc[table["factor"] == BASE, [*key, "images", "average_f1"]]
+    unseen = table.loc[table["variant"] == table["type"], [*key, "average_f1"]]
+    both = seen.rename(columns={"average_f1": "seen"}).merge(
+        unseen.rename(columns={"average_f1": "unseen"})
+    )
     found = both.groupby(["network", "type"], sort=False, as_index=False).agg(
         images=("images", "first"),
         seeds=("seed", "nunique"),

@@ -91,11 +91,12 @@ def beside(attention: pd.DataFrame, network: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["what", "beside", "times"])
 
 
-def unet_2015(inputs: int = 3, outputs: int = 2) -> int:
+def unet_2015() -> int:
     """Parameters of the U-Net of Ronneberger et al. 2015, counted from their figure 1.
 
     Five stages of two 3 × 3 convolutions with 64 … 1024 channels, 2 × 2 up-convolutions that halve
-    the channels, the same stages upwards on twice the channels, a 1 × 1 map. All with biases.
+    the channels, the same stages upwards on twice the channels, a 1 × 1 map. All with biases,
+    from three channels to two.
     """
 
     def convolution(side: int, channels: int, made: int) -> int:
@@ -103,12 +104,12 @@ def unet_2015(inputs: int = 3, outputs: int = 2) -> int:
 
     widths = (64, 128, 256, 512, 1024)
     total = 0
-    for before, width in zip((inputs, *widths[:-1]), widths, strict=True):
+    for before, width in zip((3, *widths[:-1]), widths, strict=True):
         total += convolution(3, before, width) + convolution(3, width, width)
     for width in reversed(widths[:-1]):
         total += convolution(2, 2 * width, width)
         total += convolution(3, 2 * width, width) + convolution(3, width, width)
-    return total + convolution(1, widths[0], outputs)
+    return total + convolution(1, widths[0], 2)
 
 
 def parameters(network: pd.DataFrame) -> pd.DataFrame:

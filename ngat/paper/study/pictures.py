@@ -14,6 +14,7 @@ from skimage.transform import resize
 
 from ngat.baselines.networks import Network
 from ngat.data import Sample
+from ngat.data.resize import resized_labels
 from ngat.errors import InputError
 from ngat.inference import look
 from ngat.magnification import SIZE, size_of
@@ -42,12 +43,12 @@ def resized(sample: Sample, magnification: float) -> Sample:
     """
     if not magnification > 0:
         raise InputError(f"magnification must be a positive number; got {magnification}.")
-    shape = [max(1, round(side * magnification)) for side in sample.labels.shape]
-    image = resize(sample.image.astype(float), shape, order=1, anti_aliasing=magnification < 1)
-    labels = resize(
-        sample.labels, shape, order=0, anti_aliasing=False, preserve_range=True
-    )  # labels have no means
-    return replace(sample, image=np.rint(image).astype(np.uint8), labels=labels.astype(np.int32))
+    height, width = (max(1, round(side * magnification)) for side in sample.labels.shape)
+    image = resize(
+        sample.image.astype(float), (height, width), order=1, anti_aliasing=magnification < 1
+    )
+    labels = resized_labels(sample.labels, height, width)
+    return replace(sample, image=np.rint(image).astype(np.uint8), labels=labels)
 
 
 def as_trained(sample: Sample) -> Sample:
