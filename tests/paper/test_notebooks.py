@@ -271,14 +271,14 @@ def test_failing_notebook_stays_as_it_was(tmp_path: Path) -> None:
     assert hygiene.main(["execute", str(tmp_path)]) == 2
 
 
-def nbval(path: Path) -> subprocess.CompletedProcess[str]:
+def nbval(*paths: Path) -> subprocess.CompletedProcess[str]:
     """nbval with the options of `make test`, in a process of its own."""
     options = ["--nbval-lax", "--nbval-current-env", "-p", "no:cacheprovider", "-q"]
     return subprocess.run(
-        [sys.executable, "-m", "pytest", *options, str(path)],
+        [sys.executable, "-m", "pytest", *options, *map(str, paths)],
         capture_output=True,
         text=True,
-        cwd=path.parent,
+        cwd=paths[0].parent,
         env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
         timeout=120,
         check=False,
@@ -286,15 +286,15 @@ def nbval(path: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_nbval_turns_red_when_a_stored_number_is_corrupted(executed: Path, tmp_path: Path) -> None:
-    assert nbval(executed).returncode == 0
-
+    """And only there: the notebook beside it, as it was executed, stays green."""
     content = nbformat.read(executed, 4)
     assert content.cells[2].outputs[0].text == "42\n"
     content.cells[2].outputs[0].text = "43\n"
-    path = tmp_path / executed.name
+    path = tmp_path / "02_corrupted.ipynb"
     nbformat.write(content, path)
     assert hygiene.problems(path) == []  # only running it can tell
-    said = nbval(path)
+    said = nbval(executed, path)
     assert said.returncode == 1
     assert "43" in said.stdout
-    assert "1 failed, 2 passed" in said.stdout
+    assert "1 failed, 5 passed" in said.stdout
+    assert f"{path.name}::Cell 1" in said.stdout
