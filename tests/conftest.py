@@ -18,6 +18,20 @@ if not torch.cuda.is_available():
 
 from ngat.data.dsb2018 import prepare
 
+# Files that take long: two processes share the files, and neither shall wait for the last one.
+LONG = ("test_gpu_session.py", "test_trainer.py", "test_reproduce.py", "test_benchmark.py")
+
+
+def pytest_collection_modifyitems(items):
+    """Notebooks first, then long files, then the others, as they were found."""
+
+    def turn(item):
+        if item.path.suffix == ".ipynb":
+            return -1
+        return LONG.index(item.path.name) if item.path.name in LONG else len(LONG)
+
+    items.sort(key=turn)
+
 
 @pytest.fixture(scope="session")
 def dsb2018_source():

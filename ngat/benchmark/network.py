@@ -211,7 +211,8 @@ def time_networks(
             found.rows.append(row("time_ms", t.median, **numbers, **where, **what))
         for name, network in contenders.items():
             if which == STEP and isinstance(network.model, NGAT) and name == names[0]:
-                shares = split_by_part(network.step, network.model, setting.device)
+                steps = min(2, rounds)
+                shares = split_by_part(network.step, network.model, setting.device, steps)
                 what = {"pass": which, "engine": name, "version": version_of(name), **sizes[which]}
                 for (part, direction), share in sorted(shares.items()):
                     label = f"{part}, {direction}" if direction else part

@@ -24,7 +24,7 @@ from ngat.benchmark.measure import ALLOCATORS, interleaved, passes_of, peak_byte
 from ngat.benchmark.network import NetworkPlan
 from ngat.benchmark.worker import BenchmarkFailed, Setting, benchmark
 from ngat.cli import app
-from ngat.config import ModelConfig
+from ngat.config import PRESETS, ModelConfig, Preset, preset
 from ngat.errors import InputError, MissingDependency
 from ngat.graph import RELATIONS
 from ngat.model import NGAT
@@ -418,9 +418,9 @@ def test_rows_survive_the_file(tmp_path) -> None:
         rows.read(tmp_path / "b.csv")
 
 
-def contender(name: str) -> network.Contender:
+def contender(name: str, preset_name: str = "smoke") -> network.Contender:
     try:
-        return network.contender(name, "smoke", 2, 32, 33, "cpu", "float32")
+        return network.contender(name, preset_name, 2, 32, 33, "cpu", "float32")
     except MissingDependency as error:
         pytest.skip(str(error))
 
@@ -443,8 +443,9 @@ def test_unet_is_the_one_that_is_named() -> None:
 
 
 @pytest.mark.parametrize("engine", ["cpu", "reference"])
-def test_parts_of_a_step_add_up_and_leave_no_trace(engine) -> None:
-    network = contender(engine)
+def test_parts_of_a_step_add_up_and_leave_no_trace(engine, monkeypatch) -> None:
+    monkeypatch.setitem(PRESETS, "shallow", preset("smoke", depth=1, levels=3))
+    network = contender(engine, "shallow")
     found = parts.split_by_part(network.step, network.model, "cpu", steps=1)
     assert sum(found.values()) == pytest.approx(1)
     assert min(found.values()) >= 0
@@ -459,8 +460,6 @@ def test_parts_of_a_step_add_up_and_leave_no_trace(engine) -> None:
 
 def test_work_counted_by_hand() -> None:
     """A network without V-cycle work: one level, one update, in 4 × 4 pixels."""
-    from ngat.config import PRESETS, Preset
-
     tiny = Preset("tiny", model=ModelConfig(levels=1, channels=4, heads=2, depth=1))
     monkey = pytest.MonkeyPatch()
     with monkey.context() as patch:

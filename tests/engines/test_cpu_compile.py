@@ -41,10 +41,12 @@ def package(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def kept(package):
-    """The folder where its first process has kept compiled code."""
-    folder, hits, sums = end(start(package))
+    """The folder where its first processes, which begin together, have kept compiled code."""
+    (folder, *one), (other, *two) = [end(process) for process in [start(package) for _ in "12"]]
+    assert folder == other
     assert Path(folder).parent == package / "engines" / "cpu" / "__pycache__"
-    assert (hits, sums) == (0, SUMS)
+    assert [0, SUMS] in (one, two)
+    assert one[1] == two[1] == SUMS
     return folder
 
 
@@ -81,8 +83,6 @@ def test_every_source_counts(tmp_path):
 
 
 def test_an_edited_helper_is_noticed(package, kept):
-    assert end(start(package)) == (kept, 1, SUMS)
-
     helper = package / "engines" / "cpu" / "simd.py"
     source = helper.read_text()
     swapped = 'shuffled("evens", list(range(1, 2 * SIMD, 2)))'
@@ -97,11 +97,8 @@ def test_an_edited_helper_is_noticed(package, kept):
     assert end(start(package)) == (kept, 1, SUMS)
 
 
-def test_processes_that_begin_together_agree(package, tmp_path):
-    empty = {"NUMBA_CACHE_DIR": str(tmp_path)}
-    found = [end(process) for process in [start(package, **empty) for _ in range(3)]]
-    assert {tuple(sums) for *_, sums in found} == {tuple(SUMS)}
-    assert end(start(package, **empty))[1:] == (1, SUMS)
+def test_what_processes_that_began_together_kept_is_found(package, kept):
+    assert end(start(package)) == (kept, 1, SUMS)
 
 
 def test_a_read_only_package_without_a_home(tmp_path):
@@ -140,14 +137,17 @@ def test_narrow_kernels_are_compiled_apart(package):
 
 
 def test_narrow_kernels_agree_with_the_reference(tmp_path):
-    """The same tests as of wide ones, unoptimised for speed: tiles for sixteen registers."""
+    """The same tests as of wide ones, unoptimised for speed: tiles for sixteen registers.
+
+    Whole updates in float32; of float64, the products.
+    """
     here = Path(__file__).parent
     tests = [
         "test_fused.py::test_at_once_in_float32",
         "test_normed.py::test_products_are_sums_over_nodes",
     ]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", *(str(here / test) for test in tests)],
+        [sys.executable, "-m", "pytest", "-q", "-k", "not dtype1", *(str(here / t) for t in tests)],
         env={
             **os.environ,
             "NGAT_SIMD": "avx2",

@@ -293,23 +293,26 @@ def test_two_runs_of_one_name(bench: Bench) -> None:
     assert processes.end(first)[0] == 143
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_with_a_sentence_and_the_same_command_goes_on(
-    bench: Bench, number: signal.Signals
-) -> None:
+def test_a_signal_ends_with_a_sentence_and_the_same_command_goes_on(bench: Bench) -> None:
+    begun = bench.root / "begun"
     bench.add("01_first")
     bench.add("02_second", "open('../begun', 'w'); import time", "time.sleep(0 if seed else 60)")
     slow = bench.notebooks / "02_second.ipynb"
-    first = processes.ngat("reproduce", cwd=bench.root)
-    processes.wait_for((bench.root / "begun").exists, first)
-    first.send_signal(number)
-    code, _, err = processes.end(first)
-    assert code == 128 + number
-    assert err == "02_second.ipynb: stopped; the same command goes on with it.\n"
-    assert bench.ran() == ["01_first", "02_second"]
-    state = json.loads((bench.root / "runs/synthetic-smoke/state.json").read_text())
-    assert [r["status"] for r in state["notebooks"].values()] == ["finished", "stopped"]
-    assert "stopped" in (bench.root / "runs/synthetic-smoke/index.html").read_text()
+    for number, ran in (
+        (signal.SIGINT, ["01_first", "02_second"]),
+        (signal.SIGTERM, ["02_second"]),
+    ):
+        begun.unlink(missing_ok=True)
+        stopped = processes.ngat("reproduce", cwd=bench.root)
+        processes.wait_for(begun.exists, stopped)
+        stopped.send_signal(number)
+        code, _, err = processes.end(stopped)
+        assert code == 128 + number
+        assert err == "02_second.ipynb: stopped; the same command goes on with it.\n"
+        assert bench.ran() == ran
+        state = json.loads((bench.root / "runs/synthetic-smoke/state.json").read_text())
+        assert [r["status"] for r in state["notebooks"].values()] == ["finished", "stopped"]
+        assert "stopped" in (bench.root / "runs/synthetic-smoke/index.html").read_text()
 
     slow.write_text(slow.read_text().replace("60", "0 "))
     code, _, err = processes.end(processes.ngat("reproduce", cwd=bench.root))

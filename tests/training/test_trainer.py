@@ -7,8 +7,6 @@ import math
 import os
 import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -263,53 +261,48 @@ def test_a_time_limit_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert again[-1] < 0.02 * tiny().train.learning_rate
 
 
-@pytest.mark.parametrize("kind", ["balanced", "bce"])
-def test_two_processes_equal_one(tmp_path: Path, kind: str) -> None:
+PART = """
+import sys
+from pathlib import Path
+from test_trainer import KINDS, run
+for kind in KINDS:
+    run(Path(sys.argv[1]) / kind, **KINDS[kind])
+"""
+# Weight decay acts on parameters without gradient (bce has some) in the one case only.
+KINDS = {kind: {"steps": 10, "kind": kind, "weight_decay": 0.0} for kind in ("balanced", "bce")}
+
+
+def test_two_processes_equal_one(tmp_path: Path) -> None:
     """The same batch, half in each process: the same losses, gradients and weights."""
-    # Weight decay acts on parameters without gradient (bce has some) in the one case only.
-    same = {"steps": 10, "kind": kind, "weight_decay": 0.0}
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    code = (
-        "import sys; sys.path[:0] = eval(sys.argv[1]); from pathlib import Path; "
-        "from test_trainer import run; run(Path(sys.argv[2]), **eval(sys.argv[3]))"
-    )
-    arguments = [
-        sys.executable,
-        "-c",
-        code,
-        repr([str(Path(__file__).parent), str(Path(__file__).parents[1])]),
-        str(tmp_path / "two"),
-        repr(same),
-    ]
+    meet = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     team = [
-        subprocess.Popen(
-            arguments,
-            env={
-                **os.environ,
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-                "WORLD_SIZE": "2",
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": str(port),
-                "OMP_NUM_THREADS": "1",
-            },
+        processes.start(PART, tmp_path / "two", cwd=tmp_path, RANK=rank, LOCAL_RANK=rank,
+                        OMP_NUM_THREADS="1", **meet)
+        for rank in ("0", "1")
+    ]  # fmt: skip
+    try:
+        for kind, same in KINDS.items():
+            run(tmp_path / "one" / kind, **same)
+        for process in team:
+            code, _, err = processes.end(process, timeout=200)
+            assert code == 0, err
+    finally:
+        for process in team:  # one that waits for the other in vain
+            process.kill()
+    for kind in KINDS:
+        one, two = (log_of(tmp_path / name / kind) for name in ("one", "two"))
+        assert one[0] == two[0]
+        numbers = ([[x or 0 for x in row] for row in log[1:]] for log in (one, two))
+        np.testing.assert_allclose(*(np.array(n, dtype=float) for n in numbers), rtol=2e-4)
+        one, two = (
+            tensors_of(tmp_path / name / kind / "last.safetensors") for name in ("one", "two")
         )
-        for rank in (0, 1)
-    ]
-    run(tmp_path / "one", **same)
-    assert [process.wait(timeout=200) for process in team] == [0, 0]
-    one, two = (log_of(tmp_path / name) for name in ("one", "two"))
-    assert one[0] == two[0]
-    np.testing.assert_allclose(
-        *(np.array([[x or 0 for x in row] for row in log[1:]], dtype=float) for log in (one, two)),
-        rtol=2e-4,
-    )
-    one, two = (tensors_of(tmp_path / name / "last.safetensors") for name in ("one", "two"))
-    for key in one:
-        # A step of Adam is about the rate, whatever the gradient: 0.004 would be a wrong one.
-        np.testing.assert_allclose(one[key], two[key], atol=4e-4, err_msg=key)
+        for key in one:
+            # A step of Adam is about the rate, whatever the gradient: 0.004 would be a wrong one.
+            np.testing.assert_allclose(one[key], two[key], atol=4e-4, err_msg=key)
 
 
 def test_the_rate_rises_falls_and_ends_at_zero() -> None:
@@ -403,13 +396,13 @@ def test_processes_that_cannot_meet_are_one_sentence(monkeypatch: pytest.MonkeyP
 
 
 TRAIN = """
-import sys
+import sys, time
 from pathlib import Path
 from test_trainer import run
 from ngat.errors import InputError
 def on_step(done):
     Path("begun").touch()
-    while not Path("go").exists(): pass
+    while not Path("go").exists(): time.sleep(0.01)
 try:
     run(Path("o"), seed=int(sys.argv[1]), steps=4, engine="reference", on_step=on_step)
 except InputError as error:
