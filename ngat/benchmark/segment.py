@@ -219,16 +219,11 @@ def _found(
     """The nuclei, and the job that holds the maps."""
     jobs: list[PictureJob] = []
 
-    def kept(
-        work: Callable[[PictureJob, int], Any],
-        job: PictureJob,
-        numbers: Sequence[int],
-        done: Callable[[Any], None],
-    ) -> None:
+    def noted(work: Callable[[PictureJob, int], Any], job: PictureJob, *rest: Any) -> None:
         jobs.append(job)
-        in_turn(work, job, numbers, done)
+        in_turn(work, job, *rest)
 
-    found = find(picture, network, magnification=magnification, tile=tile, whole=0, tiles=kept)
+    found = find(picture, network, magnification=magnification, tile=tile, whole=0, tiles=noted)
     return jobs[0], found
 
 

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from ngat.baselines.networks import build
+from ngat.benchmark.floor import step_costs, step_floors
 from ngat.benchmark.layers import Case
 from ngat.benchmark.measure import interleaved, machine
-from ngat.benchmark.parts import step_costs, step_floors
 from ngat.config import Preset, preset
 from ngat.model import NGAT
 from ngat.system.files import replacing, write_json

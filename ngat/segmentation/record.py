@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,49 +63,46 @@ def write_results(
         InputError: a file is there that was not written by this command, or was changed since.
         DiskFull: there is no space.
     """
+    with _telling(out), locked(record_path):
+        earlier = read_record(record_path) or {"outputs": {}}
+        known = {name: _hashes(value) for name, value in earlier["outputs"].items()}
+        for name in writers:
+            _check_ours(out / name, known.get(name, []))
+        # What a process that was killed has left there is nobody's.
+        beside = record_path.with_name(f".{record_path.name}.parts")
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir()
+        try:
+            outputs = {}
+            paths = {name: beside / f"{i}{Path(name).suffix}" for i, name in enumerate(writers)}
+            for name, write in writers.items():
+                write(paths[name])
+                outputs[name] = _digest(paths[name])
+            others = {name: hashes for name, hashes in known.items() if name not in outputs}
+            ours = {name: [*known.get(name, []), digest] for name, digest in outputs.items()}
+            write_json(record_path, {**record, "finished": False, "outputs": ours | others})
+            for name, path in paths.items():
+                target = out / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if target.is_dir():
+                    os.replace(target, path.with_suffix(".before"))
+                os.replace(path, target)
+            write_json(record_path, {**record, "finished": True, "outputs": outputs | others})
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _telling(out: Path) -> Iterator[None]:
+    """Errors of the disk, by whatever call, as the sentence of :func:`told`."""
     try:
-        with locked(record_path):
-            _write_all(out, record_path, record, writers)
+        yield
     except InputError as error:
         if isinstance(error.__cause__, OSError):
             raise told(error.__cause__, out) from error
         raise
     except OSError as error:
         raise told(error, out) from error
-
-
-def _write_all(
-    out: Path,
-    record_path: Path,
-    record: dict[str, Any],
-    writers: Mapping[str, Callable[[Path], None]],
-) -> None:
-    earlier = read_record(record_path) or {"outputs": {}}
-    known = {name: _hashes(value) for name, value in earlier["outputs"].items()}
-    for name in writers:
-        _check_ours(out / name, known.get(name, []))
-    # What a process that was killed has left there is nobody's.
-    beside = record_path.with_name(f".{record_path.name}.parts")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
-    try:
-        outputs = {}
-        paths = {name: beside / f"{i}{Path(name).suffix}" for i, name in enumerate(writers)}
-        for name, write in writers.items():
-            write(paths[name])
-            outputs[name] = _digest(paths[name])
-        others = {name: hashes for name, hashes in known.items() if name not in outputs}
-        ours = {name: [*known.get(name, []), digest] for name, digest in outputs.items()}
-        write_json(record_path, {**record, "finished": False, "outputs": ours | others})
-        for name, path in paths.items():
-            target = out / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if target.is_dir():
-                os.replace(target, path.with_suffix(".before"))
-            os.replace(path, target)
-        write_json(record_path, {**record, "finished": True, "outputs": outputs | others})
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 def told(error: OSError, out: Path) -> InputError:

@@ -4,8 +4,8 @@ import pytest
 from recorded import replayed
 
 from ngat.baselines.networks import build
+from ngat.benchmark.floor import step_costs, step_floors
 from ngat.benchmark.network import multiply_adds
-from ngat.benchmark.parts import step_costs, step_floors
 from ngat.benchmark.step import measure_step
 from ngat.config import preset
 

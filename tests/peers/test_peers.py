@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +30,7 @@ from peers.pictures import Labels, Picture, Pixels, draw, read, resized, resized
 from peers.prediction import write_labels
 from peers.training import train
 
+ROOT = Path(__file__).parents[2]
 SPLITS = ("train", "val", "test")
 
 
@@ -364,3 +368,28 @@ def test_requirements_are_pinned_to_the_last_package() -> None:
         pins = [line for line in lines if line and not line.startswith("#")]
         assert len(pins) > 10
         assert all("==" in pin and "nvidia" not in pin for pin in pins)
+
+
+@pytest.mark.parametrize("name", command.PEERS)
+def test_a_peer_s_environment_has_what_its_run_imports(name: str) -> None:
+    """All that the modules which the command loads import at their top, and the peer's own."""
+    code = (
+        "import sys, peers.__main__; "
+        "print(*(m.__file__ for n, m in sys.modules.items() if n.startswith(('ngat', 'peers'))))"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    files = [*map(Path, loaded.stdout.split()), ROOT / "peers" / f"with_{name}.py"]
+    names = set()
+    for node in (node for file in files for node in ast.parse(file.read_text("utf-8")).body):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(str(node.module).split(".")[0])
+    needed = names - set(sys.stdlib_module_names) - {"ngat", "peers"}
+    called = {"PIL": "pillow", "skimage": "scikit-image", "tensorflow": "tensorflow-cpu"}
+    pins = (ROOT / "peers" / f"{name}.txt").read_text("utf-8").splitlines()
+    there = {pin.split("==")[0].lower().replace("_", "-") for pin in pins if "==" in pin}
+    assert {"numpy", "rich", "scipy", name} <= needed
+    assert {called.get(name, name) for name in needed} <= there

@@ -187,15 +187,10 @@ def backward(task, sources, er_, g_, d_sources, d_er_, d_t_, slope, size):  # ty
                 a_i, ds_i = ahead(a, ring + x), ahead(ds, ring + x)
                 weights(a_i, step, e, king, child, parent, er_i, y, x, columns.same, numbers)
 
-                rows9, rows4 = (
-                    three_rows(y, height, width),
-                    two_rows(y, child.height, child.width),
-                )
+                rows9, rows4 = three_rows(y, height, width), two_rows(y, child.height, child.width)
                 halves = two_halves(2 * x, child.width)
-                above, mask1 = (
-                    (y >> 1) * parent.width + (x >> 1),
-                    inside(x >> 1, parent.width),
-                )
+                above = (y >> 1) * parent.width + (x >> 1)
+                mask1 = inside(x >> 1, parent.width)
                 q9 = zero, zero, zero, zero, zero, zero, zero, zero, zero
                 q4, q1 = (zero, zero, zero, zero), zero
                 for c in range(channels):

@@ -240,15 +240,10 @@ def forward(task, sources, er_, out, slope, size):  # type: ignore[no-untyped-de
                 w9 = get_nine(a, SIMD)
                 w4 = get_four(ahead(a, children * SIMD), SIMD)
                 w1 = get(a, parents * SIMD)
-                rows9, rows4 = (
-                    three_rows(y, height, width),
-                    two_rows(y, child.height, child.width),
-                )
+                rows9, rows4 = three_rows(y, height, width), two_rows(y, child.height, child.width)
                 halves = two_halves(2 * x, child.width)
-                above, mask1 = (
-                    (y >> 1) * parent.width + (x >> 1),
-                    inside(x >> 1, parent.width),
-                )
+                above = (y >> 1) * parent.width + (x >> 1)
+                mask1 = inside(x >> 1, parent.width)
                 for c in range(channels):
                     h_i = zero
                     if king.height:
