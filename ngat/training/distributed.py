@@ -10,15 +10,20 @@ import gc
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import distributed, nn
+from torch.distributed.rendezvous import rendezvous
 
 from ngat.errors import InputError
 
 # What torchrun sets beside WORLD_SIZE, and processes need in order to meet.
 _LAUNCH = ("RANK", "MASTER_ADDR", "MASTER_PORT")
 _REMEDY = "start several processes by torchrun, or unset WORLD_SIZE to train with one."
+
+# How long a process waits for others to start, deaf to signals; torch's own limit for a step.
+MEETING, WORKING = timedelta(minutes=2), timedelta(minutes=30)
 
 
 @dataclass(frozen=True)
@@ -92,12 +97,16 @@ def team(device: str = "auto") -> Iterator[Team]:
         yield Team(0, 1, where)
         return
     try:
-        distributed.init_process_group("nccl" if where.type == "cuda" else "gloo")
+        store, *_ = next(rendezvous("env://", rank, world, timeout=MEETING))
+        # Later they may wait long for each other, as for a validation.
+        store.set_timeout(WORKING)
+        backend = "nccl" if where.type == "cuda" else "gloo"
+        distributed.init_process_group(backend, store=store, rank=rank, world_size=world)
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
             f"WORLD_SIZE={world} names other processes, which cannot be reached at MASTER_ADDR "
-            f"({reason}); {_REMEDY}"
+            f"{os.environ['MASTER_ADDR']} ({reason}); {_REMEDY}"
         ) from error
     try:
         yield Team(rank, world, where)
