@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from scipy import ndimage
 from torch import Tensor
+
+from ngat.data.sample import Sample
 
 Labels = npt.NDArray[np.int32]
 
@@ -49,11 +52,25 @@ def resized_labels(labels: Labels, height: int, width: int) -> Labels:
     for label, box in enumerate(ndimage.find_objects(labels), start=1):
         if box is not None:
             y, x = down[:, box[0]], across[:, box[1]]
-            there = np.ix_(y.any(axis=1), x.any(axis=1))
-            share = y[y.any(axis=1)] @ (labels[box] == label) @ x[x.any(axis=1)].T
+            rows, columns = y.any(axis=1), x.any(axis=1)
+            there = np.ix_(rows, columns)
+            share = y[rows] @ (labels[box] == label) @ x[columns].T
             found[there] = np.where(share > most[there], label, found[there])
             most[there] = np.maximum(share, most[there])
     return found
+
+
+def resized_sample(sample: Sample, factor: float) -> Sample:
+    """A picture and its annotation at another magnification."""
+    # Which takes a while to load, and only studies ask for.
+    from skimage.transform import resize
+
+    height, width = (max(1, round(side * factor)) for side in sample.labels.shape)
+    image = resize(
+        sample.image.astype(np.float64), (height, width), order=1, anti_aliasing=factor < 1
+    )
+    labels = resized_labels(sample.labels, height, width)
+    return replace(sample, image=np.rint(image).astype(np.uint8), labels=labels)
 
 
 def _shares(before: int, after: int) -> npt.NDArray[np.float64]:

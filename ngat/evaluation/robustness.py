@@ -18,9 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from PIL import Image
-from skimage.transform import resize
 
-from ngat.data.resize import resized_labels
+from ngat.data.resize import resized_sample
 from ngat.data.sample import Sample
 from ngat.inference import Method, instances, predict
 from ngat.magnification import size_of
@@ -58,11 +57,8 @@ def resized(factor: float) -> Change:
         height, width = (max(1, round(side * factor)) for side in sample.labels.shape)
         if size_of(sample.labels) * factor < LEAST_SIZE or height * width > MOST_PIXELS:
             return None
-        image = resize(
-            sample.image.astype(np.float64), (height, width), order=1, anti_aliasing=factor < 1
-        )
-        labels = resized_labels(sample.labels, height, width)
-        return Changed(np.rint(image).astype(np.uint8), labels)
+        found = resized_sample(sample, factor)
+        return Changed(found.image, found.labels)
 
     return change
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 from skimage.segmentation import find_boundaries
-from skimage.transform import resize
 
 from ngat.baselines.networks import Network
 from ngat.data import Sample
-from ngat.data.resize import resized_labels
+from ngat.data.resize import resized_sample
 from ngat.errors import InputError
 from ngat.inference import look
 from ngat.magnification import SIZE, size_of
@@ -43,12 +41,7 @@ def resized(sample: Sample, magnification: float) -> Sample:
     """
     if not magnification > 0:
         raise InputError(f"magnification must be a positive number; got {magnification}.")
-    height, width = (max(1, round(side * magnification)) for side in sample.labels.shape)
-    image = resize(
-        sample.image.astype(float), (height, width), order=1, anti_aliasing=magnification < 1
-    )
-    labels = resized_labels(sample.labels, height, width)
-    return replace(sample, image=np.rint(image).astype(np.uint8), labels=labels)
+    return resized_sample(sample, magnification)
 
 
 def as_trained(sample: Sample) -> Sample:
