@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ngat.data.contrast import TILE, local_contrast
-from ngat.data.resize import resized
+from ngat.data.resize import resized_picture
 from ngat.errors import InputError
 
 Floats = npt.NDArray[np.float32]
@@ -81,7 +81,7 @@ def as_tensor(
         pixels = stretch(pixels)
     planes = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pixels, 2, 0)))[None]
     height, width = (max(1, round(side * magnification)) for side in planes.shape[-2:])
-    return resized(planes, height, width)
+    return resized_picture(planes, height, width)
 
 
 def mirrored(picture: Tensor, height: int, width: int) -> Tensor:

@@ -13,6 +13,7 @@ A picture that is unlike those of training deserves a second look, and gets a re
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -24,6 +25,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import ndimage
 
+from ngat.data.resize import LOBES
 from ngat.inference import WHOLE, Method, Thresholds
 from ngat.io.axes import Array
 from ngat.io.picture import Picture
@@ -106,7 +108,9 @@ def find(
     if seen <= (WHOLE if whole is None else whole):
         cut = at_once(picture.shape, magnification)
     else:
-        cut = grid(picture.shape, magnification, network.halo, tile)
+        # Enlarged, a pixel is made of some on each side.
+        halo = network.halo + math.ceil(LOBES * max(1.0, magnification))
+        cut = grid(picture.shape, magnification, halo, tile)
     job = PictureJob(picture, network, cut, {}, method, thresholds, folder)
     plan = job.known("plan")
     if plan is None:

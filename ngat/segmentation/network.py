@@ -16,7 +16,7 @@ import torch
 import ngat
 from ngat.data.contrast import TILE, Contrast, contrast_by_rows
 from ngat.data.normalize import mirrored
-from ngat.data.resize import resized
+from ngat.data.resize import resized, resized_picture
 from ngat.errors import InputError
 from ngat.inference import (
     METHODS,
@@ -141,7 +141,7 @@ class TrainedNetwork:
         seen = np.repeat(seen, 3, axis=2) if seen.shape[2] == 1 else seen
         size = (max(1, round(height * magnification)), max(1, round(width * magnification)))
         planes = torch.from_numpy(np.ascontiguousarray(np.moveaxis(seen, 2, 0)))[None]
-        planes = resized(planes, *size)
+        planes = resized_picture(planes, *size)
         seen_by = mirrored(planes, SMALLEST, SMALLEST).to(next(self.model.parameters()).device)
         with evaluating(self.model):
             found = probabilities(self.model, seen_by, self.tta)[..., : size[0], : size[1]]

@@ -1,17 +1,22 @@
 """Contrast: of the surroundings, and of the whole image."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tiny import rings, tiny
 
 from ngat.data.contrast import Contrast, _flat, local_contrast
 from ngat.data.normalize import as_tensor, stretch, stretch_bytes
-from ngat.data.resize import resized
+from ngat.data.resize import LOBES, resized, resized_picture
 from ngat.data.sample import Sample
 from ngat.inference import predict
 from ngat.model import NGAT
 from ngat.training.patches import Patches
+
+Resize = Callable[[torch.Tensor, int, int], torch.Tensor]
 
 
 def ramp(low: float, high: float, side: int = 64) -> np.ndarray:
@@ -247,11 +252,24 @@ def test_resized_as_torch_resizes(after: tuple[int, int]) -> None:
     torch.testing.assert_close(resized(planes, *after), expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("after", [(97, 64), (130, 64), (211, 300), (98, 65)])
+def test_pictures_are_enlarged_as_pillow_does(after: tuple[int, int]) -> None:
+    plane = torch.rand(97, 64)
+    size = after[::-1]
+    expected = np.asarray(Image.fromarray(plane.numpy()).resize(size, Image.Resampling.LANCZOS))
+    found = resized_picture(plane[None, None], *after)[0, 0].numpy()
+    np.testing.assert_allclose(found, expected.clip(0, 1), atol=2e-6)
+    fewer = resized_picture(plane[None, None], 40, 30)
+    torch.testing.assert_close(fewer, resized(plane[None, None], 40, 30))
+
+
+@pytest.mark.parametrize("resize", [resized, resized_picture])
 @pytest.mark.parametrize(("p", "q"), [(35, 32), (68, 32), (11, 32), (45, 64)])
-def test_a_part_is_resized_to_the_numbers_of_the_whole(p: int, q: int) -> None:
+def test_a_part_is_resized_to_the_numbers_of_the_whole(resize: Resize, p: int, q: int) -> None:
     planes = torch.rand(1, 2, 6 * p, 9 * p)
-    whole = resized(planes, 6 * q, 9 * q)
-    part = resized(planes[..., p:, 2 * p : 7 * p].contiguous(), 5 * q, 5 * q)
-    edge = 1 + 2 * q // p  # where the part ends, it does not see what lies beyond
+    whole = resize(planes, 6 * q, 9 * q)
+    part = resize(planes[..., p:, 2 * p : 7 * p].contiguous(), 5 * q, 5 * q)
+    # Where the part ends, it does not see what lies beyond.
+    edge = 1 + (LOBES if resize is resized_picture else 2) * q // p
     inner = (..., slice(edge, None), slice(edge, -edge))
     assert torch.equal(part[inner], whole[..., q:, 2 * q : 7 * q][inner])
