@@ -63,7 +63,7 @@ def resized_labels(labels: Labels, height: int, width: int) -> Labels:
     Returns:
         ``[height, width]``, of the same type. A nucleus that nowhere has most of a pixel is gone.
     """
-    down, across = _shares(labels.shape[0], height), _shares(labels.shape[1], width)
+    down, across = shares(labels.shape[0], height), shares(labels.shape[1], width)
     most = down @ (labels == 0) @ across.T
     found = np.zeros_like(labels, shape=(height, width))
     for label, box in enumerate(ndimage.find_objects(labels), start=1):
@@ -90,12 +90,17 @@ def resized_sample(sample: Sample, factor: float) -> Sample:
     return replace(sample, image=np.rint(image).astype(np.uint8), labels=labels)
 
 
-def _shares(before: int, after: int) -> npt.NDArray[np.float64]:
-    """How much of each pixel of a line is in each of its resized copy, ``[after, before]``."""
-    shares = np.zeros((after, before))
-    for places, weights in zip(*_taps(before, after), strict=True):
-        np.add.at(shares, (np.arange(after), places), weights)
-    return shares
+def shares(before: int, after: int, *, lanczos: bool = False) -> npt.NDArray[np.float64]:
+    """How much of each pixel of a line is in each of its resized copy, ``[after, before]``.
+
+    Args:
+        before, after: lengths.
+        lanczos: enlarge as :func:`resized_picture`, instead of as :func:`resized`.
+    """
+    found = np.zeros((after, before))
+    for places, weights in zip(*_taps(before, after, lanczos), strict=True):
+        np.add.at(found, (np.arange(after), places), weights)
+    return found
 
 
 def _rows(planes: Tensor, length: int, lanczos: bool, band: int = 32) -> Tensor:

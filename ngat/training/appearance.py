@@ -6,6 +6,7 @@ Labels stay as they are. :mod:`ngat.training.device.appearance` does the same to
 from __future__ import annotations
 
 import io
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,8 @@ import numpy.typing as npt
 from PIL import Image
 from scipy import ndimage
 from skimage.color import hed_from_rgb, rgb_from_hed
+
+from ngat.data.resize import shares
 
 if TYPE_CHECKING:
     from ngat.training.augment import AugmentConfig
@@ -48,6 +51,10 @@ def appearance(view: Picture, rng: Generator, config: AugmentConfig) -> Picture:
         view = _intensity(view, rng, config)
     if happens(rng, config.invert):
         view = np.float32(1.0) - view
+    if config.coarse and happens(rng, config.coarse):  # else no chance is spent
+        fewer = round(len(view) / config.reduction ** rng.uniform())
+        axis = coarse(len(view), max(1, fewer))
+        view = np.einsum("yi,ijc,xj->yxc", axis, view, axis, optimize=True)
     if happens(rng, config.blur):
         sigma = rng.uniform(0.0, config.sigma)
         view = ndimage.gaussian_filter(view, (sigma, sigma, 0.0), truncate=3.0)
@@ -62,6 +69,15 @@ def appearance(view: Picture, rng: Generator, config: AugmentConfig) -> Picture:
     if happens(rng, config.jpeg):
         view = _compressed(view, int(rng.integers(40, 96)))
     return view
+
+
+@lru_cache(maxsize=512)
+def coarse(side: int, fewer: int) -> npt.NDArray[np.float32]:
+    """A line of ``side`` pixels made of ``fewer`` and enlarged again, as a matrix ``[S, S]``.
+
+    Enlarged as a picture is before the network sees it (:mod:`ngat.data.resize`).
+    """
+    return (shares(fewer, side, lanczos=True) @ shares(side, fewer)).astype(np.float32)
 
 
 def _merged(view: Picture, rng: Generator) -> Picture:

@@ -19,8 +19,8 @@ from ngat.errors import InputError
 from ngat.training.appearance import Generator, Picture, appearance, happens
 
 _CHANCES = (
-    *("flip", "turn", "affine", "intensity", "stain", "grey", "merge", "invert", "blur", "noise"),
-    *("photons", "jpeg", "margin"),
+    *("flip", "turn", "affine", "intensity", "stain", "grey", "merge", "invert", "coarse", "blur"),
+    *("noise", "photons", "jpeg", "margin"),
 )
 
 
@@ -45,6 +45,9 @@ class AugmentConfig:
         merge: probability that a grey picture becomes one channel of a colour picture, whose other
             channels show what lies around the nuclei.
         invert: probability that light and dark change places.
+        coarse: probability that the crop is made of fewer pixels and enlarged again, as a picture
+            of a lower magnification is, with
+            reduction: how many times fewer at most, by axis.
         blur: probability of a Gaussian blur, with
             sigma: its largest standard deviation in pixels.
         noise: probability of normal noise, with
@@ -72,6 +75,8 @@ class AugmentConfig:
     grey: float = 0.1
     merge: float = 0.0
     invert: float = 0.1
+    coarse: float = 0.0
+    reduction: float = 3.0
     blur: float = 0.1
     sigma: float = 1.0
     noise: float = 0.2
@@ -95,11 +100,12 @@ class AugmentConfig:
             raise InputError(
                 f"augmentation scale={self.scale} is no range; choose 0 < smallest <= largest."
             )
-        if self.gain < 1.0 or self.gamma < 1.0:
-            raise InputError(
-                f"augmentation gain={self.gain} and gamma={self.gamma} are largest factors; "
-                "choose 1 or more."
-            )
+        for name in ("gain", "gamma", "reduction"):
+            if getattr(self, name) < 1.0:
+                raise InputError(
+                    f"augmentation {name}={getattr(self, name)} is a largest factor; "
+                    "choose 1 or more."
+                )
         for name in ("angle", "offset", "dye", "hue", "sigma", "grain", "counts"):
             if getattr(self, name) < 0.0:
                 raise InputError(
@@ -128,6 +134,7 @@ class AugmentConfig:
             grey=0.25,
             merge=0.15,
             invert=0.3,
+            coarse=0.3,
             blur=0.2,
             noise=0.3,
             photons=0.15,
@@ -148,6 +155,7 @@ class AugmentConfig:
             grey=0.0,
             merge=0.0,
             invert=0.0,
+            coarse=0.0,
             blur=0.0,
             noise=0.0,
             photons=0.0,

@@ -6,8 +6,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ngat.errors import InputError
+from ngat.training.appearance import coarse
 from ngat.training.augment import AugmentConfig, augment
 
 
@@ -163,7 +165,7 @@ def test_everything_at_once_keeps_shape_type_and_bounds() -> None:
     image = rng.integers(0, 256, (70, 90, 3), dtype=np.uint8)
     labels = rng.integers(0, 4, (70, 90)).astype(np.int32)
     chances = dict.fromkeys(
-        ("affine", "intensity", "stain", "invert", "blur", "noise", "photons"), 1.0
+        ("affine", "intensity", "stain", "invert", "coarse", "blur", "noise", "photons"), 1.0
     )
     config = AugmentConfig(size=40, grain=0.5, gain=5.0, dye=0.9, **chances)
     for _ in range(20):
@@ -189,11 +191,24 @@ def test_an_empty_picture_stays_empty(level: int) -> None:
 def test_appearance_leaves_the_labels_alone_and_changes_the_picture() -> None:
     image, labels = coded(48, 48)
     plain = image.transpose(2, 0, 1) / 255.0
-    for name in ("intensity", "stain", "grey", "invert", "blur", "noise", "photons"):
+    for name in ("intensity", "stain", "grey", "invert", "coarse", "blur", "noise", "photons"):
         config = dataclasses.replace(AugmentConfig.none(48), **{name: 1.0})
         view, truth = augment(image, labels, np.random.default_rng(5), config)
         np.testing.assert_array_equal(truth, labels)
         assert np.abs(view - plain).max() > 0.01, name
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_a_coarse_picture_is_reduced_and_enlarged(factor: int) -> None:
+    """Against Pillow, away from the edges, which it blends otherwise."""
+    rng = np.random.default_rng(0)
+    smooth = Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)).resize((48, 48))
+    fewer = smooth.resize((48 // factor,) * 2, Image.Resampling.BILINEAR)
+    expected = np.asarray(fewer.resize((48, 48), Image.Resampling.LANCZOS)) / 255.0
+    axis = coarse(48, 48 // factor)
+    found = np.einsum("yi,ijc,xj->yxc", axis, np.asarray(smooth) / 255.0, axis).clip(0, 1)
+    np.testing.assert_allclose(found, expected, atol=2.5 / 255)
+    assert np.abs(found - np.asarray(smooth) / 255.0).max() > 10 / 255
 
 
 def test_grey_pictures_stay_grey_and_stain_respects_the_dyes() -> None:
@@ -244,7 +259,7 @@ def test_bad_input_is_named() -> None:
         augment(image, labels[:-1], rng, AugmentConfig(size=8))
     with pytest.raises(InputError, match="no pixels"):
         augment(image[:0], labels[:0], rng, AugmentConfig(size=8))
-    for wrong in ({"flip": 1.5}, {"size": 0}, {"scale": (1.4, 0.7)}, {"gain": 0.5}, {"hue": -1.0}):
+    for wrong in ({"flip": 1.5}, {"size": 0}, {"scale": (1.4, 0.7)}, {"gain": 0.5}, {"hue": -1.0}, {"reduction": 0.9}):
         with pytest.raises(InputError, match=f"augmentation .*{next(iter(wrong))}"):
             AugmentConfig(**wrong)  # type: ignore[arg-type]
 

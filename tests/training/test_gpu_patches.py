@@ -315,6 +315,28 @@ def test_blur_is_that_of_the_cpu(view, sigma, truncate):
     np.testing.assert_allclose(found[0].numpy(), expected.transpose(2, 0, 1), atol=5e-5)
 
 
+def test_a_coarse_picture_is_that_of_the_cpu(view):
+    """One of all numbers of pixels that the CPU may draw, and as often few as many."""
+    side = len(view)
+    certain = cpu.replace(AugmentConfig.none(side), coarse=1.0)
+    counts = np.zeros(side + 1, dtype=int)
+    drawn = range(round(side / certain.reduction), side + 1)
+    possible = np.stack(
+        [
+            np.einsum("yi,ijc,xj->yxc", axis, view, axis).clip(0, 1)
+            for axis in (looks.coarse(side, fewer) for fewer in drawn)
+        ]
+    )
+    many = tensor(view).expand(200, -1, -1, -1)
+    found = device.appearance(many, torch.Generator().manual_seed(1), certain)
+    for one in found.permute(0, 2, 3, 1).numpy():
+        difference = np.abs(possible - one).max((1, 2, 3))
+        assert difference.min() < 1e-5
+        counts[drawn[int(difference.argmin())]] += 1
+    middle = round(side / math.sqrt(certain.reduction))
+    assert abs(counts[:middle].sum() - 100) < 30
+
+
 def test_every_operation_happens_as_often_as_it_should():
     """Each alone and certain changes every picture that it is meant for, and no other."""
     rng = np.random.default_rng(2)
@@ -328,6 +350,7 @@ def test_every_operation_happens_as_often_as_it_should():
         "merge": (False, True),
         "intensity": (True, True),
         "invert": (True, True),
+        "coarse": (True, True),
         "blur": (True, True),
         "noise": (True, True),
         "photons": (True, True),
@@ -339,7 +362,7 @@ def test_every_operation_happens_as_often_as_it_should():
         found = many[0]
         for n, change in enumerate(changes):  # a blur of less than a fifth of a pixel is none
             assert any(not torch.equal(one[n], both[n]) for one in many) == change, name
-        if name in ("intensity", "invert", "blur", "noise", "photons"):  # grey stays grey
+        if name in ("intensity", "invert", "coarse", "blur", "noise", "photons"):  # grey stays grey
             assert float((found[1].amax(0) - found[1].amin(0)).max()) < 1e-6
     assert torch.equal(device.appearance(both, torch.Generator(), plain), both)
 

@@ -1,19 +1,21 @@
 """How patches look, changed at random on the device: :mod:`ngat.training.augment` by the batch.
 
-Stain, lost colour, merged channels, intensity, inversion, blur and both kinds of noise, with the
-probabilities and strengths of :class:`ngat.training.augment.AugmentConfig`. Compression as JPEG is
-missing: its codec works on the CPU.
+Stain, lost colour, merged channels, intensity, inversion, fewer pixels, blur and both kinds of
+noise, with the probabilities and strengths of :class:`ngat.training.augment.AugmentConfig`.
+Compression as JPEG is missing: its codec works on the CPU.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
 from skimage.color import hed_from_rgb, rgb_from_hed
 from torch import Tensor
 
+from ngat.training.appearance import coarse
 from ngat.training.augment import AugmentConfig
 
 COLOURED = 0.02  # a channel that differs by more makes a picture coloured
@@ -72,6 +74,12 @@ def appearance(view: Tensor, generator: torch.Generator, config: AugmentConfig) 
         )
         view = where(chance.happens(config.intensity), changed, view)
     view = where(chance.happens(config.invert), 1 - view, view)
+    if config.coarse:
+        side = view.shape[-1]
+        fewer = (side / config.reduction ** chance.uniform()).round().long().clamp(min=1)
+        axis = _coarse_axes(side, config.reduction, view.device)[fewer - 1][:, None]
+        seen = axis @ view @ axis.mT
+        view = where(chance.happens(config.coarse), seen, view)
     if config.blur:
         sigma = chance.uniform(0.0, config.sigma) * chance.happens(config.blur)
         view = blurred(view, sigma, truncate=3.0)
@@ -86,6 +94,14 @@ def appearance(view: Tensor, generator: torch.Generator, config: AugmentConfig) 
         noisy = counted(view, config.counts * 16 ** chance.uniform(), generator)
         view = where(chance.happens(config.photons), noisy, view)
     return view.clamp(0, 1)
+
+
+@lru_cache(maxsize=2)
+def _coarse_axes(side: int, reduction: float, device: torch.device) -> Tensor:
+    """:func:`coarse` of any number of pixels that may be drawn, ``[S, S, S]`` by number less one."""
+    least = max(1, round(side / reduction))
+    axes = [coarse(side, max(fewer, least)) for fewer in range(1, side + 1)]
+    return torch.from_numpy(np.stack(axes)).to(device)
 
 
 def where(chosen: Tensor, one: Tensor, other: Tensor) -> Tensor:
