@@ -1,10 +1,11 @@
 """Inference: from an image of any size to probabilities, and from those to nuclei.
 
 The magnification is found first (:mod:`ngat.magnification`): an image is resized so that its nuclei
-have the size that the network was trained for, and the probabilities are resized back. What is
-too large to go through the network at once goes in tiles. A tile has a margin as wide as the
-network's receptive field, of which nothing is kept; so a network with fixed statistics (batch norm)
-says of every pixel what it says with the whole image in view.
+have the size that the network was trained for, and the probabilities are resized back. A part whose
+nuclei have another size is seen once more (:mod:`ngat.parts`). What is too large to go through the
+network at once goes in tiles. A tile has a margin as wide as the network's receptive field, of
+which nothing is kept; so a network with fixed statistics (batch norm) says of every pixel what it
+says with the whole image in view.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ngat.baselines.networks import Network
-from ngat.config import ModelConfig, RivalConfig
-from ngat.data.normalize import as_tensor, mirrored
+from ngat.config import ModelConfig
+from ngat.data.normalize import as_pixels, as_tensor, mirrored
 from ngat.data.resize import resized
 from ngat.errors import InputError
 from ngat.instances import (
@@ -37,13 +38,14 @@ from ngat.instances import (
     split,
 )
 from ngat.magnification import Seen, find
+from ngat.parts import Found, Part, merged, parts_of, whole_of
 from ngat.system.precision import autocast
 
 Method = Literal["components", "split"]
 METHODS: tuple[Method, ...] = get_args(Method)
 Floats = npt.NDArray[np.float32]
 
-# Pixels that go through the network at once, and the side of the tiles for images with more.
+# Pixels that go through at once, and the side of the tiles for images with more.
 WHOLE = 3_000_000
 TILE = 1536
 # Smaller images are mirrored up to this side, so that a nucleus has surroundings as in training.
@@ -87,12 +89,14 @@ class Prediction(NamedTuple):
             its own and repeats ``probability``.
         magnification: how much the image was resized for the network.
         thresholds: those chosen for the network, by method; without any the defaults hold.
+        parts: of the image that ask for another magnification, and what the network says there.
     """
 
     probability: Floats
     core: Floats
     magnification: float = 1.0
     thresholds: Mapping[Method, Thresholds] = MappingProxyType({})
+    parts: tuple[tuple[Part, Prediction], ...] = ()
 
 
 def predict(
@@ -120,21 +124,27 @@ def predict(
 
     Raises:
         InputError: what :func:`~ngat.data.normalize.as_pixels` refuses, a magnification that is not
-            positive, a tile that is all margin (:func:`receptive_field`), or thresholds of the
-            weights that make no sense.
+            positive, a tile that is all margin, or thresholds of the weights that make no sense.
     """
+    image, parts = np.asarray(image), ()
+    height, width = image.shape[:2]
     if magnification is None:
-        magnification, _ = find_magnification(model, image)
+        magnification, looks = find_magnification(model, image)
+        parts = parts_of(looks, height, width)
     elif not (math.isfinite(magnification) and magnification > 0):
         raise InputError(f"magnification must be a positive number; got {magnification}.")
-    result = look(model, image, magnification, tta=tta, whole=whole, tile=tile, margin=margin)
-    height, width = np.shape(image)[:2]
+    options: dict[str, Any] = {"tta": tta, "whole": whole, "tile": tile, "margin": margin}
+    result = look(model, image, magnification, **options)
     if result.shape[-2:] != (height, width):
         result = resized(result, height, width)
     values = result[0].numpy()
     # What `load_weights` read beside the tensors.
     chosen = thresholds_from(getattr(model, "provenance", {}), tta)
-    return Prediction(values[0], values[min(1, len(values) - 1)], magnification, chosen)
+    seen = tuple(
+        (part, predict(model, image[part.window], magnification=part.magnification, **options))
+        for part in parts
+    )
+    return Prediction(values[0], values[min(1, len(values) - 1)], magnification, chosen, seen)
 
 
 def look(
@@ -172,25 +182,15 @@ def find_magnification(model: Network, image: npt.NDArray[Any]) -> tuple[float, 
     """
     if model.config.outputs < 3:
         return 1.0, []
-    height, width = np.shape(image)[:2]
-    return find(lambda factor: look(model, image, factor)[0].numpy(), height, width)
+    pixels = as_pixels(image, model.config.contrast)
+    low, high = np.percentile(pixels[::2, ::2], (0.2, 99.8), axis=(0, 1))
+    grey = torch.from_numpy(pixels.mean(axis=2))[None, None] / max(1e-30, float((high - low).max()))
 
+    def values(factor: float) -> npt.NDArray[np.float32]:
+        maps = look(model, image, factor)
+        return torch.cat([maps, resized(grey, *maps.shape[-2:])], dim=1)[0].numpy()
 
-def receptive_field(config: ModelConfig | RivalConfig) -> int:
-    """Pixels on which a prediction of a network with fixed statistics depends, in each direction.
-
-    A king update reaches one cell of its level further, and whatever crosses levels spreads over
-    the cell it arrives in. Positions add their neighbours' colours, and pyramids of up to twice a
-    cell's width. Convolutional networks halve their sides four times.
-    """
-    if isinstance(config, RivalConfig):
-        return 256 * config.downsample
-    sides = [2**m for m in range(config.levels)]
-    if config.schedule == "synchronous":
-        cells = config.depth * sides[-1]
-    else:
-        cells = 1 + config.depth * (2 * sum(sides) - sides[-1])
-    return config.downsample * (cells + 4 * sides[-1])
+    return find(values, *pixels.shape[:2])
 
 
 def instances(
@@ -204,6 +204,13 @@ def instances(
     Raises:
         InputError: unknown method.
     """
+    if prediction.parts:
+        every = whole_of(prediction.probability.shape, prediction.magnification)
+        whole, *parts = (
+            Found(part, instances(one, method, thresholds))
+            for part, one in ((every, prediction._replace(parts=())), *prediction.parts)
+        )
+        return merged(whole, parts)
     t = thresholds or prediction.thresholds.get(method) or Thresholds()
     min_area = max(MIN_SEED, round(t.min_area / prediction.magnification**2))
     if method == "components":
@@ -289,7 +296,7 @@ def _tiled(model: Network, picture: Tensor, tta: bool, tile: int, margin: int | 
     config = model.config
     step = config.downsample * 2 ** (config.levels - 1 if isinstance(config, ModelConfig) else 4)
     if margin is None:
-        margin = receptive_field(config)
+        margin = config.receptive_field
     margin = -(-margin // step) * step
     middle = (tile - 2 * margin) // step * step
     if middle < 1:

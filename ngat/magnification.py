@@ -7,13 +7,13 @@ that covers it, on a logarithmic scale: the paper's z, "the relevant magnificati
 as something that is learnt and can be read off.
 
 An image is looked at from afar first, reduced sixteen times, then at twice that and so on. Each
-look says how large nuclei are and how sure it is of them; the look that is surest of nuclei near
-:data:`SIZE` decides.
+look says how large nuclei are and how sure it is of them; the look that has most evidence of nuclei
+near :data:`SIZE` decides. What it says of a part of the image may differ (:mod:`ngat.parts`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -37,9 +37,12 @@ LIMITS = (1 / 20, 4.0)
 WIDTH = 1.0
 # How the evidence of a look is weighed, chosen on validation images at five magnifications. A
 # nucleus counts by the root of its share of the image, between one for each and its area; by how
-# sure it is, to a power that sets the few sharp nuclei of the right look above the many vague ones
-# of a wrong one; and a finer look counts for more than a coarse one, where everything is a blob.
-SHARE_POWER, SURENESS_POWER, FINER_POWER = 0.5, 4.0, 0.5
+# sure it is; by its contrast, to a power that sets the nuclei of the right look above what a wrong
+# one makes of noise and texture; and a finer look counts for more than a coarse one, where
+# everything is a blob.
+SHARE_POWER, SURENESS_POWER, CONTRAST_POWER, FINER_POWER = 0.5, 0.5, 3.0, 0.75
+# Contrast is the distance from the mean of a window of so many pixels.
+AROUND = 41
 
 
 def areas_of(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
@@ -75,58 +78,98 @@ class Seen(NamedTuple):
         sizes: √area in pixels at that magnification, as the size output tells it.
         sureness: mean of 2p − 1 over a nucleus, 0 to 1.
         shares: areas as shares of the image.
+        contrast: mean distance of the grey level from that of its surroundings, 0 to 1.
+        places: rows and columns of the middles, in pixels of the image, ``[n, 2]``.
+        counts: how much each nucleus counts, for a look at a part of the image; 1 of the whole.
     """
 
     magnification: float
     sizes: Floats
     sureness: Floats
     shares: Floats
+    contrast: Floats
+    places: Floats
+    counts: Floats | float = 1.0
+
+    @property
+    def weights(self) -> Floats:
+        """How much a look has of each sharp nucleus of the right size."""
+        sure = np.clip(self.sureness, 0.0, 1.0) ** SURENESS_POWER
+        weights = self.shares**SHARE_POWER * sure * self.contrast**CONTRAST_POWER * self.fit
+        return np.asarray(self.counts * weights * self.magnification**FINER_POWER)
 
     @property
     def evidence(self) -> float:
         """How much a look has of sharp nuclei of the right size."""
-        sure = np.clip(self.sureness, 0.0, 1.0) ** SURENESS_POWER
-        found = (self.shares**SHARE_POWER * sure * self.fit).sum()
-        return float(found * self.magnification**FINER_POWER)
+        return float(self.weights.sum())
 
     @property
     def fit(self) -> Floats:
         """How well a nucleus of this size is seen, 0 to 1."""
-        return np.exp2(-((np.log2(self.sizes / SIZE) / WIDTH) ** 2))
+        return fit(self.sizes)
 
     @property
     def wanted(self) -> float:
         """The magnification at which the median nucleus has the size :data:`SIZE`."""
         order = np.argsort(self.sizes)
-        weight = np.cumsum((self.sureness * self.fit)[order])
+        weight = np.cumsum((self.counts * self.sureness * self.contrast * self.fit)[order])
         median = self.sizes[order][np.searchsorted(weight, weight[-1] / 2)]
-        return float(self.magnification * SIZE / median)
+        return float(np.clip(self.magnification * SIZE / median, *LIMITS))
+
+    def near(self, row: float, column: float, reach: float) -> Seen:
+        """The look at a part of the image; nuclei count less, the farther they are from it.
+
+        Args:
+            row, column: of its middle, in pixels of the image.
+            reach: standard deviation.
+        """
+        away = ((self.places - (row, column)) ** 2).sum(axis=1)
+        return self._replace(counts=np.exp(-0.5 * away / reach**2))
+
+
+def fit(sizes: Floats) -> Floats:
+    """How well nuclei of these sizes are seen, 0 to 1."""
+    return np.asarray(np.exp2(-((np.log2(sizes / SIZE) / WIDTH) ** 2)))
 
 
 def seen(values: Floats, magnification: float, probability: float = 0.5) -> Seen:
     """The nuclei in a look.
 
     Args:
-        values: ``[3, h, w]``: probability of nucleus, of core, and encoded size.
+        values: ``[4, h, w]``: probability of nucleus, of core, encoded size, and the grey level of
+            the image, whose range is one.
         magnification: of the look.
         probability: a pixel is nucleus above it.
     """
     mask = values[0] > probability
     labels, count = ndimage.label(mask)
-    index = np.arange(1, count + 1)
     area = np.bincount(labels.ravel(), minlength=count + 1)[1:]
     kept = area >= 6
+    index = np.arange(1, count + 1)[kept]
+    grey = values[3] - ndimage.uniform_filter(values[3], AROUND, mode="nearest")
     # A component may hold several touching nuclei: the mean of what its nodes say, not its area.
-    sizes = decode(np.asarray(ndimage.mean(values[2], labels, index)).reshape(-1)[kept])
-    sureness = np.asarray(ndimage.mean(2 * values[0] - 1, labels, index)).reshape(-1)[kept]
-    return Seen(magnification, sizes, sureness, area[kept] / mask.size)
+    means = (
+        np.asarray(ndimage.mean(plane, labels, index)).reshape(-1)
+        for plane in (values[2], 2 * values[0] - 1, np.abs(grey))
+    )
+    size, sureness, contrast = means
+    middles = np.asarray(ndimage.center_of_mass(mask, labels, index)).reshape(-1, 2)
+    return Seen(
+        magnification,
+        decode(size),
+        sureness,
+        area[kept] / mask.size,
+        np.clip(contrast, 1e-3, 1.0),
+        (middles + 0.5) / magnification,
+    )
 
 
 def find(look: Callable[[float], Floats], height: int, width: int) -> tuple[float, list[Seen]]:
     """The magnification that suits the nuclei of an image, and the looks that decided.
 
     Args:
-        look: what the network says of the image at a magnification, ``[3, h, w]``.
+        look: what the network says of the image at a magnification, ``[4, h, w]`` as :func:`seen`
+            takes it.
         height, width: of the image in pixels.
     """
     looks: list[Seen] = []
@@ -137,12 +180,15 @@ def find(look: Callable[[float], Floats], height: int, width: int) -> tuple[floa
                 looks.append(seen(look(factor), factor))
 
     take(FAR)
-    best = max(looks, key=lambda s: s.evidence)
+    best = strongest(looks)
     for factor in NEAR:
         if best.evidence > 0 and best.wanted < 0.75 * factor:
             break
         take([factor])
-        best = max(looks, key=lambda s: s.evidence)
-    if best.evidence == 0:
-        return 1.0, looks
-    return float(np.clip(best.wanted, *LIMITS)), looks
+        best = strongest(looks)
+    return (best.wanted if best.evidence > 0 else 1.0), looks
+
+
+def strongest(looks: Sequence[Seen]) -> Seen:
+    """The look that has most evidence."""
+    return max(looks, key=lambda look: look.evidence)

@@ -23,7 +23,7 @@ class Local:
         return self.chosen
 
     def magnification(self, picture):
-        return self.seen
+        return self.seen, ()
 
     def survey(self, picture, magnification):
         overview = picture.overview()

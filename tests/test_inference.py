@@ -15,7 +15,6 @@ from ngat.inference import (
     Thresholds,
     instances,
     predict,
-    receptive_field,
     thresholds_from,
     thresholds_to_dict,
 )
@@ -130,7 +129,7 @@ def test_a_prediction_depends_on_its_receptive_field_alone() -> None:
     """The gradient of a pixel's logits with respect to the image ends where it is said to end."""
     for overrides in ({"levels": 2, "depth": 1}, {"levels": 3, "depth": 2}):
         model = varied(**overrides)
-        reach = receptive_field(model.config)
+        reach = model.config.receptive_field
         side = 2 * reach + 64
         image = torch.rand(1, 3, side, side, dtype=torch.float64, requires_grad=True)
         middle = side // 2
@@ -147,7 +146,7 @@ def test_tiles_equal_the_whole() -> None:
     image = picture(300, 210)
     options = {"magnification": 1.0}
     whole = predict(model, image, **options)
-    tiled = predict(model, image, whole=0, tile=2 * receptive_field(model.config) + 16, **options)
+    tiled = predict(model, image, whole=0, tile=2 * model.config.receptive_field + 16, **options)
     np.testing.assert_allclose(tiled.probability, whole.probability, atol=1e-5)
     np.testing.assert_allclose(tiled.core, whole.core, atol=1e-5)
     blind = predict(model, image, whole=0, tile=48, margin=4, **options)

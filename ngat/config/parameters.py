@@ -67,6 +67,21 @@ class ModelConfig:
     downsample: int = 1
     contrast: Literal["plain", "percentile", "local"] = "plain"
 
+    @property
+    def receptive_field(self) -> int:
+        """Pixels on which a prediction depends, in each direction, with fixed statistics.
+
+        A king update reaches one cell of its level further, and whatever crosses levels spreads
+        over the cell it arrives in. Positions add their neighbours' colours, and pyramids of up to
+        twice a cell's width.
+        """
+        sides = [2**m for m in range(self.levels)]
+        if self.schedule == "synchronous":
+            cells = self.depth * sides[-1]
+        else:
+            cells = 1 + self.depth * (2 * sum(sides) - sides[-1])
+        return self.downsample * (cells + 4 * sides[-1])
+
 
 @dataclass(frozen=True)
 class RivalConfig:
@@ -93,6 +108,11 @@ class RivalConfig:
     def levels(self) -> int:
         """One: it predicts pixels alone."""
         return 1
+
+    @property
+    def receptive_field(self) -> int:
+        """As :attr:`ModelConfig.receptive_field`, of networks that halve their sides four times."""
+        return 256 * self.downsample
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,10 @@ from scipy import ndimage
 from ngat.data.resize import LOBES
 from ngat.inference import WHOLE, Method, Thresholds
 from ngat.io.axes import Array
-from ngat.io.picture import Picture
+from ngat.io.picture import Picture, array_picture
+from ngat.parts import Found, Part, merged, whole_of
 from ngat.segmentation.job import PictureJob, divide_tile, join, predict_tile
-from ngat.segmentation.measure import typical_diameter
+from ngat.segmentation.measure import measure, typical_diameter
 from ngat.segmentation.network import Network
 from ngat.segmentation.tiles import TILE, Canvas, Grid, at_once, grid
 
@@ -102,8 +103,9 @@ def find(
     """
     notes: list[str] = []
     thresholds = thresholds or network.thresholds(method)
+    parts: tuple[Part, ...] = ()
     if magnification is None:
-        magnification = network.magnification(picture)
+        magnification, parts = network.magnification(picture)
     seen = picture.shape[0] * picture.shape[1] * magnification**2
     if seen <= (WHOLE if whole is None else whole):
         cut = at_once(picture.shape, magnification)
@@ -125,9 +127,32 @@ def find(
     if len(numbers) < len(cut):
         notes.append(f"{len(cut) - len(numbers)} of {len(cut)} tiles are empty, not searched")
     table = join(job, numbers, notes)
+    if parts:
+        table = _with_parts(job, parts, notes)
     notes += remarks(picture, table, cut.magnification)
     progress(total, total)
     return FoundNuclei(job.labels, table, cut.magnification, tuple(notes))
+
+
+def _with_parts(job: PictureJob, parts: Sequence[Part], notes: list[str]) -> pd.DataFrame:
+    """The table of all nuclei, and the plane of labels, with those of the parts.
+
+    A picture that has parts is small enough to be looked at as a whole.
+    """
+    every = whole_of(job.picture.shape, job.grid.magnification)
+    found = []
+    for part in parts:
+        pixels = array_picture(job.picture.read(*part.window))
+        one = find(
+            pixels, job.network, job.method, job.thresholds, magnification=part.magnification
+        )
+        window = (slice(0, pixels.shape[0]), slice(0, pixels.shape[1]))
+        found.append(Found(part, one.labels.read(window)))
+        notes.append(f"a part of the picture was seen at magnification {part.magnification:.2f}")
+    labels = merged(Found(every, job.labels.read(every.window)), found)
+    job.labels.write(every.window, labels)
+    names = job.picture.channel_names
+    return measure(labels, job.picture.read_all(), names)
 
 
 def _not_empty(picture: Picture, cut: Grid) -> list[int]:

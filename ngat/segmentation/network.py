@@ -27,13 +27,13 @@ from ngat.inference import (
     evaluating,
     find_magnification,
     probabilities,
-    receptive_field,
     thresholds_from,
 )
 from ngat.instances import Landscape
 from ngat.io.axes import Array
 from ngat.io.picture import Picture
 from ngat.magnification import SIZE
+from ngat.parts import Part, parts_of
 from ngat.system.files import sha256
 from ngat.training.weights import load_weights
 
@@ -58,8 +58,11 @@ class Network(Protocol):
     def thresholds(self, method: Method) -> Thresholds:
         """Those chosen for this network."""
 
-    def magnification(self, picture: Picture) -> float:
-        """The factor that makes nuclei as large as the network sees them best."""
+    def magnification(self, picture: Picture) -> tuple[float, tuple[Part, ...]]:
+        """The factor that makes nuclei as large as the network sees them best.
+
+        Beside it the parts of the picture that ask for another.
+        """
 
     def survey(self, picture: Picture, magnification: float) -> Survey:
         """What of the whole picture counts in each of its parts: how its values are normalised."""
@@ -94,7 +97,7 @@ class TrainedNetwork:
         self.model, self.provenance, self.tta = loaded.model, loaded.provenance, tta
         self.name = loaded.preset.name
         # No tile may be so small that it is mirrored, where the whole is not.
-        self.halo = max(receptive_field(self.model.config), SMALLEST)
+        self.halo = max(self.model.config.receptive_field, SMALLEST)
         self.sha256 = sha256(self.path)
         self._thresholds = checked(thresholds_from(self.provenance, tta), self.path)
 
@@ -107,10 +110,11 @@ class TrainedNetwork:
         """Name and hash of the weights, as records and results say them."""
         return {"name": self.name, "sha256": self.sha256}
 
-    def magnification(self, picture: Picture) -> float:
+    def magnification(self, picture: Picture) -> tuple[float, tuple[Part, ...]]:
         """See :class:`Network`. Of a large picture, the median over some of its windows."""
-        found = [find_magnification(self.model, window)[0] for window in _windows(picture)]
-        return float(np.median(found))
+        found = [find_magnification(self.model, window) for window in _windows(picture)]
+        parts = parts_of(found[0][1], *picture.shape) if len(found) == 1 else ()
+        return float(np.median([magnification for magnification, _ in found])), parts
 
     def survey(self, picture: Picture, magnification: float) -> Survey:
         """Black and white of the picture, or of the surroundings of each of its parts."""

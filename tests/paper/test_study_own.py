@@ -58,7 +58,11 @@ def test_robustness_is_drawn_from_worst_to_best() -> None:
 
 def test_looks_are_drawn_with_their_evidence() -> None:
     one = np.ones(1)
-    seen = [Seen(1.0, 20 * one, 0.5 * one, 0.4 * one), Seen(0.5, 20 * one, one, 0.3 * one)]
+    place = np.zeros((1, 2))
+    seen = [
+        Seen(1.0, 20 * one, 0.5 * one, 0.4 * one, one, place),
+        Seen(0.5, 20 * one, one, 0.3 * one, one, place),
+    ]
     ax = figures.looks(seen, 0.5).axes[0]
     assert [bar.get_height() for bar in ax.patches] == pytest.approx(
         [s.evidence for s in seen[::-1]]

@@ -259,7 +259,14 @@ def test_bad_input_is_named() -> None:
         augment(image, labels[:-1], rng, AugmentConfig(size=8))
     with pytest.raises(InputError, match="no pixels"):
         augment(image[:0], labels[:0], rng, AugmentConfig(size=8))
-    for wrong in ({"flip": 1.5}, {"size": 0}, {"scale": (1.4, 0.7)}, {"gain": 0.5}, {"hue": -1.0}, {"reduction": 0.9}):
+    for wrong in (
+        {"flip": 1.5},
+        {"size": 0},
+        {"scale": (1.4, 0.7)},
+        {"gain": 0.5},
+        {"hue": -1.0},
+        {"reduction": 0.9},
+    ):
         with pytest.raises(InputError, match=f"augmentation .*{next(iter(wrong))}"):
             AugmentConfig(**wrong)  # type: ignore[arg-type]
 

@@ -98,7 +98,7 @@ def appearance(view: Tensor, generator: torch.Generator, config: AugmentConfig) 
 
 @lru_cache(maxsize=2)
 def _coarse_axes(side: int, reduction: float, device: torch.device) -> Tensor:
-    """:func:`coarse` of any number of pixels that may be drawn, ``[S, S, S]`` by number less one."""
+    """:func:`coarse` of any number of pixels that may be drawn, less one: ``[S, S, S]``."""
     least = max(1, round(side / reduction))
     axes = [coarse(side, max(fewer, least)) for fewer in range(1, side + 1)]
     return torch.from_numpy(np.stack(axes)).to(device)

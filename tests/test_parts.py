@@ -1,0 +1,117 @@
+"""Parts with nuclei of another size: found, seen at a magnification of their own, and merged."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from test_magnification import oracle
+
+import ngat
+from ngat import parts as p
+from ngat.inference import instances, predict
+from ngat.magnification import SIZE, find
+from ngat.metrics import image_score, match
+from ngat.segmentation.network import shipped_weights
+
+
+def beside(left: float, right: float, height: int = 400, width: int = 800):
+    """What a perfect network says of discs of one size beside those of another."""
+    halves = [oracle(size, height, width // 2) for size in (left, right)]
+    return lambda factor: np.concatenate([look(factor) for look in halves], axis=2)
+
+
+def columns(part: p.Part) -> tuple[int, int, int, int]:
+    return part.window[1].start, part.inner[1].start, part.inner[1].stop, part.window[1].stop
+
+
+@pytest.mark.parametrize(("left", "right"), [(60.0, 12.0), (12.0, 60.0)])
+def test_the_half_with_other_nuclei_is_a_part(left: float, right: float) -> None:
+    found, looks = find(beside(left, right), 400, 800)
+    (part,) = p.parts_of(looks, 400, 800)
+    # The stronger half decides for the whole; the other one is a part, whichever it is.
+    sizes = sorted((SIZE / found, SIZE / part.magnification))
+    np.testing.assert_allclose(sizes, [12, 60], rtol=0.15)
+    on_the_left = abs(np.log2(part.magnification * left / SIZE)) < 0.5
+    first, inner, end, last = columns(part)
+    if on_the_left:
+        assert (first, inner) == (0, 0)
+        assert 250 < end <= 400 <= last
+    else:
+        assert (end, last) == (800, 800)
+        assert first <= 400 <= inner < 550
+
+
+@pytest.mark.parametrize(("left", "right"), [(20.0, 20.0), (40.0, 40.0), (20.0, 30.0)])
+def test_an_image_of_one_size_has_no_parts(left: float, right: float) -> None:
+    assert p.parts_of(find(beside(left, right), 400, 800)[1], 400, 800) == ()
+    assert p.parts_of([], 400, 800) == ()
+    assert p.parts_of(find(lambda f: np.zeros((4, 8, 8)), 64, 64)[1], 64, 64) == ()
+
+
+def squares(shape: tuple[int, int], *places: tuple[int, int, int]) -> np.ndarray:
+    """A label image of squares, each at a row and a column with a side."""
+    labels = np.zeros(shape, np.int32)
+    for number, (row, column, side) in enumerate(places, start=1):
+        labels[row : row + side, column : column + side] = number
+    return labels
+
+
+def test_nuclei_are_merged_object_by_object() -> None:
+    """By hand: a part over columns 40 to 100 of 120, its margin from 30 on."""
+    part = p.Part(0.5, (slice(0, 60), slice(30, 110)), (slice(0, 60), slice(40, 100)))
+    whole = squares(
+        (60, 120),
+        (5, 5, 20),  # outside: stays
+        (5, 50, 20),  # inside the part: goes
+        (30, 29, 20),  # middle in the margin, seen at its best size: stays
+        (10, 103, 3),  # in the other margin, a seventh of its best size: gives way
+    )
+    seen = squares(
+        (60, 80),
+        (40, 20, 15),  # inside: counts
+        (30, 1, 18),  # most of it is the third of the whole, of half the best size: gives way
+        (5, 66, 14),  # columns 96 to 110: the margin's end cuts it off
+        (8, 72, 7),  # columns 102 to 109: covers the fourth of the whole
+        (0, 30, 10),  # at the image's own border: counts
+    )
+    found = p.merged(p.Found(p.whole_of((60, 120), 1.0), whole), [p.Found(part, seen)])
+    expected = squares((60, 120), (0, 60, 10), (5, 5, 20), (8, 102, 7), (30, 29, 20), (40, 50, 15))
+    np.testing.assert_array_equal(found, expected)
+
+
+def nuclei(pitch: int, radius: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Textured ellipses, one in each cell of a grid: light in [0, 1] and labels."""
+    y, x = np.mgrid[:480, :480]
+    labels, light = np.zeros((480, 480), np.int32), np.zeros((480, 480))
+    middles = range(pitch // 2, 352, pitch)
+    for number, (row, column) in enumerate(np.ndindex(len(middles), len(middles)), start=1):
+        long, short = radius * rng.uniform(0.8, 1.1, 2)
+        dy, dx = y - middles[row] - rng.integers(4), x - middles[column] - rng.integers(4)
+        inside = (dy / long) ** 2 + (dx / short) ** 2 < 1
+        labels[inside], light[inside] = number, rng.uniform(0.6, 1.0)
+    texture = ndimage.gaussian_filter(rng.normal(size=light.shape), radius / 5)
+    light *= 1 + 0.12 * texture / texture.std()
+    return ndimage.gaussian_filter(light, max(0.7, radius / 14)), labels
+
+
+def test_the_shipped_network_finds_nuclei_of_two_sizes() -> None:
+    """Nuclei of 96 pixels' diameter beside others of 12; each half against its own labels."""
+    rng = np.random.default_rng(0)
+    (large, on_the_left), (small, on_the_right) = nuclei(160, 48, rng), nuclei(26, 6, rng)
+    light = np.concatenate([large, small], axis=1)
+    image = np.clip(15 + 190 * light + rng.normal(0, 3, light.shape), 0, 255).astype(np.uint8)
+    prediction = predict(ngat.load_weights(shipped_weights()).model, image)
+    labels, alone = instances(prediction), instances(prediction._replace(parts=()))
+    assert image_score(match(labels[:, :480], on_the_left)).average_f1 > 0.9
+    assert image_score(match(alone[:, :480], on_the_left)).average_f1 < 0.3
+    for found in (labels, alone):
+        assert image_score(match(found[:, 480:], on_the_right)).average_f1 > 0.9
+    ((part, _),) = prediction.parts
+    result = ngat.segment(image)
+    np.testing.assert_array_equal(result.labels, labels)
+    assert len(result) == labels.max()
+    sums = np.bincount(labels.ravel(), weights=image.ravel())[1:]
+    np.testing.assert_allclose(result.table.filter(like="integrated").iloc[:, 0], sums)
+    expected = f"a part of the picture was seen at magnification {part.magnification:.2f}"
+    assert expected in result.notes
+    given = ngat.segment(image, scale=result.magnification)
+    np.testing.assert_array_equal(given.labels, alone)
