@@ -28,15 +28,7 @@ from ngat.config import ModelConfig
 from ngat.data.normalize import as_pixels, as_tensor, mirrored
 from ngat.data.resize import resized
 from ngat.errors import InputError
-from ngat.instances import (
-    MIN_AREA,
-    MIN_SEED,
-    SMOOTHING,
-    Labels,
-    Landscape,
-    components,
-    split,
-)
+from ngat.instances import MIN_AREA, MIN_SEED, SMOOTHING, Labels, Landscape, components, split
 from ngat.magnification import Seen, find
 from ngat.parts import Found, Part, merged, parts_of, whole_of
 from ngat.system.precision import autocast

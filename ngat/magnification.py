@@ -112,7 +112,7 @@ class Seen(NamedTuple):
     def wanted(self) -> float:
         """The magnification at which the median nucleus has the size :data:`SIZE`."""
         order = np.argsort(self.sizes)
-        weight = np.cumsum((self.counts * self.sureness * self.contrast * self.fit)[order])
+        weight = np.cumsum((self.counts * self.sureness * self.fit)[order])
         median = self.sizes[order][np.searchsorted(weight, weight[-1] / 2)]
         return float(np.clip(self.magnification * SIZE / median, *LIMITS))
 
