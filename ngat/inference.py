@@ -30,7 +30,7 @@ from ngat.data.resize import resized
 from ngat.errors import InputError
 from ngat.instances import MIN_AREA, MIN_SEED, SMOOTHING, Labels, Landscape, components, split
 from ngat.magnification import Seen, find
-from ngat.parts import Found, Part, merged, parts_of, whole_of
+from ngat.parts import PartLabels, Part, merged, parts_of, whole_of
 from ngat.system.precision import autocast
 
 Method = Literal["components", "split"]
@@ -199,7 +199,7 @@ def instances(
     if prediction.parts:
         every = whole_of(prediction.probability.shape, prediction.magnification)
         whole, *parts = (
-            Found(part, instances(one, method, thresholds))
+            PartLabels(part, instances(one, method, thresholds))
             for part, one in ((every, prediction._replace(parts=())), *prediction.parts)
         )
         return merged(whole, parts)

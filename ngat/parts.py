@@ -91,14 +91,14 @@ def _pixels(cells: Window, count: tuple[int, int], shape: tuple[int, int]) -> Wi
     return rows, columns
 
 
-class Found(NamedTuple):
+class PartLabels(NamedTuple):
     """Nuclei of a part, found at its magnification: labels ``int32 [h, w]`` of its window."""
 
     part: Part
     labels: Labels
 
 
-def merged(whole: Found, parts: Sequence[Found]) -> Labels:
+def merged(whole: PartLabels, parts: Sequence[PartLabels]) -> Labels:
     """Nuclei that were found at several magnifications, object by object.
 
     Inside a part those of the part count. In its margin, of two that share more than half of the

@@ -73,7 +73,7 @@ def test_nuclei_are_merged_object_by_object() -> None:
         (8, 72, 7),  # columns 102 to 109: covers the fourth of the whole
         (0, 30, 10),  # at the image's own border: counts
     )
-    found = p.merged(p.Found(p.whole_of((60, 120), 1.0), whole), [p.Found(part, seen)])
+    found = p.merged(p.PartLabels(p.whole_of((60, 120), 1.0), whole), [p.PartLabels(part, seen)])
     expected = squares((60, 120), (0, 60, 10), (5, 5, 20), (8, 102, 7), (30, 29, 20), (40, 50, 15))
     np.testing.assert_array_equal(found, expected)
 

@@ -29,7 +29,7 @@ from ngat.data.resize import LOBES
 from ngat.inference import WHOLE, Method, Thresholds
 from ngat.io.axes import Array
 from ngat.io.picture import Picture, array_picture
-from ngat.parts import Found, Part, merged, whole_of
+from ngat.parts import PartLabels, Part, merged, whole_of
 from ngat.segmentation.job import PictureJob, divide_tile, join, predict_tile
 from ngat.segmentation.measure import measure, typical_diameter
 from ngat.segmentation.network import Network
@@ -147,9 +147,9 @@ def _with_parts(job: PictureJob, parts: Sequence[Part], notes: list[str]) -> pd.
             pixels, job.network, job.method, job.thresholds, magnification=part.magnification
         )
         window = (slice(0, pixels.shape[0]), slice(0, pixels.shape[1]))
-        found.append(Found(part, one.labels.read(window)))
+        found.append(PartLabels(part, one.labels.read(window)))
         notes.append(f"a part of the picture was seen at magnification {part.magnification:.2f}")
-    labels = merged(Found(every, job.labels.read(every.window)), found)
+    labels = merged(PartLabels(every, job.labels.read(every.window)), found)
     job.labels.write(every.window, labels)
     names = job.picture.channel_names
     return measure(labels, job.picture.read_all(), names)
