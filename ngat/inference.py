@@ -30,7 +30,7 @@ from ngat.data.resize import resized
 from ngat.errors import InputError
 from ngat.instances import MIN_AREA, MIN_SEED, SMOOTHING, Labels, Landscape, components, split
 from ngat.magnification import Seen, find
-from ngat.parts import PartLabels, Part, merged, parts_of, whole_of
+from ngat.parts import Part, PartLabels, merged, parts_of, whole_of
 from ngat.system.precision import autocast
 
 Method = Literal["components", "split"]
@@ -118,8 +118,9 @@ def predict(
         InputError: what :func:`~ngat.data.normalize.as_pixels` refuses, a magnification that is not
             positive, a tile that is all margin, or thresholds of the weights that make no sense.
     """
-    image, parts = np.asarray(image), ()
+    image = np.asarray(image)
     height, width = image.shape[:2]
+    parts: tuple[Part, ...] = ()
     if magnification is None:
         magnification, looks = find_magnification(model, image)
         parts = parts_of(looks, height, width)

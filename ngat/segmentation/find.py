@@ -29,7 +29,7 @@ from ngat.data.resize import LOBES
 from ngat.inference import WHOLE, Method, Thresholds
 from ngat.io.axes import Array
 from ngat.io.picture import Picture, array_picture
-from ngat.parts import PartLabels, Part, merged, whole_of
+from ngat.parts import Part, PartLabels, merged, whole_of
 from ngat.segmentation.job import PictureJob, divide_tile, join, predict_tile
 from ngat.segmentation.measure import measure, typical_diameter
 from ngat.segmentation.network import Network
