@@ -121,10 +121,10 @@ class Seen(NamedTuple):
 
         Args:
             row, column: of its middle, in pixels of the image.
-            reach: standard deviation.
+            reach: standard deviation; beyond twice as much they do not count.
         """
-        away = ((self.places - (row, column)) ** 2).sum(axis=1)
-        return self._replace(counts=np.exp(-0.5 * away / reach**2))
+        away = ((self.places - (row, column)) ** 2).sum(axis=1) / reach**2
+        return self._replace(counts=np.where(away < 4, np.exp(-0.5 * away), 0.0))
 
 
 def fit(sizes: Floats) -> Floats:

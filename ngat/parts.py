@@ -21,9 +21,9 @@ Window = tuple[slice, slice]  # rows and columns, with bounds
 # of the nuclei around its middle, σ as a share of the side.
 CELLS, REACH = 6, 1 / 12
 # A cell differs if its nuclei ask for a magnification that is so many octaves away, at which there
-# is so many times the evidence, and are not fainter than this share of the strongest. So large a
-# share of all cells is a part.
-APART, CLEARLY, FAINTEST, LEAST = 1.0, 2.0, 0.2, 1 / 12
+# is so many times the evidence, and are not fainter than this share of the strongest. Neighbours
+# that differ alike are a part if they are so large a share of all cells.
+APART, CLEARLY, FAINTEST, LEAST = 1.0, 2.0, 0.2, 1 / 6
 
 
 class Part(NamedTuple):
@@ -71,14 +71,17 @@ def parts_of(looks: Sequence[Seen], height: int, width: int) -> tuple[Part, ...]
     differs = (times > CLEARLY) & (contrast > FAINTEST * contrast.max())
     found = []
     for chosen in (differs & (octaves > APART), differs & (octaves < -APART)):
-        if chosen.mean() < LEAST:
-            continue
-        magnification = float(np.median(wanted[chosen]))
-        for inner in ndimage.find_objects(ndimage.label(chosen, np.ones((3, 3)))[0]):
+        groups, count = ndimage.label(chosen, np.ones((3, 3)))
+        for number, inner in zip(range(1, count + 1), ndimage.find_objects(groups), strict=True):
+            if (groups == number).mean() < LEAST:
+                continue
             # A part's nuclei may reach into the cells around it.
-            wider = tuple(slice(max(0, side.start - 1), side.stop + 1) for side in inner)
+            wider = (
+                slice(max(0, inner[0].start - 1), inner[0].stop + 1),
+                slice(max(0, inner[1].start - 1), inner[1].stop + 1),
+            )
             windows = (_pixels(w, wanted.shape, (height, width)) for w in (wider, inner))
-            found.append(Part(magnification, *windows))
+            found.append(Part(float(np.median(wanted[groups == number])), *windows))
     return tuple(found)
 
 

@@ -86,8 +86,8 @@ def test_evidence_by_hand() -> None:
     np.testing.assert_allclose(seen.weights, expected, rtol=1e-5)
     assert seen.evidence == pytest.approx(expected.sum())
     assert seen.wanted == pytest.approx(0.5 * m.SIZE / 10, rel=1e-5)
-    near = seen.near(50, 50, 20.0)
-    assert near.evidence == pytest.approx(expected[0], rel=1e-5)
+    # Half a standard deviation from the one, and more than two from the other.
+    assert seen.near(60, 50, 20.0).evidence == pytest.approx(expected[0] * np.exp(-1 / 8), rel=1e-5)
 
 
 def test_an_image_is_enlarged_only_for_small_nuclei() -> None:
