@@ -50,11 +50,8 @@ def check_device(device: str, dtype: str, threads: Sequence[int]) -> None:
     """
     if device.partition(":")[0] not in ("cpu", "cuda"):
         raise InputError(f"Unknown device {device!r}; known: cpu, cuda, cuda:N.")
-    if device != "cpu":
-        import torch
-
-        if not torch.cuda.is_available():
-            raise InputError("There is no CUDA device here; use --device cpu.")
+    if device != "cpu" and not torch.cuda.is_available():
+        raise InputError("There is no CUDA device here; use --device cpu.")
     if dtype not in ("float32", "bfloat16"):
         raise InputError(f"Unknown dtype {dtype!r}; known: float32, bfloat16.")
     for count in threads:

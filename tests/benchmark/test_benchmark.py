@@ -146,10 +146,10 @@ def test_every_layer_has_the_same_gradients(engine, case, planes) -> None:
 def test_the_layer_that_is_timed_is_the_one_that_the_network_runs(case, planes, monkeypatch):
     """Typed: one fused operation a level; joint: folded maps and the attention kernel."""
     pytest.importorskip("numba")
-    from ngat.engines.cpu import attend as cpu
+    from ngat.engines.cpu import attend, fused
 
     calls = []
-    for module, name in ((cpu, "typed_update"), (cpu, "attend")):
+    for module, name in ((fused, "typed_update"), (attend, "attend")):
         original = getattr(module, name)
 
         def noted(*args, original=original, name=name):
@@ -285,9 +285,9 @@ def test_trouble_with_an_engine_of_ours_is_not_passed_over(monkeypatch) -> None:
         attention.time_layers(Setting(), [{"side": 4}], ["cpu"], [], 3, 0)
 
 
-def in_this_process(kind, arguments, setting, **_):
+def in_this_process(job, arguments, setting, **_):
     """As :func:`ngat.benchmark.worker.run`, in no process of its own."""
-    return worker.jobs()[kind](setting, **json.loads(json.dumps(arguments)))
+    return job(setting, **json.loads(json.dumps(arguments)))
 
 
 def test_command_writes_what_it_says(tmp_path, monkeypatch) -> None:
@@ -295,8 +295,8 @@ def test_command_writes_what_it_says(tmp_path, monkeypatch) -> None:
     # each, and are done here.
     apart = worker.run
 
-    def run(kind, *job, **more):
-        return (apart if kind == "time" else in_this_process)(kind, *job, **more)
+    def run(job, *how, **more):
+        return (apart if job is attention.time_layers else in_this_process)(job, *how, **more)
 
     monkeypatch.setattr(worker, "run", run)
     out = tmp_path / "attention.csv"
@@ -329,7 +329,7 @@ def test_command_writes_what_it_says(tmp_path, monkeypatch) -> None:
 def test_failed_worker_is_told_in_a_sentence() -> None:
     job = {"case": {"side": 0}, "engine": "cpu", "which": "forward"}
     with pytest.raises(BenchmarkFailed, match="InputError: A benchmark needs sizes"):
-        worker.run("memory", job, Setting(), quiet=True)
+        worker.run(attention.memory, job, Setting(), quiet=True)
 
 
 @pytest.mark.parametrize(
