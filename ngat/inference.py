@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ngat.baselines.networks import Network
 from ngat.config import ModelConfig, RivalConfig
 from ngat.data.normalize import as_tensor, mirrored
 from ngat.data.resize import resized
@@ -38,6 +37,9 @@ from ngat.instances import (
 )
 from ngat.magnification import Seen, find
 from ngat.system.precision import autocast
+
+if TYPE_CHECKING:
+    from ngat.baselines.networks import Network
 
 Method = Literal["components", "split"]
 METHODS: tuple[Method, ...] = get_args(Method)
