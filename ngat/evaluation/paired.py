@@ -16,7 +16,7 @@ import pandas as pd
 from ngat import metrics
 from ngat.errors import InputError
 from ngat.evaluation.results import Run
-from ngat.evaluation.tables import RESAMPLES, with_interval
+from ngat.evaluation.tables import RESAMPLES, interval, resample, with_interval
 
 COLUMNS = ["method", "against", "measured on", "images", "difference", "low", "high"]
 
@@ -43,15 +43,13 @@ def paired(
     if len(ours) != 1:
         raise InputError(f"{len(ours)} runs are called {method!r}; exactly one can be compared.")
     mean = ours[0]
-    shares = np.full(len(mean), 1 / len(mean))
-    drawn = np.random.default_rng(seed).multinomial(len(mean), shares, size=resamples) / len(mean)
+    drawn = resample(len(mean), seed, resamples) / len(mean)
     rows = []
     for run, other in zip(runs, scores, strict=True):
         if other is mean or not other.index.equals(mean.index):
             continue
         each = (mean - other).to_numpy()
-        values = drawn @ each
-        bounds = np.percentile(values, [2.5, 97.5]) if np.ptp(each) > 1e-12 else [np.nan, np.nan]
+        bounds = interval(drawn @ each) if np.ptp(each) > 1e-12 else (np.nan, np.nan)
         data, split = run.counts[["data", "split"]].iloc[0]
         rows.append([method, other.name, f"{data}, {split}", len(each), each.mean(), *bounds])
     return pd.DataFrame(rows, columns=COLUMNS)
