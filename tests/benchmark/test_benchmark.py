@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 import json
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -29,6 +30,7 @@ from ngat.errors import InputError, MissingDependency
 from ngat.graph import RELATIONS
 from ngat.model import NGAT
 
+RESULTS = Path(__file__).parents[2] / "data/results"
 CASE = Case(side=13, batch=2, levels=3, heads=2, channels=6)
 TYPED = dataclasses.replace(CASE, relations="typed")
 ON_CPU = ("cpu", "reference", "compile", "dgl", "dgl_gatconv", "pyg_gatconv")
@@ -197,6 +199,22 @@ def test_cost_counted_by_hand() -> None:
 def test_floor_is_the_slower_of_both() -> None:
     assert floor_ms(Cost(10**9, 10**9), copy_gb_s=2.0, gfma_s=4.0) == 500
     assert floor_ms(Cost(10**9, 10**9), copy_gb_s=8.0, gfma_s=4.0) == 250
+
+
+def test_every_time_says_of_which_instruction_set_it_is(monkeypatch) -> None:
+    """Kernels that have 16 registers are another program: figures of both must not be mixed up."""
+    pytest.importorskip("numba")
+    from ngat.engines.cpu.compile import instruction_set
+
+    assert measure.processor("cpu").endswith(f", {instruction_set()}")
+    for name, narrow in (("attention", False), ("network", False), ("network_avx2", True)):
+        frame = rows.read(RESULTS / f"benchmark_{name}.csv")
+        named = frame.loc[frame["quantity"] == "time_ms", "hardware"]
+        assert named.str.contains("AVX2" if narrow else "AVX-512$").all()
+    monkeypatch.setenv("NGAT_SIMD", "")
+    assert measure.restrictions() == {}
+    monkeypatch.setenv("NGAT_SIMD", "avx2")  # torch's own libraries, too
+    assert {v.lower() for v in measure.restrictions().values()} == {"avx2"}
 
 
 def test_machine_rates_are_in_the_units_of_the_floor() -> None:
