@@ -21,15 +21,12 @@ from ngat.evaluation.tables import RESAMPLES, interval, resample, with_interval
 COLUMNS = ["method", "against", "measured on", "images", "difference", "low", "high"]
 
 
-def paired(
-    runs: Sequence[Run], method: str, *, seed: int = 0, resamples: int = RESAMPLES
-) -> pd.DataFrame:
+def paired(runs: Sequence[Run], method: str) -> pd.DataFrame:
     """Difference of average F1 between a method and each other one.
 
     Args:
         runs: result files read back. A run of other images than the method's is left out.
         method: as it stands in tables, e.g. ``companion (split)``.
-        seed, resamples: of the bootstrap; the images drawn are the same for every row.
 
     Returns:
         Columns :data:`COLUMNS`, a row per other method in the order of ``runs``. Differences are
@@ -43,7 +40,7 @@ def paired(
     if len(ours) != 1:
         raise InputError(f"{len(ours)} runs are called {method!r}; exactly one can be compared.")
     mean = ours[0]
-    drawn = resample(len(mean), seed, resamples) / len(mean)
+    drawn = resample(len(mean), 0, RESAMPLES) / len(mean)  # the same images for every row
     rows = []
     for run, other in zip(runs, scores, strict=True):
         if other is mean or not other.index.equals(mean.index):

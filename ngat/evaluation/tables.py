@@ -144,9 +144,9 @@ def table2(
     return pd.DataFrame(rows, columns=columns)
 
 
-def composition(runs: Sequence[Run], *, with_published: bool = True) -> pd.DataFrame:
+def composition(runs: Sequence[Run]) -> pd.DataFrame:
     """How many images and annotated objects of each type a data set has, stage 2 first."""
-    long = table2(runs, with_published=with_published, resamples=1)
+    long = table2(runs, resamples=1)
     long = long.drop_duplicates(["measured on", "type"])
     return long[["measured on", "type", "images", "objects"]].reset_index(drop=True)
 

@@ -84,13 +84,13 @@ class LastBack(NamedTuple):
 
 
 @inlined
-def finish(level, back, base, plane_x, b, first, last, row, scratch, like, size):  # type: ignore[no-untyped-def]
+def finish(level, back, base, b, first, last, row, scratch, like, size):  # type: ignore[no-untyped-def]
     """Sums and ∂L/∂x of rows ``first`` to before ``last``, which begin at the window's ``row``."""
     nodes = (last - first) * level.width
     no = 0 * nodes
     nowhere = Operand(no, no, no)
     d = Operand(back.window + size * row * level.width, no, level.plane)
-    x = part(level, Operand(level.x, level.x_step, plane_x), b, first, size)
+    x = part(level, Operand(level.x, level.x_step, level.height * level.width), b, first, size)
     sums = back.sums + 8 * b * level.rows * (level.depth + 1)
     outer(shape_of(level.rows, level.depth, nodes, back.scratch, no), d, x, sums, like, size)
     maps(
@@ -252,9 +252,8 @@ def sweep_back(plan, levels, moves, out, backs, slope, size):  # type: ignore[no
                 to = part(king, out.seen, b, first, size)
                 d_er = scores(plan, king, d_king.window, plan.itself, down, 2, size)
                 combine(to, nowhere, d_er, -1.0, plan.heads, nodes, slope, size)
-            plane = child.height * child.width
             base = part(child, d_child.base, b, start, size)
-            finish(child, d_child, base, plane, b, start, end, no, plan.scratch, slope, size)
+            finish(child, d_child, base, b, start, end, no, plan.scratch, slope, size)
         if parent.height:
             g = out.g + size * down * width
             gather(
@@ -268,10 +267,8 @@ def sweep_back(plan, levels, moves, out, backs, slope, size):  # type: ignore[no
                 slope,
                 size,
             )
-            plane, end = parent.height * parent.width, (last + 1) // 2
+            end = (last + 1) // 2
             base = part(parent, d_parent.base, b, first // 2, size)
-            finish(parent, d_parent, base, plane, b, first // 2, end, no, plan.scratch, slope, size)
+            finish(parent, d_parent, base, b, first // 2, end, no, plan.scratch, slope, size)
         base = d if out.residual else nowhere
-        finish(
-            king, d_king, base, plan.height * width, b, first, last, down, plan.scratch, slope, size
-        )
+        finish(king, d_king, base, b, first, last, down, plan.scratch, slope, size)

@@ -135,12 +135,11 @@ def lesions(sample: Sample, found: Mapping[str, npt.NDArray[np.floating]]) -> Fi
     return fig
 
 
-def seen_and_unseen(pairs: pd.DataFrame, label: str = "average F1") -> Figure:
+def seen_and_unseen(pairs: pd.DataFrame) -> Figure:
     """A line per type and network, from the score with the type in training to that without.
 
     Args:
         pairs: from :func:`ngat.paper.study.effects.pairs`.
-        label: what the numbers are.
     """
     networks = list(dict.fromkeys(pairs["network"]))
     colours = method_styles(networks)
@@ -163,7 +162,7 @@ def seen_and_unseen(pairs: pd.DataFrame, label: str = "average F1") -> Figure:
         )
         ax.set_ylim(len(kinds) - 0.5, -0.5)
         ax.set_xlim(0, 1.05 * max(pairs["seen"].max(), pairs["unseen"].max(), 0.1))
-        ax.set_xlabel(label)
+        ax.set_xlabel("average F1")
         grid_lines(ax, "x")
         handles = [Line2D([], [], color=colours[n]["color"], label=n) for n in networks]
         marker: dict[str, Any] = {"color": GREY, "marker": "o", "linestyle": "", "markersize": 6}

@@ -42,9 +42,9 @@ COLOURS = {
 MARKERS = dict(zip(COLOURS, "oosD^vPX", strict=True))
 
 
-def scaling(frame: pd.DataFrame, threads: int, batch: int = 1) -> Figure:
+def scaling(frame: pd.DataFrame, threads: int) -> Figure:
     """Time over the number of nodes, and below it how many times the floor that is."""
-    times = layer_times(frame, threads=threads, batch=batch)
+    times = layer_times(frame, threads=threads, batch=1)
     with style():
         fig = Figure(figsize=(8.4, 6.0))
         axes: Any = fig.subplots(2, 2, sharex=True, sharey="row")
