@@ -177,10 +177,10 @@ real: env
 	  done; \
 	  cp runs/real/$$run/provenance.json $(REAL)/training-$$run.json; \
 	done
-	$(BIN)/python .ci/hygiene.py execute --only 05,07,09,10,11,13,14 notebooks
 	$(BIN)/ngat leave-out --data dsb2018 --minutes $(STUDY_MINUTES) --out $(REAL)/leave_out.csv
 	$(BIN)/ngat ablate --data dsb2018 --minutes $(STUDY_MINUTES) --seeds 1 \
 	  --out $(REAL)/ablations.csv
+	$(BIN)/python .ci/hygiene.py execute notebooks
 
 # StarDist and Cellpose, each in an environment of its own (peers/README.md). Each trains for MINUTES
 # of one core. Stopped, it goes on where it was; with more MINUTES, too. LIMIT=12 is a rehearsal on a

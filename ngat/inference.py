@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ngat.baselines.networks import Network
 from ngat.config import ModelConfig
 from ngat.data.normalize import as_pixels, as_tensor, mirrored
 from ngat.data.resize import resized
@@ -32,6 +31,9 @@ from ngat.instances import MIN_AREA, MIN_SEED, SMOOTHING, Labels, Landscape, com
 from ngat.magnification import Seen, find
 from ngat.parts import Part, PartLabels, merged, parts_of, whole_of
 from ngat.system.precision import autocast
+
+if TYPE_CHECKING:
+    from ngat.baselines.networks import Network
 
 Method = Literal["components", "split"]
 METHODS: tuple[Method, ...] = get_args(Method)

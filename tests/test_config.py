@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import pytest
+from tiny import tiny
 
 from ngat import config
 from ngat.config import (
@@ -33,6 +34,10 @@ def test_an_override_changes_one_value_and_leaves_the_preset_alone() -> None:
     assert changed.model == dataclasses.replace(before.model, channels=8)
     assert changed.loss == dataclasses.replace(before.loss, gamma=0.5)
     assert PRESETS["smoke"] is before
+
+
+def test_the_suite_trains_on_the_engine_that_users_get() -> None:
+    assert tiny().model.engine == ModelConfig().engine == "auto"
 
 
 def test_text_from_a_command_line_becomes_the_parameters_type() -> None:

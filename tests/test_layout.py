@@ -67,6 +67,12 @@ def test_every_package_says_what_it_is_for() -> None:
         assert ast.get_docstring(ast.parse(init.read_text(encoding="utf-8"))), init
 
 
+def test_nothing_of_a_test_library_is_in_the_package() -> None:
+    imported = re.compile(r"^\s*(?:from|import) (unittest|pytest|hypothesis)\b", re.MULTILINE)
+    found = [path for path in MODULES if imported.search(path.read_text(encoding="utf-8"))]
+    assert not found
+
+
 def test_one_public_class_per_name() -> None:
     places = defaultdict(list)
     for path in MODULES:

@@ -1,1 +1,1 @@
-"""What NGAT is compared with: thresholding, a classical pipeline, U-Net and FPN."""
+"""What NGAT is compared with: thresholding, a classical pipeline, U-Net, FPN and Mask R-CNN."""

@@ -10,7 +10,7 @@ pyramid; every level of the pyramid passes a branch of its own and the branches 
 Kirillov et al. 2019. Its stem keeps the full resolution (3 × 3 instead of 7 × 7 with stride 2), and
 the pyramid begins there: many nuclei are smaller than ten pixels. Nothing is pre-trained.
 
-Mask R-CNN is not among them, since it finds nuclei one by one: :mod:`ngat.gpu.maskrcnn`.
+Mask R-CNN finds nuclei one by one and has a module of its own: :mod:`ngat.baselines.maskrcnn`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ngat.projection import home_positions
 from ngat.system.precision import exact
 
 if TYPE_CHECKING:
-    from ngat.gpu.maskrcnn import MaskRCNN
+    from ngat.baselines.maskrcnn import MaskRCNN
 
 
 # Both networks halve the sides four times. Twice that side leaves two pixels at the bottom, since
@@ -234,7 +234,7 @@ def build(config: ModelConfig | RivalConfig) -> Network:
         MissingDependency: a rival's library is not installed.
     """
     if isinstance(config, RivalConfig) and config.network == "maskrcnn":
-        from ngat.gpu.maskrcnn import MaskRCNN
+        from ngat.baselines.maskrcnn import MaskRCNN
 
         return MaskRCNN(config)
     network = Rival(config) if isinstance(config, RivalConfig) else NGAT(config)

@@ -43,25 +43,23 @@ def otsu_mask(image: npt.NDArray[np.uint8], smoothing: float = 1.0) -> npt.NDArr
     return ~bright if border.mean() > 0.5 else bright
 
 
-def otsu(image: npt.NDArray[np.uint8], min_area: int = MIN_AREA) -> Labels:
+def otsu(image: npt.NDArray[np.uint8]) -> Labels:
     """Connected components of :func:`otsu_mask`, small holes filled: ``int32 [H, W]``."""
-    return components(otsu_mask(image).astype(np.float64), min_area=min_area, max_hole=min_area)
+    return components(otsu_mask(image).astype(np.float64), max_hole=MIN_AREA)
 
 
-def otsu_watershed(
-    image: npt.NDArray[np.uint8], min_area: int = MIN_AREA, min_distance: int = 5
-) -> Labels:
+def otsu_watershed(image: npt.NDArray[np.uint8]) -> Labels:
     """As :func:`otsu`, touching nuclei divided at the waists of their shape.
 
-    Seeds are the peaks of the smoothed distance to the mask's edge, at least ``min_distance``
-    pixels apart; a watershed on that distance divides the mask among them.
+    Seeds are the peaks of the smoothed distance to the mask's edge, at least five pixels apart; a
+    watershed on that distance divides the mask among them.
 
     Returns:
         ``int32 [H, W]``.
     """
-    mask = otsu(image, min_area) > 0
+    mask = otsu(image) > 0
     depth = gaussian(ndimage.distance_transform_edt(mask), 1.0, mode="nearest")
     seeds = np.zeros(mask.shape)
-    peaks = peak_local_max(depth, min_distance=min_distance, labels=mask, exclude_border=False)
+    peaks = peak_local_max(depth, min_distance=5, labels=mask, exclude_border=False)
     seeds[tuple(peaks.T)] = 1.0
-    return split(mask.astype(np.float64), seeds, min_area=min_area, min_seed=1)
+    return split(mask.astype(np.float64), seeds, min_seed=1)

@@ -128,11 +128,11 @@ class LayerPlan:
                 for quantity in ("first_call_cold_s", "first_call_warm_s"):
                     jobs.say(f"{LABELS[engine]}: {quantity} …")
                     case = asdict(self.at(self.first_side)[0])
-                    jobs.do("first_call", case=case, engine=engine, quantity=quantity)
+                    jobs.do(first_call, case=case, engine=engine, quantity=quantity)
 
     def _times(self, jobs: Jobs, cases: list[Case], threads: int, allocator: str) -> None:
         jobs.do(
-            "time",
+            time_layers,
             threads=threads,
             allocator=allocator,
             cases=[asdict(case) for case in cases],
@@ -150,11 +150,11 @@ class LayerPlan:
                 for which in PASSES:
                     for case in self.at(self.memory_side):
                         where: dict[str, Any] = {"case": asdict(case), "which": which}
-                        jobs.do("memory", allocator="returned", engine=engine, **where)
+                        jobs.do(memory, allocator="returned", engine=engine, **where)
         if "compile" in self.of_engines and self.first_side in self.compiled:
             jobs.say("torch.compile: first_call_warm_s …")
             first = asdict(self.at(self.first_side)[0])
-            jobs.do("first_call", case=first, engine="compile", quantity="first_call_warm_s")
+            jobs.do(first_call, case=first, engine="compile", quantity="first_call_warm_s")
 
 
 Key = tuple[str, str, str]  # scope, pass, engine

@@ -1,4 +1,4 @@
-"""The floor: what no engine can go below on the machine at hand.
+"""The floor: what no engine can go below on a given machine.
 
 A layer with N nodes, E edges (self-loops included), C channels and h heads, in b bytes a number.
 What it reads and writes once, whatever happens in between:

@@ -221,7 +221,8 @@ class PyramidLayer(Layer):
         engine = find_engine(self.engine, planes[0])
         if engine.message_passing is None:
             return list(self.conv(planes, attend=engine.attend).values())
-        from ngat.engines.cpu.attend import Nodes, layer
+        from ngat.engines.cpu.fused import layer
+        from ngat.engines.cpu.normed import Nodes
 
         nodes = [Nodes(h, self.conv.norm, m) for m, h in enumerate(planes)]
         return [new.h for new in layer(self.conv, nodes, None, engine.attend).values()]

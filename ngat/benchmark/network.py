@@ -291,7 +291,7 @@ class NetworkPlan:
         """Training steps and inference, side by side, for each number of threads."""
         for threads in threads_of(self.threads, self.device):
             jobs.do(
-                "network",
+                time_networks,
                 threads=threads,
                 names=self.engines or ENGINES_ON[self.device.partition(":")[0]],
                 shape=self.shape,

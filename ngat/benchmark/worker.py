@@ -2,9 +2,9 @@
 
 Threads, allocator and caches are settled when a process starts.
 
-A job is a dictionary: ``kind`` names a function of :data:`JOBS`, the rest are its arguments. What
-it finds comes back as rows of the result file (:data:`ngat.benchmark.rows.COLUMNS`) and as notes
-on what could not be measured. The worker prints progress on stderr.
+A job is a function of a module, called there with a :class:`Setting` and plain arguments. What it
+finds comes back as rows of the result file (:data:`ngat.benchmark.rows.COLUMNS`) and as notes on
+what could not be measured. The worker prints progress on stderr.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -47,6 +48,9 @@ class WorkerResult(NamedTuple):
     notes: dict[str, str]
 
 
+Job = Callable[..., WorkerResult]
+
+
 class Plan(Protocol):
     """What is measured: :class:`~ngat.benchmark.attention.LayerPlan` or ``NetworkPlan``."""
 
@@ -74,10 +78,10 @@ class Jobs:
         self.rows: list[dict[str, Any]] = []
         self.notes: dict[str, str] = {}
 
-    def do(self, kind: str, threads: int = 1, allocator: str = "kept", **arguments: Any) -> None:
+    def do(self, job: Job, threads: int = 1, allocator: str = "kept", **arguments: Any) -> None:
         """Do a job, see :func:`run`."""
         setting = Setting(threads, allocator, self.device)
-        found = run(kind, arguments, setting, environment=self.environment, quiet=self.quiet)
+        found = run(job, arguments, setting, environment=self.environment, quiet=self.quiet)
         # Numbers without a time, such as of parameters, are the same with any threads.
         self.rows.extend(row for row in found.rows if row not in self.rows)
         self.notes.update(found.notes)
@@ -129,7 +133,7 @@ def benchmark(
 
 
 def run(
-    kind: str,
+    job: Job,
     arguments: Mapping[str, Any],
     setting: Setting,
     *,
@@ -139,8 +143,8 @@ def run(
     """Do a job in a fresh process and wait for it.
 
     Args:
-        kind: one of :func:`jobs`.
-        arguments: of that function; plain values.
+        job: a function of a module, whose first argument is a setting.
+        arguments: the others; plain values.
         environment: further variables.
         quiet: keep the worker's progress off stderr.
 
@@ -149,11 +153,12 @@ def run(
     """
     with tempfile.TemporaryDirectory(prefix="ngat-benchmark-") as folder:
         answer = Path(folder) / "answer.json"
-        job = {"kind": kind, "setting": setting, "answer": str(answer), "arguments": arguments}
+        name = job.__module__, job.__qualname__
+        told = {"job": name, "setting": setting, "answer": str(answer), "arguments": arguments}
         threads = str(setting.threads)
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
         done = subprocess.run(
-            [sys.executable, "-m", "ngat.benchmark.worker", json.dumps(job)],
+            [sys.executable, "-m", "ngat.benchmark.worker", json.dumps(told)],
             env=inherited
             | ALLOCATORS[setting.allocator]
             | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "KINETO_LOG_LEVEL": "9"}
@@ -165,34 +170,20 @@ def run(
         )
         if done.returncode or not answer.is_file():
             last = (done.stderr or "see above").strip().splitlines()[-1]
-            raise BenchmarkFailed(f"The benchmark's job {kind} failed: {last}")
+            raise BenchmarkFailed(f"The benchmark's job {job.__name__} failed: {last}")
         return WorkerResult(**json.loads(answer.read_text(encoding="utf-8")))
-
-
-def jobs() -> dict[str, Callable[..., WorkerResult]]:
-    """What a job can be, by its kind: functions of a setting and the job's arguments."""
-    # They need WorkerResult.
-    from ngat.benchmark import attention, network, scaling_jobs
-
-    return {
-        "time": attention.time_layers,
-        "memory": attention.memory,
-        "first_call": attention.first_call,
-        "network": network.time_networks,
-        "segment": scaling_jobs.segment_picture,
-        "split": scaling_jobs.split_maps,
-    }
 
 
 def main() -> None:
     """Do the job given as JSON in the only argument."""
-    job = json.loads(sys.argv[1])
-    setting = Setting(*job["setting"])
+    told = json.loads(sys.argv[1])
+    setting = Setting(*told["setting"])
     import torch
 
     torch.set_num_threads(setting.threads)
-    found = jobs()[job["kind"]](setting, **job["arguments"])
-    Path(job["answer"]).write_text(json.dumps(found._asdict()), encoding="utf-8")
+    module, name = told["job"]
+    found = getattr(import_module(module), name)(setting, **told["arguments"])
+    Path(told["answer"]).write_text(json.dumps(found._asdict()), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -132,9 +132,6 @@ def scaling(
     split_sides: Annotated[
         str, typer.Option(help="Sides of the maps that split divides.")
     ] = "2500,5000,10000",
-    reconstruction_up_to: Annotated[
-        int, typer.Option(help="Largest side for scikit-image's reconstruction, for comparison.")
-    ] = 2500,
     quiet: Quiet = False,
 ) -> None:
     """Time and memory of ngat segment by picture size, and of split alone.
@@ -142,13 +139,12 @@ def scaling(
     Pictures are drawn. Each row is written at once; a stopped run goes on with the same command.
     """
     with _measuring():
-        from ngat.benchmark.segment import ScalingPlan, benchmark_scaling, scaling_report
+        from ngat.benchmark.scaling import ScalingPlan, benchmark_scaling, scaling_report
 
         plan = ScalingPlan(
             pictures=_shares(pictures),
             workers=_numbers(workers, "workers"),
             split_sides=_numbers(split_sides, "split-sides"),
-            reconstruction_up_to=reconstruction_up_to,
         )
         tables = benchmark_scaling(plan, out, command=command_line(), quiet=quiet)
     _print(scaling_report(*tables), {}, out)
@@ -166,7 +162,7 @@ def tiles(
 ) -> None:
     """Nuclei and probabilities by tiles beside those of the whole picture, on real pictures."""
     with _measuring():
-        from ngat.benchmark.segment import benchmark_tiles, suitable, tiles_report
+        from ngat.benchmark.tiles import benchmark_tiles, suitable, tiles_report
         from ngat.data import load
 
         chosen = suitable(load(data, "val", root=root, progress=not quiet), images)

@@ -177,12 +177,12 @@ def readme(
 
 @app.command()
 def explorer(
-    images: Annotated[list[Path], typer.Argument(help="Pictures: PNG, TIFF, JPEG.")],
+    images: Annotated[list[Path], typer.Argument(help="Pictures of any kind.")],
     out: Annotated[Path, typer.Option(help="The page, one HTML file.")],
     weights: Annotated[str, typer.Option(help="A weights file; the shipped one if empty.")] = "",
 ) -> None:
     """Make a page on which a click shows what a pixel attends to."""
-    from ngat.data.archive import read_picture
+    from ngat.data.own import read_rgb
     from ngat.errors import InputError
     from ngat.model import NGAT
     from ngat.paper.explorer.nodes import explore
@@ -194,5 +194,5 @@ def explorer(
     model = load_weights(path).model
     if not isinstance(model, NGAT):
         raise InputError(f"{path}: is no graph attention network; give weights of one.")
-    explored = [explore(model, read_picture(image), image.name) for image in images]
+    explored = [explore(model, read_rgb(image), image.name) for image in images]
     typer.echo(write_page(explored, f"weights {path.name}", out))

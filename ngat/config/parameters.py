@@ -88,8 +88,8 @@ class RivalConfig:
     """A convolutional network to compare with (:mod:`ngat.baselines.networks`).
 
     Attributes:
-        network: ``unet``, ``fpn`` or ``maskrcnn`` (:mod:`ngat.gpu.maskrcnn`, for which norm and
-            dropout do not count and width is that of its pyramid and heads).
+        network: ``unet``, ``fpn`` or ``maskrcnn`` (:mod:`ngat.baselines.maskrcnn`, for which norm
+            and dropout do not count and width is that of its pyramid and heads).
         width: channels at full resolution; deeper stages have up to eight times as many.
         norm: ``instance``, ``group`` (of eight) or ``batch``.
         dropout: probability with which a channel is dropped in training.

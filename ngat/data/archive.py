@@ -1,8 +1,8 @@
 """The published layout ``<id>/images/*.png``, ``<id>/masks/*.png``, from a zip or a folder.
 
 A zip is read in place, never unpacked; names that would leave its folder are refused all the
-same, since such a file was not made by the publisher. Pictures of any common kind are read as
-``uint8`` RGB, mask files as sets of pixels.
+same, since such a file was not made by the publisher. Pictures are read as ``uint8`` RGB,
+mask files as sets of pixels.
 """
 
 from __future__ import annotations
@@ -204,45 +204,19 @@ _DAMAGE = (
 
 
 def decode_picture(data: bytes, name: str) -> npt.NDArray[np.uint8]:
-    """Read a picture as ``uint8 [H, W, 3]``.
+    """Read a published picture as ``uint8 [H, W, 3]``.
 
     One channel becomes three equal ones; a palette is looked up; alpha is dropped (the
-    challenge's is 255 everywhere). 16-bit values 0 … 65535 and float values 0 … 1 are scaled to
-    0 … 255 over their full range, so that pictures keep their brightness relative to each other.
+    challenge's is 255 everywhere). Any other picture: :func:`ngat.data.own.read_rgb`.
 
     Raises:
-        InputError: not a readable PNG, TIFF or JPEG, too large, or values that are NaN or
-            outside the range. The sentence starts with ``name``.
+        InputError: not a readable PNG, TIFF or JPEG, too large, or of more than 8 bits. The
+            sentence starts with ``name``.
     """
     picture = _open(data, name)
-    if picture.mode.startswith("I"):
-        values = np.asarray(picture).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise InputError(f"{name}: values go beyond 16 bit; save the picture as 8 or 16 bit.")
-        gray = ((values + 128) // 257).astype(np.uint8)
-    elif picture.mode == "F":
-        numbers = np.asarray(picture)
-        if not np.isfinite(numbers).all():
-            raise InputError(
-                f"{name}: the picture holds NaN or infinite values; replace them first."
-            )
-        if numbers.min() < 0 or numbers.max() > 1:
-            raise InputError(f"{name}: float values must lie in 0 to 1; scale the picture first.")
-        gray = np.rint(numbers * 255).astype(np.uint8)
-    else:
-        return np.asarray(picture.convert("RGB"))
-    return np.repeat(gray[:, :, None], 3, axis=2)
-
-
-def read_picture(path: Path | str) -> npt.NDArray[np.uint8]:
-    """:func:`decode_picture` of a file."""
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}); check the file name."
-        ) from error
-    return decode_picture(data, str(path))
+    if picture.mode[0] in "IF":
+        raise InputError(f"{name}: has more than 8 bits, as no published picture; get it again.")
+    return np.asarray(picture.convert("RGB"))
 
 
 def decode_mask(data: bytes, name: str) -> tuple[tuple[int, int], npt.NDArray[np.int64]]:

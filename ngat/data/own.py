@@ -21,8 +21,8 @@ from ngat.data.rle import merge
 from ngat.data.sample import Sample
 from ngat.errors import InputError
 from ngat.io.labels import LABEL_SUFFIXES, read_label_image
+from ngat.io.outlines import read_outlines
 from ngat.io.picture import is_picture, open_picture
-from ngat.io.polygons import read_outlines
 from ngat.system.process import track
 
 SPLITS = ("train", "val", "test")
@@ -80,15 +80,25 @@ def _pairs(base: Path) -> list[tuple[Path, Path]]:
     return [(path, by_stem[path.stem]) for path in pictures]
 
 
-def _sample(image: Path, mask: Path, split: str) -> Sample:
-    pixels = open_picture(image).read()
-    height, width = pixels.shape[:2]
+def read_rgb(path: Path | str) -> npt.NDArray[np.uint8]:
+    """A picture of any kind (:func:`ngat.io.open_picture`) as ``uint8 [H, W, 3]``.
+
+    What has more than 8 bits is shown over the range of its own values.
+
+    Raises:
+        InputError: as :func:`ngat.io.open_picture`.
+    """
+    pixels = open_picture(path).read()
     if pixels.dtype != np.uint8:
         low, high = np.percentile(pixels, _RANGE)
         share = (pixels - low) / max(float(high - low), 1e-12)
         pixels = np.rint(255 * np.clip(share, 0, 1)).astype(np.uint8)
-    if pixels.ndim == 2:
-        pixels = np.repeat(pixels[:, :, None], 3, axis=2)
+    return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels
+
+
+def _sample(image: Path, mask: Path, split: str) -> Sample:
+    pixels = read_rgb(image)
+    height, width = pixels.shape[:2]
     labels = _labels(mask, height, width)
     if labels.shape != (height, width):
         raise InputError(

@@ -120,7 +120,7 @@ def encode_labels(labels: npt.ArrayLike) -> list[str]:
     if image.ndim != 2:
         raise InputError(f"a label image has two axes, this one has {image.ndim}; pass one image.")
     column_major = image.ravel(order="F")
-    # Cut wherever the label changes, then deal the pieces to their labels.
+    # Cut wherever the label changes, then give every piece to its label.
     starts = np.flatnonzero(np.diff(column_major, prepend=0) != 0)
     lengths = np.diff(starts, append=column_major.size)
     runs: dict[int, list[str]] = {}

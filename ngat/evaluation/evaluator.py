@@ -85,7 +85,7 @@ def evaluate(
         preset: of the untrained network.
         name: the files' common beginning; ``<data>-<split>-<method>`` by default.
         label: the method's name in tables; the preset's or the method's name by default.
-        tta: average over views (:func:`ngat.inference.predict`), with their own thresholds.
+        tta: with test-time augmentation (:func:`ngat.inference.predict`) and its own thresholds.
         device, seed, command, progress: as in :func:`ngat.training.trainer.train`; ``seed``
             draws the untrained network.
 

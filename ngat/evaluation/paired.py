@@ -16,20 +16,17 @@ import pandas as pd
 from ngat import metrics
 from ngat.errors import InputError
 from ngat.evaluation.results import Run
-from ngat.evaluation.tables import RESAMPLES, with_interval
+from ngat.evaluation.tables import RESAMPLES, interval, resample, with_interval
 
 COLUMNS = ["method", "against", "measured on", "images", "difference", "low", "high"]
 
 
-def paired(
-    runs: Sequence[Run], method: str, *, seed: int = 0, resamples: int = RESAMPLES
-) -> pd.DataFrame:
+def paired(runs: Sequence[Run], method: str) -> pd.DataFrame:
     """Difference of average F1 between a method and each other one.
 
     Args:
         runs: result files read back. A run of other images than the method's is left out.
         method: as it stands in tables, e.g. ``companion (split)``.
-        seed, resamples: of the bootstrap; the images drawn are the same for every row.
 
     Returns:
         Columns :data:`COLUMNS`, a row per other method in the order of ``runs``. Differences are
@@ -43,15 +40,13 @@ def paired(
     if len(ours) != 1:
         raise InputError(f"{len(ours)} runs are called {method!r}; exactly one can be compared.")
     mean = ours[0]
-    shares = np.full(len(mean), 1 / len(mean))
-    drawn = np.random.default_rng(seed).multinomial(len(mean), shares, size=resamples) / len(mean)
+    drawn = resample(len(mean), 0, RESAMPLES) / len(mean)  # the same images for every row
     rows = []
     for run, other in zip(runs, scores, strict=True):
         if other is mean or not other.index.equals(mean.index):
             continue
         each = (mean - other).to_numpy()
-        values = drawn @ each
-        bounds = np.percentile(values, [2.5, 97.5]) if np.ptp(each) > 1e-12 else [np.nan, np.nan]
+        bounds = interval(drawn @ each) if np.ptp(each) > 1e-12 else (np.nan, np.nan)
         data, split = run.counts[["data", "split"]].iloc[0]
         rows.append([method, other.name, f"{data}, {split}", len(each), each.mean(), *bounds])
     return pd.DataFrame(rows, columns=COLUMNS)

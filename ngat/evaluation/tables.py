@@ -71,7 +71,7 @@ def table1(
             )
     for run, method, where, counts in _methods(runs):
         images = _per_image(counts).join(_dice(run, counts))
-        weights = _resample(len(images), seed, resamples)
+        weights = resample(len(images), seed, resamples)
         row: dict[str, object] = {
             "method": method,
             "measured on": where,
@@ -80,7 +80,7 @@ def table1(
         }
         for measure, value in _measures(images).items():
             row[measure] = float(value(np.ones((1, len(images))))[0])
-            row[f"{measure} low"], row[f"{measure} high"] = _interval(value(weights))
+            row[f"{measure} low"], row[f"{measure} high"] = interval(value(weights))
         rows.append(row | _history(run))
     columns = ["method", "measured on", "images", "objects"]
     columns += [f"{m}{bound}" for m in MEASURES for bound in ("", " low", " high")]
@@ -126,8 +126,8 @@ def table2(
             if of_type.empty:
                 continue
             f1 = of_type["f1"].to_numpy()
-            weights = _resample(len(f1), seed, resamples)
-            low, high = _interval(weights @ f1 / len(f1))
+            weights = resample(len(f1), seed, resamples)
+            low, high = interval(weights @ f1 / len(f1))
             rows.append(
                 {
                     "method": method,
@@ -144,9 +144,9 @@ def table2(
     return pd.DataFrame(rows, columns=columns)
 
 
-def composition(runs: Sequence[Run], *, with_published: bool = True) -> pd.DataFrame:
+def composition(runs: Sequence[Run]) -> pd.DataFrame:
     """How many images and annotated objects of each type a data set has, stage 2 first."""
-    long = table2(runs, with_published=with_published, resamples=1)
+    long = table2(runs, resamples=1)
     long = long.drop_duplicates(["measured on", "type"])
     return long[["measured on", "type", "images", "objects"]].reset_index(drop=True)
 
@@ -285,14 +285,15 @@ def _measures(images: pd.DataFrame) -> dict[str, Callable[[Array], Array]]:
     }
 
 
-def _resample(images: int, seed: int, resamples: int) -> Array:
+def resample(images: int, seed: int, resamples: int) -> Array:
     """How often each image is drawn in each resample: ``[resamples, images]``, rows sum up to n."""
     rng = np.random.default_rng(seed)
     shares = np.full(images, 1 / images)
     return rng.multinomial(images, shares, size=resamples).astype(np.float64)
 
 
-def _interval(values: Array) -> tuple[float, float]:
+def interval(values: Array) -> tuple[float, float]:
+    """Bounds of the middle 95 % of resampled values; NaN where all are one."""
     if np.ptp(values) == 0 or np.isnan(values).all():
         return (np.nan, np.nan)
     low, high = np.nanpercentile(values, [2.5, 97.5])

@@ -1,4 +1,4 @@
-"""Training on a GPU: the input pipeline on the device, and ``ngat gpu``, minutes of one in a row.
+"""``ngat gpu``: what a GPU is wanted for, as steps within so many minutes.
 
 Everything here runs on CPU tensors as well, which is how it is tested.
 """

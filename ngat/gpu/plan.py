@@ -143,9 +143,9 @@ class GpuPlan:
         """The CUDA engine against the reference; interpreted, and little of it, in a rehearsal."""
         commands: list[tuple[str, ...]] = []
         if self.rehearse:
-            commands.append(("-m", "ngat.gpu.kernels", "--device", "cpu", "--few"))
+            commands.append(("-m", "ngat.engines.agreement", "--device", "cpu", "--few"))
         else:
-            commands.append(("-m", "ngat.gpu.kernels"))
+            commands.append(("-m", "ngat.engines.agreement"))
             if importlib.util.find_spec("pytest") is not None:
                 # Without the project's own settings, which need further packages of pytest.
                 plain = ("-c", "/dev/null", "--rootdir", ".", "-q", "-p", "no:cacheprovider")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral
 from pathlib import Path
@@ -220,8 +220,6 @@ def array_picture(
     axes: str | None = None,
     channel: str | int | None = None,
     page: int | None = None,
-    pixel_size: tuple[float, float] | None = None,
-    name: str = "the array",
 ) -> Picture:
     """A picture of an array.
 
@@ -233,6 +231,7 @@ def array_picture(
     Raises:
         InputError: as :func:`open_picture`, and for what is no array of numbers.
     """
+    name = "the array"
     try:
         pixels = np.asarray(array)
     except ValueError as error:
@@ -250,8 +249,6 @@ def array_picture(
             )
     stack = array_stack(name, pixels, "".join("QRUVW"[i % 5] for i in range(pixels.ndim)))
     stack = coloured(renamed(stack, axes))
-    if pixel_size is not None:
-        stack = replace(stack, pixel_size=pixel_size)
     stack, number = choose_page([stack], page)
     return Picture(stack, stack.page(number), choose_channels(stack, channel))
 

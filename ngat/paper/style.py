@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 from cycler import cycler
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -135,6 +136,20 @@ def save_animation(
     return path
 
 
+def bare(axes: Iterable[Axes], frame: bool = False) -> None:
+    """Pictures instead of graphs: no ticks, and no frame or a thin grey one."""
+    for ax in axes:
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(frame)
+        ax.spines[:].set_color("#DDDDDD")
+
+
+def grid_lines(ax: Axes, axis: Literal["both", "x", "y"] = "both") -> None:
+    """Thin grey lines behind what is drawn."""
+    ax.grid(axis=axis, color="#E4E4E4", linewidth=0.6)
+    ax.set_axisbelow(True)
+
+
 def widgets() -> Any:
     """The library that sliders are made of.
 
@@ -148,3 +163,24 @@ def widgets() -> Any:
             "The sliders need ipywidgets: pip install 'ngat[notebooks]'."
         ) from error
     return ipywidgets
+
+
+def live(sliders: Sequence[Any], draw: Callable[[], Figure]) -> Any:
+    """Sliders, and below them the figure that ``draw`` makes whenever one of them moves."""
+    ipywidgets = widgets()
+
+    def drawn() -> bytes:
+        stream = io.BytesIO()
+        fig = draw()
+        with style():
+            fig.savefig(stream, format="png", dpi=100, metadata={"Software": None})
+        return stream.getvalue()
+
+    image = ipywidgets.Image(value=drawn(), format="png")
+
+    def redraw(_: object) -> None:
+        image.value = drawn()
+
+    for slider in sliders:
+        slider.observe(redraw, names="value")
+    return ipywidgets.VBox([ipywidgets.HBox(sliders, layout={"flex_flow": "row wrap"}), image])

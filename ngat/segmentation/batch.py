@@ -61,6 +61,11 @@ class Options:
         """The network that is asked for, loaded once."""
         return trained(self.weights, self.device, self.tta)
 
+    @property
+    def reading(self) -> dict[str, Any]:
+        """What of a file is read, its page apart."""
+        return {"channel": self.channel, "level": self.level, "axes": self.axes}
+
     def chosen(self) -> dict[str, Any]:
         """What decides which nuclei are found."""
         left_out = ("formats", "weights", "device", "tile", "page")
@@ -121,17 +126,12 @@ def segment_file(
 
 def _pages(item: Input, options: Options) -> Iterator[tuple[Picture, str, int | None]]:
     """Pictures of a file, the names of their results, and their numbers."""
-    how: dict[str, Any] = {
-        "channel": options.channel,
-        "level": options.level,
-        "axes": options.axes,
-    }
     if options.page == "all":
-        for number, picture in enumerate(open_pictures(item.path, **how)):
+        for number, picture in enumerate(open_pictures(item.path, **options.reading)):
             yield picture, f"{item.name}_p{number:03d}", number
         return
     page = int(options.page) if options.page is not None else None
-    yield open_picture(item.path, page=page, **how), item.name, page
+    yield open_picture(item.path, page=page, **options.reading), item.name, page
 
 
 def _segment(

@@ -24,10 +24,10 @@ from ngat.data import rle
 from ngat.errors import InputError, MissingDependency
 from ngat.instances import Labels
 from ngat.io import ome_zarr
+from ngat.io.outlines import feature, polygons, roi
 from ngat.io.picture import Picture
 from ngat.segmentation.find import FoundNuclei
 from ngat.segmentation.measure import PLACE, in_micrometres
-from ngat.segmentation.outlines import feature, polygons, roi
 from ngat.segmentation.tiles import Canvas
 
 OUTLINE = (230, 159, 0)  # orange of the Okabe-Ito palette: seen on dark, violet and grey

@@ -192,14 +192,9 @@ class _Part:
     def of(cls, job: PictureJob, folder: Path, path: Path, options: Options) -> _Part:
         page = int(options.page) if options.page not in (None, "all") else None
         if options.page == "all":
-            how: dict[str, Any] = {
-                "channel": options.channel,
-                "level": options.level,
-                "axes": options.axes,
-            }
             page = next(
                 number
-                for number, picture in enumerate(open_pictures(path, **how))
+                for number, picture in enumerate(open_pictures(path, **options.reading))
                 if (picture.place, picture.shape) == (job.picture.place, job.picture.shape)
             )
         chosen = (job.grid, job.method, job.thresholds)
@@ -213,13 +208,7 @@ def _work(work: Callable[[PictureJob, int], Any], part: _Part, number: int) -> N
 @lru_cache(maxsize=2)
 def _opened(part: _Part) -> PictureJob:
     options = part.options
-    picture = open_picture(
-        part.path,
-        channel=options.channel,
-        page=part.page,
-        level=options.level,
-        axes=options.axes,
-    )
+    picture = open_picture(part.path, page=part.page, **options.reading)
     network = options.network()
     job = PictureJob(picture, network, part.grid, {}, part.method, part.thresholds, part.folder)
     plan = job.known("plan") or {}

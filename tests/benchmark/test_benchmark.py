@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 import json
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -29,6 +30,7 @@ from ngat.errors import InputError, MissingDependency
 from ngat.graph import RELATIONS
 from ngat.model import NGAT
 
+RESULTS = Path(__file__).parents[2] / "data/results"
 CASE = Case(side=13, batch=2, levels=3, heads=2, channels=6)
 TYPED = dataclasses.replace(CASE, relations="typed")
 ON_CPU = ("cpu", "reference", "compile", "dgl", "dgl_gatconv", "pyg_gatconv")
@@ -146,10 +148,10 @@ def test_every_layer_has_the_same_gradients(engine, case, planes) -> None:
 def test_the_layer_that_is_timed_is_the_one_that_the_network_runs(case, planes, monkeypatch):
     """Typed: one fused operation a level; joint: folded maps and the attention kernel."""
     pytest.importorskip("numba")
-    from ngat.engines.cpu import attend as cpu
+    from ngat.engines.cpu import attend, fused
 
     calls = []
-    for module, name in ((cpu, "typed_update"), (cpu, "attend")):
+    for module, name in ((fused, "typed_update"), (attend, "attend")):
         original = getattr(module, name)
 
         def noted(*args, original=original, name=name):
@@ -197,6 +199,22 @@ def test_cost_counted_by_hand() -> None:
 def test_floor_is_the_slower_of_both() -> None:
     assert floor_ms(Cost(10**9, 10**9), copy_gb_s=2.0, gfma_s=4.0) == 500
     assert floor_ms(Cost(10**9, 10**9), copy_gb_s=8.0, gfma_s=4.0) == 250
+
+
+def test_every_time_says_of_which_instruction_set_it_is(monkeypatch) -> None:
+    """Kernels that have 16 registers are another program: figures of both must not be mixed up."""
+    pytest.importorskip("numba")
+    from ngat.engines.cpu.compile import instruction_set
+
+    assert measure.processor("cpu").endswith(f", {instruction_set()}")
+    for name, narrow in (("attention", False), ("network", False), ("network_avx2", True)):
+        frame = rows.read(RESULTS / f"benchmark_{name}.csv")
+        named = frame.loc[frame["quantity"] == "time_ms", "hardware"]
+        assert named.str.contains("AVX2" if narrow else "AVX-512$").all()
+    monkeypatch.setenv("NGAT_SIMD", "")
+    assert measure.restrictions() == {}
+    monkeypatch.setenv("NGAT_SIMD", "avx2")  # torch's own libraries, too
+    assert {v.lower() for v in measure.restrictions().values()} == {"avx2"}
 
 
 def test_machine_rates_are_in_the_units_of_the_floor() -> None:
@@ -285,9 +303,9 @@ def test_trouble_with_an_engine_of_ours_is_not_passed_over(monkeypatch) -> None:
         attention.time_layers(Setting(), [{"side": 4}], ["cpu"], [], 3, 0)
 
 
-def in_this_process(kind, arguments, setting, **_):
+def in_this_process(job, arguments, setting, **_):
     """As :func:`ngat.benchmark.worker.run`, in no process of its own."""
-    return worker.jobs()[kind](setting, **json.loads(json.dumps(arguments)))
+    return job(setting, **json.loads(json.dumps(arguments)))
 
 
 def test_command_writes_what_it_says(tmp_path, monkeypatch) -> None:
@@ -295,8 +313,8 @@ def test_command_writes_what_it_says(tmp_path, monkeypatch) -> None:
     # each, and are done here.
     apart = worker.run
 
-    def run(kind, *job, **more):
-        return (apart if kind == "time" else in_this_process)(kind, *job, **more)
+    def run(job, *how, **more):
+        return (apart if job is attention.time_layers else in_this_process)(job, *how, **more)
 
     monkeypatch.setattr(worker, "run", run)
     out = tmp_path / "attention.csv"
@@ -329,7 +347,7 @@ def test_command_writes_what_it_says(tmp_path, monkeypatch) -> None:
 def test_failed_worker_is_told_in_a_sentence() -> None:
     job = {"case": {"side": 0}, "engine": "cpu", "which": "forward"}
     with pytest.raises(BenchmarkFailed, match="InputError: A benchmark needs sizes"):
-        worker.run("memory", job, Setting(), quiet=True)
+        worker.run(attention.memory, job, Setting(), quiet=True)
 
 
 @pytest.mark.parametrize(

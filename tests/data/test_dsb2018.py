@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ngat.data.archive import decode_mask, decode_picture, read_picture
+from ngat.data.archive import decode_mask, decode_picture
 from ngat.data.dsb2018 import PUBLISHED, PartCounts, prepare
 from ngat.data.rle import merge
 from ngat.data.store import FILE, Store, content_hash
@@ -126,12 +126,9 @@ GRAY = RGB[:, :, 0]
         (saved(np.dstack([RGB, GRAY])), RGB),
         (saved(GRAY), np.dstack([GRAY] * 3)),
         (saved(np.dstack([GRAY, GRAY])), np.dstack([GRAY] * 3)),
-        (saved(GRAY.astype(np.uint16) * 257), np.dstack([GRAY] * 3)),
-        (saved(GRAY.astype(np.float32) / 255, "TIFF"), np.dstack([GRAY] * 3)),
-        (saved(GRAY.astype(np.int32) * 257, "TIFF"), np.dstack([GRAY] * 3)),
         (saved(GRAY > 99), np.dstack([np.where(GRAY > 99, 255, 0)] * 3)),
     ],
-    ids=["rgb", "rgba", "gray", "gray+alpha", "16 bit", "float", "32 bit", "1 bit"],
+    ids=["rgb", "rgba", "gray", "gray+alpha", "1 bit"],
 )
 def test_every_kind_of_picture_is_read_as_rgb(data, wanted):
     image = decode_picture(data, "a.png")
@@ -152,9 +149,8 @@ def test_a_palette_is_looked_up():
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (saved(np.full((3, 3), np.nan, np.float32), "TIFF"), "NaN"),
-        (saved(np.full((3, 3), 2.0, np.float32), "TIFF"), "0 to 1"),
-        (saved(np.full((3, 3), 70000, np.int32), "TIFF"), "beyond 16 bit"),
+        (saved(np.full((3, 3), 2.0, np.float32), "TIFF"), "more than 8 bits"),
+        (saved(np.full((3, 3), 700, np.uint16)), "more than 8 bits"),
         (saved(RGB)[:-30], "not a readable"),
         (b"GIF89a", "not a readable"),
         (b"", "not a readable"),
@@ -173,11 +169,6 @@ def test_a_header_that_promises_too_much_is_refused_before_it_is_decoded():
         data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
         with pytest.raises(InputError, match=says):
             decode_picture(bytes(data), "a.png")
-
-
-def test_an_absent_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"gone\.png: cannot be read"):
-        read_picture(tmp_path / "gone.png")
 
 
 def test_masks_are_whatever_is_not_zero():

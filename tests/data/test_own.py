@@ -15,8 +15,9 @@ from tiny import SMALL
 
 from ngat import cli
 from ngat.data import load, rle
+from ngat.data.own import read_rgb
 from ngat.errors import InputError
-from ngat.segmentation.outlines import feature, polygons, roi
+from ngat.io.outlines import feature, polygons, roi
 
 LABELS = discs()
 
@@ -58,6 +59,21 @@ def test_masks_of_every_form(tmp_path, suffix):
     assert sample.labels.dtype == np.int32
     assert sample.image.shape == (*LABELS.shape, 3)
     assert (sample.image.min(), sample.image.max()) == (0, 255)  # 12 bits in 16 fill 8
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_a_picture_of_more_bits_is_shown_over_its_own_range(tmp_path, dtype):
+    """A camera of 12 bits in a file of 16 would be nearly black over the file's whole range."""
+    ramp = np.linspace(100, 4000, 64 * 64).reshape(64, 64).astype(dtype)
+    tifffile.imwrite(tmp_path / "ramp.tif", ramp)
+    found = read_rgb(tmp_path / "ramp.tif")
+    assert found.dtype == np.uint8
+    assert (found[:, :, :1] == found).all()
+    expected = 255 * (ramp.astype(float) - 100) / 3900
+    np.testing.assert_allclose(found[:, :, 0], expected, atol=1.2)
+    plain = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    Image.fromarray(plain).save(tmp_path / "plain.png")
+    assert np.array_equal(read_rgb(tmp_path / "plain.png"), plain)
 
 
 def test_splits(tmp_path):

@@ -18,7 +18,7 @@ from ngat.engines.cpu.compile import digest
 PROGRAM = """
 import numpy as np
 from ngat.engines.cpu.compile import cache_folder
-from ngat.engines.cpu.typed import gather
+from ngat.engines.cpu.sweep_backward import gather
 
 x, out = np.arange(8, dtype=np.float32), np.zeros(4, np.float32)
 gather(1, 1, 8, x.ctypes.data, 8, out.ctypes.data, 4, np.float32(0), 4)

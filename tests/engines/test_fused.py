@@ -13,7 +13,8 @@ pytest.importorskip("numba")
 
 from ngat.attention import attend
 from ngat.engines.cpu import compile as cpu_compile
-from ngat.engines.cpu.attend import Nodes, typed_level
+from ngat.engines.cpu.fused import typed_level
+from ngat.engines.cpu.normed import Nodes
 from ngat.engines.cpu.update import Update, UpdateMaps
 
 CONFIG = ModelConfig(levels=3, channels=8, heads=2, depth=1, norm_groups=2)
@@ -138,7 +139,7 @@ def test_threads_change_nothing_but_rounding():
 )
 def test_what_is_one_operation(change, training, times, monkeypatch):
     """Typed updates by attention on the CPU, dropout or not; nothing leaves that path silently."""
-    from ngat.engines.cpu import attend as cpu_engine
+    from ngat.engines.cpu import fused as cpu_engine
 
     calls = []
     original = cpu_engine.typed_update

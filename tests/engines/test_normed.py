@@ -7,8 +7,7 @@ from torch.nn import functional as F
 pytest.importorskip("numba")
 
 from ngat.config import ModelConfig
-from ngat.engines.cpu.attend import Nodes
-from ngat.engines.cpu.normed import Fold, normed_maps
+from ngat.engines.cpu.normed import Fold, Nodes, normed_maps
 from ngat.engines.cpu.products import linear, products
 from ngat.model import Norm
 

@@ -27,7 +27,7 @@ from ngat.data import rle
 from ngat.errors import InputError
 from ngat.evaluation.scoring import read_labels
 from ngat.io import open_picture, read_label_image
-from ngat.io.polygons import filled
+from ngat.io.outlines import filled
 from ngat.segmentation import batch
 from ngat.segmentation.batch import Options, segment_file, summary
 from ngat.segmentation.formats import FORMATS, chosen_formats

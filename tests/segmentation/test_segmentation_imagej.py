@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from ngat.data.synthetic import load_synthetic
-from ngat.segmentation.outlines import polygons, roi
+from ngat.io.outlines import polygons, roi
 
 JAR = Path("/usr/share/java/ij.jar")  # where Debian's package puts it
 

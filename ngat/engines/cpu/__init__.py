@@ -6,19 +6,19 @@ To be read in this order; each file begins with the equations that its kernels c
 ``simd``            short vectors as values: a kernel is written for one node, computes several
 ``exponential``     exp of such a vector (eq. 17), σ of planes
 ``taps``            what a relation's taps lead to: neighbours, children, the parent
-``kernels``         ``forward``: attention over one level, h_i = Σ_k α_ik z_j (eq. 16–18)
+``kernels``         ``forward``: attention over one level, joint or typed (eq. 16–18)
 ``backward``        ``backward``: its gradients in z, el, er and t
 ``tiles, products`` ``maps``: W x + c with what follows it (eq. 15); ``outer``: gradients in W, c
 ``normed``          ``fold_in``, ``fold_back``: a normalisation that the next map absorbs
 ``windows``         rows of the maps' results, kept in a core's cache between two kernels
-``typed``           ``sweep``: maps, attention and last map of a typed update, block by block
+``sweep``           ``sweep``: maps, attention and last map of a typed update, block by block
 ``sweep_backward``  ``sweep_back``: its gradients
 ``projection``      ``integrate``, ``project_rows``, ``project_back``: means over pyramids (eq. 5)
 =================== ============================================================================
 
-Around the kernels: ``compile`` keeps compiled code and shares work among threads; ``executor`` (one
-level's attention) and ``update`` (one typed update) turn tensors into addresses; ``fused`` makes a
-typed update one operation of autograd; ``attend`` is what :mod:`ngat.attention` asks for.
+Around the kernels: ``compile`` keeps compiled code and shares work among threads; ``update`` turns
+a typed update's tensors into addresses; ``fused`` makes it one operation of autograd, and a forward
+pass of them; ``attend`` does one level's attention, and is what :mod:`ngat.attention` asks for.
 
 Kernels take tuples of numbers and addresses, since numba counts references to arrays. The same few
 are passed on everywhere: :class:`~ngat.engines.cpu.kernels.Task` says which nodes,

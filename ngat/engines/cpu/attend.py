@@ -2,149 +2,30 @@
 torch uses.
 
 float32 and float64 are computed as they are; half and bfloat16 in float32. Compiled code is kept
-on disk, for every image size the same.
-
-Message passing of a whole forward pass has normalisation folded into the maps.
-The plain way (:meth:`ngat.model.NGAT.message_passing`) normalises every level after every update
-and then maps it. Here no normalised plane is written: statistics are taken while an update is
-being computed, and the maps that read it absorb them (:mod:`ngat.engines.cpu.normed`). Typed
-updates are one operation each (:mod:`ngat.engines.cpu.fused`). Dropout is drawn by torch and added
-outside.
+on disk, for every image size the same. Here is one level's attention, and what else an engine may
+replace (:mod:`ngat.attention`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ngat.attention import Attend, TapGroup
+from ngat.attention import SLOPE, TapGroup
+from ngat.engines.cpu.backward import backward
 from ngat.engines.cpu.compile import Job, share, threads_for
-from ngat.engines.cpu.executor import Work, computed_in
 from ngat.engines.cpu.exponential import STRIP, sigmoids
-from ngat.engines.cpu.fused import Out, Source, typed_update
-from ngat.engines.cpu.normed import Fold, moments_of, normed_maps
+from ngat.engines.cpu.fused import forward_pass as forward_pass
+from ngat.engines.cpu.kernels import TAPS, Task, forward, scratch
 from ngat.engines.cpu.products import kind
-from ngat.graph import Relation
-
-if TYPE_CHECKING:
-    from ngat.attention.position import PositionTerm
-    from ngat.model import NGAT, Norm, PyramidGATConv
-    from ngat.plasticity import Placement
-
-
-class Nodes:
-    """Embeddings of one level's nodes, and their normalisation, to be done by whoever maps them.
-
-    Args:
-        h: ``[B, C, H_m, W_m]``.
-        norm: what normalises h; in training, batch statistics are recorded here.
-        level: whose statistics ``norm`` uses, where it keeps several.
-        moments: sums of h and of its squares over nodes, ``[B, C, 2]``, differentiable in h; None
-            where they are not known.
-
-    Attributes:
-        h: the same. An operation that reads it may replace it by its own output of the same
-            values: then the gradients of all later readers pass through that operation, which adds
-            them to its own while it writes that.
-        fold: the normalisation; None for none.
-    """
-
-    def __init__(self, h: Tensor, norm: Norm, level: int, moments: Tensor | None = None) -> None:
-        self.h = h
-        self.fold: Fold | None = None
-        if norm.kind == "none":
-            return
-        nodes = h.shape[2] * h.shape[3]
-        if norm.kind == "batch" and not norm.training:
-            mean, variance = (s.double() for s in norm.statistics(level))
-            moments = nodes * torch.stack([mean, variance + mean.square()], 1)[None]
-        elif moments is None:
-            moments = moments_of(h)
-        if norm.kind == "batch" and norm.training:
-            moments = moments.mean(0, keepdim=True)
-            mean, square = (moments.detach()[0] / nodes).unbind(1)
-            variance = (square - mean.square()).clamp(min=0.0)
-            norm.record(mean, variance, len(h) * nodes, level)
-        groups = norm.groups if norm.kind == "group" else h.shape[1]
-        self.fold = Fold(moments.expand(len(h), -1, -1).contiguous(), groups, norm.EPSILON)
-
-
-def message_passing(model: NGAT, placement: Placement, attend: Attend) -> list[Tensor]:
-    """As :meth:`ngat.model.NGAT.message_passing`, on the CPU in float32 or float64."""
-    if model.config.aggregator != "gat":
-        return model.message_passing(placement, attend)
-    from ngat.model import features_of
-
-    nodes = []
-    for m, (f, norm) in enumerate(zip(features_of(placement), model.norms, strict=True)):
-        h, moments = normed_maps(f, None, model.embed.weight, cast(Tensor, model.embed.bias))
-        nodes.append(Nodes(h, cast("Norm", norm), m, moments))
-    for module in model.updates:
-        update = cast("PyramidGATConv", module)
-        for m, new in layer(update, nodes, placement.moves, attend).items():
-            nodes[m] = new
-    heads = [model.head(m) for m in range(len(nodes))]
-    return [
-        normed_maps(level.h, level.fold, head.weight, cast(Tensor, head.bias))[0]
-        for level, head in zip(nodes, heads, strict=True)
-    ]
-
-
-def layer(
-    update: PyramidGATConv, nodes: Sequence[Nodes], moves: Sequence[Tensor] | None, attend: Attend
-) -> dict[int, Nodes]:
-    """One layer: new nodes of the levels that it updates, by level."""
-    updated = range(len(nodes)) if update.level is None else [update.level]
-    if not update.joint:
-        return {m: typed_level(update, nodes, m, moves) for m in updated}
-    h, no_bias = [level.h for level in nodes], update.own.weight.new_zeros(len(update.own.weight))
-    maps = {}
-    for n in sorted({n for m in updated for _, n in update.sources(m, len(nodes))}):
-        product, _ = normed_maps(h[n], nodes[n].fold, update.own.weight, no_bias)
-        maps[n] = product.split(update.own.parts, 1)
-    found = {}
-    for m in updated:
-        of_sources = {r: maps[n] for r, n in update.sources(m, len(nodes))}
-        found[m] = Nodes(update.update(h, m, of_sources, moves, attend), update.norm, m)
-    return found
-
-
-def typed_level(
-    update: PyramidGATConv, nodes: Sequence[Nodes], m: int, moves: Sequence[Tensor] | None
-) -> Nodes:
-    """The update of level m with typed relations: one operation, maps included."""
-    here = nodes[m]
-    levels = {relation: nodes[n] for relation, n in update.sources(m, len(nodes))}
-    terms = {
-        name: cast("PositionTerm", term) for name, term in update.terms.items() if name in levels
-    }
-    sources = {}
-    for relation, level in levels.items():
-        maps = update.map_of(relation)
-        weight: Tensor = maps.weight
-        bias = cast(Tensor, maps.bias)
-        if relation == "king":  # weights that serve all levels meet one without children
-            unused = (len(update.terms) - len(terms)) * update.config.heads
-            weight, bias = weight[: len(weight) - unused], bias[: len(bias) - unused]
-        sources[relation] = Source(level.h, level.fold, weight, bias)
-    moved = [terms["king"].of_moves(moves, m, 1.0), 0.0, 0.0]
-    if "child" in terms:
-        moved[1] = terms["child"].of_moves(moves, m - 1, 0.5)
-        moved[2] = terms["child"].of_moves(moves, m, 1.0)
-    taps = {relation: term.taps(relation) for relation, term in terms.items()}
-    dropped = update.config.dropout > 0 and update.training
-    base = here.h if update.config.residual and not dropped else None
-    out = Out(update.out.weight, cast(Tensor, update.out.bias), base)
-    h, moments, passed = typed_update(sources, taps, moved, out, update.self_map)
-    for relation, x in passed.items():
-        levels[relation].h = x
-    if dropped:
-        return Nodes(update.residual(here.h, h), update.norm, m)
-    return Nodes(h, update.norm, m, moments)
+from ngat.engines.cpu.taps import Sources
+from ngat.graph import RELATIONS, TAP_COUNT, Relation
 
 
 def attend(groups: Sequence[TapGroup], destination: Tensor) -> Tensor:
@@ -153,11 +34,6 @@ def attend(groups: Sequence[TapGroup], destination: Tensor) -> Tensor:
     tensors = [tensor for group in groups for tensor in group[1:]]
     out: Tensor = CpuAttention.apply(relations, destination, *tensors)
     return out
-
-
-def forward_pass(model: Any, placement: Any, attend: Attend) -> list[Tensor]:
-    """As :meth:`ngat.model.NGAT.message_passing`, on the CPU."""
-    return message_passing(model, placement, attend)
 
 
 def sigmoid(x: Tensor) -> Tensor:
@@ -215,3 +91,118 @@ class CpuAttention(torch.autograd.Function):
                 (d_er, *d_tensors), (er, *tensors), ctx.needs_input_grad[1:], strict=True
             )
         )
+
+
+def computed_in(dtype: torch.dtype) -> torch.dtype:
+    """float32 for the half-size types, else the type itself."""
+    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+
+
+class Work:
+    """A level's attention, shared out among threads.
+
+    Args:
+        relations: what is attended to, with ``tensors`` (z, el, t) of each, one after the other.
+        destination: er, ``[B, heads, H_m, W_m]``.
+    """
+
+    def __init__(
+        self,
+        relations: Sequence[Relation],
+        destination: Tensor,
+        tensors: Sequence[Tensor],
+    ) -> None:
+        self.dtype = computed_in(destination.dtype)
+        self.slope = np.float64(SLOPE) if self.dtype == torch.float64 else np.float32(SLOPE)
+        self.relations = relations
+        self.kept: list[Tensor] = []  # what the kernels' addresses point to
+        self.inputs = (self.sources(tensors), self.planes(destination))
+        self.own = len(self.kept)
+        batch, heads, height, width = destination.shape
+        channels = tensors[0].shape[1] // heads
+        self.threads = threads_for(batch * heads * height * width * channels)
+        blocks = 1
+        if batch * heads % self.threads:
+            blocks = min(self.threads, (height + 1) // 2)
+        self.pieces = (batch, heads, blocks)
+        self.size = (heads, channels, height, width, blocks, height * width, 0, height)
+
+    def forward(self, out: Tensor) -> None:
+        """Σ_j α_ij z_j into ``out``, ``[B, heads · D, H_m, W_m]``."""
+        none = 0, 0
+        self.share(forward, none, none, (*self.planes(out), out[0, 0].numel()))
+
+    def backward(
+        self, gradient: Tensor, d_tensors: Sequence[Tensor], d_destination: Tensor
+    ) -> list[Tensor]:
+        """∂L/∂z, ∂L/∂el and ∂L/∂er for ``gradient``, ∂L/∂h.
+
+        Args:
+            d_tensors: where those of ``tensors`` go (what stands for t is left alone).
+            d_destination: where that of er goes.
+
+        Returns:
+            ∂L/∂t of every relation, ``[heads, taps]`` in float64.
+        """
+        d_tap = torch.zeros(*self.pieces, TAPS, dtype=torch.float64)
+        self.share(
+            backward,
+            self.planes(gradient),
+            self.sources(d_tensors),
+            self.planes(d_destination),
+            d_tap.data_ptr(),
+        )
+        present = [relation for relation in RELATIONS if relation in self.relations]
+        counts = [TAP_COUNT[relation] for relation in present]
+        d_tap = d_tap.sum((0, 2))[:, : sum(counts)]
+        found = dict(zip(present, d_tap.split(counts, 1), strict=True))
+        return [found[relation] for relation in self.relations]
+
+    def share(self, kernel: Callable[..., None], *arguments: Any) -> None:
+        """``kernel`` over all pieces of work."""
+        step, count = scratch(self.size[3])
+
+        def run(n: int, first: int, last: int) -> None:
+            own = torch.zeros(count, dtype=self.dtype)
+            task = Task(*self.size, first, last, own.data_ptr(), step)
+            kernel(task, *self.inputs, *arguments, self.slope, own.element_size())
+
+        share(Job(run, math.prod(self.pieces), self.threads))
+        del self.kept[self.own :]
+
+    def sources(self, tensors: Sequence[Tensor]) -> tuple[Sources, ...]:
+        """King, child and parent for the kernels."""
+        found = {}
+        for n, relation in enumerate(self.relations):
+            z, el, t = tensors[3 * n : 3 * n + 3]
+            t = t.to(self.dtype).contiguous()
+            self.kept.append(t)
+            height, width = z.shape[2:]
+            found[relation] = Sources(
+                *self.planes(z),
+                *self.planes(el),
+                t.data_ptr(),
+                height,
+                width,
+                height * width,
+            )
+        return tuple(found.get(relation, ABSENT) for relation in RELATIONS)
+
+    def planes(self, planes: Tensor) -> tuple[int, int]:
+        """Address of ``[B, C, h, w]``, and the step from picture to picture.
+
+        Channel slices of a larger tensor are taken as they lie, without a copy.
+        """
+        _, _, height, width = planes.shape
+        step, *strides = planes.stride()
+        # Strides of a side of one are arbitrary, so that only the slow test is sure.
+        if planes.dtype != self.dtype or (
+            strides != [height * width, width, 1] and not planes[0].is_contiguous()
+        ):
+            planes = planes.to(self.dtype).contiguous()
+            step = planes.stride(0)
+        self.kept.append(planes)
+        return planes.data_ptr(), step
+
+
+ABSENT = Sources(*[0] * len(Sources._fields))

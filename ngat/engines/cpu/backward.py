@@ -185,7 +185,8 @@ def backward(task, sources, er_, g_, d_sources, d_er_, d_t_, slope, size):  # ty
                 here = y * width + x
                 er_i = load(er, here, columns.same, zero)
                 a_i, ds_i = ahead(a, ring + x), ahead(ds, ring + x)
-                weights(a_i, step, e, king, child, parent, er_i, y, x, columns.same, numbers)
+                planes, ers = (king, child, parent), (er_i, er_i)
+                weights(a_i, step, e, planes, ers, False, y, x, columns.same, numbers)
 
                 rows9, rows4 = three_rows(y, height, width), two_rows(y, child.height, child.width)
                 halves = two_halves(2 * x, child.width)

@@ -1,4 +1,4 @@
-"""The typed update in one piece, on the CPU: normalisation, maps, attention, residual (eq. 13–21).
+"""Message passing of a whole forward pass on the CPU, each typed update in one piece (eq. 13–21).
 
     P = W norm(h) + b                  self, z, el and er of the nodes, z and el of their children,
                                        z of their parent
@@ -9,22 +9,116 @@ It is what :meth:`ngat.model.PyramidGATConv.update` composes of single operation
 attention, those spend more time on moving memory than attention itself: normalised planes,
 splitting a product and joining its gradient again, adding, biases, masks. Here all that happens
 block by block of rows, while they are in a core's cache. P is never in memory, nor is ∂L/∂P: of
-the forward pass y alone is kept for the backward pass (:mod:`ngat.engines.cpu.typed`).
+the forward pass y alone is kept for the backward pass (:mod:`ngat.engines.cpu.sweep`).
+
+No normalised plane is written either: statistics are taken while an update is being computed, and
+the maps that read it absorb them (:mod:`ngat.engines.cpu.normed`). Dropout is drawn by torch and
+added outside.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ngat.engines.cpu.normed import Fold, folded, settled, shares, unfolded
+from ngat.attention import Attend
+from ngat.engines.cpu.normed import (
+    Fold,
+    Nodes,
+    folded,
+    normed_maps,
+    settled,
+    shares,
+    unfolded,
+)
 from ngat.engines.cpu.update import Arrived, Update, UpdateMaps
 from ngat.graph import RELATIONS, Relation
 from ngat.system.precision import label
+
+if TYPE_CHECKING:
+    from ngat.attention.position import PositionTerm
+    from ngat.model import NGAT, Norm, PyramidGATConv
+    from ngat.plasticity import Placement
+
+
+def forward_pass(model: NGAT, placement: Placement, attend: Attend) -> list[Tensor]:
+    """As :meth:`ngat.model.NGAT.message_passing`, on the CPU in float32 or float64."""
+    if model.config.aggregator != "gat":
+        return model.message_passing(placement, attend)
+    from ngat.model import features_of
+
+    nodes = []
+    for m, (f, norm) in enumerate(zip(features_of(placement), model.norms, strict=True)):
+        h, moments = normed_maps(f, None, model.embed.weight, cast(Tensor, model.embed.bias))
+        nodes.append(Nodes(h, cast("Norm", norm), m, moments))
+    for module in model.updates:
+        update = cast("PyramidGATConv", module)
+        for m, new in layer(update, nodes, placement.moves, attend).items():
+            nodes[m] = new
+    heads = [model.head(m) for m in range(len(nodes))]
+    return [
+        normed_maps(level.h, level.fold, head.weight, cast(Tensor, head.bias))[0]
+        for level, head in zip(nodes, heads, strict=True)
+    ]
+
+
+def layer(
+    update: PyramidGATConv, nodes: Sequence[Nodes], moves: Sequence[Tensor] | None, attend: Attend
+) -> dict[int, Nodes]:
+    """One layer: new nodes of the levels that it updates, by level."""
+    updated = range(len(nodes)) if update.level is None else [update.level]
+    if not update.joint:
+        return {m: typed_level(update, nodes, m, moves) for m in updated}
+    h, no_bias = [level.h for level in nodes], update.own.weight.new_zeros(len(update.own.weight))
+    maps = {}
+    for n in sorted({n for m in updated for _, n in update.sources(m, len(nodes))}):
+        product, _ = normed_maps(h[n], nodes[n].fold, update.own.weight, no_bias)
+        maps[n] = product.split(update.own.parts, 1)
+    found = {}
+    for m in updated:
+        of_sources = {r: maps[n] for r, n in update.sources(m, len(nodes))}
+        found[m] = Nodes(update.update(h, m, of_sources, moves, attend), update.norm, m)
+    return found
+
+
+def typed_level(
+    update: PyramidGATConv, nodes: Sequence[Nodes], m: int, moves: Sequence[Tensor] | None
+) -> Nodes:
+    """The update of level m with typed relations: one operation, maps included."""
+    here = nodes[m]
+    levels = {relation: nodes[n] for relation, n in update.sources(m, len(nodes))}
+    terms = {
+        name: cast("PositionTerm", term) for name, term in update.terms.items() if name in levels
+    }
+    sources = {}
+    for relation, level in levels.items():
+        maps = update.map_of(relation)
+        weight: Tensor = maps.weight
+        bias = cast(Tensor, maps.bias)
+        if relation == "king":  # weights that serve all levels meet one without children
+            unused = (len(update.terms) - len(terms)) * update.config.heads
+            weight, bias = weight[: len(weight) - unused], bias[: len(bias) - unused]
+        sources[relation] = Source(level.h, level.fold, weight, bias)
+    moved = [terms["king"].of_moves(moves, m, 1.0), 0.0, 0.0]
+    if "child" in terms:
+        moved[1] = terms["child"].of_moves(moves, m - 1, 0.5)
+        moved[2] = terms["child"].of_moves(moves, m, 1.0)
+    taps = {relation: term.taps(relation) for relation, term in terms.items()}
+    dropped = update.config.dropout > 0 and update.training
+    base = here.h if update.config.residual and not dropped else None
+    out = Out(update.out.weight, cast(Tensor, update.out.bias), base)
+    h, moments, passed = typed_update(sources, taps, moved, out, update.self_map)
+    for relation, x in passed.items():
+        levels[relation].h = x
+    if dropped:
+        return Nodes(update.residual(here.h, h), update.norm, m)
+    return Nodes(h, update.norm, m, moments)
+
 
 OTHERS: tuple[Relation, ...] = ("child", "parent")
 

@@ -180,18 +180,33 @@ def constants(slope):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def weights(a, step, e, king, child, parent, er, y, x, mask, numbers):  # type: ignore[no-untyped-def]
-    """Eq. 16 into ``e``, eq. 17 into ``a`` for nodes (y, x …); ``mask``: in the picture."""
+def weights(a, step, e, planes, ers, typed, y, x, mask, numbers):  # type: ignore[no-untyped-def]
+    """Eq. 16 into ``e``, eq. 17 into ``a`` for nodes (y, x …); ``mask``: in the picture.
+
+    ``planes`` are those of king, child and parent. There is one softmax over all taps; if ``typed``
+    king and children have their own, each with its part of ``ers``, and a lone parent weighs one.
+    """
+    king, child, parent = planes
+    er, er_typed = ers
     children, parents, taps = places(king, child, parent)
     # A node whose scores are all −∞ has no weights (NaN), an element outside the picture zeros.
-    top = where(mask, numbers.nowhere, numbers.lowest)
+    top = lowest = where(mask, numbers.nowhere, numbers.lowest)
     if king.height:
         top = king_scores(e, SIMD, king, er, y, x, top, numbers)
+    if typed:
+        softmax(a, step, e, 9, top, numbers)
+        top = lowest
+    e_child = ahead(e, children * SIMD)
     if child.height:
-        top = child_scores(ahead(e, children * SIMD), SIMD, child, er, y, x, top, numbers)
-    if parent.height:
-        top = parent_scores(ahead(e, parents * SIMD), parent, er, y, x, top, numbers)
-    softmax(a, step, e, taps, top, numbers)
+        top = child_scores(e_child, SIMD, child, er_typed, y, x, top, numbers)
+    if typed:
+        if child.height:
+            softmax(ahead(a, children * step), step, e_child, 4, top, numbers)
+        put(a, parents * step, numbers.one)
+    else:
+        if parent.height:
+            top = parent_scores(ahead(e, parents * SIMD), parent, er, y, x, top, numbers)
+        softmax(a, step, e, taps, top, numbers)
 
 
 @inlined
@@ -210,18 +225,25 @@ def softmax(a, step, e, taps, top, numbers):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def forward(task, sources, er_, out, slope, size):  # type: ignore[no-untyped-def]
-    """h_i = Σ_k α_ik z_j (eq. 18) into ``out``, ``[B, heads · D, height, width]``.
+def forward(task, sources, er_, er_child_, own_, out_, slope, size):  # type: ignore[no-untyped-def]
+    """h_i of every node into ``out_``, ``[B, heads · D, height, width]``; ``size``: bytes a number.
 
-    ``sources`` are king, child and parent; ``er_`` and ``out`` addresses with the step from picture
-    to picture; ``size`` is a number's in bytes.
+    With one softmax over the taps of all ``sources``, king, child and parent, it is Σ_k α_ik z_j
+    (eq. 18). With *typed* relations king and children each have their own, and
+
+        h_i = ReLU(self_i + Σ_king α_ik z_j + Σ_children α_ik z_j + z_parent).
+
+    Each of the others is an address with the step from picture to picture, ``out_`` with that from
+    plane to plane, too: ``er_`` of er, ``er_child_`` of er for the children (0 where one softmax
+    runs over all), ``own_`` of self or 0.
     """
     king_, child_, parent_ = sources
     channels, height, width = task.channels, task.height, task.width
-    nodes = task.plane
+    nodes, typed = task.plane, er_child_[0] != 0
     children, parents, _ = places(king_, child_, parent_)
     numbers = constants(slope)
     zero = numbers.zero
+    least = zero if typed else numbers.nowhere
     e = pointer(task.scratch, slope)
     a = ahead(e, TAPS * SIMD)
     for index in range(task.first, task.last):
@@ -230,18 +252,22 @@ def forward(task, sources, er_, out, slope, size):  # type: ignore[no-untyped-de
         child = planes_of(child_, 4, b, head, channels, slope, size)
         parent = planes_of(parent_, 1, b, head, channels, slope, size)
         er = pointer(er_[0] + size * (b * er_[1] + head * nodes), slope)
-        h = pointer(out[0] + size * (b * out[1] + head * channels * nodes), slope)
+        er_child = pointer(er_child_[0] + size * (b * er_child_[1] + head * nodes), slope)
+        own = pointer(own_[0] + size * (b * own_[1] + head * channels * nodes), slope)
+        h = pointer(out_[0] + size * (b * out_[1] + head * channels * out_[2]), slope)
         for y in range(first, last):
+            rows9, rows4 = three_rows(y, height, width), two_rows(y, child.height, child.width)
             for x in range(0, width, SIMD):
-                columns = three_columns(x, width)
+                columns, halves = three_columns(x, width), two_halves(2 * x, child.width)
                 here = y * width + x
-                er_i = load(er, here, columns.same, zero)
-                weights(a, SIMD, e, king, child, parent, er_i, y, x, columns.same, numbers)
+                er_i = er_typed = load(er, here, columns.same, zero)
+                if typed and child.height:
+                    er_typed = load(er_child, here, columns.same, zero)
+                planes, ers = (king, child, parent), (er_i, er_typed)
+                weights(a, SIMD, e, planes, ers, typed, y, x, columns.same, numbers)
                 w9 = get_nine(a, SIMD)
                 w4 = get_four(ahead(a, children * SIMD), SIMD)
                 w1 = get(a, parents * SIMD)
-                rows9, rows4 = three_rows(y, height, width), two_rows(y, child.height, child.width)
-                halves = two_halves(2 * x, child.width)
                 above = (y >> 1) * parent.width + (x >> 1)
                 mask1 = inside(x >> 1, parent.width)
                 for c in range(channels):
@@ -249,10 +275,13 @@ def forward(task, sources, er_, out, slope, size):  # type: ignore[no-untyped-de
                     if king.height:
                         z = ahead(king.z, c * nodes + x)
                         h_i = h_i + dot_nine(w9, nine(z, rows9, columns, zero))
+                    if own_[0]:
+                        h_i = h_i + load(own, c * nodes + here, columns.same, zero)
                     if child.height:
                         z = ahead(child.z, c * child.plane + 2 * x)
                         h_i = h_i + dot_four(w4, four(z, rows4, halves, zero))
                     if parent.height:
                         z = ahead(parent.z, c * parent.plane)
                         h_i = h_i + w1 * both(z, above, mask1, zero)
-                    write(h, c * nodes + here, columns.same, columns.whole, h_i)
+                    at = c * out_[2] + here
+                    write(h, at, columns.same, columns.whole, maximum(least, h_i))

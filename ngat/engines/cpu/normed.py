@@ -18,7 +18,7 @@ it is added to ∂L/∂x once (:func:`settled`), at best while that is being rea
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +28,9 @@ from torch.autograd.function import once_differentiable
 from ngat.engines.cpu.compile import inlined, kernel
 from ngat.engines.cpu.products import linear, products
 from ngat.system.precision import label
+
+if TYPE_CHECKING:
+    from ngat.model import Norm
 
 
 class Fold(NamedTuple):
@@ -49,6 +52,43 @@ def moments_of(x: Tensor) -> Tensor:
     """Σx and Σx² over nodes, where they were not taken on the way."""
     x = x.double()
     return torch.stack([x.sum((2, 3)), x.square().sum((2, 3))], 2)
+
+
+class Nodes:
+    """Embeddings of one level's nodes, and their normalisation, to be done by whoever maps them.
+
+    Args:
+        h: ``[B, C, H_m, W_m]``.
+        norm: what normalises h; in training, batch statistics are recorded here.
+        level: whose statistics ``norm`` uses, where it keeps several.
+        moments: sums of h and of its squares over nodes, ``[B, C, 2]``, differentiable in h; None
+            where they are not known.
+
+    Attributes:
+        h: the same. An operation that reads it may replace it by its own output of the same
+            values: then the gradients of all later readers pass through that operation, which adds
+            them to its own while it writes that.
+        fold: the normalisation; None for none.
+    """
+
+    def __init__(self, h: Tensor, norm: Norm, level: int, moments: Tensor | None = None) -> None:
+        self.h = h
+        self.fold: Fold | None = None
+        if norm.kind == "none":
+            return
+        nodes = h.shape[2] * h.shape[3]
+        if norm.kind == "batch" and not norm.training:
+            mean, variance = (s.double() for s in norm.statistics(level))
+            moments = nodes * torch.stack([mean, variance + mean.square()], 1)[None]
+        elif moments is None:
+            moments = moments_of(h)
+        if norm.kind == "batch" and norm.training:
+            moments = moments.mean(0, keepdim=True)
+            mean, square = (moments.detach()[0] / nodes).unbind(1)
+            variance = (square - mean.square()).clamp(min=0.0)
+            norm.record(mean, variance, len(h) * nodes, level)
+        groups = norm.groups if norm.kind == "group" else h.shape[1]
+        self.fold = Fold(moments.expand(len(h), -1, -1).contiguous(), groups, norm.EPSILON)
 
 
 def normed_maps(

@@ -5,8 +5,8 @@
 
 W is small and may be another for every picture; x is ``[K, nodes]``. A library's product writes
 its result, and then bias, residual, normalisation and activation each pass over all of it again,
-which costs more than the product. Here they happen while a result is at hand, and the sums that
-the next normalisation needs are taken on the way.
+which costs more than the product. Here they happen while a result is in registers, and the
+sums that the next normalisation needs are taken on the way.
 
 * A tile of results, ``ROWS`` × ``WIDE`` vectors, stays in registers while it is summed.
 * Planes of a picture mostly lie a power of two apart, so that the same column of all of them
@@ -81,6 +81,19 @@ class Operand(NamedTuple):
     plane: int
 
 
+class Operands(NamedTuple):
+    """What ``maps`` reads and writes, by the names of the module's formula."""
+
+    w: Operand
+    c: Operand
+    x: Operand
+    base: Operand
+    k: Operand
+    more: Operand
+    gate: Operand
+    out: Operand
+
+
 def scratch_of_maps(depth: int) -> int:
     """How many numbers of scratch a call of :func:`maps` needs."""
     return depth * TILE
@@ -118,12 +131,13 @@ def rows_from(p, operand, count):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def maps(shape, w_, c_, x_, base_, k_, more_, gate_, out_, sums_, like, size):  # type: ignore[no-untyped-def]
+def maps(shape, operands, sums_, like, size):  # type: ignore[no-untyped-def]
     """``out`` of the module's formula, ``[B, rows, nodes]``; ``size`` is a number's in bytes.
 
     ``sums_``, where it is not 0, is the address of ``[B, rows, 2]`` in float64, to which the sums
     of ``out`` and of its squares are added.
     """
+    w_, c_, x_, base_, k_, more_, gate_, out_ = operands
     rows, depth, nodes = shape.rows, shape.depth, shape.nodes
     zero = splat(0.0, like)
     none = splat(0.0, np.float64(0))
@@ -239,15 +253,15 @@ def linear(
     weight = weight.to(dtype).contiguous()
     shift = None if shift is None else shift.to(dtype).contiguous()
     factor = None if more is None else more[0].to(dtype).contiguous()
-    operands = (
-        small(weight, 2),
-        NOWHERE if shift is None else small(shift, 1),
-        planes(x),
-        NOWHERE if base is None else planes(base),
-        NOWHERE if factor is None else small(factor, 1),
-        NOWHERE if more is None else planes(more[1]),
-        NOWHERE if gate is None else planes(gate),
-        planes(out),
+    operands = Operands(
+        w=small(weight, 2),
+        c=NOWHERE if shift is None else small(shift, 1),
+        x=planes(x),
+        base=NOWHERE if base is None else planes(base),
+        k=NOWHERE if factor is None else small(factor, 1),
+        more=NOWHERE if more is None else planes(more[1]),
+        gate=NOWHERE if gate is None else planes(gate),
+        out=planes(out),
     )
     threads = threads_for(out.numel())
     sums = torch.zeros(threads, batch, rows, 2, dtype=torch.float64) if moments else None
@@ -257,7 +271,7 @@ def linear(
         partial = torch.zeros(2 * rows * SIMD if moments else 0, dtype=torch.float64)
         shape = Shape(rows, depth, nodes, first, last, own.data_ptr(), partial.data_ptr())
         into = 0 if sums is None else sums[n].data_ptr()
-        maps(shape, *operands, into, *kind(dtype))
+        maps(shape, operands, into, *kind(dtype))
 
     share(Job(run, batch * -(-nodes // STRIP), threads))
     return None if sums is None else sums.sum(0)

@@ -58,6 +58,14 @@ def broadcast(builder: Any, value: Any) -> Any:
     return builder.shuffle_vector(one, one, vector(ir.IntType(32), [0] * SIMD))
 
 
+def mask_of(builder: Any, first: Any, count: Any) -> Any:
+    """Mask of the elements i with 0 ≤ first + i < count."""
+    i32 = ir.IntType(32)
+    first, count = (broadcast(builder, builder.trunc(a, i32)) for a in (first, count))
+    number = builder.add(first, vector(i32, list(range(SIMD))))
+    return builder.icmp_unsigned("<", number, count)  # below zero is a large unsigned number
+
+
 def address(context: Any, builder: Any, pointer: Any, value: Any, index: Any) -> Any:
     """Address of ``value[index]`` as that of a vector."""
     element = context.get_data_type(pointer.dtype)
@@ -102,10 +110,7 @@ def inside(typing_context, first, count):  # type: ignore[no-untyped-def]
     """Mask of the elements i with 0 ≤ first + i < count."""
 
     def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        i32 = ir.IntType(32)
-        first, count = (broadcast(builder, builder.trunc(a, i32)) for a in arguments)
-        number = builder.add(first, vector(i32, list(range(SIMD))))
-        return builder.icmp_unsigned("<", number, count)  # below zero is a large unsigned number
+        return mask_of(builder, *arguments)
 
     return MASK(types.int64, types.int64), code
 

@@ -1,4 +1,4 @@
-"""Gradients of :mod:`ngat.engines.cpu.typed`, block by block of rows.
+"""Gradients of :mod:`ngat.engines.cpu.sweep`, block by block of rows.
 
     d = ∂L/∂h + factor h + shift                          what reached h's moments   (``maps``)
     g = W_outᵀ d where y > 0                              g = ∂L/∂self               (``maps``)
@@ -17,8 +17,9 @@ from typing import NamedTuple
 
 from ngat.engines.cpu.backward import backward
 from ngat.engines.cpu.compile import inlined, kernel
-from ngat.engines.cpu.products import Operand, maps, outer
-from ngat.engines.cpu.typed import gather
+from ngat.engines.cpu.products import Operand, Operands, maps, outer
+from ngat.engines.cpu.simd import SIMD, evens, inside, load, odds, pointer, splat
+from ngat.engines.cpu.taps import Sources, two_halves, write
 from ngat.engines.cpu.windows import (
     combine,
     map_windows,
@@ -83,25 +84,27 @@ class LastBack(NamedTuple):
 
 
 @inlined
-def finish(level, back, base, plane_x, b, first, last, row, scratch, like, size):  # type: ignore[no-untyped-def]
+def finish(level, back, base, b, first, last, row, scratch, like, size):  # type: ignore[no-untyped-def]
     """Sums and ∂L/∂x of rows ``first`` to before ``last``, which begin at the window's ``row``."""
     nodes = (last - first) * level.width
     no = 0 * nodes
     nowhere = Operand(no, no, no)
     d = Operand(back.window + size * row * level.width, no, level.plane)
-    x = part(level, Operand(level.x, level.x_step, plane_x), b, first, size)
+    x = part(level, Operand(level.x, level.x_step, level.height * level.width), b, first, size)
     sums = back.sums + 8 * b * level.rows * (level.depth + 1)
     outer(shape_of(level.rows, level.depth, nodes, back.scratch, no), d, x, sums, like, size)
     maps(
         shape_of(level.depth, level.rows, nodes, scratch, no),
-        Operand(back.w.address + size * b * back.w.step, no, no),
-        nowhere,
-        d,
-        base,
-        nowhere,
-        nowhere,
-        nowhere,
-        part(level, back.x, b, first, size),
+        Operands(
+            w=Operand(back.w.address + size * b * back.w.step, no, no),
+            c=nowhere,
+            x=d,
+            base=base,
+            k=nowhere,
+            more=nowhere,
+            gate=nowhere,
+            out=part(level, back.x, b, first, size),
+        ),
         no,
         like,
         size,
@@ -109,12 +112,35 @@ def finish(level, back, base, plane_x, b, first, last, row, scratch, like, size)
 
 
 @kernel
-def sweep_back(  # type: ignore[no-untyped-def]
-    plan, king, child, parent, moves, out, d_king, d_child, d_parent, absent, slope, size
-):
-    """Gradients of the module's formula; ``absent`` stands for sources that are not attended to."""
+def gather(channels, height, width, g_, g_plane, out_, out_plane, like, size):  # type: ignore[no-untyped-def]
+    """Sums of a parent's children, g ``[C, height, width]``, into ``out``, at half the size."""
+    zero = splat(0.0, like)
+    rows, columns = (height + 1) // 2, (width + 1) // 2
+    for c in range(channels):
+        g = pointer(g_ + size * c * g_plane, like)
+        out = pointer(out_ + size * c * out_plane, like)
+        for row in range(rows):
+            for x in range(0, columns, SIMD):
+                halves = two_halves(2 * x, width)
+                sum_ = zero
+                for v in range(2 * row, min(height, 2 * row + 2)):
+                    at = v * width + 2 * x
+                    left, right = (
+                        load(g, at, halves.low, zero),
+                        load(g, at + SIMD, halves.high, zero),
+                    )
+                    sum_ = sum_ + evens(left, right) + odds(left, right)
+                write(out, row * columns + x, inside(x, columns), x + SIMD <= columns, sum_)
+
+
+@kernel
+def sweep_back(plan, levels, moves, out, backs, slope, size):  # type: ignore[no-untyped-def]
+    """Gradients of the module's formula; ``levels`` and ``backs`` are of king, child and parent."""
+    king, child, parent = levels
+    d_king, d_child, d_parent = backs
     no = 0 * size
     nowhere = Operand(no, no, no)
+    absent = Sources(no, no, no, no, no, no, no, no)
     channels, width = plan.channels, plan.width
     ready = ready_g = no
     before = no
@@ -129,33 +155,37 @@ def sweep_back(  # type: ignore[no-untyped-def]
             slide(king.window, king.plane, king.rows, by, (ready - top) * width, slope, size)
             slide(out.g, king.plane, channels, by, (ready_g - top) * width, slope, size)
             slide(out.settled, king.plane, out.rows, by, (ready_g - top) * width, slope, size)
-        map_windows(plan, king, child, parent, moves, rows, ready, rows.bottom, slope, size)
+        map_windows(plan, levels, moves, rows, ready, rows.bottom, slope, size)
         bottom_g = min(plan.height, last + 1)
         settled = Operand(out.settled + size * (ready_g - top) * width, no, king.plane)
         maps(
             shape_of(out.rows, no, (bottom_g - ready_g) * width, plan.scratch, no),
-            nowhere,
-            Operand(out.shift.address + size * b * out.shift.step, no, no),
-            nowhere,
-            part(king, out.d, b, ready_g, size),
-            Operand(out.factor.address + size * b * out.factor.step, no, no),
-            part(king, out.h, b, ready_g, size),
-            nowhere,
-            settled,
+            Operands(
+                w=nowhere,
+                c=Operand(out.shift.address + size * b * out.shift.step, no, no),
+                x=nowhere,
+                base=part(king, out.d, b, ready_g, size),
+                k=Operand(out.factor.address + size * b * out.factor.step, no, no),
+                more=part(king, out.h, b, ready_g, size),
+                gate=nowhere,
+                out=settled,
+            ),
             no,
             slope,
             size,
         )
         maps(
             shape_of(channels, out.rows, (bottom_g - ready_g) * width, plan.scratch, no),
-            out.w,
-            nowhere,
-            settled,
-            nowhere,
-            nowhere,
-            nowhere,
-            part(king, out.y, b, ready_g, size),
-            Operand(out.g + size * (ready_g - top) * width, no, king.plane),
+            Operands(
+                w=out.w,
+                c=nowhere,
+                x=settled,
+                base=nowhere,
+                k=nowhere,
+                more=nowhere,
+                gate=part(king, out.y, b, ready_g, size),
+                out=Operand(out.g + size * (ready_g - top) * width, no, king.plane),
+            ),
             no,
             slope,
             size,
@@ -222,9 +252,8 @@ def sweep_back(  # type: ignore[no-untyped-def]
                 to = part(king, out.seen, b, first, size)
                 d_er = scores(plan, king, d_king.window, plan.itself, down, 2, size)
                 combine(to, nowhere, d_er, -1.0, plan.heads, nodes, slope, size)
-            plane = child.height * child.width
             base = part(child, d_child.base, b, start, size)
-            finish(child, d_child, base, plane, b, start, end, no, plan.scratch, slope, size)
+            finish(child, d_child, base, b, start, end, no, plan.scratch, slope, size)
         if parent.height:
             g = out.g + size * down * width
             gather(
@@ -238,10 +267,8 @@ def sweep_back(  # type: ignore[no-untyped-def]
                 slope,
                 size,
             )
-            plane, end = parent.height * parent.width, (last + 1) // 2
+            end = (last + 1) // 2
             base = part(parent, d_parent.base, b, first // 2, size)
-            finish(parent, d_parent, base, plane, b, first // 2, end, no, plan.scratch, slope, size)
+            finish(parent, d_parent, base, b, first // 2, end, no, plan.scratch, slope, size)
         base = d if out.residual else nowhere
-        finish(
-            king, d_king, base, plan.height * width, b, first, last, down, plan.scratch, slope, size
-        )
+        finish(king, d_king, base, b, first, last, down, plan.scratch, slope, size)

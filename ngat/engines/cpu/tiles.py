@@ -13,7 +13,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ngat.engines.cpu.simd import SIMD, address, broadcast, masked, vector
+from ngat.engines.cpu.simd import SIMD, address, broadcast, mask_of, masked, vector
 
 
 class Vectors:
@@ -52,13 +52,6 @@ class Vectors:
     def repeat(self, p: Any, index: Any) -> Any:
         """``p[index]`` in every element."""
         return broadcast(self.builder, self.builder.load(self.builder.gep(p, [index])))
-
-    def inside(self, first: Any, count: Any) -> Any:
-        """Mask of the elements i with first + i < count."""
-        i32 = ir.IntType(32)
-        first, count = (broadcast(self.builder, self.builder.trunc(a, i32)) for a in (first, count))
-        number = self.builder.add(first, vector(i32, list(range(SIMD))))
-        return self.builder.icmp_unsigned("<", number, count)
 
     def if_there(self, p: Any) -> Any:
         """A branch that is taken unless the pointer is null."""
@@ -229,7 +222,7 @@ def tiles(rows: int, wide: int, keep: bool = False) -> Any:
                     finish(None)
                 with cut:
                     first_of = [builder.add(first, i64(n * SIMD)) for n in range(wide)]
-                    finish([vectors.inside(at, nodes) for at in first_of])
+                    finish([mask_of(builder, at, nodes) for at in first_of])
             return context.get_dummy_value()
 
         of_double, i64 = types.CPointer(types.float64), types.int64

@@ -1,6 +1,6 @@
 """One typed update on the CPU: tensors as addresses, windows, and the blocks shared among threads.
 
-What the kernels do is in :mod:`ngat.engines.cpu.typed` and :mod:`ngat.engines.cpu.sweep_backward`.
+What the kernels do is in :mod:`ngat.engines.cpu.sweep` and :mod:`ngat.engines.cpu.sweep_backward`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from torch import Tensor
 
 from ngat.attention import SLOPE
 from ngat.engines.cpu.compile import Job, share, threads_for
-from ngat.engines.cpu.executor import ABSENT
 from ngat.engines.cpu.kernels import TAPS, scratch
 from ngat.engines.cpu.products import (
     NOWHERE,
@@ -26,8 +25,8 @@ from ngat.engines.cpu.products import (
     small,
 )
 from ngat.engines.cpu.simd import SIMD
+from ngat.engines.cpu.sweep import Last, sweep
 from ngat.engines.cpu.sweep_backward import Back, LastBack, sweep_back
-from ngat.engines.cpu.typed import Last, sweep
 from ngat.engines.cpu.windows import HALO, Level, WindowPlan
 
 CACHE = 3 << 18  # bytes of windows: what a core's second cache holds beside the rest
@@ -93,7 +92,7 @@ class Update:
 
         def run(n: int, first: int, last: int) -> None:
             memory = Memory(self.own)
-            levels = [self.level(i, block, memory) for i in range(3)]
+            levels = tuple(self.level(i, block, memory) for i in range(3))
             plan = self.plan(block, first, last, widest, memory)
             if y is None:
                 plane = apart(block * width)
@@ -108,7 +107,7 @@ class Update:
                 planes(h),
                 len(weight),
             )
-            sweep(plan, *levels, self.moving(), out, sums[n].data_ptr(), self.slope, self.size)
+            sweep(plan, levels, self.moving(), out, sums[n].data_ptr(), self.slope, self.size)
 
         share(Job(run, batch * -(-height // block), self.threads))
         return y, h, sums.sum(0)
@@ -143,7 +142,7 @@ class Update:
 
         def run(n: int, first: int, last: int) -> None:
             memory = Memory(self.own)
-            levels = [self.level(i, block, memory) for i in range(3)]
+            levels = tuple(self.level(i, block, memory) for i in range(3))
             found = []
             for i, level in enumerate(levels):
                 x, into, back, base = d_xs[i], sums[i], backs[i], bases[i]
@@ -183,8 +182,7 @@ class Update:
                 NOWHERE if d_moves[2] is None else planes(d_moves[2]),
                 int(residual),
             )
-            moves, absent = self.moving(), ABSENT
-            sweep_back(plan, *levels, moves, out, *found, absent, self.slope, self.size)
+            sweep_back(plan, levels, self.moving(), out, tuple(found), self.slope, self.size)
 
         share(Job(run, batch * -(-height // block), self.threads))
         return Gradients(

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from ngat.engines.cpu.compile import inlined
 from ngat.engines.cpu.kernels import Task
-from ngat.engines.cpu.products import STRIP, Operand, Shape, maps
+from ngat.engines.cpu.products import STRIP, Operand, Operands, Shape, maps
 from ngat.engines.cpu.simd import SIMD, inside, load, pointer, splat
 from ngat.engines.cpu.taps import Sources, write
 
@@ -136,14 +136,16 @@ def fill(level, b, first, last, top, scratch, like, size):  # type: ignore[no-un
     x = Operand(level.x, level.x_step, level.height * level.width)
     maps(
         shape_of(level.rows, level.depth, nodes, scratch, no),
-        Operand(level.w + size * b * level.w_step, no, no),
-        Operand(level.c + size * b * level.c_step, no, no),
-        part(level, x, b, first, size),
-        nowhere,
-        nowhere,
-        nowhere,
-        nowhere,
-        Operand(level.window + size * (first - top) * level.width, no, level.plane),
+        Operands(
+            w=Operand(level.w + size * b * level.w_step, no, no),
+            c=Operand(level.c + size * b * level.c_step, no, no),
+            x=part(level, x, b, first, size),
+            base=nowhere,
+            k=nowhere,
+            more=nowhere,
+            gate=nowhere,
+            out=Operand(level.window + size * (first - top) * level.width, no, level.plane),
+        ),
         no,
         like,
         size,
@@ -184,12 +186,13 @@ def scores(plan, level, window, itself, row, number, size):  # type: ignore[no-u
 
 
 @inlined
-def map_windows(plan, king, child, parent, moves, rows, ready, bottom, like, size):  # type: ignore[no-untyped-def]
+def map_windows(plan, levels, moves, rows, ready, bottom, like, size):  # type: ignore[no-untyped-def]
     """All windows for a block; those of the level itself from row ``ready`` to before ``bottom``.
 
-    ``moves`` join el and er: b·ζ of the level as the king sees it, of its children, and of the
-    level as its children see it.
+    ``levels`` are king, child and parent. ``moves`` join el and er: b·ζ of the level as the king
+    sees it, of its children, and of the level as its children see it.
     """
+    king, child, parent = levels
     here, source, seen = moves
     b, scratch = rows.b, plan.scratch
     fill(king, b, ready, bottom, rows.top, scratch, like, size)

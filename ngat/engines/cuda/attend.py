@@ -160,8 +160,8 @@ class CudaLevel:
     @property
     def inputs(self) -> list[Any]:
         """The arguments with which `forward` and `as_destination` begin."""
-        unheard = [(self.er[0], 0)] * 3  # stands for a relation that is not there; never read
-        groups = [self.sources.get(relation, unheard) for relation in RELATIONS]
+        absent = [(self.er[0], 0)] * 3  # stands for a relation that is not there; never read
+        groups = [self.sources.get(relation, absent) for relation in RELATIONS]
         tensors = [tensor for group in groups for tensor, _ in group]
         steps = [step for group in groups for _, step in group[:2]]
         below = self.sources["child"][0][0].shape[2:] if "child" in self.sources else (0, 0)

@@ -20,7 +20,7 @@ from ngat.model import NGAT
 from ngat.paper.figures.pictures import visible
 from ngat.paper.study.attention import coefficients
 from ngat.paper.study.pictures import fullest
-from ngat.paper.style import LEVEL_COLOURS, style
+from ngat.paper.style import LEVEL_COLOURS, bare, style
 
 SIDE = 64  # pixels of the window that is shown
 
@@ -170,8 +170,7 @@ def still(one: Explored, row: int, column: int) -> Figure:
         grid = fig.add_gridspec(len(one.levels), heads + 1, width_ratios=[3.4, *[1.35] * heads])
         ax = fig.add_subplot(grid[:, 0])
         ax.imshow(one.image)
-        ax.set(xticks=[], yticks=[])
-        ax.spines[:].set_visible(False)
+        bare((ax,))
         ax.set_title(f"{one.name}: row {row}, column {column}")
         for m in range(top, -1, -1):
             level, colour = one.levels[m], LEVEL_COLOURS[m % len(LEVEL_COLOURS)]

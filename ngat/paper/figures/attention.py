@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,7 +16,7 @@ from ngat.paper.figures.graph import RELATION_COLOURS
 from ngat.paper.figures.pictures import outlined, visible
 from ngat.paper.study.attention import Coefficients, deviation, mean_by_tap
 from ngat.paper.study.network import Reach
-from ngat.paper.style import BLACK, GREY, VERMILION, style
+from ngat.paper.style import BLACK, GREY, VERMILION, bare, style
 
 
 def tap_maps(softmaxes: Sequence[Coefficients]) -> Figure:
@@ -43,12 +43,11 @@ def tap_maps(softmaxes: Sequence[Coefficients]) -> Figure:
                         place, row, f"{100 * value:.0f}", ha="center", va="center", size=6,
                         color=BLACK if value > 0.6 else "white",
                     )  # fmt: skip
-                axes.set(xticks=[], yticks=[])
-                axes.spines[:].set_visible(False)
                 if column == 0:
                     axes.set_ylabel(f"head {head + 1}")
             title = "king" if relation == "king" else "children"
             panels[0, column].set_title(f"{title}\nlevel {found.level}", size=8)
+        bare(panels.flat)
     return fig
 
 
@@ -107,7 +106,7 @@ def overruled(sample: Sample, found: Coefficients) -> Figure:
         for head, axes in enumerate(rest[: len(apart)]):
             image = axes.imshow(apart[head], cmap="viridis", vmin=0, vmax=largest)
             axes.set_title(f"head {head + 1}")
-        _bare(panels.flat)
+        bare(panels.flat)
         bar = fig.colorbar(image, ax=panels, shrink=0.8, aspect=30, extend="max")
         bar.set_label("deviation / cells")
     return fig
@@ -150,16 +149,10 @@ def nodes(
         panels[0, 0].set_title("the node")
         for head, axes in enumerate(panels[0, 1:], start=1):
             axes.set_title(f"head {head}")
-        _bare(panels.flat)
+        bare(panels.flat)
         bar = fig.colorbar(image, ax=panels, shrink=0.8, aspect=25)
         bar.set_label("α (numbers: %)")
     return fig
-
-
-def _bare(panels: Iterable[Axes]) -> None:
-    for axes in panels:
-        axes.set(xticks=[], yticks=[])
-        axes.spines[:].set_visible(False)
 
 
 def growth(rows: Mapping[str, Sequence[Reach]]) -> Figure:
@@ -173,9 +166,7 @@ def growth(rows: Mapping[str, Sequence[Reach]]) -> Figure:
         fig = Figure(figsize=(7.2, 0.2 + 1.35 * len(rows)))
         panels = fig.subplots(len(rows), columns, squeeze=False)
         for line, (name, found) in zip(panels, rows.items(), strict=True):
-            for axes in line:
-                axes.set(xticks=[], yticks=[])
-                axes.spines[:].set_visible(False)
+            bare(line)
             for axes, reach in zip(line, found, strict=False):
                 influence = reach.influence / reach.influence.max()
                 image = axes.imshow(

@@ -15,6 +15,7 @@ from ngat.paper.style import (
     GREY,
     TYPE_NAMES,
     VERMILION,
+    grid_lines,
     style,
 )
 
@@ -98,6 +99,5 @@ def one_column_less(left_out: pd.DataFrame) -> Figure:
         ax.set(
             xlabel="type left out", ylabel="mean of the other F1", xlim=(-0.5, len(columns) - 0.5)
         )
-        ax.grid(axis="y", color="#E4E4E4", linewidth=0.6)
-        ax.set_axisbelow(True)
+        grid_lines(ax, "y")
     return fig

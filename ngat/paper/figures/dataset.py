@@ -29,6 +29,7 @@ from ngat.paper.style import (
     TYPE_NAMES,
     VERMILION,
     YELLOW,
+    bare,
     style,
 )
 
@@ -61,9 +62,7 @@ def sheet(rows: Mapping[str, Sequence[Sample]], side: int = 256) -> Figure:
                     ax.set_xlabel(f"median nucleus {size:.0f} px", size=8)
                 ax.set_xlim(-0.5, side - 0.5)
                 ax.set_ylim(side - 0.5, -0.5)
-                ax.set_xticks([])
-                ax.set_yticks([])
-                ax.spines[:].set_visible(False)
+            bare(axes)
             axes[0].set_ylabel(name)
         for ax, kind in zip(grid[0], kinds, strict=True):
             ax.set_title(TYPE_NAMES[kind], color=TYPE_COLOURS[kind])
@@ -222,8 +221,7 @@ def magnified(looks: Sequence[Magnified], size: float) -> Figure:
             image = below.imshow(seen.probability, cmap="gray", vmin=0, vmax=1, extent=extent)
             for axes, colour in ((above, YELLOW), (below, VERMILION)):
                 outline(axes, seen.mask.astype(int), extent, colour)
-                axes.set(xticks=[], yticks=[])
-                axes.spines[:].set_visible(False)
+            bare((above, below))
             m = seen.magnification
             above.set_title(f"× {FRACTIONS.get(m, f'{m:g}')}")
             above.set_xlabel(f"{m * size:.0f} px wide", size=8, labelpad=2)
@@ -262,10 +260,7 @@ def counted(
         panels[1].set_title("probability of nucleus")
         panels[3].imshow(difference_map(pred[part], true[part]), extent=extent)
         panels[3].set_title("overlap")
-        for axes in panels:
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_color("#DDDDDD")
-            axes.spines[:].set_visible(True)
+        bare(panels, frame=True)
         names = {"in both": RIGHT, "found only": EXTRA, "annotated only": MISSING}
         handles = [Patch(color=colour, label=name) for name, colour in names.items()]
         fig.legend(handles=handles, loc="outside lower right", ncols=3)

@@ -15,7 +15,15 @@ from matplotlib.lines import Line2D
 from ngat.data import Sample
 from ngat.paper.figures.pictures import beside_picture, outline
 from ngat.paper.study.effects import METRICS, effects, of_other_seeds
-from ngat.paper.style import BLUE, GREY, TYPE_NAMES, VERMILION, method_styles, style
+from ngat.paper.style import (
+    BLUE,
+    GREY,
+    TYPE_NAMES,
+    VERMILION,
+    grid_lines,
+    method_styles,
+    style,
+)
 from ngat.training.variants import own_values
 
 
@@ -51,8 +59,7 @@ def forest(table: pd.DataFrame) -> Figure:
             ax.set_xlim(low, high)
             _beyond(ax, y, rows, low, high)
             ax.set_xlabel(f"difference in {name}")
-            ax.grid(axis="x", color="#E4E4E4", linewidth=0.6)
-            ax.set_axisbelow(True)
+            grid_lines(ax, "x")
         own = own_values(str(table["network"].iloc[0]))
         others = {factor: f" (not {value})" for factor, value in own.items()}
         names = [
@@ -128,12 +135,11 @@ def lesions(sample: Sample, found: Mapping[str, npt.NDArray[np.floating]]) -> Fi
     return fig
 
 
-def seen_and_unseen(pairs: pd.DataFrame, label: str = "average F1") -> Figure:
+def seen_and_unseen(pairs: pd.DataFrame) -> Figure:
     """A line per type and network, from the score with the type in training to that without.
 
     Args:
         pairs: from :func:`ngat.paper.study.effects.pairs`.
-        label: what the numbers are.
     """
     networks = list(dict.fromkeys(pairs["network"]))
     colours = method_styles(networks)
@@ -156,9 +162,8 @@ def seen_and_unseen(pairs: pd.DataFrame, label: str = "average F1") -> Figure:
         )
         ax.set_ylim(len(kinds) - 0.5, -0.5)
         ax.set_xlim(0, 1.05 * max(pairs["seen"].max(), pairs["unseen"].max(), 0.1))
-        ax.set_xlabel(label)
-        ax.grid(axis="x", color="#E4E4E4", linewidth=0.6)
-        ax.set_axisbelow(True)
+        ax.set_xlabel("average F1")
+        grid_lines(ax, "x")
         handles = [Line2D([], [], color=colours[n]["color"], label=n) for n in networks]
         marker: dict[str, Any] = {"color": GREY, "marker": "o", "linestyle": "", "markersize": 6}
         handles += [

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ngat.data.sample import TYPES
 from ngat.evaluation.error_types import OUTCOMES, SIZES, by
 from ngat.paper.figures.segmentation import ERROR_COLOURS
-from ngat.paper.style import TYPE_NAMES, method_styles, style
+from ngat.paper.style import TYPE_NAMES, grid_lines, method_styles, style
 
 # Column of the table: title, and its values in order with their names.
 PANELS: dict[str, tuple[str, dict[Any, str]]] = {
@@ -93,6 +93,6 @@ def by_size(table: pd.DataFrame) -> Figure:
         ax.set_xlabel("√area of the picture's median nucleus / px")
         ax.set_ylabel("average F1")
         ax.set_ylim(0, 1)
-        ax.grid(axis="y", color="#E4E4E4", linewidth=0.6)
+        grid_lines(ax, "y")
         fig.legend(loc="outside right center")
     return fig

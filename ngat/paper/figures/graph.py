@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from mpl_toolkits.mplot3d.art3d import Line3DCollection, Poly3DCollection
 
 from ngat.graph import RELATIONS, PyramidGraph, Relation
 from ngat.paper.study.graph import Picture, neighbourhood, place_of, seen_from
-from ngat.paper.style import BLUE, GREEN, GREY, VERMILION, style, widgets
+from ngat.paper.style import BLUE, GREEN, GREY, VERMILION, bare, live, style, widgets
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
@@ -135,9 +134,8 @@ def levels(seen: Sequence[Picture]) -> Figure:
         for m, picture in enumerate(seen):
             axes = fig.add_subplot(1, len(seen), m + 1)
             axes.imshow(picture, vmin=0, vmax=1)
-            axes.set(xticks=[], yticks=[])
             axes.set_title(f"level {m}\n{picture.shape[0]} × {picture.shape[1]} nodes", size=8)
-            axes.spines[:].set_visible(False)
+        bare(fig.axes)
     return fig
 
 
@@ -274,23 +272,9 @@ def explorer(picture: Picture, graph: PyramidGraph, level: int) -> VBox:
         for name, value, (low, high, step) in zip("xyz", home, ranges, strict=True)
     ]
 
-    def drawn() -> bytes:
+    def draw() -> Figure:
         x, y, z = (slider.value for slider in sliders)
-        return png(footprint(picture, (x, y, z)))
+        return footprint(picture, (x, y, z))
 
-    image = ipywidgets.Image(value=drawn(), format="png", width=720)
-
-    def redraw(_: object) -> None:
-        image.value = drawn()
-
-    for slider in sliders:
-        slider.observe(redraw, names="value")
-    return ipywidgets.VBox([ipywidgets.HBox(sliders), image])
-
-
-def png(fig: Figure) -> bytes:
-    """A figure as PNG, at the resolution of a screen."""
-    buffer = io.BytesIO()
-    with style():
-        fig.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
-    return buffer.getvalue()
+    box: VBox = live(sliders, draw)
+    return box

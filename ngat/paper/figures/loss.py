@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from ngat.data import Sample
 from ngat.paper.figures.pictures import beside_picture, outline, visible
 from ngat.paper.study.loss import Array
-from ngat.paper.style import LEVEL_COLOURS, YELLOW, method_styles, style
+from ngat.paper.style import LEVEL_COLOURS, YELLOW, bare, method_styles, style
 
 
 def curves(table: pd.DataFrame) -> Figure:
@@ -82,9 +82,7 @@ def on_nuclei(sample: Sample, maps: Mapping[str, Array]) -> Figure:
             image = axes.imshow(values, extent=extent, cmap="PuOr", norm=CenteredNorm(0, largest))
             axes.set_title(name)
             outline(axes, sample.labels, extent, "black")
-        for axes in (first, *rest):
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(False)
+        bare((first, *rest))
         bar = fig.colorbar(image, ax=[first, *rest], shrink=0.8, aspect=25)
         bar.set_label("weight of a node's loss")
     return fig

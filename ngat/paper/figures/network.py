@@ -18,7 +18,7 @@ from ngat.data import Sample
 from ngat.graph import RELATIONS, SOURCE_STEP, TAP_COUNT, Relation, sources_of
 from ngat.model import NGAT, schedule
 from ngat.paper.figures.graph import RELATION_COLOURS
-from ngat.paper.style import BLACK, GREY, ORANGE, PURPLE, method_styles, style
+from ngat.paper.style import BLACK, GREY, ORANGE, PURPLE, bare, method_styles, style
 
 OUTPUTS = ("nucleus", "core", "size")
 
@@ -239,9 +239,7 @@ def predictions(samples: Sequence[Sample], found: Mapping[str, Sequence[Floats]]
             line[1].imshow(sample.labels > 0, cmap="gray", vmin=0, vmax=1)
             for axes, probability in zip(line[2:], probabilities, strict=True):
                 axes.imshow(probability, cmap="gray", vmin=0, vmax=1)
-            for axes in line:
-                axes.set(xticks=[], yticks=[])
-                axes.spines[:].set_visible(False)
+            bare(line)
         for axes, title in zip(panels[0], ("picture", "truth", *found), strict=True):
             axes.set_title(title)
     return fig

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ from ngat.inference import Method, Prediction, Thresholds, instances
 from ngat.instances import Labels
 from ngat.magnification import Seen
 from ngat.paper.figures.pictures import numbered_colours, outlined, visible
-from ngat.paper.style import BLUE, VERMILION, style, widgets
+from ngat.paper.style import BLUE, VERMILION, bare, grid_lines, live, style, widgets
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
@@ -39,10 +38,7 @@ def nuclei(
             ax.set_title(f"probability of {name}")
         axes[3].imshow(numbered_colours(labels))
         axes[3].set_title(f"{len(np.unique(labels[labels > 0]))} nuclei")
-        for ax in axes:
-            ax.set_xticks([])
-            ax.set_yticks([])
-            ax.spines[:].set_visible(False)
+        bare(axes)
     return fig
 
 
@@ -79,8 +75,7 @@ def robustness(table: pd.DataFrame) -> Figure:
         ax.scatter(table["changed"], y, color=VERMILION, label="changed")
         ax.set_yticks(y, list(table["change"]))
         ax.set_xlabel("average F1")
-        ax.grid(axis="x", color="#E4E4E4", linewidth=0.6)
-        ax.set_axisbelow(True)
+        grid_lines(ax, "x")
         fig.legend(loc="outside upper center", ncols=2)
     return fig
 
@@ -130,20 +125,9 @@ def workbench(
         ),
     }
 
-    def drawn() -> bytes:
+    def draw() -> Figure:
         chosen = replace(thresholds, **{name: slider.value for name, slider in sliders.items()})
-        labels = instances(prediction, method, chosen)
-        stream = io.BytesIO()
-        with style():
-            nuclei(image, prediction, labels).savefig(stream, format="png", dpi=100)
-        return stream.getvalue()
+        return nuclei(image, prediction, instances(prediction, method, chosen))
 
-    shown = ipywidgets.Image(value=drawn(), format="png")
-
-    def redraw(_: object) -> None:
-        shown.value = drawn()
-
-    for slider in sliders.values():
-        slider.observe(redraw, names="value")
-    rows = ipywidgets.HBox(list(sliders.values()), layout={"flex_flow": "row wrap"})
-    return ipywidgets.VBox([rows, shown])
+    box: VBox = live(list(sliders.values()), draw)
+    return box

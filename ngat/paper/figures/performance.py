@@ -15,7 +15,18 @@ from ngat.benchmark.measure import in_words
 from ngat.benchmark.network import NETWORK_LABELS, UNET
 from ngat.benchmark.rows import select
 from ngat.paper.study.performance import layer_times
-from ngat.paper.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, style
+from ngat.paper.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    grid_lines,
+    style,
+)
 
 COLOURS = {
     "cpu": VERMILION,
@@ -29,12 +40,11 @@ COLOURS = {
 }
 # Beside the colour, so that engines stay apart in black and white.
 MARKERS = dict(zip(COLOURS, "oosD^vPX", strict=True))
-GRID = {"color": "#E4E4E4", "linewidth": 0.6}
 
 
-def scaling(frame: pd.DataFrame, threads: int, batch: int = 1) -> Figure:
+def scaling(frame: pd.DataFrame, threads: int) -> Figure:
     """Time over the number of nodes, and below it how many times the floor that is."""
-    times = layer_times(frame, threads=threads, batch=batch)
+    times = layer_times(frame, threads=threads, batch=1)
     with style():
         fig = Figure(figsize=(8.4, 6.0))
         axes: Any = fig.subplots(2, 2, sharex=True, sharey="row")
@@ -58,7 +68,7 @@ def scaling(frame: pd.DataFrame, threads: int, batch: int = 1) -> Figure:
             below.minorticks_off()
             for ax in (above, below):
                 ax.set_yscale("log")
-                ax.grid(**GRID)
+                grid_lines(ax)
         axes[0, 0].set_ylabel("median time / ms")
         axes[1, 0].set_ylabel("times the floor")
         fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)

@@ -19,7 +19,7 @@ from ngat.data.sample import TYPES, Sample
 from ngat.graph import SOURCE_STEP, Relation
 from ngat.paper.figures.graph import RELATION_COLOURS
 from ngat.paper.study.pictures import fullest
-from ngat.paper.style import YELLOW, style
+from ngat.paper.style import YELLOW, bare, style
 
 # A picture is too dark to be printed as it is if its brightest hundredth is below this, of 255.
 DARK = 128
@@ -119,9 +119,7 @@ def beside_picture(
     first.imshow(visible(sample.image)[0], extent=extent)
     first.set_title("picture")
     outline(first, sample.labels, extent, YELLOW)
-    for axes in panels.flat:
-        axes.set(xticks=[], yticks=[])
-        axes.spines[:].set_visible(False)
+    bare(panels.flat)
     return rest, extent
 
 
@@ -158,10 +156,7 @@ def workflow(
             line[-1].set_title(title)
         for m, axes in enumerate(panels[0, :-1]):
             axes.set_title(f"level {m}")
-        for axes in panels.flat:
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_color("#DDDDDD")
-            axes.spines[:].set_visible(True)
+        bare(panels.flat, frame=True)
     return fig
 
 

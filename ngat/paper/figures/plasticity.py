@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from ngat.data import Sample
 from ngat.paper.figures.pictures import outline, visible
-from ngat.paper.style import BLUE, GREEN, GREY, VERMILION, YELLOW, style
+from ngat.paper.style import BLUE, GREEN, GREY, VERMILION, YELLOW, bare, style
 from ngat.plasticity import REACH, Placement
 
 AXES = {"x": BLUE, "y": VERMILION, "z": GREEN}
@@ -58,8 +58,8 @@ def quiver(
                 x, y, c=z, cmap="PuOr", vmin=-limit, vmax=limit, s=5 + 3 * m**2, lw=0.4,
                 edgecolors="black", zorder=3,
             )  # fmt: skip
-            axes.set(xlim=extent[:2], ylim=extent[2:], xticks=[], yticks=[], title=f"level {m}")
-            axes.spines[:].set_visible(False)
+            axes.set(xlim=extent[:2], ylim=extent[2:], title=f"level {m}")
+            bare((axes,))
             right, down, _ = move.mean((1, 2)).tolist()
             said = f"mean {right:+.2f}, {down:+.2f} cells\nlines × {longer:g}"
             axes.set_xlabel(said.replace("-", "−"), size=8)
@@ -130,9 +130,8 @@ def heights(sample: Sample, placement: Placement, levels: Sequence[int]) -> Figu
             )
             axes.set_title(f"level {m}")
             axes.set_xlabel(f"level's mean {z.mean():+.2f}".replace("-", "−"), size=8, labelpad=2)
+        bare(panels.flat)
         for axes in panels.flat:
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(False)
             if axes.has_data():
                 outline(axes, sample.labels, extent, YELLOW if axes is first else "black")
         bar = fig.colorbar(image, ax=panels, shrink=0.8, aspect=30, extend="both")

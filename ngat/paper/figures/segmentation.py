@@ -35,6 +35,8 @@ from ngat.paper.style import (
     TYPE_COLOURS,
     TYPE_NAMES,
     VERMILION,
+    bare,
+    grid_lines,
     style,
 )
 
@@ -110,7 +112,7 @@ def from_score_to_nuclei(cases: Sequence[Example], threshold: float = 0.5) -> Fi
                 ax.set_xlabel(_said(count), fontsize=7, labelpad=2)
         for ax, name in zip(axes[0], columns, strict=True):
             ax.set_title(name)
-        _bare(axes)
+        bare(axes.flat, frame=True)
         _explain(fig, _LEGEND)
     return fig
 
@@ -144,7 +146,7 @@ def comparison(crops: Sequence[Crop], found: Mapping[str, Mapping[str, Labels]])
                 ax.set_title(method.replace(" (", "\n(").replace(" + ", " +\n"), fontsize=8)
             for ax in axes[2 + len(found) :]:
                 ax.set_visible(False)
-        _bare(grid)
+        bare(grid.flat, frame=True)
         _explain(fig, ERROR_COLOURS)
     return fig
 
@@ -168,7 +170,7 @@ def examples(crops: Mapping[str, Crop], found: Mapping[str, Labels] | None = Non
             axes[0].set_title(name, fontsize=8)
             if found is not None:
                 _by_outcome(axes[1], crop, shown, found[sample.image_id], wide)
-        _bare(grid)
+        bare(grid.flat, frame=True)
         if found is not None:
             grid[0, 0].set_ylabel("annotated")
             grid[1, 0].set_ylabel("outcome")
@@ -229,7 +231,7 @@ def levels(
         annotated.imshow(outlined(shown, sample.labels), extent=extent)
         annotated.set_title("annotated")
         fig.colorbar(drawn, ax=axes, label="probability", shrink=0.6, pad=0.01)
-        _bare(axes)
+        bare(axes.flat, frame=True)
         for ax in axes.flat:
             ax.set(xlim=(places.start, places.stop), ylim=(rows.stop, rows.start))
         for ax in unused:
@@ -257,8 +259,7 @@ def scores(tables: Mapping[str, pd.DataFrame]) -> Figure:
                 ax.scatter(values, row + spread, s=9, color=TYPE_COLOURS[kind], alpha=0.7)
                 ax.scatter([np.median(values)], [row], marker="|", s=200, color="black")
             ax.set_title(method.replace(" (", "\n("), fontsize=8)
-            ax.grid(axis="x", color="#E4E4E4", linewidth=0.6)
-            ax.set_axisbelow(True)
+            grid_lines(ax, "x")
         for ax in panels[len(tables) :]:
             ax.set_visible(False)
         for ax in panels[max(0, len(tables) - columns) : len(tables)]:
@@ -302,12 +303,3 @@ def error_bars(table: pd.DataFrame) -> Figure:
 def _explain(fig: Figure, colours: Mapping[str, str]) -> None:
     handles = [Patch(color=colour, label=name) for name, colour in colours.items()]
     fig.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-
-
-def _bare(axes: npt.NDArray[Any]) -> None:
-    for ax in axes.flat:
-        ax.set_xticks([])
-        ax.set_yticks([])
-        for spine in ax.spines.values():
-            spine.set_visible(True)
-            spine.set_color("#DDDDDD")

@@ -21,6 +21,7 @@ from ngat.paper.style import (
     TYPE_COLOURS,
     TYPE_NAMES,
     VERMILION,
+    grid_lines,
     method_styles,
     style,
 )
@@ -64,8 +65,7 @@ def dots(
             ax.scatter(value[theirs], y[theirs], s=26, facecolors="white", edgecolors=BLACK)
             ax.scatter(value[~theirs], y[~theirs], s=26, color=VERMILION)
             ax.set_title(MEASURE_NAMES.get(measure, TYPE_NAMES.get(measure, measure)))
-            ax.grid(axis="x", color="#E4E4E4", linewidth=0.6)
-            ax.set_axisbelow(True)
+            grid_lines(ax, "x")
         panels[0].set_yticks(y, list(table["method"]))
         panels[0].invert_yaxis()
         if axis:
@@ -109,8 +109,7 @@ def per_type(curves: pd.DataFrame, surest: pd.DataFrame, heading: str) -> Figure
         last.set_title("surest nuclei first, IoU > 0.7, all nuclei pooled")
         for ax in panels:
             ax.set_ylim(-0.02, 1.02)
-            ax.grid(color="#E4E4E4", linewidth=0.6)
-            ax.set_axisbelow(True)
+            grid_lines(ax)
         handles, labels = panels[0].get_legend_handles_labels()
         fig.legend(
             handles, labels, title=f"{heading}; large marks: IoU > 0.7",
@@ -130,9 +129,9 @@ def _contours(ax: Axes) -> None:
 def radar(table2: pd.DataFrame, methods: Sequence[str] | None = None) -> Figure:
     """Figure 7: F1 at IoU > 0.7 by image type, one polygon per method.
 
-    Published methods are thin, measured ones thicker; none is filled. The area misleads: a type
-    with one image weighs as much as one with 72, so the numbers of images stand at the spokes (in
-    the order of the sets, published first).
+    All lines are alike but for colour and dashes, and none is filled: the legend tells published
+    from measured ones. The area misleads: a type with one image weighs as much as one with 72, so
+    the numbers of images stand at the spokes (in the order of the sets, published first).
 
     Args:
         table2: from :func:`ngat.evaluation.tables.table2`.
@@ -163,15 +162,14 @@ def radar(table2: pd.DataFrame, methods: Sequence[str] | None = None) -> Figure:
         groups = drawn.groupby(["method", "measured on"], sort=False)
         for (method, where), rows in sorted(groups, key=lambda group: methods.index(group[0][0])):
             f1 = rows.set_index("type")["f1"].reindex(types).to_numpy(np.float64)
-            theirs = where == published.MEASURED_ON
             closed = np.append(np.arange(len(types)), 0)
             (line,) = axes.plot(
                 angles[closed],
                 f1[closed],
                 label=method,
-                linewidth=0.9 if theirs else 1.8,
+                linewidth=1.3,
                 marker="o",
-                markersize=2.5 if theirs else 3.5,
+                markersize=3,
                 **looks[method],
             )
             sets.setdefault(where, []).append(line)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ngat.paper.study.training import KINDS, Curves, relative, seen
-from ngat.paper.style import BLUE, GREEN, GREY, LEVEL_COLOURS, YELLOW, style
+from ngat.paper.style import BLUE, GREEN, GREY, LEVEL_COLOURS, YELLOW, bare, grid_lines, style
 
 # The paper's colours: blue and green.
 COLOURS = {"bce": BLUE, "balanced": GREEN}
@@ -48,8 +48,7 @@ def losses_and_metrics(runs: Mapping[str, Sequence[Curves]]) -> Figure:
         right.set_ylim(0, 1.08 * right.dataLim.y1)  # room for the highest marker
         for ax in (left, middle, right):
             ax.set_xlabel("step")
-            ax.grid(color="#E4E4E4", linewidth=0.6)
-            ax.set_axisbelow(True)
+            grid_lines(ax)
         handles, names = left.get_legend_handles_labels()
         fig.legend(handles, names, loc="outside upper center", ncols=5)
     return fig
@@ -79,9 +78,7 @@ def batches(rows: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
                 mask = target[0].float().numpy()
                 if (mask > 0.5).any():
                     axes.contour(mask, levels=[0.5], colors=YELLOW, linewidths=0.8)
-            for axes in line:
-                axes.set(xticks=[], yticks=[])
-                axes.spines[:].set_visible(False)
+            bare(line)
     return fig
 
 
@@ -101,6 +98,5 @@ def per_level(curves: Curves) -> Figure:
         below.plot(log["step"], 1e3 * log["learning_rate"], color=GREY)
         below.set(xlabel="step", ylabel="rate · 1000", ylim=(0, None))
         for ax in (above, below):
-            ax.grid(color="#E4E4E4", linewidth=0.6)
-            ax.set_axisbelow(True)
+            grid_lines(ax)
     return fig

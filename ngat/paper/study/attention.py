@@ -12,9 +12,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ngat.attention import TapGroup, attend, attention_weights, installed
+from ngat.attention import attention_weights, installed
 from ngat.config import ModelConfig
-from ngat.graph import HOME_DISPLACEMENT, RELATIONS, TAP_COUNT, PyramidGraph, Relation
+from ngat.engines.agreement import case, converted, results
+from ngat.graph import HOME_DISPLACEMENT, RELATIONS, TAP_COUNT, Relation
 from ngat.model import NGAT, PyramidGATConv
 from ngat.training.step import seeded
 
@@ -158,14 +159,18 @@ def engines(names: Sequence[str] = ("cpu", "dgl"), side: int = 24, seed: int = 0
     softmaxes: list[tuple[Relation, ...]] = [RELATIONS, ("king",), ("child",)]
     for dtype in (torch.float64, torch.float32):
         for relations in softmaxes:
-            inputs = _random_groups(relations, side, dtype, seed)
-            expected = _value_and_gradient(inputs, "reference")
+            # Two pictures, four heads of four channels, into level 1 of a pyramid.
+            groups = case(
+                (2, 4, 4, side, side), relations, below=(2 * side - 1, 2 * side), seed=seed
+            )
+            inputs = converted(*groups, dtype)
+            expected = results(*inputs, "reference")
             for name in names:
                 if not installed(name):
                     continue
                 differences = [
                     (a - b).abs().max().item()
-                    for a, b in zip(_value_and_gradient(inputs, name), expected, strict=True)
+                    for a, b in zip(results(*inputs, name), expected, strict=True)
                 ]
                 rows.append(
                     {
@@ -177,34 +182,3 @@ def engines(names: Sequence[str] = ("cpu", "dgl"), side: int = 24, seed: int = 0
                     }
                 )
     return pd.DataFrame(rows)
-
-
-Inputs = tuple[list[TapGroup], Tensor]
-
-
-def _random_groups(
-    relations: tuple[Relation, ...], side: int, dtype: torch.dtype, seed: int
-) -> Inputs:
-    """Groups of taps into level 1 of a three-level pyramid, and er; 4 heads of 4 channels."""
-    sizes = PyramidGraph(2 * side - 1, 2 * side, 3).sizes
-    at = {"king": sizes[1], "child": sizes[0], "parent": sizes[2]}
-    generator = torch.Generator().manual_seed(seed)
-
-    def drawn(*shape: int) -> Tensor:
-        values = torch.randn(*shape, generator=generator, dtype=torch.float64)
-        return values.to(dtype).requires_grad_()
-
-    groups = [
-        TapGroup(r, drawn(2, 16, *at[r]), drawn(2, 4, *at[r]), drawn(4, TAP_COUNT[r]))
-        for r in relations
-    ]
-    return groups, drawn(2, 4, *sizes[1])
-
-
-def _value_and_gradient(inputs: Inputs, engine: str) -> list[Tensor]:
-    groups, er = inputs
-    leaves = [er, *(tensor for group in groups for tensor in group[1:])]
-    value = attend(groups, er, engine)
-    # Any fixed weights do; a plain sum would hide errors that cancel.
-    weights = torch.linspace(-1, 1, value.numel(), dtype=value.dtype).view_as(value)
-    return [value.detach(), *torch.autograd.grad((value * weights).sum(), leaves)]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from skimage.measure import regionprops_table
 
 from ngat.errors import InputError
 from ngat.inference import Thresholds, thresholds_from
 from ngat.instances import Labels
 from ngat.paper.study.dataset import touching
+from ngat.segmentation.measure import measure
 from ngat.training.weights import Weights
 
 
@@ -33,18 +33,15 @@ def table(labels: Labels) -> pd.DataFrame:
         (long over short axis of the ellipse of equal moments), and whether it touches another;
         lengths in pixels.
     """
-    names = ("label", "centroid", "area", "axis_major_length", "axis_minor_length")
-    found = pd.DataFrame(regionprops_table(labels, properties=names))
+    found = measure(labels, np.zeros((*labels.shape, 0)), ())
     return pd.DataFrame(
         {
-            "nucleus": found["label"],
-            "row": found["centroid-0"].round(1),
-            "column": found["centroid-1"].round(1),
-            "area": found["area"].astype(int),
+            "nucleus": found["nucleus"],
+            "row": found["y"].round(1),
+            "column": found["x"].round(1),
+            "area": found["area"],
             "diameter": np.sqrt(4 / np.pi * found["area"]).round(1),
-            "elongation": (
-                found["axis_major_length"] / found["axis_minor_length"].clip(lower=1)
-            ).round(2),
-            "touches": touching(labels)[found["label"].to_numpy(dtype=int) - 1],
+            "elongation": (found["major_axis"] / found["minor_axis"].clip(lower=1)).round(2),
+            "touches": touching(labels)[found["nucleus"].to_numpy(dtype=int) - 1],
         }
     )

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from ngat.baselines import maskrcnn
+from ngat.baselines.detection import detection, nms, roi_align
+from ngat.baselines.maskrcnn import Detections, instances_of, merged
 from ngat.config import preset
 from ngat.data.sample import Sample
 from ngat.errors import InputError, MissingDependency
-from ngat.gpu import maskrcnn
-from ngat.gpu.maskrcnn import Detections, instances_of, merged
-from ngat.gpu.vision import detection, nms, roi_align
 from ngat.magnification import SIZE
 from ngat.metrics import image_score, match
 from ngat.training.device.patches import DevicePatches

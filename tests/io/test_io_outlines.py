@@ -10,8 +10,7 @@ import roifile
 from scipy import ndimage
 from skimage.measure import label, points_in_poly
 
-from ngat.io.polygons import filled
-from ngat.segmentation.outlines import feature, polygons, rings, roi
+from ngat.io.outlines import feature, filled, polygons, rings, roi
 
 shapely = pytest.importorskip("shapely")
 

@@ -1,8 +1,8 @@
-"""Do the CUDA engine's kernels agree with the reference here? ``python -m ngat.gpu.kernels``.
+"""Do engines agree with the reference? One level's attention on random numbers, and gradients.
 
-The test suite asks more, and needs pytest; this needs nothing. It ends with 1 and a sentence for
-every case that disagrees, in value or gradient. Tolerances are relative to a tensor's largest
-entry; the reference computes in float64.
+``python -m ngat.engines.agreement`` asks it of the CUDA engine where it is to run. The test suite
+asks more, and needs pytest; this needs nothing. It ends with 1 and a sentence for every case that
+disagrees. Tolerances are relative to a tensor's largest entry; the reference computes in float64.
 """
 
 from __future__ import annotations
@@ -28,18 +28,27 @@ TOLERANCES = {torch.float64: 1e-11, torch.float32: 2e-5, torch.bfloat16: 2**-7 +
 
 
 def case(
-    shape: Sequence[int], relations: Sequence[Relation], device: torch.device
+    shape: Sequence[int],
+    relations: Sequence[Relation],
+    device: torch.device | str = "cpu",
+    below: tuple[int, int] | None = None,
+    seed: int = 0,
 ) -> tuple[list[TapGroup], Tensor]:
-    """Random groups and er, in float64; children have an odd number of rows and columns."""
+    """Random groups and er, in float64.
+
+    Args:
+        shape: batch, heads, channels a head, height, width.
+        below: size of the children's level; by default it has odd numbers of rows and columns.
+    """
     batch, heads, channels, height, width = shape
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
 
     def normal(*size: int) -> Tensor:
         return torch.randn(size, generator=generator, dtype=torch.float64).to(device)
 
     sizes = {
         "king": (height, width),
-        "child": (2 * height - 1, 2 * width - 1),
+        "child": below or (2 * height - 1, 2 * width - 1),
         "parent": ((height + 1) // 2, (width + 1) // 2),
     }
     groups = [
@@ -54,16 +63,23 @@ def case(
     return groups, normal(batch, heads, height, width)
 
 
+def converted(
+    groups: Sequence[TapGroup], er: Tensor, dtype: torch.dtype
+) -> tuple[list[TapGroup], Tensor]:
+    """The same numbers in another type."""
+    return [TapGroup(g[0], *(t.to(dtype) for t in g[1:])) for g in groups], er.to(dtype)
+
+
 def results(groups: Sequence[TapGroup], er: Tensor, engine: str) -> list[Tensor]:
-    """The output, and the gradients of its sum of squares in all inputs."""
+    """The output, and the gradients in all inputs of a weighted sum of it."""
     leaves = [t.detach().clone().requires_grad_() for g in groups for t in g[1:]]
     destination = er.detach().clone().requires_grad_()
     copies = [TapGroup(g[0], *leaves[3 * n : 3 * n + 3]) for n, g in enumerate(groups)]
     out = attend(copies, destination, engine)
-    # A direction that does not depend on the engine's own rounding.
-    direction = torch.linspace(-1, 1, out.numel(), device=out.device).view(out.shape).to(out.dtype)
+    # Weights that are the same for all engines; a plain sum would hide errors that cancel.
+    weights = torch.linspace(-1, 1, out.numel(), device=out.device).view(out.shape).to(out.dtype)
     inputs = [*leaves, destination]
-    return [out.detach(), *torch.autograd.grad(out, inputs, direction, materialize_grads=True)]
+    return [out.detach(), *torch.autograd.grad(out, inputs, weights, materialize_grads=True)]
 
 
 def disagreements(
@@ -75,10 +91,9 @@ def disagreements(
             groups, er = case(shape, relations, device)
             named = "+".join(relations)
             for dtype in dtypes:
-                short = [TapGroup(g[0], *(t.to(dtype) for t in g[1:])) for g in groups]
-                exact = [TapGroup(g[0], *(t.double() for t in g[1:])) for g in short]
-                found = results(short, er.to(dtype), "cuda")
-                expected = results(exact, er.to(dtype).double(), "reference")
+                short = converted(groups, er, dtype)
+                found = results(*short, "cuda")
+                expected = results(*converted(*short, torch.float64), "reference")
                 for n, (one, other) in enumerate(zip(found, expected, strict=True)):
                     scale = max(1.0, float(other.abs().max()))
                     error = float((one.double() - other).abs().max()) / scale

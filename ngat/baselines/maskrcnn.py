@@ -20,11 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ngat.baselines.detection import detection
 from ngat.config import RivalConfig
 from ngat.data.normalize import as_tensor
 from ngat.data.sample import Sample
 from ngat.errors import InputError
-from ngat.gpu.vision import detection
 from ngat.inference import SMALLEST, evaluating
 from ngat.magnification import SIZE
 from ngat.metrics import image_score, match

@@ -1,25 +1,47 @@
-"""What ``ngat benchmark scaling`` does in a process of its own: a picture, or a pair of maps."""
+"""``ngat benchmark scaling``: time and memory of ``ngat segment`` and of ``split`` by picture size.
+
+Pictures are drawn, and each is worked on in a process of its own. Rows are written as they are
+measured; a run that was stopped goes on with the same command.
+"""
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import tifffile
 from scipy import ndimage
 
+from ngat.benchmark import worker
 from ngat.benchmark.measure import resident
+from ngat.benchmark.rows import kept
 from ngat.benchmark.worker import Setting, WorkerResult
 from ngat.data.nuclei import generator
 from ngat.data.stains import PAINTERS
+from ngat.errors import InputError
 from ngat.h_maxima import h_maxima
 from ngat.inference import Thresholds
 from ngat.instances import core_of, split
+from ngat.segmentation.batch import Options, segment_file
+from ngat.segmentation.inputs import Input
+from ngat.segmentation.network import trained
+from ngat.segmentation.tasks import Tasks
+from ngat.system.files import write_json, write_table
+from ngat.system.provenance import provenance
 
+# One row for each picture: its side, the share of it that is tissue, threads of Dask, tiles that
+# were searched, nuclei; seconds by the clock and of all processors; peak memory.
+PICTURE = ("side", "tissue", "workers")
+SCALING = (*PICTURE, "tiles", "nuclei", "seconds", "cpu_seconds", "peak_mib")
+# One row for each pair of maps and what was done with it.
+SPLIT = ("side", "what", "found", "cpu_seconds", "peak_mib")
 # Pictures are mosaics of this many drawn squares of stained tissue, each turned and mirrored at
 # random. They are drawn at half the resolution: nuclei are then as large as at 40 times.
 SQUARES, SIDE, TYPE = 4, 512, "pink_and_purple_tissue"
@@ -28,6 +50,107 @@ GLASS = 240  # all of one value, as scanners paint what they did not scan
 MEBIBYTE = 1 << 20
 
 Bytes = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class ScalingPlan:
+    """What is measured.
+
+    Attributes:
+        pictures: sides in pixels, and the share of tissue in each.
+        workers: numbers of threads that do tiles at once.
+        split_sides: sides of the maps that ``split`` divides.
+    """
+
+    pictures: tuple[tuple[int, float], ...] = ()
+    workers: tuple[int, ...] = (1,)
+    split_sides: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        sides = [side for side, _ in self.pictures] + list(self.split_sides)
+        if any(side < 64 for side in sides):
+            raise InputError("A picture needs at least 64 pixels a side.")
+        if any(not 0 < tissue <= 1 for _, tissue in self.pictures):
+            raise InputError("The share of tissue lies between 0 and 1, for example 20000:0.1.")
+        if any(count < 1 for count in self.workers):
+            raise InputError("--workers: at least one thread is needed.")
+
+
+def benchmark_scaling(
+    plan: ScalingPlan,
+    out: Path | str,
+    *,
+    command: str | Sequence[str] = "ngat.benchmark.scaling.benchmark_scaling",
+    quiet: bool = False,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Measure what of a plan is not in the result files yet.
+
+    Args:
+        out: CSV file of the pictures; beside it lies that of ``split`` (``NAME_split.csv``), and
+            the provenance with the suffix ``.json``.
+
+    Returns:
+        both tables.
+
+    Raises:
+        BenchmarkFailed: a process ended with an error.
+        InputError: ``out`` is another table, or holds rows of other weights.
+    """
+    out = Path(out)
+    beside = out.with_name(f"{out.stem}_split{out.suffix}")
+    measured = trained(None, "cpu", False).identity
+    pictures = kept(out, SCALING, "scaling", "ngat benchmark scaling", measured)
+    maps = kept(beside, SPLIT, "scaling", "ngat benchmark scaling")  # drawn, whatever the weights
+    began = time.perf_counter()
+
+    def record() -> None:
+        minutes = (time.perf_counter() - began) / 60
+        found = provenance(command, 0, None, minutes, plan=asdict(plan), weights=measured)
+        write_json(out.with_suffix(".json"), found)
+
+    record()  # a run that is stopped tells whose rows it leaves
+    for side, tissue in plan.pictures:
+        for workers in plan.workers:
+            if any(
+                tuple(row[name] for name in PICTURE) == (side, tissue, workers) for row in pictures
+            ):
+                continue
+            arguments = {"side": side, "tissue": tissue, "workers": workers}
+            pictures += _measured(segment_picture, arguments, quiet)
+            _write(out, pictures, SCALING)
+    for side in plan.split_sides:
+        if all(row["side"] != side for row in maps):
+            maps += _measured(split_maps, {"side": side}, quiet)
+            _write(beside, maps, SPLIT)
+    record()
+    return _write(out, pictures, SCALING), _write(beside, maps, SPLIT)
+
+
+def scaling_report(pictures: pd.DataFrame, maps: pd.DataFrame) -> list[str]:
+    """Both tables in words, with megapixels a minute and the growth from size to size."""
+    lines = []
+    if len(pictures):
+        shown = pictures.copy()
+        megapixels = shown["side"] ** 2 / 1e6
+        shown["MP/min"] = (60 * megapixels / shown["seconds"]).round(1)
+        shown["MP/CPU min"] = (60 * megapixels / shown["cpu_seconds"]).round(1)
+        lines += [shown.to_string(index=False), ""]
+    if len(maps):
+        lines.append(maps.to_string(index=False))
+    return lines
+
+
+def _measured(job: worker.Job, arguments: dict[str, Any], quiet: bool) -> list[dict[str, Any]]:
+    setting = worker.Setting(1, "default")
+    return worker.run(job, arguments, setting, quiet=quiet).rows
+
+
+def _write(path: Path, rows: list[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
+    """The rows so far, sorted; no file where there are none."""
+    table = pd.DataFrame(rows, columns=list(columns)).sort_values(list(columns[:3]))
+    if rows:
+        write_table(path, table)
+    return table
 
 
 def draw(path: Path, side: int, tissue: float, seed: int = 0) -> None:
@@ -57,26 +180,21 @@ def draw(path: Path, side: int, tissue: float, seed: int = 0) -> None:
         file.write(rows(), shape=(side, side, 3), dtype=np.uint8, photometric="rgb", rowsperstrip=1)
 
 
-def segment_picture(
-    setting: Setting, side: int, tissue: float, workers: int, diameter: float
-) -> WorkerResult:
+def segment_picture(setting: Setting, side: int, tissue: float, workers: int) -> WorkerResult:
     """``ngat segment`` of one drawn picture, with its default formats.
+
+    The diameter of nuclei is told, so that the magnification is not searched.
 
     Args:
         workers: threads of Dask, each with one thread of torch.
-        diameter: of a typical nucleus, as ``--diameter`` is told.
 
     Returns:
         one row: seconds by the clock and of all processors, peak memory.
     """
-    from ngat.segmentation.batch import Options, segment_file
-    from ngat.segmentation.inputs import Input
-    from ngat.segmentation.tasks import Tasks
-
     with tempfile.TemporaryDirectory(prefix="ngat-benchmark-") as folder:
         path = Path(folder) / "picture.tif"
         draw(path, side, tissue)
-        options = Options(diameter=diameter, device="cpu")
+        options = Options(diameter=DIAMETER, device="cpu")
         options.network()  # what is loaded and compiled once does not grow with a picture
         Path("/proc/self/clear_refs").write_text("5")  # VmHWM := VmRSS
         searched: list[int] = []
@@ -105,12 +223,8 @@ def segment_picture(
     return WorkerResult([row], {})
 
 
-def split_maps(setting: Setting, side: int, by_reconstruction: bool) -> WorkerResult:
-    """``split`` of drawn maps, and its h-maxima alone beside scikit-image's reconstruction.
-
-    Args:
-        by_reconstruction: whether to measure the reconstruction too, which sorts all pixels.
-    """
+def split_maps(setting: Setting, side: int) -> WorkerResult:
+    """``split`` of drawn maps, and its h-maxima alone."""
     probability, core = _maps(side)
     chosen = Thresholds(core=0.2, prominence=0.1, landscape="core")
     smooth = ndimage.gaussian_filter(core.astype(np.float64), 1.0)
@@ -124,10 +238,8 @@ def split_maps(setting: Setting, side: int, by_reconstruction: bool) -> WorkerRe
             landscape=chosen.landscape,
             prominence=chosen.prominence,
         ).max(),
-        "h_maxima": lambda: _count(h_maxima(smooth, chosen.prominence, mask)),
+        "h_maxima": lambda: ndimage.label(h_maxima(smooth, chosen.prominence, mask))[1],
     }
-    if by_reconstruction:
-        calls["reconstruction"] = lambda: _count(_reconstructed(smooth, chosen.prominence))
     rows = []
     for name, call in calls.items():
         Path("/proc/self/clear_refs").write_text("5")
@@ -143,19 +255,6 @@ def split_maps(setting: Setting, side: int, by_reconstruction: bool) -> WorkerRe
             }
         )
     return WorkerResult(rows, {})
-
-
-def _reconstructed(heights: npt.NDArray[np.float64], h: float) -> npt.NDArray[np.bool_]:
-    """h-maxima as they are defined, over the background as well: how ``split`` found them once."""
-    from skimage.morphology import local_maxima, reconstruction
-
-    cross = ndimage.generate_binary_structure(2, 1)
-    grown = reconstruction(heights - h, heights, method="dilation", footprint=cross)
-    return np.asarray(local_maxima(grown, connectivity=1), dtype=bool)
-
-
-def _count(mask: npt.NDArray[np.bool_]) -> int:
-    return int(ndimage.label(mask)[1])
 
 
 def _squares(seed: int) -> tuple[list[Bytes], list[npt.NDArray[np.int32]]]:
