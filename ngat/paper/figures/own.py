@@ -1,4 +1,4 @@
-"""Notebook 13's figures, and sliders over the thresholds in JupyterLab."""
+"""Figures of how a picture is seen (notebooks 5 and 13), and sliders over the thresholds."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from ngat.inference import Method, Prediction, Thresholds, instances
 from ngat.instances import Labels
 from ngat.magnification import Seen
-from ngat.paper.figures.pictures import numbered_colours, outlined, visible
-from ngat.paper.style import BLUE, VERMILION, bare, grid_lines, live, style, widgets
+from ngat.paper.figures.pictures import numbered_colours, outline, outlined, visible
+from ngat.paper.style import BLUE, VERMILION, YELLOW, bare, grid_lines, live, style, widgets
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
@@ -95,6 +96,28 @@ def looks(seen: Sequence[Seen], chosen: float) -> Figure:
         ax.set_xticks(range(len(rows)), [f"× {look.magnification:g}" for look in rows])
         ax.set_xlabel(f"magnification of the look; chosen: × {chosen:.2f}")
         ax.set_ylabel("evidence of nuclei")
+    return fig
+
+
+def parts(image: npt.NDArray[np.uint8], prediction: Prediction) -> Figure:
+    """Nuclei at the magnification of the whole picture, and with parts at their own, in frames."""
+    seen = {"one magnification": prediction._replace(parts=()), "parts at their own": prediction}
+    with style():
+        fig = Figure(figsize=(8.4, 2 * 8.2 * image.shape[0] / image.shape[1] + 0.6))
+        axes = fig.subplots(2, 1)
+        for ax, (title, one) in zip(axes, seen.items(), strict=True):
+            labels = instances(one)
+            ax.imshow(visible(image)[0])
+            outline(ax, labels, (0, image.shape[1], image.shape[0], 0), YELLOW)
+            ax.set_title(f"{title}: {labels.max()} nuclei, × {one.magnification:.2f}")
+            for part, _ in one.parts:
+                rows, columns = part.inner
+                corner, end = (columns.start, rows.start), (columns.stop, rows.stop)
+                width, height = end[0] - corner[0], end[1] - corner[1]
+                ax.add_patch(Rectangle(corner, width, height, fill=False, ls="--", ec=VERMILION))
+                told = {"textcoords": "offset points", "ha": "right", "color": VERMILION}
+                ax.annotate(f"× {part.magnification:.2f}", end, (-4, 4), **told)
+        bare(axes)
     return fig
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -47,6 +48,15 @@ def resized(sample: Sample, magnification: float) -> Sample:
 def as_trained(sample: Sample) -> Sample:
     """A picture whose median annotated nucleus is as large as in training: its √area is 20 px."""
     return resized(sample, SIZE / size_of(sample.labels))
+
+
+def side_by_side(left: Sample, right: Sample) -> Sample:
+    """Two pictures and their labels in one, as high as the lower of them."""
+    height = min(left.labels.shape[0], right.labels.shape[0])
+    other = np.where(right.labels > 0, right.labels + left.labels.max(), 0)
+    pairs = (left.image, right.image), (left.labels, other)
+    image, labels = (np.concatenate([one[:height], two[:height]], axis=1) for one, two in pairs)
+    return replace(left, image=image, labels=labels)
 
 
 def fullest(labels: npt.NDArray[np.integer], side: int) -> tuple[slice, slice]:
