@@ -18,8 +18,20 @@ if not torch.cuda.is_available():
 
 from ngat.data.dsb2018 import prepare
 
-# Files that take long: two processes share the files, and neither shall wait for the last one.
-LONG = ("test_gpu_session.py", "test_trainer.py", "test_reproduce.py", "test_benchmark.py")
+# Files that take long, the longest first: two processes share the files, and neither shall wait
+# for the last one.
+LONG = (
+    "test_gpu_session.py",
+    "test_attention_cuda.py",
+    "test_trainer.py",
+    "test_reproduce.py",
+    "test_cpu_compile.py",
+    "test_benchmark.py",
+    "test_segmentation_batch.py",
+    "test_convolutional.py",
+    "test_cli.py",
+    "test_segmentation_network.py",
+)
 
 
 def pytest_collection_modifyitems(items):

@@ -7,19 +7,20 @@ import json
 import os
 import resource
 import signal
-import sys
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import processes
 import pytest
+from command import inside
 from tiny import SMALL, tiny
 
-from ngat.cli import main
 from ngat.errors import InputError
 from ngat.model import NGAT
 from ngat.system.files import DiskFull, held, locked, read_table, replacing, space_for, write_json
+from ngat.system.provenance import commit
 from ngat.training.weights import save_weights
 
 
@@ -91,6 +92,7 @@ def test_without_locks_in_the_file_system_it_goes_without(
     monkeypatch.setattr("ngat.system.files.fcntl.flock", none)
     with held(tmp_path, "a run"), locked(tmp_path / "a"):
         write_json(tmp_path / "a", 1)
+    assert (tmp_path / "a").read_text() == "1\n"
 
 
 def test_tables_have_exactly_their_columns(tmp_path: Path) -> None:
@@ -149,20 +151,12 @@ def test_a_full_disk_ends_every_command_with_one_sentence(
         lambda name, **kw: tiny(**{**small, "engine": "reference", **kw, "patch": 32}),
     )
 
-    def run(words: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["ngat", *words.split()])
-        try:
-            main()
-        except SystemExit as end:
-            return int(end.code or 0)
-        return 0
-
     if line.startswith("tables"):
-        assert run(f"evaluate --method otsu {RINGS} --out res") == 0
-    capsys.readouterr()
+        words = f"evaluate --method otsu {RINGS} --out res"
+        assert inside(capsys, monkeypatch, *words.split())[0] == 0
     with files_up_to(5000 if "best" in written else 600):
-        assert run(line) == 2
-    said = capsys.readouterr().err
+        code, _, said = inside(capsys, monkeypatch, *line.split())
+    assert code == 2
     assert f"{written}" in said
     assert "cannot be written (File too large); free some space" in said
     assert said.count("\n") == 1
@@ -223,3 +217,29 @@ def test_a_signal_ends_a_command_that_says_nothing_of_its_own(tmp_path: Path) ->
     process.send_signal(signal.SIGTERM)
     code, out, err = processes.end(process)
     assert (code, out, err) == (143, "", "Stopped; no file was left half written.\n")
+
+
+def test_asking_for_the_commit_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the question, cut off by a signal, leaves a lock that stops the user's own git."""
+    source = tmp_path / "ngat/__init__.py"
+    source.parent.mkdir()
+    source.write_text("1")
+    monkeypatch.setattr("ngat.__file__", str(source))
+
+    def git(*words: str) -> str:
+        me = ("-c", "user.name=n", "-c", "user.email=n@n", "-c", "commit.gpgsign=false")
+        done = subprocess.run(["git", *me, *words], cwd=tmp_path, capture_output=True, check=True)
+        return done.stdout.decode().strip()
+
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    index = tmp_path / ".git/index"
+    before = index.read_bytes()
+    os.utime(source, (1, 1))  # what git would note in its index
+    assert commit() == git("rev-parse", "HEAD")
+    assert index.read_bytes() == before
+    source.write_text("2")
+    assert commit() == git("rev-parse", "HEAD") + "+"

@@ -143,7 +143,7 @@ def test_a_prediction_depends_on_its_receptive_field_alone() -> None:
 
 def test_tiles_equal_the_whole() -> None:
     model = varied(levels=3, depth=1).float()
-    image = picture(300, 210)
+    image = picture(132, 102)
     options = {"magnification": 1.0}
     whole = predict(model, image, **options)
     tiled = predict(model, image, whole=0, tile=2 * model.config.receptive_field + 16, **options)

@@ -72,7 +72,8 @@ def commit() -> str:
 
     def git(*words: str) -> str:
         return subprocess.run(
-            ["git", "-C", str(package), *words],
+            # No lock is left in the user's repository by one that a signal or the time ends.
+            ["git", "--no-optional-locks", "-C", str(package), *words],
             capture_output=True,
             text=True,
             check=True,

@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,8 @@ from ngat.model import NGAT
 from ngat.training.trainer import train
 from ngat.training.weights import load_weights, save_weights
 
-pytest.importorskip("monai")
+# Looked for, not imported: every process of the tests reads this file, and one runs it.
+pytestmark = pytest.mark.skipif(find_spec("monai") is None, reason="MONAI is not installed")
 RIVALS = ["unet", "fpn"]
 SMALL = {"width": 8, "steps": 3, "batch": 2, "patch": 40, "validate_every": 3}
 

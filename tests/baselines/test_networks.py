@@ -1,6 +1,7 @@
 """What any network can do, ours or a rival: train without one type, and at reduced resolution."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from ngat.inference import predict
 from ngat.training.trainer import train
 from ngat.training.weights import load_weights
 
-pytest.importorskip("monai")
+# Looked for, not imported: every process of the tests reads this file, and one runs it.
+pytestmark = pytest.mark.skipif(find_spec("monai") is None, reason="MONAI is not installed")
 SMALL = {"width": 8, "steps": 3, "batch": 2, "patch": 40, "validate_every": 3}
 
 

@@ -67,14 +67,14 @@ def test_reproduce_passes_parameters_and_fails_with_one_sentence(
         "open('../ran.txt', 'w').write(word)",
         parameters=PARAMETERS + "\nsteps: float = 1.0\nword = ''",
     )
+    monkeypatch.chdir(tmp_path)
     asked = ["reproduce", "--seed", "4", "--profile", "full", "--only", "1"]
     more = ["--set", "steps=0.5", "--set", "word=a=b"]
-    said = ngat(*asked, *more, cwd=tmp_path)
-    assert said.returncode == 0, said.stderr
+    code, out, err = inside(capsys, monkeypatch, *asked, *more)
+    assert code == 0, err
     assert (tmp_path / "ran.txt").read_text() == "a=b"
-    assert said.stdout.rstrip().endswith("runs/synthetic-full/index.html")
+    assert out.rstrip().endswith("runs/synthetic-full/index.html")
 
-    monkeypatch.chdir(tmp_path)
     code, _, err = inside(capsys, monkeypatch, *asked)
     assert code == 1
     assert err.startswith("01_first.ipynb: cell [3] stopped with AssertionError")

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 import zipfile
 
 import numpy as np
 import pytest
 import tifffile
+from command import inside
 from pictures import discs, grey
 from PIL import Image
 from tiny import SMALL
 
-from ngat import cli
 from ngat.data import load, rle
 from ngat.data.own import read_rgb
 from ngat.errors import InputError
@@ -119,15 +118,10 @@ def test_training_goes_on_from_weights_and_is_evaluated(tmp_path, monkeypatch, c
         pair(tmp_path / "mine", f"p{i}")
 
     def run(*words):
-        monkeypatch.setattr(sys, "argv", ["ngat", *words, "--data", "mine", "--device", "cpu"])
-        code = None
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code
-        said = capsys.readouterr()
-        assert not code, said.err
-        return said.out
+        given = [*words, "--data", "mine", "--device", "cpu"]
+        code, out, err = inside(capsys, monkeypatch, *given)
+        assert not code, err
+        return out
 
     sets = [f"--set={key}={value}" for key, value in {**SMALL, "steps": 3}.items()]
     run("train", "--preset", "smoke", "--out", "first", *sets)
@@ -140,7 +134,6 @@ def test_training_goes_on_from_weights_and_is_evaluated(tmp_path, monkeypatch, c
     assert moved < 1e-4  # a rate of nothing: the values are those that it began with
     said = run("evaluate", "--weights", "second/best.safetensors", "--out", "res")
     assert "smoke" in said
-    monkeypatch.setattr(sys, "argv", ["ngat", *again[:-1], "third", "--data", "mine"])
-    with pytest.raises(SystemExit):
-        cli.main()
-    assert "of another architecture" in capsys.readouterr().err
+    code, _, err = inside(capsys, monkeypatch, *again[:-1], "third", "--data", "mine")
+    assert code == 2
+    assert "of another architecture" in err

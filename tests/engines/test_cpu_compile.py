@@ -2,17 +2,16 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
+import processes
 import pytest
 
 import ngat
 
 pytest.importorskip("numba")
 
-from ngat.engines.cpu.compile import digest
+from ngat.engines.cpu.compile import AVX512, digest
 
 # Pairs of columns added up by a small kernel, whose helpers stand in other files.
 PROGRAM = """
@@ -25,6 +24,16 @@ gather(1, 1, 8, x.ctypes.data, 8, out.ctypes.data, 4, np.float32(0), 4)
 print(cache_folder(), sum(gather.stats.cache_hits.values()), *out.astype(int))
 """
 SUMS = ["1", "5", "9", "13"]
+# Of the package in the working folder, and of the variables and folders that are there now.
+FRESH = """
+import sys, tempfile
+from numba.core import config
+for name in [name for name in sys.modules if name.partition(".")[0] == "ngat"]:
+    del sys.modules[name]
+sys.path.insert(0, ".")
+tempfile.tempdir = None
+config.reload_config()
+"""
 
 
 def copied(folder):
@@ -52,19 +61,12 @@ def kept(package):
 
 def start(package, program=PROGRAM, **variables):
     kept = {k: v for k, v in os.environ.items() if k not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")}
-    return subprocess.Popen(
-        [sys.executable, "-c", program],
-        cwd=package.parent,
-        env={**kept, "PYTHONPATH": str(package.parent), **variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return processes.Process(FRESH + program, [], package.parent, {**kept, **variables})
 
 
 def end(process):
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
+    code, out, err = processes.end(process)
+    assert code == 0, err
     folder, hits, *sums = out.split()
     return folder, int(hits), sums
 
@@ -108,7 +110,7 @@ def test_a_read_only_package_without_a_home(tmp_path):
     blocked.write_text("a file, where no folder can be made")
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    nowhere = {"HOME": str(blocked / "home"), "PYTHONDONTWRITEBYTECODE": "1"}
+    nowhere = {"HOME": str(blocked / "home")}
     folder, _, sums = end(start(package, TMPDIR=str(temporary), **nowhere))
     assert Path(folder).is_relative_to(temporary)
     assert sums == SUMS
@@ -146,17 +148,11 @@ def test_narrow_kernels_agree_with_the_reference(tmp_path):
         "test_fused.py::test_at_once_in_float32",
         "test_normed.py::test_products_are_sums_over_nodes",
     ]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-k", "not dtype1", *(str(here / t) for t in tests)],
-        env={
-            **os.environ,
-            "NGAT_SIMD": "avx2",
-            "NUMBA_OPT": "0",
-            "NUMBA_CACHE_DIR": str(tmp_path),
-            "PYTHONPATH": str(Path(ngat.__file__).parent.parent),
-        },
-        cwd=here.parent,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout
+    program = FRESH + "import pytest; sys.exit(int(pytest.main(sys.argv[1:])))"
+    words = ["-q", "-k", "not dtype1", *(str(here / t) for t in tests)]
+    narrow = {"NGAT_SIMD": "avx2", "NUMBA_OPT": "0", "NUMBA_CACHE_DIR": str(tmp_path)}
+    root = Path(ngat.__file__).parents[1]
+    code, said, _ = processes.end(processes.Process(program, words, root, os.environ | narrow), 300)
+    assert code == 0, said
+    (compiled,) = tmp_path.glob("kernels-*")
+    assert (digest() in compiled.name) == (not AVX512)

@@ -306,7 +306,8 @@ def test_the_whole_session_in_a_rehearsal(tree, tmp_path):
     asked = [name for name in every if name not in left_out]
     assert len(asked) == len(every) - len(left_out)
     done = subprocess.run(
-        ["make", "gpu", f"OUT={out}", "MINUTES=60", f"GPU_PYTHON={sys.executable}",
+        ["make", "gpu", f"OUT={out}", "MINUTES=60",
+         f"GPU_PYTHON={sys.executable} tests/forked_steps.py",
          f"ARGS=--rehearse --work {work} --only {','.join(asked)}"],
         cwd=tree,
         env={k: v for k, v in os.environ.items() if k != "MAKEFLAGS"} | {"OMP_NUM_THREADS": "1"},

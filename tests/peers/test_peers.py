@@ -370,17 +370,23 @@ def test_requirements_are_pinned_to_the_last_package() -> None:
         assert all("==" in pin and "nvidia" not in pin for pin in pins)
 
 
-@pytest.mark.parametrize("name", command.PEERS)
-def test_a_peer_s_environment_has_what_its_run_imports(name: str) -> None:
-    """All that the modules which the command loads import at their top, and the peer's own."""
+@pytest.fixture(scope="module")
+def loaded() -> list[Path]:
+    """Files of the modules that the command loads."""
     code = (
         "import sys, peers.__main__; "
         "print(*(m.__file__ for n, m in sys.modules.items() if n.startswith(('ngat', 'peers'))))"
     )
-    loaded = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    files = [*map(Path, loaded.stdout.split()), ROOT / "peers" / f"with_{name}.py"]
+    return [*map(Path, done.stdout.split())]
+
+
+@pytest.mark.parametrize("name", command.PEERS)
+def test_a_peer_s_environment_has_what_its_run_imports(name: str, loaded: list[Path]) -> None:
+    """All that the modules which the command loads import at their top, and the peer's own."""
+    files = [*loaded, ROOT / "peers" / f"with_{name}.py"]
     names = set()
     for node in (node for file in files for node in ast.parse(file.read_text("utf-8")).body):
         if isinstance(node, ast.Import):

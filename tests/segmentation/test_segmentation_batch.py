@@ -19,10 +19,10 @@ import processes
 import pytest
 import roifile
 import tifffile
+from command import inside
 from local_network import Local, clumps
 from PIL import Image
 
-from ngat import cli
 from ngat.data import rle
 from ngat.errors import InputError
 from ngat.evaluation.scoring import read_labels
@@ -67,14 +67,7 @@ def hashes(folder):
 
 
 def ngat(monkeypatch, capsys, *words):
-    monkeypatch.setattr(sys, "argv", ["ngat", "segment", *words])
-    try:
-        cli.main()
-        code = 0
-    except SystemExit as end:
-        code = int(end.code or 0)
-    said = capsys.readouterr()
-    return code, said.out, said.err
+    return inside(capsys, monkeypatch, "segment", *words)
 
 
 def run(out="out", words=("in",), overwrite=False, **options):

@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def objective():
     torch.manual_seed(0)
-    chosen = preset("companion", channels=8, depth=1, engine="reference")
+    chosen = preset("companion", channels=8, depth=1, levels=3, engine="reference")
     return Objective(build(chosen.model), chosen.loss).train()
 
 

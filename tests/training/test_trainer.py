@@ -5,10 +5,9 @@ import itertools
 import json
 import math
 import os
+import shutil
 import signal
 import socket
-import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -69,6 +68,14 @@ def short_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "LOG_EVERY", 3)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A run that nothing ended early, for tests that compare with it or go on from it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "LOG_EVERY", 3)
+        return run(tmp_path_factory.mktemp("run") / "whole")
+
+
 @pytest.mark.usefixtures("short_lines")
 def test_a_killed_run_resumes_to_the_same_losses_and_weights(tmp_path: Path) -> None:
     run(tmp_path / "whole", dropout=0.3)
@@ -93,9 +100,7 @@ def test_a_killed_run_resumes_to_the_same_losses_and_weights(tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("short_lines")
-def test_a_signal_ends_the_run_with_a_checkpoint(tmp_path: Path) -> None:
-    run(tmp_path / "whole")
-
+def test_a_signal_ends_the_run_with_a_checkpoint(tmp_path: Path, whole: Trained) -> None:
     def terminate(done: int) -> None:
         if done == 7:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -107,31 +112,32 @@ def test_a_signal_ends_the_run_with_a_checkpoint(tmp_path: Path) -> None:
     seen: list[int] = []
     run(tmp_path / "stopped", resume=True, on_step=seen.append)
     assert seen == list(range(8, 15))
-    assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+    assert_same_run(whole.best.parent, tmp_path / "stopped")
 
 
-def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
-    first = run(tmp_path)
+def test_a_finished_run_is_not_trained_again(tmp_path: Path, whole: Trained) -> None:
+    shutil.copytree(whole.best.parent, tmp_path / "run")
     seen: list[int] = []
-    again = run(tmp_path, resume=True, on_step=seen.append)
+    again = run(tmp_path / "run", resume=True, on_step=seen.append)
     assert seen == []
-    assert again.average_f1 == first.average_f1
-    history = load_weights(first.best).provenance
+    assert again.average_f1 == whole.average_f1
+    history = load_weights(again.best).provenance
     assert history["thresholds"].keys() == {"components", "split"}
 
 
-def test_the_logs_have_their_provenance_beside_them(tmp_path: Path) -> None:
-    done = run(tmp_path)
-    told = json.loads((tmp_path / "provenance.json").read_text())
-    kept = load_weights(tmp_path / "last.safetensors").provenance
-    assert told["steps"] == done.steps
+def test_the_logs_have_their_provenance_beside_them(whole: Trained) -> None:
+    folder = whole.best.parent
+    told = json.loads((folder / "provenance.json").read_text())
+    kept = load_weights(folder / "last.safetensors").provenance
+    assert told["steps"] == whole.steps
     assert told["hardware"]
     assert told == {key: kept[key] for key in told}
 
 
-def test_a_second_stretch_starts_from_weights_and_counts_what_was_before(tmp_path: Path) -> None:
-    first = run(tmp_path / "first")
-    start = load_weights(first.best)
+def test_a_second_stretch_starts_from_weights_and_counts_what_was_before(
+    tmp_path: Path, whole: Trained
+) -> None:
+    start = load_weights(whole.best)
     stretch = tiny(contact=3.0, learning_rate=0.0, weight_decay=0.0)
     second = train(stretch, rings(), rings("val", 3), tmp_path / "second", device="cpu",
                    progress=False, start=start)  # fmt: skip
@@ -273,35 +279,19 @@ def test_two_processes_equal_one(tmp_path: Path, kind: str) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     code = (
-        "import sys; sys.path[:0] = eval(sys.argv[1]); from pathlib import Path; "
-        "from test_trainer import run; run(Path(sys.argv[2]), **eval(sys.argv[3]))"
+        "import sys; from pathlib import Path; from test_trainer import run; "
+        "run(Path('two'), **eval(sys.argv[1]))"
     )
-    arguments = [
-        sys.executable,
-        "-c",
-        code,
-        repr([str(Path(__file__).parent), str(Path(__file__).parents[1])]),
-        str(tmp_path / "two"),
-        repr(same),
-    ]
+    meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     team = [
-        subprocess.Popen(
-            arguments,
-            env={
-                **os.environ,
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-                "WORLD_SIZE": "2",
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": str(port),
-                "OMP_NUM_THREADS": "1",
-            },
-        )
-        for rank in (0, 1)
+        processes.start(code, same, cwd=tmp_path, RANK=rank, LOCAL_RANK=rank, **meeting)
+        for rank in "01"
     ]
     try:
         run(tmp_path / "one", **same)
-        assert [process.wait(timeout=200) for process in team] == [0, 0]
+        for process in team:
+            code, _, err = processes.end(process)
+            assert code == 0, err
     finally:
         for process in team:  # one that waits for the other in vain
             process.kill()
@@ -451,10 +441,9 @@ def test_a_lock_left_by_a_kill_holds_nobody(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["log.csv", "checkpoint.safetensors", "best.safetensors"])
 def test_a_full_disk_is_one_sentence_and_the_run_goes_on_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Trained, name: str
 ) -> None:
     """As the operating system reports it, at a later write of each file."""
-    run(tmp_path / "whole")
     seen = itertools.count()
 
     def full(real):
@@ -474,7 +463,8 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_later(
             run(tmp_path / "full")
     assert not list((tmp_path / "full").glob(".*")), "nothing half written is left"
     run(tmp_path / "full", resume=True)
-    a, b = (tensors_of(tmp_path / n / "last.safetensors") for n in ("whole", "full"))
+    folders = whole.best.parent, tmp_path / "full"
+    a, b = (tensors_of(folder / "last.safetensors") for folder in folders)
     for key in a:
         np.testing.assert_array_equal(a[key], b[key])
 
