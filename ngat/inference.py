@@ -23,7 +23,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ngat.config import ModelConfig
 from ngat.data.normalize import as_pixels, as_tensor, mirrored
 from ngat.data.resize import resized
 from ngat.errors import InputError
@@ -282,14 +281,17 @@ def probabilities(model: Network, picture: Tensor, tta: bool = False) -> Tensor:
 
 
 def _one_view(model: Network, picture: Tensor) -> Tensor:
+    # A cell that overhangs the picture would lie elsewhere in a tile than in the whole.
     height, width = picture.shape[-2:]
-    return model.reconstruct(model(picture)).float()[..., :height, :width]
+    cell = model.config.coarsest_cell
+    seen = mirrored(picture, -(-height // cell) * cell, -(-width // cell) * cell)
+    return model.reconstruct(model(seen)).float()[..., :height, :width]
 
 
 def _tiled(model: Network, picture: Tensor, tta: bool, tile: int, margin: int | None) -> Tensor:
     """As :func:`probabilities`, tile by tile; of each its middle is kept."""
     config = model.config
-    step = config.downsample * 2 ** (config.levels - 1 if isinstance(config, ModelConfig) else 4)
+    step = config.coarsest_cell
     if margin is None:
         margin = config.receptive_field
     margin = -(-margin // step) * step

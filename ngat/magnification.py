@@ -116,6 +116,14 @@ class Seen(NamedTuple):
         median = self.sizes[order][np.searchsorted(weight, weight[-1] / 2)]
         return float(np.clip(self.magnification * SIZE / median, *LIMITS))
 
+    def outside(self, others: Seen) -> Seen:
+        """Without the nuclei that lie inside those of another look, where they are texture."""
+        if len(self.sizes) == 0 or len(others.sizes) == 0:
+            return self
+        radius = others.sizes / others.magnification / np.sqrt(np.pi)
+        away = np.linalg.norm(self.places[:, None] - others.places, axis=2)
+        return self._replace(counts=self.counts * (away > radius).all(axis=1))
+
     def near(self, row: float, column: float, reach: float) -> Seen:
         """The look at a part of the image; nuclei count less, the farther they are from it.
 

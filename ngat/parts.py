@@ -56,6 +56,8 @@ def parts_of(looks: Sequence[Seen], height: int, width: int) -> tuple[Part, ...]
     best = strongest(looks) if looks else None
     if best is None or best.evidence == 0:
         return ()
+    # What a finer look makes of the inside of nuclei is no part.
+    looks = [s.outside(best) if s.magnification > best.magnification else s for s in looks]
     side = max(height, width)
     rows, columns = (max(1, round(CELLS * length / side)) for length in (height, width))
     wanted = np.full((rows, columns), best.wanted)

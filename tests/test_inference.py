@@ -141,9 +141,11 @@ def test_a_prediction_depends_on_its_receptive_field_alone() -> None:
         assert reach / 4 < furthest <= reach
 
 
-def test_tiles_equal_the_whole() -> None:
+@pytest.mark.parametrize(("height", "width"), [(132, 102), (133, 101), (102, 134)])
+def test_tiles_equal_the_whole(height: int, width: int) -> None:
+    """Also where the coarsest cells overhang the longer side by half, or by more."""
     model = varied(levels=3, depth=1).float()
-    image = picture(132, 102)
+    image = picture(height, width)
     options = {"magnification": 1.0}
     whole = predict(model, image, **options)
     tiled = predict(model, image, whole=0, tile=2 * model.config.receptive_field + 16, **options)

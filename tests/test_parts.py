@@ -47,6 +47,20 @@ def test_an_image_of_one_size_has_no_parts(left: float, right: float) -> None:
     assert p.parts_of(find(lambda f: np.zeros((4, 8, 8)), 64, 64)[1], 64, 64) == ()
 
 
+def test_texture_inside_nuclei_is_no_part() -> None:
+    """Large nuclei all over, in the left half of which a finer look sees grains."""
+    nuclei, grains = oracle(80.0, 400, 800), oracle(12.0, 400, 800)
+
+    def look(factor: float) -> np.ndarray:
+        values, other = nuclei(factor), grains(factor)
+        textured = (values[3] > 0.5) & (np.arange(values.shape[2]) < values.shape[2] / 2)
+        return np.where(textured & (other[0] > values[0]), other, values)
+
+    found, looks = find(look, 400, 800)
+    assert found == pytest.approx(SIZE / 80, rel=0.15)
+    assert p.parts_of(looks, 400, 800) == ()
+
+
 def squares(shape: tuple[int, int], *places: tuple[int, int, int]) -> np.ndarray:
     """A label image of squares, each at a row and a column with a side."""
     labels = np.zeros(shape, np.int32)

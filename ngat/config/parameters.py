@@ -68,6 +68,11 @@ class ModelConfig:
     contrast: Literal["plain", "percentile", "local"] = "plain"
 
     @property
+    def coarsest_cell(self) -> int:
+        """Pixels a side of the coarsest level's cells."""
+        return self.downsample * 2 ** (self.levels - 1)
+
+    @property
     def receptive_field(self) -> int:
         """Pixels on which a prediction depends, in each direction, with fixed statistics.
 
@@ -108,6 +113,11 @@ class RivalConfig:
     def levels(self) -> int:
         """One: it predicts pixels alone."""
         return 1
+
+    @property
+    def coarsest_cell(self) -> int:
+        """Pixels a side of what the deepest stage sees as one: it halves the sides four times."""
+        return 16 * self.downsample
 
     @property
     def receptive_field(self) -> int:
