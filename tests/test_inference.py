@@ -142,9 +142,18 @@ def test_a_prediction_depends_on_its_receptive_field_alone() -> None:
         assert reach / 4 < furthest <= reach
 
 
-def test_tiles_equal_the_whole() -> None:
+@pytest.mark.parametrize(
+    ("height", "width"),
+    [
+        (132, 102),
+        # The middle of the coarsest cells is beyond the longer side: the whole moves it to the
+        # edge, a tile that is longer the other way does not.
+        pytest.param(133, 101, marks=pytest.mark.xfail(strict=True, reason="known fault")),
+    ],
+)
+def test_tiles_equal_the_whole(height: int, width: int) -> None:
     model = varied(levels=3, depth=1).float()
-    image = picture(132, 102)
+    image = picture(height, width)
     options = {"magnification": 1.0}
     whole = predict(model, image, **options)
     tiled = predict(model, image, whole=0, tile=2 * receptive_field(model.config) + 16, **options)
