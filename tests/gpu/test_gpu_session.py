@@ -171,7 +171,7 @@ def test_commands_run_side_by_side_and_end_together(tmp_path, monkeypatch):
             "import pathlib, sys, time\n"
             f"pathlib.Path({str(tmp_path / mine)!r}).touch()\n"
             f"while not pathlib.Path({str(tmp_path / other)!r}).exists(): time.sleep(0.01)\n"
-            "print('met')"
+            "sys.stdout.write('met\\n')"  # in one piece, whatever the other writes
         )
 
     pair = Step("pair", (meets("a", "b"), meets("b", "a")), 5, together=True)
