@@ -21,6 +21,7 @@ from PIL import Image
 
 from ngat.data.resize import resized_sample
 from ngat.data.sample import Sample
+from ngat.evaluation.tables import RESAMPLES, interval, resample
 from ngat.inference import Method, instances, predict
 from ngat.magnification import size_of
 from ngat.metrics import image_score, match
@@ -203,20 +204,16 @@ def robustness(
         if not pairs:
             continue
         unchanged, score, octaves = np.mean(pairs, axis=0)
-        bounds = _interval(np.array([score - unchanged for unchanged, score, _ in pairs]))
+        differences = np.array([score - unchanged for unchanged, score, _ in pairs])
+        bounds = (score - unchanged,) * 2
+        if np.ptp(differences) > 0:
+            drawn = resample(len(pairs), 0, RESAMPLES) / len(pairs)
+            bounds = interval(drawn @ differences)
         line = [name, len(pairs), unchanged, score, score - unchanged, *bounds, 2.0**octaves]
         lines = [*table.to_numpy(object).tolist(), line]
         table = pd.DataFrame(lines, columns=COLUMNS).infer_objects().round(4)
         keep(table)
     return table
-
-
-def _interval(differences: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """The 95 % interval of their mean, by bootstrap over images."""
-    count = len(differences)
-    drawn = np.random.default_rng(0).integers(count, size=(2000, count))
-    low, high = np.percentile(differences[drawn].mean(axis=1), [2.5, 97.5])
-    return float(low), float(high)
 
 
 def _same(sample: Sample) -> Changed:
