@@ -23,7 +23,7 @@ CELLS, REACH = 6, 1 / 12
 # A cell differs if its nuclei ask for a magnification that is so many octaves away, at which there
 # is so many times the evidence, and are not fainter than this share of the strongest. Neighbours
 # that differ alike are a part if they are so large a share of all cells.
-APART, CLEARLY, FAINTEST, LEAST = 1.0, 2.0, 0.4, 1 / 6
+APART, CLEARLY, FAINTEST, LEAST = 1.0, 2.0, 0.6, 1 / 6
 
 
 class Part(NamedTuple):
