@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +18,11 @@ from scipy import ndimage
 from ngat.data.contrast import Contrast
 from ngat.errors import InputError
 from ngat.training.appearance import Generator, Picture, appearance, happens
+from ngat.training.texture import LARGE, textured
 
 _CHANCES = (
     *("flip", "turn", "affine", "intensity", "stain", "grey", "merge", "invert", "coarse", "blur"),
-    *("noise", "photons", "jpeg", "margin"),
+    *("noise", "photons", "jpeg", "margin", "texture"),
 )
 
 
@@ -57,6 +59,8 @@ class AugmentConfig:
         jpeg: probability of compression as JPEG, at a quality of 40 to 95.
         margin: probability that up to half of the crop, from one side, is black or white and holds
             nothing, as where pictures are filled up or laid beside one another.
+        texture: probability that large nuclei and the ground between them show grains
+            (:mod:`ngat.training.texture`).
     """
 
     size: int = 128
@@ -85,6 +89,7 @@ class AugmentConfig:
     counts: float = 4.0
     jpeg: float = 0.0
     margin: float = 0.0
+    texture: float = 0.0
 
     def __post_init__(self) -> None:
         """Raise :class:`InputError` on a probability or a strength that makes no sense."""
@@ -140,28 +145,14 @@ class AugmentConfig:
             photons=0.15,
             jpeg=0.15,
             margin=0.1,
+            texture=0.6,
         )
 
     @classmethod
     def none(cls, size: int) -> AugmentConfig:
         """Plain random crops of ``size`` pixels."""
-        return cls(
-            size=size,
-            flip=0.0,
-            turn=0.0,
-            affine=0.0,
-            intensity=0.0,
-            stain=0.0,
-            grey=0.0,
-            merge=0.0,
-            invert=0.0,
-            coarse=0.0,
-            blur=0.0,
-            noise=0.0,
-            photons=0.0,
-            jpeg=0.0,
-            margin=0.0,
-        )
+        never: dict[str, Any] = dict.fromkeys(_CHANCES, 0.0)
+        return replace(cls(size=size), **never)
 
 
 def augment(
@@ -173,6 +164,7 @@ def augment(
     zoom: float | None = None,
     contrast: Contrast | None = None,
     around: tuple[float, float] | None = None,
+    nucleus: float = 0.0,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
     """Draw one augmented crop.
 
@@ -187,6 +179,7 @@ def augment(
         zoom: magnification of the crop; None draws it from the range of ``config``.
         contrast: the range of the picture's values; None takes 0 to 255.
         around: row and column of a place that the crop holds; None crops anywhere.
+        nucleus: √area of a nucleus in pixels of the crop; large ones may be given texture.
 
     Returns:
         Picture ``float32 [3, S, S]`` in [0, 1] and labels ``int32 [S, S]``; labels keep their
@@ -217,6 +210,8 @@ def augment(
     if happens(rng, config.turn):
         quarters = int(rng.integers(1, 4))
         view, truth = np.rot90(view, quarters), np.rot90(truth, quarters)
+    if config.texture and nucleus > LARGE and happens(rng, config.texture):
+        view = np.clip(textured(view, truth > 0, nucleus, rng), 0.0, 1.0)
     view = np.clip(appearance(view, rng, config), 0.0, 1.0)
     if config.margin and happens(rng, config.margin):  # else no chance is spent
         bare = _margin(rng, config.size)

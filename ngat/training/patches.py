@@ -113,7 +113,8 @@ class Patches:
         rng = np.random.default_rng([self.config.seed, step, place])
         index = int(rng.choice(len(self.samples), p=self.shares))
         sizes = self.sizes(index)
-        zoom = self.zoom(rng, float(np.median(sizes[1:]))) if self.config.sized else None
+        median = float(np.median(sizes[1:]))
+        zoom = self.zoom(rng, median) if self.config.sized else None
         ranges = self.ranges(index, zoom or 1.0) if self.contrast == "local" else None
         around = self.place(rng, index) if rng.random() < self.config.nuclei else None
         for _ in range(DRAWS if self.config.sized else 1):
@@ -125,6 +126,7 @@ class Patches:
                 zoom=zoom,
                 contrast=ranges,
                 around=around,
+                nucleus=median * (zoom or 1.0),
             )
             if marked.any():
                 break

@@ -15,6 +15,7 @@ import torch
 from skimage.color import hed_from_rgb, rgb_from_hed
 from torch import Tensor
 
+from ngat.training import texture
 from ngat.training.appearance import coarse
 from ngat.training.augment import AugmentConfig
 
@@ -94,6 +95,48 @@ def appearance(view: Tensor, generator: torch.Generator, config: AugmentConfig) 
         noisy = counted(view, config.counts * 16 ** chance.uniform(), generator)
         view = where(chance.happens(config.photons), noisy, view)
     return view.clamp(0, 1)
+
+
+def textured(
+    view: Tensor, nuclei: Tensor, size: Tensor, generator: torch.Generator, config: AugmentConfig
+) -> Tensor:
+    """Grains in the large nuclei of a batch and on its ground (:mod:`ngat.training.texture`).
+
+    Args:
+        view: ``float32 [B, 3, S, S]`` in [0, 1].
+        nuclei: ``bool [B, S, S]``.
+        size: √area of a nucleus in pixels, ``[B]``.
+        generator: source of all chance, on the same device.
+        config: how often.
+
+    Returns:
+        ``float32 [B, 3, S, S]`` in [0, 1].
+    """
+    if not config.texture:
+        return view
+    chance = Chance(generator, len(view))
+
+    def relief(low: float, high: float) -> Tensor:
+        noise = blurred(chance.normal(1, *view.shape[2:]), size * chance.uniform(low, high))
+        noise = noise - noise.mean((1, 2, 3), keepdim=True)
+        return noise / noise.std((1, 2, 3), correction=0, keepdim=True).clamp(min=1e-6)
+
+    def strength(most: float) -> Tensor:
+        return chance.uniform(0, most)[:, None, None, None]
+
+    mask = nuclei[:, None].to(view.dtype)
+    grains, ground = relief(*texture.GRAIN), relief(*texture.UNEVENNESS).clamp(min=0)
+    grains = where(chance.happens(0.5), grains.clamp(min=0), grains)
+    inside = blurred(mask, texture.EDGE * size)
+    relative = strength(texture.INSIDE) * inside * grains
+    relative = relative + strength(texture.OUTSIDE) * (1 - inside) * ground
+    share = mask.mean((2, 3), keepdim=True)
+    mean = view.mean((2, 3), keepdim=True)
+    within = (view * mask).mean((2, 3), keepdim=True)
+    contrast = within / share.clamp(min=1e-6) - (mean - within) / (1 - share).clamp(min=1e-6)
+    contrast = torch.where((share > 0) & (share < 1), contrast, 0.5 * mean)
+    chosen = chance.happens(config.texture) & (size > texture.LARGE)
+    return where(chosen, (view + contrast * relative).clamp(0, 1), view)
 
 
 @lru_cache(maxsize=2)

@@ -22,7 +22,7 @@ from ngat.config import TrainConfig
 from ngat.data.sample import Sample
 from ngat.magnification import OCTAVES, SIZE
 from ngat.training.augment import corner
-from ngat.training.device.appearance import appearance
+from ngat.training.device.appearance import appearance, textured
 from ngat.training.device.images import DeviceImages, Places
 from ngat.training.device.prepared import octave_of, prepared
 from ngat.training.patches import DRAWS, Batch, Patches
@@ -100,7 +100,12 @@ class DevicePatches:
         generator = torch.Generator(self.device)
         generator.manual_seed(int(rng.integers(2**62)) + int(rows[0]))
         places, marked = self.placed(drawn)
-        picture = appearance(self.seen(drawn, places), generator, self.host.augmentation)
+        size = torch.tensor([self.medians[i] for i in drawn.which], device=self.device)
+        picture = self.seen(drawn, places)
+        picture = textured(
+            picture, marked > 0, size * places.zoom, generator, self.host.augmentation
+        )
+        picture = appearance(picture, generator, self.host.augmentation)
         targets = self.targets(places, marked)
         bare, value = self.margins(len(picture), generator)
         return Batch(torch.where(bare, value, picture), targets.masked_fill(bare, 0))
