@@ -82,7 +82,7 @@ def test_evidence_by_hand() -> None:
     contrast = np.array([0.4, 0.8]) * (1 - 100 / m.AROUND**2)
     np.testing.assert_allclose(seen.contrast, contrast)
     share, fit = np.sqrt(100 / (120 * 160)), 0.5
-    expected = share * np.sqrt([0.8, 0.4]) * contrast**3 * fit * 0.5**0.75
+    expected = share * np.array([0.8, 0.4]) ** 4 * contrast**3 * fit * 0.5**0.75
     np.testing.assert_allclose(seen.weights, expected, rtol=1e-5)
     assert seen.evidence == pytest.approx(expected.sum())
     assert seen.wanted == pytest.approx(0.5 * m.SIZE / 10, rel=1e-5)

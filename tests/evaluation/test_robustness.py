@@ -82,6 +82,27 @@ def test_colours_are_for_fluorescence() -> None:
     assert CHANGES["fluorescence in red"](sample(kind="purple_tissue"), sample()) is None
 
 
+def test_texture_is_added_to_the_enlarged_image_and_differs_from_image_to_image() -> None:
+    plain, textured = CHANGES["magnification x 4"], CHANGES["magnification x 4, with texture"]
+    one, other = sample("a"), sample("b")
+    before = plain(one, other)
+    changed, again, second = textured(one, other), textured(one, other), textured(other, one)
+    np.testing.assert_array_equal(changed.labels, before.labels)
+    np.testing.assert_array_equal(changed.image, again.image)
+    assert (changed.image != second.image).any()
+    inside = before.labels > 0
+    assert changed.image[inside].std() > before.image[inside].std() + 1
+    large = Sample(
+        "c",
+        np.zeros((512, 600, 3), np.uint8),
+        np.ones((512, 600), np.int32),
+        "small_fluorescent",
+        "c",
+        "val",
+    )
+    assert textured(large, large) is None
+
+
 def test_the_table_compares_each_image_with_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """A predictor by brightness finds all nuclei, and none of an inverted image."""
 
