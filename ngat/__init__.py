@@ -1,7 +1,8 @@
 """NGAT: neuroplastic graph attention networks for nuclei segmentation (Alon & Zhou).
 
-Read the paper's modules in the order in which data flows: graph, projection, plasticity, attention,
-model, loss, instances, metrics. What a user needs is offered here, and loaded when first used.
+``ngat.segment("cells.tif")`` finds the nuclei of a picture. The modules of the paper, in the order
+in which data flows: graph, projection, plasticity, attention, model, loss, instances, metrics. The
+names below are loaded when first used.
 """
 
 from importlib import import_module

@@ -2,7 +2,8 @@
 
 A picture of ``height × width`` pixels becomes a pyramid of node grids. Level 0 has a node for
 every pixel; each further level halves both sides, rounding up, so that pictures of any size need
-no padding. Two kinds of edges join the nodes, both ways; a message crosses each at once (eq. 2):
+no padding. Two kinds of edges join the nodes, both ways; one layer sends one message along each of
+them (eq. 2):
 
 * *king* edges to the up to eight neighbours on the same level (eq. 4), and
 * edges between adjacent levels (eq. 3): a node's *parent* and its up to four *children*.
@@ -44,7 +45,7 @@ SOURCE_STEP: dict[Relation, int] = {"king": 0, "child": -1, "parent": 1}
 
 # Home part of the displacement Δζ of eq. 19–21 for every tap: (x, y) in cells of the destination's
 # level, z in levels. A child's centre lies a quarter cell off; a parent's lies half a cell off in
-# one of four directions whose mean is zero, which is what a single tap can say of it.
+# one of four directions. It has a single tap, so it takes their mean, which is zero.
 HOME_DISPLACEMENT: dict[Relation, npt.NDArray[np.float64]] = {
     "king": np.array([(dx, dy, 0.0) for dy, dx in KING_TAPS]),
     "child": np.array([((cx - 0.5) / 2, (cy - 0.5) / 2, -1.0) for cy, cx in CHILD_TAPS]),

@@ -4,8 +4,8 @@ The paper gives a threshold and counts objects, without saying how a mask become
 *Components* is the least one can do. *Split* uses the network's second channel, the eroded
 interior ("core") of each nucleus: cores of touching nuclei do not touch, so each core seeds one
 nucleus and a watershed inside the mask gives every pixel to a seed. Where a network is not sure, no
-threshold parts all cores; then the h-maxima of its core map are better seeds (``prominence``), and
-its saddles may be better borders (``landscape``).
+threshold separates all cores; then the h-maxima of its core map are better seeds (``prominence``),
+and its saddles may be better borders (``landscape``).
 Neighbours share an edge here (4-connectivity): nuclei that meet at a corner only are two.
 """
 
@@ -78,7 +78,7 @@ def split(
     what :func:`components` covers. A seed that would win fewer than ``min_area`` pixels is
     withdrawn and its pixels go to its neighbours.
 
-    What becomes of a component depends on itself and :func:`margin` pixels around it alone.
+    How a component is divided depends only on it and :func:`margin` pixels around it.
 
     Args:
         probability: ``[H, W]``, foreground.
@@ -89,7 +89,7 @@ def split(
         max_hole: as in :func:`components`.
         min_seed: smaller seeds (pixels) are ignored.
         landscape: what the watershed floods, deepest first: the ``distance`` to the mask's edge, or
-            the ``core`` map, whose saddles lie where the network sees two nuclei touch.
+            the ``core`` map, whose saddles lie where two nuclei touch.
         prominence: if not 0, seeds are the :func:`~ngat.h_maxima.h_maxima` of the core map above
             the threshold, whatever their size.
         smoothing: of the core map, as a landscape and for its maxima: σ in pixels.

@@ -5,8 +5,8 @@ target y, the focal loss below is the mean of eq. 23 over those pixels.
 
 The balanced loss (eq. 25) weighs a node by the field of eq. 24. That is a vector and the loss needs
 a scalar: the default takes its norm, with x and y measured inside the node's home cell. The loss is
-averaged within a level before the levels are weighted, so that the many base nodes do not drown
-the few coarse ones; "weighted higher for high levels of resolution", weights fall with m.
+averaged within a level before the levels are weighted, so that the many base nodes do not outweigh
+the few coarse ones. Weights fall with m: "weighted higher for high levels of resolution".
 """
 
 from __future__ import annotations
@@ -50,8 +50,12 @@ def at_least_single(logits: Tensor) -> Tensor:
 def field(x: Tensor, y: Tensor, z: Tensor, reading: str = "norm") -> Tensor:
     """Scalar readings of ζ(n) (eq. 24) from coordinates in [0, 1].
 
-    The norm is √(sin²πy + z² cos²πy), since cos²πx + sin²πx = 1: it does not see x, is one in the
-    middle row of the cell and z at its upper and lower edge. The sum can be negative.
+    The norm is √(sin²πy + z² cos²πy), since cos²πx + sin²πx = 1: it does not depend on x, is one in
+    the middle row of the cell and z at its upper and lower edge. The sum can be negative.
+
+    Args:
+        x, y, z: of one shape.
+        reading: ``sum`` of the three components, or else their norm.
     """
     zeta_x = torch.cos(torch.pi * x) * torch.sin(torch.pi * y)
     zeta_y = torch.sin(torch.pi * x) * torch.sin(torch.pi * y)
@@ -64,7 +68,7 @@ def field(x: Tensor, y: Tensor, z: Tensor, reading: str = "norm") -> Tensor:
 def field_of(output: Output, level: int, reading: str) -> Tensor:
     """The field at a level's nodes, ``[B, 1, H_m, W_m]``; no gradient flows through it.
 
-    With a gradient, nodes would learn to flee to where their mistakes do not count.
+    With a gradient, nodes would move to where their mistakes do not count.
     """
     positions, moves = output.positions[level].detach(), output.moves[level].detach()
     z = positions[:, 2:]
@@ -121,7 +125,7 @@ def loss_of(
 ) -> tuple[Tensor, list[Tensor]]:
     """The loss of a batch, and what each level contributes before its weight.
 
-    ``bce`` and ``focal`` look at the base nodes alone, as section 3.6 says of them; ``balanced`` is
+    ``bce`` and ``focal`` use the base nodes alone, as section 3.6 says of them; ``balanced`` is
     eq. 25 over all levels.
 
     Args:

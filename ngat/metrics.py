@@ -6,9 +6,9 @@ the paper follows (section 4.4, eq. 26-29).
 
 Conventions where the protocol is silent:
 
-* No annotated and no predicted object: nothing to find, nothing claimed; precision, recall, F1
-  and S are 1. Objects on one side only: F1 and S are 0, by the formula; so are precision with
-  nothing predicted and recall with nothing annotated.
+* No annotated and no predicted object: precision, recall, F1 and S are 1. Objects on one side
+  only: F1 and S are 0, by the formula; so are precision with nothing predicted and recall with
+  nothing annotated.
 * Recall, missed and extra pooled over images without any annotated object are NaN.
 * Eq. 27 prints T = {0.1, 0.15, ... 0.95}; the published rows follow from 0.50 to 0.95.
 """
@@ -181,7 +181,7 @@ def image_score(counts: Sequence[Counts]) -> ImageScore:
 
 
 class Pooled(NamedTuple):
-    """Objects of all images thrown together: TP, FN and FP over the number annotated."""
+    """Objects of all images pooled: TP, FN and FP over the number annotated."""
 
     recall: float
     missed: float

@@ -5,8 +5,8 @@ f = (ĉ, m̂) (eq. 1), is embedded, and then updated by message passing:
 
     h_i ← h_i + dropout(U(h_i, A({h_j : j ∈ N(i)})))        eq. 13
 
-Two schedules walk the same graph with the same attention. *Synchronous* layers update all levels
-at once from their old states, as published. The *V-cycle* sweeps base → coarse → base; each level
+Two schedules use the same graph and the same attention. *Synchronous* layers update all levels
+at once from their old states, as published. The *V-cycle* goes base → coarse → base; each level
 attends to neighbours that were already updated, so that after one cycle every node has received
 messages from every level. Logits are node-wise, at every level; the picture's prediction is their
 weighted reconstruction (figure 6).
@@ -37,7 +37,7 @@ Attend = Callable[[Sequence[TapGroup], Tensor], Tensor]  # groups, er → Σ α 
 
 
 class Output(NamedTuple):
-    """What the network says of a batch of pictures, one entry per level in every list.
+    """The network's output for a batch of pictures, one entry per level in every list.
 
     Attributes:
         logits: ``[B, K, H_m, W_m]``, channel 0 nucleus, 1 core, 2 the size of the nucleus.

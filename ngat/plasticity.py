@@ -33,7 +33,7 @@ Elementwise = Callable[[Tensor], Tensor]
 
 
 class Placement(NamedTuple):
-    """Where the nodes of each level stand and what they see.
+    """Positions of the nodes of each level, and the colours below them.
 
     Attributes:
         positions: ζ per level, ``[B, 3, H_m, W_m]`` in units of the picture's longer side.
@@ -74,7 +74,7 @@ def positions_after(home: Tensor, moves: Tensor, level: int, longer: int) -> Ten
 
 
 class Dense(nn.Linear):
-    """A dense layer on planes, ``[B, C, nodes]``: as a product they need no turning round."""
+    """A dense layer on planes, ``[B, C, nodes]``, as a matrix product: nothing is transposed."""
 
     def forward(self, h: Tensor) -> Tensor:
         """``[B, inputs, nodes]`` → ``[B, outputs, nodes]``."""
@@ -83,14 +83,14 @@ class Dense(nn.Linear):
 
 
 class Xi(nn.Module):
-    """ξ: three dense layers per node that see position, feature, level and the neighbourhood.
+    """ξ: three dense layers per node that read position, feature, level and the neighbourhood.
 
     The input has 3 colours, 4 × 3 differences to the neighbours left, right, above and below, the
     3 moves so far, and the normalised level m̂.
 
-    Behind a plain sigmoid all hidden values lie near 1/2, whatever a node sees, and what they
-    share learns first: ξ finds one move for all nodes. Centred at zero, 2σ(2x) − 1, the hidden
-    values differ from node to node, and so do the moves (notebook 2).
+    Behind a plain sigmoid all hidden values lie near 1/2 at first, whatever the colours, and ξ
+    first learns one move for all nodes. Centred at zero, 2σ(2x) − 1, the hidden values differ from
+    node to node, and so do the moves (notebook 2).
     """
 
     def __init__(self, width: int, squash: str = "sigmoid") -> None:

@@ -125,7 +125,11 @@ class Projector(NamedTuple):
 
 
 def projector(engine: str, like: Tensor) -> Projector:
-    """How the picture ``like`` is projected with this engine."""
+    """The projection of this engine for pictures such as ``like``.
+
+    Raises:
+        InputError, MissingDependency: as :func:`ngat.attention.find_engine`.
+    """
     found = find_engine(engine, like)
     fast: Projector | None = None if like.requires_grad else found.projection
     return Projector(integral_image, project, found.sigmoid) if fast is None else fast

@@ -16,9 +16,9 @@ One call serves one level with one softmax over all groups that it is given: all
 the paper's joint softmax, one group at a time for typed relations. Taps that lead outside the
 picture do not exist, and every group keeps at least one tap at every node.
 
-Engines: ``reference`` (plain torch, shifted views; defines what is right), ``dgl`` (message
-passing with DGL's own functions on explicit edges), ``cpu`` (fused kernels in numba) and ``cuda``
-(fused kernels in Triton). An engine is a module with ``attend(groups, er)``: one level's
+Engines: ``reference`` (plain torch, shifted views; the others are tested against it), ``dgl``
+(message passing with DGL's own functions on explicit edges), ``cpu`` (fused kernels in numba) and
+``cuda`` (fused kernels in Triton). An engine is a module with ``attend(groups, er)``: one level's
 attention. It may replace three more things: ``forward_pass(model, placement, attend)``, the message
 passing of a whole forward pass from the placed nodes to the logits, ``projection()``, a
 :class:`ngat.projection.Projector`, and ``sigmoid(x)``.

@@ -22,7 +22,7 @@ class PositionTerm(nn.Module):
 
     Args:
         relations: the relations that share b.
-        joint: they share one softmax (heads point over the sphere).
+        joint: they share one softmax; the heads' first directions spread over the sphere.
         moving: some of the nodes can move; else b is needed for the taps alone.
     """
 
@@ -72,7 +72,7 @@ class PositionTerm(nn.Module):
 
 
 def directions(heads: int, relation: Relation | None) -> Tensor:
-    """Unit vectors of (x, y, level) that the heads prefer at the start, ``[heads, 3]``.
+    """Unit vectors in (x, y, level) that the heads prefer at the start, ``[heads, 3]``.
 
     Within one level (a typed relation) they spread over the circle; over all relations (None)
     over the sphere, so that some heads prefer the parent, some the children, and some neighbours.

@@ -114,7 +114,7 @@ def few() -> list[float]:
     return [large.objects, large.images, large.objects / large.images]
 
 
-NUMERALS = {"one": 1, "three": 3, "four": 4, "five": 5, "nine": 9, "twelve": 12}
+NUMERALS = {"one": 1, "three": 3, "four": 4, "five": 5, "nine": 9, "twelve": 12, "fourteen": 14}
 WORDS = {**NUMERALS, "two thirds": 2 / 3}
 CLAIMS: dict[str, tuple[str, str, Callable[[], list[float]]]] = {
     "rings": (
@@ -148,6 +148,11 @@ CLAIMS: dict[str, tuple[str, str, Callable[[], list[float]]]] = {
         "notebooks/05_dataset.ipynb",
         r"the test as a whole by a factor of (\d+)",
         lambda: [round(sizes("test").max() / sizes("test").min())],
+    ),
+    "smallest and largest": (
+        "notebooks/05_dataset.ipynb",
+        r"has to serve nuclei of (\d+) and of (\d+) pixels",
+        lambda: [round(sizes("test").min()), round(sizes("test").max())],
     ),
     "larger than any": (
         "notebooks/05_dataset.ipynb",
@@ -204,6 +209,11 @@ CLAIMS: dict[str, tuple[str, str, Callable[[], list[float]]]] = {
         "README.md",
         r"an average F1 of (\.\d+) where the paper prints (\.\d+)\.",
         average_f1,
+    ),
+    "notebooks": (
+        "README.md",
+        r"(\w+) notebooks show every equation",
+        lambda: [len(list((ROOT / "notebooks").glob("[0-9]*.ipynb")))],
     ),
     "on one GPU": ("README.md", r"(\w+) minutes of one shared H100; there the U-Net leads", on_gpu),
     "pictures of stage 2": (

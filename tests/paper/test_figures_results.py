@@ -282,6 +282,9 @@ def test_figures_5_and_6_show_what_was_found() -> None:
     nuclei = f"{n} {'nucleus' if n == 1 else 'nuclei'}"
     assert told == ["", nuclei, f"{n} of {n} found, 0 extra", f"0 of {n} found, 0 extra"]
     assert fig.axes[0].images[0].get_array().shape == (40, 40, 3)
+    both = dict.fromkeys(("a (split)", "a (components)", "b (components)"), found["all"])
+    fig = segmentation_figures.comparison([crop], both)
+    assert [ax.get_title() for ax in fig.axes[2:]] == ["a\n(split)", "b\n(components)"]
     for labels, rows in ((None, 1), (found["none"], 2)):
         fig = segmentation_figures.examples({"a crop": crop}, labels)
         assert [ax.get_title() for ax in fig.axes] == ["a crop", ""][:rows]

@@ -69,7 +69,7 @@ def test_three_places_and_pixels_near_edges() -> None:
     assert places["inside"] == (35, 45)
     assert sample.labels[places["edge"]] == 1
     assert places["edge"][0] in (30, 40) or places["edge"][1] in (40, 50)
-    assert sample.labels[places["ground"]] == 0
+    assert sample.labels[places["background"]] == 0
     near = pictures.near_edges(sample.labels, 2)
     assert near[27:34, 45].tolist() == [False, True, True, True, True, True, False]
 

@@ -193,7 +193,7 @@ def leakage(shares: pd.Series, ours: float) -> Figure:
         ax = fig.subplots()
         ax.hist(100 * shares, bins=np.arange(0, 101, 2.5).tolist(), color=SKY, edgecolor="white")
         ax.axvline(100 * ours, color=BLUE, linewidth=2)
-        ax.set_xlim(-2, 100)
+        ax.set_xlim(-2, min(100, 120 * float(shares.max())))
         middle, top = 100 * float(shares.mean()), ax.get_ylim()[1]
         ax.text(100 * ours + 1.5, top, "whole groups", color=BLUE, size=8, va="top")
         ax.text(middle, 1.03 * top, f"sampled singly: {middle:.0f} %", ha="center", size=8)

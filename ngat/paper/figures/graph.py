@@ -221,6 +221,8 @@ def _space(
     axes.grid(False)
     for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
         axis.pane.set_visible(False)
+        axis.set_tick_params(pad=-4)  # else the zoom takes the numbers far from their ticks
+        axis.labelpad = -6
     return axes
 
 

@@ -219,7 +219,7 @@ def dice_by_step(curves: Mapping[str, Mapping[int, float]]) -> Figure:
                 list(curve), list(curve.values()), marker="o", ms=3, label=name, **looks[name]
             )
         axes.set(
-            xlabel="optimiser steps of four pictures", ylabel="Dice on validation", ylim=(0, 1)
+            xlabel="optimiser steps of four pictures", ylabel="Dice on validation", ylim=(None, 1)
         )
         axes.legend(loc="lower right")
     return fig

@@ -61,10 +61,11 @@ def quiver(
             axes.set(xlim=extent[:2], ylim=extent[2:], title=f"level {m}")
             bare((axes,))
             right, down, _ = move.mean((1, 2)).tolist()
+            right, down = (round(mean, 2) + 0.0 for mean in (right, down))  # no negative zero
             said = f"mean {right:+.2f}, {down:+.2f} cells\nlines × {longer:g}"
             axes.set_xlabel(said.replace("-", "−"), size=8)
         bar = fig.colorbar(dots, ax=panels, shrink=0.8, aspect=25)
-        bar.set_label("height / levels")
+        bar.set_label("height less the level's mean / levels")
     return fig
 
 
@@ -96,7 +97,7 @@ def moves(tables: Mapping[str, pd.DataFrame]) -> Figure:
                 axes.plot(place, table[f"spread_{axis}"], "o", mfc="none", mec=colour, markersize=6)
             axes.set(yscale="log", xlabel="level", title=name, xticks=table["level"])
             axes.margins(x=0.15)
-        panels[0].set_ylabel("move / cells (x, y), levels (z)")
+        panels[0].set_ylabel("|move| / cells (x, y), levels (z)")
         handles = [
             *(Line2D([], [], marker="o", ls="", color=c, label=axis) for axis, c in AXES.items()),
             Line2D([], [], marker="o", ls="", color=GREY, label="common to all nodes"),

@@ -126,8 +126,14 @@ def comparison(crops: Sequence[Crop], found: Mapping[str, Mapping[str, Labels]])
 
     Args:
         crops: parts of pictures.
-        found: labels by method and image id, a panel each.
+        found: labels by method and image id, a panel each; of a network with both rows, *split*
+            alone, since its components are the same mask.
     """
+    found = {
+        method: labels
+        for method, labels in found.items()
+        if "(components)" not in method or method.replace("(components)", "(split)") not in found
+    }
     columns = -(-(2 + len(found)) // 2)
     with style():
         fig = Figure(figsize=(1.7 * columns, 2 * 2.2 * len(crops) + 0.5))

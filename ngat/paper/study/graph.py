@@ -163,7 +163,7 @@ def levels(picture: Picture, graph: PyramidGraph) -> list[Picture]:
 
 
 def crowded(labels: npt.NDArray[np.int32], side: int) -> tuple[int, int]:
-    """Top and left of the square cut-out that is most evenly half nucleus, half ground.
+    """Top and left of the square cut-out that is most evenly half nucleus, half background.
 
     Args:
         labels: ``[H, W]``, both sides at least ``side``.

@@ -115,10 +115,10 @@ def centre_of(labels: npt.NDArray[np.integer], number: int) -> tuple[int, int]:
 
 
 def three_places(labels: npt.NDArray[np.integer], margin: int = 12) -> dict[str, tuple[int, int]]:
-    """(row, column) of a pixel inside a nucleus, of one on its edge and of one on the ground.
+    """(row, column) of a pixel inside a nucleus, of one on its edge and of one on the background.
 
-    The nucleus is :func:`middle_nucleus`; inside is its pixel farthest from the edge, ground the
-    pixel farthest from all nuclei. All are at least ``margin`` pixels from the picture's edge,
+    The nucleus is :func:`middle_nucleus`; inside is its pixel farthest from the edge, background
+    the pixel farthest from all nuclei. All are at least ``margin`` pixels from the picture's edge,
     where it is large enough.
     """
     mine = labels == middle_nucleus(labels, margin)
@@ -126,9 +126,9 @@ def three_places(labels: npt.NDArray[np.integer], margin: int = 12) -> dict[str,
     away[margin : labels.shape[0] - margin, margin : labels.shape[1] - margin] = True
     depth = ndimage.distance_transform_edt(np.pad(mine, 1))[1:-1, 1:-1]
     edge = np.where(mine & (depth <= 1), depth + away, 0.0)
-    ground = ndimage.distance_transform_edt(labels == 0) * away
+    background = ndimage.distance_transform_edt(labels == 0) * away
     found = {}
-    for name, score in (("inside", depth), ("edge", edge), ("ground", ground)):
+    for name, score in (("inside", depth), ("edge", edge), ("background", background)):
         row, column = np.unravel_index(int(score.argmax()), labels.shape)
         found[name] = (int(row), int(column))
     return found

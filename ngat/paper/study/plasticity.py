@@ -76,7 +76,7 @@ def moves_by_level(placed: Sequence[tuple[Placement, Sample]]) -> pd.DataFrame:
         (levels) of the mean move, which all nodes share; ``spread_x``, ``spread_y``, ``spread_z``,
         the standard deviation over nodes, which is what adapts to the picture; ``edge`` and
         ``elsewhere``, the mean length of the move less the common one, of nodes that see an edge
-        of a nucleus and of those that see only nucleus or only ground.
+        of a nucleus and of those that see only nucleus or only background.
     """
     rows = []
     for m in range(1, len(placed[0][0].moves)):
