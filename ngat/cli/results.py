@@ -185,8 +185,8 @@ def explorer(
     from ngat.data.own import read_rgb
     from ngat.errors import InputError
     from ngat.model import NGAT
-    from ngat.paper.explorer.nodes import explore
-    from ngat.paper.explorer.page import write_page
+    from ngat.paper.figures.explorer import write_page
+    from ngat.paper.study.explorer import explore
     from ngat.segmentation.network import shipped_weights
     from ngat.training.weights import load_weights
 

@@ -16,10 +16,10 @@ from ngat.data.sample import TYPES, Sample
 from ngat.data.split import SPLITS
 from ngat.inference import Prediction
 from ngat.magnification import size_of
-from ngat.paper.figures.pictures import crowded, one_of_each, outline, outlined, visible
+from ngat.paper.figures.pictures import crowded, one_of_each, outline, outlined
 from ngat.paper.figures.segmentation import EXTRA, MISSING, RIGHT, difference_map
 from ngat.paper.study.dataset import image_sizes
-from ngat.paper.study.pictures import Magnified
+from ngat.paper.study.pictures import Magnified, visible
 from ngat.paper.style import (
     BLUE,
     GREY,

@@ -10,8 +10,9 @@ from matplotlib.colors import CenteredNorm
 from matplotlib.figure import Figure
 
 from ngat.data import Sample
-from ngat.paper.figures.pictures import beside_picture, outline, visible
+from ngat.paper.figures.pictures import beside_picture, outline
 from ngat.paper.study.loss import Array
+from ngat.paper.study.pictures import visible
 from ngat.paper.style import LEVEL_COLOURS, YELLOW, bare, method_styles, style
 
 

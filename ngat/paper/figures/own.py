@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from ngat.inference import Method, Prediction, Thresholds, instances
 from ngat.instances import Labels
 from ngat.magnification import Seen
-from ngat.paper.figures.pictures import numbered_colours, outlined, visible
+from ngat.paper.figures.pictures import numbered_colours, outlined
+from ngat.paper.study.pictures import visible
 from ngat.paper.style import BLUE, VERMILION, bare, grid_lines, live, style, widgets
 
 if TYPE_CHECKING:

@@ -18,11 +18,8 @@ from skimage.segmentation import find_boundaries
 from ngat.data.sample import TYPES, Sample
 from ngat.graph import SOURCE_STEP, Relation
 from ngat.paper.figures.graph import RELATION_COLOURS
-from ngat.paper.study.pictures import fullest
+from ngat.paper.study.pictures import fullest, visible
 from ngat.paper.style import YELLOW, bare, style
-
-# A picture is too dark to be printed as it is if its brightest hundredth is below this, of 255.
-DARK = 128
 
 Map = npt.NDArray[np.floating]
 MESSAGES: dict[Relation, str] = {
@@ -69,19 +66,6 @@ def outlined(
         255 * np.array(to_rgb(colour))
     )
     return shown
-
-
-def visible(image: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], float]:
-    """A picture as it is shown, and the factor by which it was brightened.
-
-    A picture that prints as black, whose brightest hundredth is below half of white, is multiplied
-    until that hundredth is white; others are left alone. For the eye only: networks see the file.
-    """
-    bright = max(float(np.percentile(image, 99)), 1.0)
-    if bright >= DARK:
-        return image, 1.0
-    factor = 255 / bright
-    return np.minimum(image * factor, 255).astype(np.uint8), factor
 
 
 def outline(

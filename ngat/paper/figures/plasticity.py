@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ngat.data import Sample
-from ngat.paper.figures.pictures import outline, visible
+from ngat.paper.figures.pictures import outline
+from ngat.paper.study.pictures import visible
 from ngat.paper.style import BLUE, GREEN, GREY, VERMILION, YELLOW, bare, style
 from ngat.plasticity import REACH, Placement
 

@@ -17,8 +17,8 @@ from scipy import ndimage
 from ngat.data.sample import TYPES, Sample
 from ngat.inference import Prediction
 from ngat.magnification import size_of
-from ngat.paper.figures.pictures import numbered_colours, outlined, visible
-from ngat.paper.study.pictures import fullest
+from ngat.paper.figures.pictures import numbered_colours, outlined
+from ngat.paper.study.pictures import fullest, visible
 from ngat.paper.study.segmentation import (
     NUCLEI_WIDE,
     Crop,
