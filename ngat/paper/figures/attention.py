@@ -14,8 +14,7 @@ from ngat.data import Sample
 from ngat.graph import RELATIONS, SELF_TAP
 from ngat.paper.figures.graph import RELATION_COLOURS
 from ngat.paper.figures.pictures import outlined
-from ngat.paper.study.attention import Coefficients, deviation, mean_by_tap
-from ngat.paper.study.network import Reach
+from ngat.paper.study.network import Coefficients, Reach, deviation, mean_by_tap
 from ngat.paper.study.pictures import visible
 from ngat.paper.style import BLACK, GREY, VERMILION, bare, style
 

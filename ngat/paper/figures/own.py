@@ -47,7 +47,7 @@ def sizes(table: pd.DataFrame) -> Figure:
     """Histogram of nuclear areas.
 
     Args:
-        table: from :func:`ngat.paper.study.own.table`.
+        table: from :func:`ngat.paper.study.dataset.measured`.
     """
     with style():
         fig = Figure(figsize=(4.6, 2.2))

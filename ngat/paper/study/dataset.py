@@ -15,22 +15,8 @@ from skimage.measure import label
 from ngat.data.sample import TYPES, Sample
 from ngat.data.split import SPLITS
 from ngat.errors import InputError
-
-__all__ = [
-    "NUCLEUS_COLUMNS",
-    "PICTURE_COLUMNS",
-    "composition",
-    "composition_table",
-    "groups",
-    "image_sizes",
-    "in_parts",
-    "leaking",
-    "nuclei",
-    "pictures",
-    "read_pictures",
-    "size_table",
-    "touching",
-]
+from ngat.instances import Labels
+from ngat.segmentation.measure import measure
 
 _WHERE = ["image_id", "split", "type", "group"]
 NUCLEUS_COLUMNS = ["image_id", "split", "type", "area", "diameter", "touches"]
@@ -117,6 +103,28 @@ def touching(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
         touches[a[meet]] = True
         touches[b[meet]] = True
     return touches[1:]
+
+
+def measured(labels: Labels) -> pd.DataFrame:
+    """One line per nucleus of a label image that numbers them 1 … n.
+
+    Returns:
+        nucleus, row and column of its centre, area, diameter of the disc of that area, elongation
+        (long over short axis of the ellipse of equal moments), and whether it touches another;
+        lengths in pixels.
+    """
+    found = measure(labels, np.zeros((*labels.shape, 0)), ())
+    return pd.DataFrame(
+        {
+            "nucleus": found["nucleus"],
+            "row": found["y"].round(1),
+            "column": found["x"].round(1),
+            "area": found["area"],
+            "diameter": np.sqrt(4 / np.pi * found["area"]).round(1),
+            "elongation": (found["major_axis"] / found["minor_axis"].clip(lower=1)).round(2),
+            "touches": touching(labels)[found["nucleus"].to_numpy(dtype=int) - 1],
+        }
+    )
 
 
 def read_pictures(path: object) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from ngat.data.normalize import as_tensor
 from ngat.graph import TAP_COUNT, PyramidGraph
 from ngat.inference import evaluating, find_magnification
 from ngat.model import NGAT
-from ngat.paper.study.attention import coefficients
+from ngat.paper.study.network import coefficients
 from ngat.paper.study.pictures import fullest, visible
 
 SIDE = 64  # pixels of the window that is shown
