@@ -15,7 +15,7 @@ from ngat.errors import InputError
 
 if TYPE_CHECKING:
     from ngat.segmentation.batch import Options, PictureOutcome
-    from ngat.segmentation.inputs import Input
+    from ngat.segmentation.files import Input
 
 app = typer.Typer()
 
@@ -84,8 +84,8 @@ def segment(
     """
     from ngat.inference import METHODS
     from ngat.segmentation.batch import Options
+    from ngat.segmentation.files import find_inputs, part_of
     from ngat.segmentation.formats import DEFAULT, chosen_formats
-    from ngat.segmentation.inputs import find_inputs, part_of
     from ngat.segmentation.network import chosen_magnification
     from ngat.training.distributed import find_device
 

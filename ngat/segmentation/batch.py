@@ -15,12 +15,11 @@ import ngat
 from ngat.errors import InputError
 from ngat.inference import Method
 from ngat.io.picture import Picture, open_picture, open_pictures
-from ngat.segmentation.find import FoundNuclei, Map, find, in_turn
+from ngat.segmentation.files import FORMAT, Input, is_complete, read_record, told, write_results
+from ngat.segmentation.find import Map, find, in_turn
 from ngat.segmentation.formats import DEFAULT, FORMATS
-from ngat.segmentation.inputs import Input
 from ngat.segmentation.measure import typical_diameter
 from ngat.segmentation.network import TrainedNetwork, chosen_magnification, trained
-from ngat.segmentation.record import FORMAT, is_complete, read_record, told, write_results
 from ngat.segmentation.tiles import TILE
 from ngat.system.files import DiskFull, held, sha256
 
@@ -193,7 +192,7 @@ def _segment(
             "notes": list(found.notes),
         }
         writers = {
-            name: partial(_write, FORMATS[form].write, found, picture)
+            name: partial(FORMATS[form].write, found=found, picture=picture)
             for form, name in names.items()
         }
         write_results(out, record_path, record, writers)
@@ -228,15 +227,6 @@ def _finished(out: Path, record_path: Path, item: Input, digest: str) -> dict[st
             f"{record_path}: is of another picture, {record['input']}; choose another --out."
         )
     return None
-
-
-def _write(
-    write: Callable[[Path, FoundNuclei, Picture], None],
-    found: FoundNuclei,
-    picture: Picture,
-    path: Path,
-) -> None:
-    write(path, found, picture)
 
 
 def _workplace(out: Path, item: Input, made_with: dict[str, Any]) -> Path:

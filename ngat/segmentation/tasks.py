@@ -21,8 +21,8 @@ from ngat.errors import InputError, MissingDependency
 from ngat.inference import Method, Thresholds
 from ngat.io.picture import open_picture, open_pictures
 from ngat.segmentation.batch import Options, PictureOutcome, segment_file
+from ngat.segmentation.files import Input
 from ngat.segmentation.find import Map
-from ngat.segmentation.inputs import Input
 from ngat.segmentation.job import PictureJob
 from ngat.segmentation.tiles import Grid
 
