@@ -222,9 +222,7 @@ class SearchObjective:
     """
 
     def __init__(
-        self,
-        pictures: Mapping[str, Sequence[Sample]],
-        weights: Mapping[str, float] | None = None,
+        self, pictures: Mapping[str, Sequence[Sample]], weights: Mapping[str, float] | None = None
     ) -> None:
         self.weights = weights or dict.fromkeys(pictures, 1.0)
         # Types in turn, so that the first pictures already speak for all.

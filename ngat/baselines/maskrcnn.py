@@ -90,11 +90,7 @@ class MaskRCNN(nn.Module):
             net = resnet.ResNet(resnet.BasicBlock, [1] * 4, norm_layer=normalised)
         stages = [512 // (1 if full else 4) * 2**n // 2 for n in range(4)]
         backbone = module.backbone_utils.BackboneWithFPN(
-            net,
-            {f"layer{n + 1}": str(n) for n in range(4)},
-            stages,
-            width,
-            norm_layer=normalised,
+            net, {f"layer{n + 1}": str(n) for n in range(4)}, stages, width, norm_layer=normalised
         )
         heads, masks = module.faster_rcnn, module.mask_rcnn
         most = MOST if full else MOST // 16
@@ -190,11 +186,7 @@ class MaskRCNN(nn.Module):
         return best if size is None else self.look(image, float(np.clip(size, *LIMITS)))
 
     def nuclei(
-        self,
-        image: npt.NDArray[Any],
-        *,
-        magnification: float | None = None,
-        score: float = SCORE,
+        self, image: npt.NDArray[Any], *, magnification: float | None = None, score: float = SCORE
     ) -> Labels:
         """Nuclei of an image as labels ``int32 [H, W]``.
 

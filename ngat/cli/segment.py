@@ -25,8 +25,7 @@ PANEL = "Which part of a file"
 @app.command()
 def segment(
     images: Annotated[
-        list[str],
-        typer.Argument(metavar="IMAGE...", help="Files, folders, or patterns in quotes."),
+        list[str], typer.Argument(metavar="IMAGE...", help="Files, folders, or patterns in quotes.")
     ],
     out: Annotated[Path, typer.Option(help="Folder of the results.")],
     form: Annotated[

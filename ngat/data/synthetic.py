@@ -34,11 +34,7 @@ from ngat.errors import InputError
 
 SPLITS = ("train", "val", "test")
 # Pictures per type, in the order of TYPES: imbalanced like the real set, at least four of each.
-COUNTS = {
-    "train": (58, 24, 8, 20, 10),
-    "val": (8, 4, 4, 4, 4),
-    "test": (16, 8, 5, 6, 5),
-}
+COUNTS = {"train": (58, 24, 8, 20, 10), "val": (8, 4, 4, 4, 4), "test": (16, 8, 5, 6, 5)}
 
 
 def load_synthetic(

@@ -81,12 +81,7 @@ class Session:
     def samples(self, split: str, limit: int | None = None) -> list[Sample]:
         """Pictures of a split; few of them show every type. See :func:`ngat.data.load`."""
         return load(
-            self.data,
-            split,
-            root=self.top / "data",
-            seed=self.seed,
-            limit=limit,
-            progress=False,
+            self.data, split, root=self.top / "data", seed=self.seed, limit=limit, progress=False
         )
 
     def found(self, name: str) -> Path | None:

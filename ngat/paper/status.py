@@ -66,10 +66,7 @@ PAPER_ITEMS = (
     ),
     PaperItem("Figure 2", "types of pictures", "05", ("fig02_types", "fig02_composition")),
     PaperItem(
-        "Figure 3",
-        "projection",
-        "01",
-        ("fig03_projection", "fig03_levels", "fig03_footprint"),
+        "Figure 3", "projection", "01", ("fig03_projection", "fig03_levels", "fig03_footprint")
     ),
     PaperItem("Figure 4", "the network", "03", ("fig04_network", "fig04_paper", "fig04_schedule")),
     PaperItem(

@@ -249,10 +249,7 @@ def counted(
         fig = Figure(figsize=(8.4, 2.35))
         panels = fig.subplots(1, 4)
         shown, _ = visible(image[part])
-        for axes, labels, title in (
-            (panels[0], true, "annotated"),
-            (panels[2], pred, "found"),
-        ):
+        for axes, labels, title in ((panels[0], true, "annotated"), (panels[2], pred, "found")):
             axes.imshow(shown, extent=extent)
             outline(axes, labels[part], extent, YELLOW)
             axes.set_title(title)

@@ -100,10 +100,7 @@ def looks(seen: Sequence[Seen], chosen: float) -> Figure:
 
 
 def workbench(
-    image: npt.NDArray[np.uint8],
-    prediction: Prediction,
-    method: Method,
-    thresholds: Thresholds,
+    image: npt.NDArray[np.uint8], prediction: Prediction, method: Method, thresholds: Thresholds
 ) -> VBox:
     """Sliders over the thresholds; the network runs once, the nuclei are recomputed.
 

@@ -22,11 +22,7 @@ from ngat.paper.study.pictures import fullest, visible
 from ngat.paper.style import YELLOW, bare, style
 
 Map = npt.NDArray[np.floating]
-MESSAGES: dict[Relation, str] = {
-    "king": "neighbours",
-    "child": "children",
-    "parent": "parents",
-}
+MESSAGES: dict[Relation, str] = {"king": "neighbours", "child": "children", "parent": "parents"}
 
 
 def one_of_each(samples: Sequence[Sample]) -> list[Sample]:

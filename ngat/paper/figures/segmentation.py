@@ -19,14 +19,7 @@ from ngat.inference import Prediction
 from ngat.magnification import size_of
 from ngat.paper.figures.pictures import numbered_colours, outlined
 from ngat.paper.study.pictures import fullest, visible
-from ngat.paper.study.segmentation import (
-    NUCLEI_WIDE,
-    Crop,
-    Errors,
-    Labels,
-    by_outcome,
-    difference,
-)
+from ngat.paper.study.segmentation import NUCLEI_WIDE, Crop, Errors, Labels, by_outcome, difference
 from ngat.paper.style import (
     BLUE,
     GREEN,
@@ -201,9 +194,7 @@ def _said(count: int) -> str:
 
 
 def levels(
-    sample: Sample,
-    by_level: Sequence[npt.NDArray[np.float32]],
-    whole: npt.NDArray[np.float32],
+    sample: Sample, by_level: Sequence[npt.NDArray[np.float32]], whole: npt.NDArray[np.float32]
 ) -> Figure:
     """Probability of nucleus at each level, their weighted reconstruction, and the annotation.
 

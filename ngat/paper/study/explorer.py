@@ -105,10 +105,7 @@ def explore(
     corner = np.array([left, top, 0.0])[:, None, None]
     levels = []
     for m, alpha in enumerate(alphas):
-        part = (
-            slice(top >> m, -(-bottom // 2**m)),
-            slice(left >> m, -(-right // 2**m)),
-        )
+        part = (slice(top >> m, -(-bottom // 2**m)), slice(left >> m, -(-right // 2**m)))
         moved = output.positions[m][0].double().numpy()
         levels.append(
             WindowLevel(
