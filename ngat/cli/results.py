@@ -34,13 +34,12 @@ def score(
 ) -> None:
     """Score anyone's nuclei by the challenge's protocol, per image and pooled."""
     from ngat.evaluation.scoring import score as run
-    from ngat.system.files import replacing
+    from ngat.system.files import write_table
     from ngat.system.process import track
 
     found = run(predicted, annotated, progress=lambda ids: track(ids, "Score"))
     if out is not None:
-        with replacing(out) as beside:
-            found.images.to_csv(beside, index=False, lineterminator="\n")
+        write_table(out, found.images)
     typer.echo(found.images.to_string(index=False, float_format=lambda value: f"{value:.4f}"))
     for measure, value in found.summary._asdict().items():
         typer.echo(f"{measure}: {value:.4f}" if isinstance(value, float) else f"{measure}: {value}")

@@ -135,15 +135,14 @@ def error_types(
     with interruptible("Stopped; nothing was written."):
         from ngat.data import fingerprint, load
         from ngat.evaluation import error_types as study
-        from ngat.system.files import replacing, write_json
+        from ngat.system.files import write_json, write_table
         from ngat.system.provenance import provenance
 
         began = time.monotonic()
         nuclei = study.committed(results, [name.strip() for name in runs.split(",")])
         samples = load(data, split, root=root, seed=data_seed, progress=not quiet)
         table = study.count(nuclei, samples, progress=not quiet)
-        with replacing(out) as beside:
-            table.to_csv(beside, index=False, lineterminator="\n")
+        write_table(out, table)
         minutes = (time.monotonic() - began) / 60
         told = provenance(
             command_line(), None, fingerprint(samples), minutes, data=data, split=split

@@ -150,8 +150,7 @@ def nodes(
         for head, axes in enumerate(panels[0, 1:], start=1):
             axes.set_title(f"head {head}")
         bare(panels.flat)
-        bar = fig.colorbar(image, ax=panels, shrink=0.8, aspect=25)
-        bar.set_label("α (numbers: %)")
+        fig.colorbar(image, ax=panels, shrink=0.8, aspect=25, label="α (numbers: %)")
     return fig
 
 

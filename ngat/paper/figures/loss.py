@@ -58,8 +58,7 @@ def fields(maps: Mapping[str, Sequence[Array]], heights: Sequence[float]) -> Fig
                 axes.set(xticks=[0, 0.5, 1], yticks=[0, 0.5, 1], title=f"{reading}, z = {z:g}")
                 axes.set(xlabel="x", ylabel="y")
                 axes.label_outer()
-        bar = fig.colorbar(image, ax=panels, shrink=0.8, aspect=30)
-        bar.set_label("weight of a node's loss")
+        fig.colorbar(image, ax=panels, shrink=0.8, aspect=30, label="weight of a node's loss")
     return fig
 
 

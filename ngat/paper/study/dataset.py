@@ -6,6 +6,7 @@ Numbers of pictures, not pictures: a table of them may be kept where the picture
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from ngat.data.split import SPLITS
 from ngat.errors import InputError
 from ngat.instances import Labels
 from ngat.segmentation.measure import measure
+from ngat.system.files import read_table
 
 _WHERE = ["image_id", "split", "type", "group"]
 NUCLEUS_COLUMNS = ["image_id", "split", "type", "area", "diameter", "touches"]
@@ -127,19 +129,13 @@ def measured(labels: Labels) -> pd.DataFrame:
     )
 
 
-def read_pictures(path: object) -> pd.DataFrame:
+def read_pictures(path: Path | str) -> pd.DataFrame:
     """Read a table that :func:`pictures` made.
 
     Raises:
         InputError: it cannot be read, or columns are missing.
     """
-    try:
-        table = pd.read_csv(str(path))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as CSV ({error}).") from error
-    if list(table.columns) != PICTURE_COLUMNS:
-        raise InputError(f"{path}: expected the columns {','.join(PICTURE_COLUMNS)}.")
-    return table
+    return read_table(path, PICTURE_COLUMNS, "pictures", "ngat data describe")
 
 
 def groups(table: pd.DataFrame) -> pd.DataFrame:
