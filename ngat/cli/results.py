@@ -6,7 +6,7 @@ Label images and result files, counted; the notebooks, and what is generated fro
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -82,19 +82,9 @@ def export(
         from ngat.evaluation.peers import export as run
 
         # Training labels are those that our networks are trained on.
-        masks = {"train": TrainConfig().masks}
-        parts = {
-            split: load(
-                data,
-                split,
-                root=root,
-                seed=data_seed,
-                limit=limit,
-                masks=masks.get(split, "published"),
-                progress=not quiet,
-            )
-            for split in ("train", "val", "test")
-        }
+        where: Any = {"root": root, "seed": data_seed, "limit": limit, "progress": not quiet}
+        parts = {"train": load(data, "train", masks=TrainConfig().masks, **where)}
+        parts |= {split: load(data, split, **where) for split in ("val", "test")}
         written = run(parts, out, data=data, progress=not quiet)
     counts = ", ".join(f"{len(samples)} {split}" for split, samples in parts.items())
     typer.echo(f"{out}: {counts}" + ("" if written else ", as before"))

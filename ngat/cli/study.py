@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -236,14 +236,9 @@ def tune_classical(
         from ngat.data import load
 
         plan = SearchPlan(trials, pictures, seed)
-        samples = load(
-            data,
-            "train",
-            root=root,
-            seed=data_seed,
-            masks=masks,  # type: ignore[arg-type]  # load says what is wrong with it
-            progress=not quiet,
-        )
+        where: Any = {"root": root, "seed": data_seed, "progress": not quiet}
+        # load says what is wrong with masks
+        samples = load(data, "train", masks=masks, **where)  # type: ignore[arg-type]
         tuned = tune(samples, out, plan, data=data, command=command_line(), progress=not quiet)
     for name, score in tuned.average_f1.items():
         typer.echo(f"{name}: average F1 {score:.3f} on the pictures that it was tuned on")
