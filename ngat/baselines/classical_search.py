@@ -190,7 +190,7 @@ class SearchObjective:
         self, pictures: Mapping[str, Sequence[Sample]], weights: Mapping[str, float] | None = None
     ) -> None:
         self.weights = weights or dict.fromkeys(pictures, 1.0)
-        # Types in turn, so that the first pictures already speak for all.
+        # Types in turn, so that the first pictures hold every type.
         longest = max(len(group) for group in pictures.values())
         self.samples = [g[i] for i in range(longest) for g in pictures.values() if i < len(g)]
         self.kinds = np.array([sample.type for sample in self.samples])

@@ -142,8 +142,8 @@ class MaskRCNN(nn.Module):
             targets: ``[B, 4, S, S]``, the last being numbers of nuclei
                 (:class:`ngat.training.device.patches.DevicePatches`).
         """
-        told = [instances_of(numbers) for numbers in targets[:, 3]]
-        losses: dict[str, Tensor] = self.body(list(image), told)
+        annotated = [instances_of(numbers) for numbers in targets[:, 3]]
+        losses: dict[str, Tensor] = self.body(list(image), annotated)
         return torch.stack([loss.float() for loss in losses.values()]).sum()
 
     def look(self, image: npt.NDArray[Any], magnification: float) -> Detections:
@@ -231,7 +231,7 @@ def normalised(channels: int) -> nn.Module:
 
 
 def instances_of(numbers: Tensor) -> dict[str, Tensor]:
-    """Nuclei of a patch as torchvision wants them: boxes, classes and masks.
+    """Nuclei of a patch in torchvision's form: boxes, classes and masks.
 
     Args:
         numbers: of the nucleus at every pixel, 0 on the background, ``[S, S]``.

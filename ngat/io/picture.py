@@ -1,4 +1,4 @@
-"""One door for pictures: any file becomes a :class:`Picture`, which is read by region."""
+"""Pictures of any kind: every file becomes a :class:`Picture`, which is read by region."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class Session:
 
     @property
     def interactive(self) -> bool:
-        """False under papermill, nbval and CI, where nobody moves a slider."""
+        """False under papermill, nbval and CI, where no user can move a slider."""
         return not os.environ.get(HEADLESS)
 
     @property

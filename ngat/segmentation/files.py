@@ -195,12 +195,12 @@ def write_results(
         InputError: a file is there that was not written by this command, or was changed since.
         DiskFull: there is no space.
     """
-    with _telling(out), locked(record_path):
+    with _disk_errors(out), locked(record_path):
         earlier = read_record(record_path) or {"outputs": {}}
         known = {name: _hashes(value) for name, value in earlier["outputs"].items()}
         for name in writers:
             _check_ours(out / name, known.get(name, []))
-        # What a process that was killed has left there is nobody's.
+        # Left behind by a process that was killed.
         beside = record_path.with_name(f".{record_path.name}.parts")
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir()
@@ -225,19 +225,19 @@ def write_results(
 
 
 @contextlib.contextmanager
-def _telling(out: Path) -> Iterator[None]:
-    """Errors of the disk, by whatever call, as the sentence of :func:`told`."""
+def _disk_errors(out: Path) -> Iterator[None]:
+    """Errors of the disk, by whatever call, as the sentence of :func:`disk_error`."""
     try:
         yield
     except InputError as error:
         if isinstance(error.__cause__, OSError):
-            raise told(error.__cause__, out) from error
+            raise disk_error(error.__cause__, out) from error
         raise
     except OSError as error:
-        raise told(error, out) from error
+        raise disk_error(error, out) from error
 
 
-def told(error: OSError, out: Path) -> InputError:
+def disk_error(error: OSError, out: Path) -> InputError:
     """The sentence for an error of the disk."""
     full = error.errno in FULL
     # Some encoders only say that they failed.

@@ -162,18 +162,18 @@ def animation(
     found = len(np.unique(nuclei[nuclei > 0]))
     frames = []
     for m in range(len(colours)):
-        said = f"a pyramid of magnifications: level {m}"
-        frames.append((_frame(colours[: m + 1], len(colours), shown, said), 500))
+        caption = f"a pyramid of magnifications: level {m}"
+        frames.append((_frame(colours[: m + 1], len(colours), shown, caption), 500))
     for level, relations in steps:
         updated = range(len(colours)) if level is None else (level,)
-        said = "messages from " + " and ".join(MESSAGES[relation] for relation in relations)
-        frame = _frame(colours, len(colours), shown, said, [(m, relations) for m in updated])
+        caption = "messages from " + " and ".join(MESSAGES[relation] for relation in relations)
+        frame = _frame(colours, len(colours), shown, caption, [(m, relations) for m in updated])
         frames.append((frame, 450))
-    said = "every level predicts; weighted, they are one map"
-    frames.append((_frame(rows["network"], len(colours), probability, said), 1600))
+    caption = "every level predicts; weighted, they are one map"
+    frames.append((_frame(rows["network"], len(colours), probability, caption), 1600))
     outlines = outlined(shown, nuclei, wide=True)
-    said = f"{found} nuclei, separated and outlined"
-    frames.append((_frame(rows["network"], len(colours), outlines, said), 2600))
+    caption = f"{found} nuclei, separated and outlined"
+    frames.append((_frame(rows["network"], len(colours), outlines, caption), 2600))
     return frames
 
 
@@ -181,7 +181,7 @@ def _frame(
     tiles: Sequence[Map],
     levels: int,
     beside: npt.NDArray[Any],
-    said: str,
+    caption: str,
     updates: Sequence[tuple[int, Sequence[Relation]]] = (),
 ) -> Figure:
     """The pyramid on the left, ``beside`` on the right, a sentence above; arrows into updates."""
@@ -218,5 +218,5 @@ def _frame(
         right.imshow(beside, cmap="gray", vmin=0, vmax=1)
         right.set(xticks=[], yticks=[])
         right.spines[:].set_color("#DDDDDD")
-        fig.suptitle(said, size=11)
+        fig.suptitle(caption, size=11)
     return fig

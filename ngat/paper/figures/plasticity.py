@@ -62,8 +62,8 @@ def quiver(
             axes.set(xlim=extent[:2], ylim=extent[2:], title=f"level {m}")
             bare((axes,))
             right, down, _ = move.mean((1, 2)).tolist()
-            said = f"mean {right:+.2f}, {down:+.2f} cells\nlines × {longer:g}"
-            axes.set_xlabel(said.replace("-", "−"), size=8)
+            caption = f"mean {right:+.2f}, {down:+.2f} cells\nlines × {longer:g}"
+            axes.set_xlabel(caption.replace("-", "−"), size=8)
         fig.colorbar(dots, ax=panels, shrink=0.8, aspect=25, label="height / levels")
     return fig
 

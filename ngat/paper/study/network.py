@@ -108,7 +108,7 @@ def walk(config: ModelConfig, side: int, pixel: tuple[int, int]) -> Mask:
     """Pixels that can reach a pixel's node along the edges, update by update, ``[side, side]``.
 
     Walked backwards: before an update of a level, those of its nodes that matter later matter, and
-    so do all their sources. At the beginning a node knows the pixels of its cell.
+    so do all their sources. At the start a node depends on the pixels of its cell.
     """
     graph = PyramidGraph(side, side, config.levels)
     matters = np.zeros(graph.num_nodes, dtype=bool)
