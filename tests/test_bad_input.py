@@ -27,7 +27,7 @@ from ngat.evaluation.scoring import read_labels
 from ngat.io import read_label_image
 from ngat.model import NGAT
 from ngat.segmentation.batch import Options, segment_file
-from ngat.segmentation.inputs import Input
+from ngat.segmentation.files import Input
 from ngat.training.weights import load_weights, save_weights
 
 # Of the processor, not of the clock: other programs may be running.

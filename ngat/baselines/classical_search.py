@@ -18,11 +18,20 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
-from ngat.baselines.classical import Channel, Grey, Settings, channel_of, nuclei
+from ngat.baselines.classical import (
+    Channel,
+    Grey,
+    Lines,
+    Seeds,
+    Settings,
+    Threshold,
+    channel_of,
+    nuclei,
+)
 from ngat.data.sample import Sample
 from ngat.errors import InputError
 from ngat.metrics import image_score, match
@@ -40,24 +49,16 @@ SPACE: dict[str, tuple[Any, ...]] = {
     "rescale": (False, True),
     "flatten": (15.0, 25.0, 40.0, 60.0, 100.0, 0.0),
     "smoothing": (0.0, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0),
-    "threshold": (
-        "otsu",
-        "cross_entropy",
-        "log_otsu",
-        "otsu3_low",
-        "otsu3_high",
-        "mct",
-        "robust_background",
-    ),
+    "threshold": get_args(Threshold),
     "window": (25, 40, 60, 90, 130, 0),
     "correction": (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15, 1.2, 1.3, 1.5),
     "lower": (0.0, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4),
     "opening": (0, 1, 2, 3, 4, 5, 7),
     "max_hole": (0, 20, 50, 100, 200, 500, 1000),
-    "seeds": ("none", "shape", "intensity", "log"),
+    "seeds": get_args(Seeds),
     "seed_smoothing": (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0, 9.0),
     "suppression": (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 9.0, 11.0, 14.0, 18.0, 24.0),
-    "lines": ("shape", "intensity", "propagate"),
+    "lines": get_args(Lines),
     "regularisation": (0.0, 0.01, 0.05, 0.2, 1.0),
     "min_area": (10, 16, 25, 40, 60, 90, 130, 200, 300, 450),
     "max_area": (500, 800, 1200, 2000, 3500, 6000, 10000, 0),
@@ -75,63 +76,27 @@ STARTS = (
     Settings(channel="red", flatten=40.0, smoothing=1.5, opening=2, seed_smoothing=2.0),
     # Of an earlier search on the same kinds of pictures: small nuclei, large ones, three tissues.
     Settings(
-        channel="red",
-        smoothing=0.75,
-        window=60,
-        lower=0.01,
-        suppression=9.0,
-        min_area=25,
+        channel="red", smoothing=0.75, window=60, lower=0.01, suppression=9.0, min_area=25,
         max_area=3500,
     ),
     Settings(
-        channel="red",
-        smoothing=0.5,
-        threshold="otsu3_high",
-        opening=2,
-        max_hole=0,
-        seed_smoothing=1.5,
-        suppression=24.0,
-        lines="intensity",
-        min_area=25,
+        channel="red", smoothing=0.5, threshold="otsu3_high", opening=2, max_hole=0,
+        seed_smoothing=1.5, suppression=24.0, lines="intensity", min_area=25,
     ),
     Settings(
-        smoothing=0.0,
-        threshold="mct",
-        window=90,
-        correction=0.95,
-        max_hole=100,
-        seed_smoothing=3.0,
-        suppression=11.0,
-        min_area=25,
+        smoothing=0.0, threshold="mct", window=90, correction=0.95, max_hole=100,
+        seed_smoothing=3.0, suppression=11.0, min_area=25,
     ),
     Settings(
-        channel="red",
-        smoothing=2.0,
-        threshold="mct",
-        window=90,
-        opening=5,
-        max_hole=50,
-        seeds="intensity",
-        seed_smoothing=9.0,
-        suppression=5.0,
-        lines="intensity",
-        regularisation=0.0,
-        min_area=25,
-        max_area=6000,
+        channel="red", smoothing=2.0, threshold="mct", window=90, opening=5, max_hole=50,
+        seeds="intensity", seed_smoothing=9.0, suppression=5.0, lines="intensity",
+        regularisation=0.0, min_area=25, max_area=6000,
     ),
     Settings(
-        flatten=15.0,
-        smoothing=0.0,
-        correction=1.3,
-        opening=5,
-        max_hole=20,
-        suppression=7.0,
-        lines="propagate",
-        regularisation=0.0,
-        min_area=60,
-        max_area=3500,
+        flatten=15.0, smoothing=0.0, correction=1.3, opening=5, max_hole=20, suppression=7.0,
+        lines="propagate", regularisation=0.0, min_area=60, max_area=3500,
     ),
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -222,12 +187,10 @@ class SearchObjective:
     """
 
     def __init__(
-        self,
-        pictures: Mapping[str, Sequence[Sample]],
-        weights: Mapping[str, float] | None = None,
+        self, pictures: Mapping[str, Sequence[Sample]], weights: Mapping[str, float] | None = None
     ) -> None:
         self.weights = weights or dict.fromkeys(pictures, 1.0)
-        # Types in turn, so that the first pictures already speak for all.
+        # Types in turn, so that the first pictures hold every type.
         longest = max(len(group) for group in pictures.values())
         self.samples = [g[i] for i in range(longest) for g in pictures.values() if i < len(g)]
         self.kinds = np.array([sample.type for sample in self.samples])

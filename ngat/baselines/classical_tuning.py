@@ -50,14 +50,14 @@ class Tuned(NamedTuple):
 
 def read_tuned(path: Path | str) -> Tuned:
     """Read what :func:`tune` wrote. Raises InputError where it is absent, damaged or unfinished."""
-    told = _read(Path(path))
+    stored = _read(Path(path))
     try:
-        found = {name: settings_from(entry["settings"]) for name, entry in told["found"].items()}
-        reached = {name: float(entry["average_f1"]) for name, entry in told["found"].items()}
+        found = {name: settings_from(entry["settings"]) for name, entry in stored["found"].items()}
+        reached = {name: float(entry["average_f1"]) for name, entry in stored["found"].items()}
         one = found.pop(ONE)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: holds no finished tuning; run `ngat tune-classical`.") from error
-    history = {name: value for name, value in told.items() if name not in ("found", "scores")}
+    history = {name: value for name, value in stored.items() if name not in ("found", "scores")}
     return Tuned(found, one, reached, history)
 
 
@@ -97,12 +97,12 @@ def tune(
         "rules": rules(),
     }
     fresh: dict[str, Any] = {**marks, "minutes": 0.0, "scores": {}}
-    told = _read(out) if out.exists() else fresh
-    if any(told.get(name) != mark for name, mark in marks.items()):
+    stored = _read(out) if out.exists() else fresh
+    if any(stored.get(name) != mark for name, mark in marks.items()):
         raise InputError(f"{out}: holds another search; give another file, or remove this one.")
-    scores: dict[str, list[float | None]] = told["scores"]
+    scores: dict[str, list[float | None]] = stored["scores"]
     found: dict[str, dict[str, Any]] = {}
-    before, began = float(told["minutes"]), time.monotonic()
+    before, began = float(stored["minutes"]), time.monotonic()
 
     def save() -> None:
         origin = provenance(
@@ -171,9 +171,9 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; run `ngat tune-classical` first.")
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        stored = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path}: is not JSON ({error}); tune again.") from error
-    if not isinstance(told, dict) or not isinstance(told.get("scores"), dict):
+    if not isinstance(stored, dict) or not isinstance(stored.get("scores"), dict):
         raise InputError(f"{path}: holds no tuning of the classical pipeline; give another file.")
-    return told
+    return stored

@@ -90,11 +90,7 @@ class MaskRCNN(nn.Module):
             net = resnet.ResNet(resnet.BasicBlock, [1] * 4, norm_layer=normalised)
         stages = [512 // (1 if full else 4) * 2**n // 2 for n in range(4)]
         backbone = module.backbone_utils.BackboneWithFPN(
-            net,
-            {f"layer{n + 1}": str(n) for n in range(4)},
-            stages,
-            width,
-            norm_layer=normalised,
+            net, {f"layer{n + 1}": str(n) for n in range(4)}, stages, width, norm_layer=normalised
         )
         heads, masks = module.faster_rcnn, module.mask_rcnn
         most = MOST if full else MOST // 16
@@ -146,8 +142,8 @@ class MaskRCNN(nn.Module):
             targets: ``[B, 4, S, S]``, the last being numbers of nuclei
                 (:class:`ngat.training.device.patches.DevicePatches`).
         """
-        told = [instances_of(numbers) for numbers in targets[:, 3]]
-        losses: dict[str, Tensor] = self.body(list(image), told)
+        annotated = [instances_of(numbers) for numbers in targets[:, 3]]
+        losses: dict[str, Tensor] = self.body(list(image), annotated)
         return torch.stack([loss.float() for loss in losses.values()]).sum()
 
     def look(self, image: npt.NDArray[Any], magnification: float) -> Detections:
@@ -190,11 +186,7 @@ class MaskRCNN(nn.Module):
         return best if size is None else self.look(image, float(np.clip(size, *LIMITS)))
 
     def nuclei(
-        self,
-        image: npt.NDArray[Any],
-        *,
-        magnification: float | None = None,
-        score: float = SCORE,
+        self, image: npt.NDArray[Any], *, magnification: float | None = None, score: float = SCORE
     ) -> Labels:
         """Nuclei of an image as labels ``int32 [H, W]``.
 
@@ -239,7 +231,7 @@ def normalised(channels: int) -> nn.Module:
 
 
 def instances_of(numbers: Tensor) -> dict[str, Tensor]:
-    """Nuclei of a patch as torchvision wants them: boxes, classes and masks.
+    """Nuclei of a patch in torchvision's form: boxes, classes and masks.
 
     Args:
         numbers: of the nucleus at every pixel, 0 on the background, ``[S, S]``.

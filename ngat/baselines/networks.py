@@ -1,4 +1,4 @@
-"""One door to every network that can be trained: ours, its rivals, each also at less resolution.
+"""Every network that can be trained: ours and its rivals, each also at a lower resolution.
 
 The parts of U-Net and FPN are MONAI's. Around them stands only what lets them be trained, scored
 and stored by the same code as the graph network: padding to the sizes that they can read, and an

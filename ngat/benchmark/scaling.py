@@ -30,7 +30,7 @@ from ngat.h_maxima import h_maxima
 from ngat.inference import Thresholds
 from ngat.instances import core_of, split
 from ngat.segmentation.batch import Options, segment_file
-from ngat.segmentation.inputs import Input
+from ngat.segmentation.files import Input
 from ngat.segmentation.network import trained
 from ngat.segmentation.tasks import Tasks
 from ngat.system.files import write_json, write_table

@@ -99,12 +99,9 @@ def describe(
     from ngat.data import load
     from ngat.data.split import SPLITS
     from ngat.paper.study.dataset import pictures
-    from ngat.system.files import replacing
+    from ngat.system.files import write_table
 
     with interruptible("Stopped; nothing was written."):
         table = pictures(s for part in SPLITS for s in load("dsb2018", part, root=root))
-        with replacing(out) as beside:
-            table.sort_values(["split", "image_id"]).to_csv(
-                beside, index=False, lineterminator="\n"
-            )
+        write_table(out, table.sort_values(["split", "image_id"]))
     typer.echo(f"{out}: {len(table)} pictures, {table['nuclei'].sum()} nuclei")

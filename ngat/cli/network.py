@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -79,20 +79,11 @@ def train(
         from ngat.data import load
         from ngat.training.trainer import train as run
 
-        samples = load(
-            data,
-            "train",
-            root=root,
-            seed=data_seed,
-            limit=limit,
-            masks=chosen.train.masks,
-            progress=not quiet,
-        )
-        held_out = load(data, "val", root=root, seed=data_seed, limit=limit, progress=not quiet)
+        where: Any = {"root": root, "seed": data_seed, "limit": limit, "progress": not quiet}
         trained = run(
             chosen,
-            samples,
-            held_out,
+            load(data, "train", masks=chosen.train.masks, **where),
+            load(data, "val", **where),
             out,
             minutes=minutes,
             resume=resume,
@@ -132,8 +123,8 @@ def choose(
         samples = load(data, "val", root=root, seed=data_seed, limit=limit, progress=not quiet)
         if not samples:
             raise InputError(f"{data}: there is no validation picture to choose on.")
-        where = find_device(device)
-        history = store_thresholds(weights, samples, where, tta=tta, again=True, progress=not quiet)
+        on = find_device(device)
+        history = store_thresholds(weights, samples, on, tta=tta, again=True, progress=not quiet)
     for name in ("thresholds", "thresholds_tta")[: 1 + tta]:
         if name in history:  # Mask R-CNN has one score
             typer.echo(f"{weights}: {name} {history[name]}")
@@ -179,21 +170,14 @@ def evaluate(
 
         if method in CLASSICAL:
             tuned = tuned or root / "results" / "classical.json"
-        samples = load(
-            data,
-            split,
-            root=root,
-            seed=data_seed,
-            limit=limit,
-            masks=masks,  # type: ignore[arg-type]  # load says what is wrong with it
-            progress=not quiet,
-        )
+        where: Any = {"root": root, "seed": data_seed, "limit": limit, "progress": not quiet}
+        # What is wrong with masks and method, load and evaluate say.
         written = run(
-            samples,
+            load(data, split, masks=masks, **where),  # type: ignore[arg-type]
             out,
             # Other truth is another measurement: no figure may take it for the protocol's.
             data=data if masks == "published" else f"{data}, {masks} masks",
-            method=method,  # type: ignore[arg-type]  # and so does evaluate
+            method=method,  # type: ignore[arg-type]
             weights=weights,
             tuned=tuned,
             preset=preset,

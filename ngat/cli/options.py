@@ -69,7 +69,7 @@ class Commands(TyperGroup):
     """A group of commands each of which ends with a sentence, whatever interrupts it."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; one that knows better than this what is left, says so itself."""
+        """Run the command; its own sentence on an interruption comes before this general one."""
         with interruptible("Stopped; no file was left half written."):
             return super().invoke(ctx)
 

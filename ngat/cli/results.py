@@ -6,7 +6,7 @@ Label images and result files, counted; the notebooks, and what is generated fro
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -34,13 +34,12 @@ def score(
 ) -> None:
     """Score anyone's nuclei by the challenge's protocol, per image and pooled."""
     from ngat.evaluation.scoring import score as run
-    from ngat.system.files import replacing
+    from ngat.system.files import write_table
     from ngat.system.process import track
 
     found = run(predicted, annotated, progress=lambda ids: track(ids, "Score"))
     if out is not None:
-        with replacing(out) as beside:
-            found.images.to_csv(beside, index=False, lineterminator="\n")
+        write_table(out, found.images)
     typer.echo(found.images.to_string(index=False, float_format=lambda value: f"{value:.4f}"))
     for measure, value in found.summary._asdict().items():
         typer.echo(f"{measure}: {value:.4f}" if isinstance(value, float) else f"{measure}: {value}")
@@ -83,19 +82,9 @@ def export(
         from ngat.evaluation.peers import export as run
 
         # Training labels are those that our networks are trained on.
-        masks = {"train": TrainConfig().masks}
-        parts = {
-            split: load(
-                data,
-                split,
-                root=root,
-                seed=data_seed,
-                limit=limit,
-                masks=masks.get(split, "published"),
-                progress=not quiet,
-            )
-            for split in ("train", "val", "test")
-        }
+        where: Any = {"root": root, "seed": data_seed, "limit": limit, "progress": not quiet}
+        parts = {"train": load(data, "train", masks=TrainConfig().masks, **where)}
+        parts |= {split: load(data, split, **where) for split in ("val", "test")}
         written = run(parts, out, data=data, progress=not quiet)
     counts = ", ".join(f"{len(samples)} {split}" for split, samples in parts.items())
     typer.echo(f"{out}: {counts}" + ("" if written else ", as before"))
@@ -185,8 +174,8 @@ def explorer(
     from ngat.data.own import read_rgb
     from ngat.errors import InputError
     from ngat.model import NGAT
-    from ngat.paper.explorer.nodes import explore
-    from ngat.paper.explorer.page import write_page
+    from ngat.paper.figures.explorer import write_page
+    from ngat.paper.study.explorer import explore
     from ngat.segmentation.network import shipped_weights
     from ngat.training.weights import load_weights
 

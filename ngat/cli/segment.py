@@ -15,7 +15,7 @@ from ngat.errors import InputError
 
 if TYPE_CHECKING:
     from ngat.segmentation.batch import Options, PictureOutcome
-    from ngat.segmentation.inputs import Input
+    from ngat.segmentation.files import Input
 
 app = typer.Typer()
 
@@ -25,8 +25,7 @@ PANEL = "Which part of a file"
 @app.command()
 def segment(
     images: Annotated[
-        list[str],
-        typer.Argument(metavar="IMAGE...", help="Files, folders, or patterns in quotes."),
+        list[str], typer.Argument(metavar="IMAGE...", help="Files, folders, or patterns in quotes.")
     ],
     out: Annotated[Path, typer.Option(help="Folder of the results.")],
     form: Annotated[
@@ -84,8 +83,8 @@ def segment(
     """
     from ngat.inference import METHODS
     from ngat.segmentation.batch import Options
+    from ngat.segmentation.files import find_inputs, part_of
     from ngat.segmentation.formats import DEFAULT, chosen_formats
-    from ngat.segmentation.inputs import find_inputs, part_of
     from ngat.segmentation.network import chosen_magnification
     from ngat.training.distributed import find_device
 
@@ -124,7 +123,7 @@ def _each(
     scheduler: str | None,
     shown: bool,
 ) -> bool:
-    """Do all pictures, while a bar shows how far it is and signals are heeded; did one fail?"""
+    """Do all pictures with a progress bar, until a signal asks for the end; did one fail?"""
     from ngat.inference import WHOLE
     from ngat.segmentation.batch import IN_MEMORY, segment_file, summary
     from ngat.segmentation.tasks import Tasks, connect, usual_threads
@@ -143,7 +142,7 @@ def _each(
         def progress(done: int, total: int) -> None:
             display.update(parts, completed=done, total=total, visible=total > 5)
 
-        def tell(found: list[PictureOutcome]) -> None:
+        def report(found: list[PictureOutcome]) -> None:
             outcomes.extend(found)
             for outcome in found:
                 if outcome.status == "failed":
@@ -155,10 +154,10 @@ def _each(
         alone = client is None and min(tasks.threads, len(inputs)) < 2
         cut = [alone or _pixels(item.path, options) > most for item in inputs]
         whole = [item for item, tiled in zip(inputs, cut, strict=True) if not tiled]
-        tasks.files(whole, out, options, overwrite, tell)
+        tasks.files(whole, out, options, overwrite, report)
         for item in itertools.compress(inputs, cut):
             tiles = tasks.tiles(item.path, options)
-            tell(
+            report(
                 segment_file(
                     item, out, options, overwrite=overwrite, tiles=tiles, progress=progress
                 )

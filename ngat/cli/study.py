@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -135,20 +135,19 @@ def error_types(
     with interruptible("Stopped; nothing was written."):
         from ngat.data import fingerprint, load
         from ngat.evaluation import error_types as study
-        from ngat.system.files import replacing, write_json
+        from ngat.system.files import write_json, write_table
         from ngat.system.provenance import provenance
 
         began = time.monotonic()
         nuclei = study.committed(results, [name.strip() for name in runs.split(",")])
         samples = load(data, split, root=root, seed=data_seed, progress=not quiet)
         table = study.count(nuclei, samples, progress=not quiet)
-        with replacing(out) as beside:
-            table.to_csv(beside, index=False, lineterminator="\n")
+        write_table(out, table)
         minutes = (time.monotonic() - began) / 60
-        told = provenance(
+        record = provenance(
             command_line(), None, fingerprint(samples), minutes, data=data, split=split
         )
-        write_json(out.with_suffix(".json"), told)
+        write_json(out.with_suffix(".json"), record)
     typer.echo(study.by(table, "type").to_string(index=False))
     typer.echo(str(out))
 
@@ -176,24 +175,24 @@ def robustness(
         began = time.monotonic()
         loaded = load_weights(weights, find_device(device))
         samples = load(data, "val", root=root, seed=data_seed, limit=limit, progress=not quiet)
-        told_by = out.with_suffix(".json")
+        record_path = out.with_suffix(".json")
         with held(out, "a robustness table", folder=False):
-            told = provenance(
+            record = provenance(
                 command_line(), None, fingerprint(samples), 0.0, data=data, split="val"
             )
-            told |= {"weights_sha256": sha256(weights)}
+            record |= {"weights_sha256": sha256(weights)}
             try:
-                earlier = json.loads(told_by.read_text(encoding="utf-8"))
+                earlier = json.loads(record_path.read_text(encoding="utf-8"))
             except (OSError, ValueError):
                 earlier = {}
             same = ("commit", "data_fingerprint", "weights_sha256", "hardware")
-            goes_on = out.is_file() and all(earlier.get(key) == told[key] for key in same)
+            goes_on = out.is_file() and all(earlier.get(key) == record[key] for key in same)
             minutes = float(earlier["minutes"]) if goes_on else 0.0
 
             def keep(table: pd.DataFrame) -> None:
                 write_table(out, table)
                 spent = round(minutes + (time.monotonic() - began) / 60, 2)
-                write_json(told_by, {**told, "minutes": spent, "training": loaded.provenance})
+                write_json(record_path, {**record, "minutes": spent, "training": loaded.provenance})
 
             what = "changes", "ngat robustness"
             before = read_table(out, study.COLUMNS, *what) if goes_on else None
@@ -237,14 +236,9 @@ def tune_classical(
         from ngat.data import load
 
         plan = SearchPlan(trials, pictures, seed)
-        samples = load(
-            data,
-            "train",
-            root=root,
-            seed=data_seed,
-            masks=masks,  # type: ignore[arg-type]  # load says what is wrong with it
-            progress=not quiet,
-        )
+        where: Any = {"root": root, "seed": data_seed, "progress": not quiet}
+        # load says what is wrong with masks
+        samples = load(data, "train", masks=masks, **where)  # type: ignore[arg-type]
         tuned = tune(samples, out, plan, data=data, command=command_line(), progress=not quiet)
     for name, score in tuned.average_f1.items():
         typer.echo(f"{name}: average F1 {score:.3f} on the pictures that it was tuned on")

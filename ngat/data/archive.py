@@ -171,12 +171,12 @@ def _place(archive: Archive, name: str, parts: list[str]) -> None:
     if len(parts) < 3 or parts[0] == "__MACOSX" or parts[-1].startswith("."):
         return
     image_id, kind, file = parts[-3:]
-    shelf = {"images": archive.images, "masks": archive.masks}.get(kind)
-    if shelf is None:
+    files_of = {"images": archive.images, "masks": archive.masks}.get(kind)
+    if files_of is None:
         return
     if not _ID.fullmatch(image_id):
         raise InputError(f"{archive.name}: {image_id[:120]!r} is no image id; get it again.")
-    files = shelf.setdefault(image_id, [])
+    files = files_of.setdefault(image_id, [])
     if file:  # The name of a folder ends with "/", so that its last part is empty.
         files.append(name)
 

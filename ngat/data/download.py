@@ -31,11 +31,7 @@ PAUSE = 1.0  # seconds before the second attempt; doubled before each further on
 TIMEOUT = (20, 60)  # seconds to connect, and between two pieces
 PIECE = 2**16  # bytes; what is lost at most when a connection breaks
 
-_BROKEN = (
-    requests.ConnectionError,
-    requests.Timeout,
-    requests.exceptions.ChunkedEncodingError,
-)
+_BROKEN = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 
 
 def download(

@@ -88,7 +88,7 @@ def prepare(
         expected: what each part must hold; a part that is not named is taken as it is.
 
     Raises:
-        InputError: a file is missing, damaged, hostile or not the published one; ``out`` cannot be
+        InputError: a file is missing, damaged, unsafe or not the published one; ``out`` cannot be
             written. Nothing is written then, and an older store stays as it was.
     """
     start = time.perf_counter()
@@ -133,10 +133,10 @@ def _entries(
             raise _missing(source, TRAIN)
         tables = {part: _table(source, name, part, parts) for part, name in TABLES.items()}
         fixes = parts.get(FIXES)
-        strangers = sorted(set(fixes.masks) - set(parts[TRAIN].images)) if fixes else []
-        if fixes and strangers:
+        unknown = sorted(set(fixes.masks) - set(parts[TRAIN].images)) if fixes else []
+        if fixes and unknown:
             raise InputError(
-                f"{fixes.name}: corrects {strangers[0]}, which {parts[TRAIN].name} does not "
+                f"{fixes.name}: corrects {unknown[0]}, which {parts[TRAIN].name} does not "
                 "hold; get both files again."
             )
         total = len(parts[TRAIN].images) + sum(len(t) for t in tables.values())

@@ -20,7 +20,7 @@ import pandas as pd
 from ngat.data.sample import TYPES, Sample
 from ngat.data.store import Masks, Store
 from ngat.errors import InputError
-from ngat.system.files import replacing
+from ngat.system.files import write_table
 from ngat.system.process import track
 
 TYPES_COLUMNS = ["split", "image_id", "height", "width", "type", "group"]
@@ -79,7 +79,7 @@ def read_types(path: Path | str) -> pd.DataFrame:
 def write_types(source_csv: Path | str, out_csv: Path | str = Path("data/image_types.csv")) -> int:
     """Copy a validated table of types, sorted; give back the number of pictures."""
     table = read_types(source_csv).sort_values(["split", "image_id"])
-    _write(table[TYPES_COLUMNS], out_csv)
+    write_table(out_csv, table[TYPES_COLUMNS])
     return len(table)
 
 
@@ -153,7 +153,7 @@ def write_split(
         for column in ("image_sha256", "published_sha256"):
             table[column] = [getattr(store.rows[str(i)], column) for i in table.image_id]
     table = table.sort_values(["split", "image_id"])
-    _write(table[SPLIT_COLUMNS], out_csv)
+    write_table(out_csv, table[SPLIT_COLUMNS])
     return {split: int((table.split == split).sum()) for split in SPLITS}
 
 
@@ -192,11 +192,6 @@ def _read(path: Path | str, columns: list[str], remedy: str) -> pd.DataFrame:
     if not set(columns) <= set(table.columns):
         raise InputError(f"{path}: the columns are not {','.join(columns)}; {remedy}.")
     return table
-
-
-def _write(table: pd.DataFrame, path: Path | str) -> None:
-    with replacing(path) as beside:
-        table.to_csv(beside, index=False, lineterminator="\n")
 
 
 def load_dsb2018(

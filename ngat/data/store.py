@@ -33,7 +33,7 @@ from ngat.system.files import replacing
 FILE, PACK = "store.zip", "pack.zip"
 FORMAT = 1
 NAME = 16  # digits of an id that name a pack's files; all 64 would take a tenth of an MB
-AHEAD = 8  # pictures that wait in memory while the codecs work
+AHEAD = 8  # encoded pictures held in memory while others are encoded
 Masks = Literal["published", "corrected"]
 
 _REMEDY = "prepare it again: ngat data prepare --source DIR"

@@ -5,8 +5,8 @@ Bowl, and so do their numbers, so that no single threshold serves them all. Like
 is drawn here they are the same, bit for bit, on every platform (:mod:`ngat.data.nuclei`).
 
 Of the ring test bed, each nucleus shows only a thin outline, in one of three stains of differing
-polarity; the truth is the filled nucleus. Whoever fills it must have carried the outline inwards: a
-network without context can colour the ring and no more.
+polarity; the truth is the filled nucleus. To fill it, a network must carry the outline inwards:
+without context it can only colour the ring.
 """
 
 from __future__ import annotations
@@ -34,11 +34,7 @@ from ngat.errors import InputError
 
 SPLITS = ("train", "val", "test")
 # Pictures per type, in the order of TYPES: imbalanced like the real set, at least four of each.
-COUNTS = {
-    "train": (58, 24, 8, 20, 10),
-    "val": (8, 4, 4, 4, 4),
-    "test": (16, 8, 5, 6, 5),
-}
+COUNTS = {"train": (58, 24, 8, 20, 10), "val": (8, 4, 4, 4, 4), "test": (16, 8, 5, 6, 5)}
 
 
 def load_synthetic(

@@ -7,6 +7,7 @@ rehearsal has generated images in the files that a real run reads, in a few kilo
 from __future__ import annotations
 
 import importlib.util
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from ngat.data.store import NAME, PACK, StoredImage, content_hash, write_archive
 from ngat.data.synthetic import load_synthetic
 from ngat.errors import InputError
 from ngat.gpu.session import Step
-from ngat.system.files import replacing
+from ngat.system.files import write_table
 from ngat.training.device.prepared import FILE
 
 COUNTS = {"train": 2, "val": 1}  # images of each split
@@ -49,8 +50,7 @@ def write_data(root: Path) -> None:
             contents.append((row, files))
             lines.append([part, image_id, part, sample.type, sample.group, *hashes])
     write_archive(root / "dsb2018" / PACK, contents, {"masks": MASKS})
-    with replacing(root / "split.csv") as beside:
-        pd.DataFrame(lines, columns=SPLIT_COLUMNS).to_csv(beside, index=False, lineterminator="\n")
+    write_table(root / "split.csv", pd.DataFrame(lines, columns=SPLIT_COLUMNS))
 
 
 # Presets that are trained, side by side: no GPU idles while Python asks for the next operation, and
@@ -149,14 +149,8 @@ class GpuPlan:
             if importlib.util.find_spec("pytest") is not None:
                 # Without the project's own settings, which need further packages of pytest.
                 plain = ("-c", "/dev/null", "--rootdir", ".", "-q", "-p", "no:cacheprovider")
-                tests = (
-                    "tests/engines/test_attention_cuda.py",
-                    "-m",
-                    "gpu and not slow",
-                    "--maxfail",
-                    "20",
-                )
-                commands.append(("-m", "pytest", *plain, *tests))
+                tests = ("tests/engines/test_attention_cuda.py", "-m", "gpu and not slow")
+                commands.append(("-m", "pytest", *plain, *tests, "--maxfail", "20"))
         limit = REHEARSAL if self.rehearse else SLACK * TESTS
         interpreted = (("TRITON_INTERPRET", "1"),) if self.rehearse else ()
         return Step("kernels", tuple(commands), limit, ("triton",), environment=interpreted)
@@ -214,24 +208,13 @@ class GpuPlan:
         attention = ["-m", "ngat", "benchmark", "attention", *common, "--batches", "1"]
         network = ["-m", "ngat", "benchmark", "network", *common]
         if self.rehearse:
-            attention += ["--sides", "16", "--no-compile", "--memory-side", "0"]
-            attention += [
-                "--first-side",
-                "0",
-                "--default-side",
-                "0",
-                "--threads",
-                "1",
-                "--engines",
-                "reference",
-            ]
-            attention += ["--repeats", "1", "--seconds", "0.1"]
-            network += ["--preset", "smoke", "--batch", "1", "--patch", "32", "--side", "32"]
-            network += ["--threads", "1", "--engines", "reference", "--repeats", "1"]
+            few = shlex.split("--threads 1 --engines reference --repeats 1")
+            attention += ["--no-compile", "--memory-side", "0", *few]
+            attention += shlex.split("--sides 16 --first-side 0 --default-side 0 --seconds 0.1")
+            network += [*shlex.split("--preset smoke --batch 1 --patch 32 --side 32"), *few]
         else:
             attention += ["--sides", "256,512,1024", "--most-pixels", str(1024**2)]
-            attention += ["--dtype", "bfloat16", "--first-side", "0", "--default-side", "0"]
-            attention += ["--seconds", "2"]
+            attention += shlex.split("--dtype bfloat16 --first-side 0 --default-side 0 --seconds 2")
             network += ["--batch", str(BATCH), "--dtype", "bfloat16", "--seconds", "10"]
         made = []
         limit = REHEARSAL if self.rehearse else SLACK * BENCHMARK

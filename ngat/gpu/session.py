@@ -100,8 +100,8 @@ def run(
             remaining = 60 * minutes - (time.monotonic() - began)
             outcomes[step.name] = _do(step, work, remaining)
         _keep(step, work, out)
-        said = outcomes[step.name]
-        say(f"{step.name}: {said.status} ({said.seconds:.0f} s) {said.sentence}".rstrip())
+        outcome = outcomes[step.name]
+        say(f"{step.name}: {outcome.status} ({outcome.seconds:.0f} s) {outcome.sentence}".rstrip())
         report = {
             "device": hardware(device),
             "versions": versions() | (of_gpu() if device.startswith("cuda") else {}),
@@ -142,12 +142,12 @@ def _do(step: Step, work: Path, remaining: float) -> StepOutcome:
                 if not code:
                     continue
                 log.flush()
-                said = _last_line(work / f"{step.name}.log")
+                last = _last_line(work / f"{step.name}.log")
                 if code == TIMED_OUT and limit < 60 * step.minutes:
                     sentence = "The minutes are over; the same call again goes on here."
                     return StepOutcome("skipped", time.monotonic() - began, sentence)
                 what = f"ran past its {limit:.0f} s" if code == TIMED_OUT else f"ended with {code}"
-                sentence = f"{' '.join(words[:4])} {what}: {said}"
+                sentence = f"{' '.join(words[:4])} {what}: {last}"
                 return StepOutcome("failed", time.monotonic() - began, sentence)
     return StepOutcome("done", time.monotonic() - began)
 
@@ -195,7 +195,7 @@ def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
 
 def _last_line(path: Path) -> str:
     lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1][:300] if lines else "it said nothing."
+    return lines[-1][:300] if lines else "no output."
 
 
 def _keep(step: Step, work: Path, out: Path) -> None:

@@ -1,6 +1,6 @@
 """What readers of other people's files share: limits, and one sentence for every failure.
 
-That a label image is none is said here too, for every way in which one arrives.
+So too the check that an array is a label image, wherever it comes from.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One door for pictures: any file becomes a :class:`Picture`, which is read by region."""
+"""Pictures of any kind: every file becomes a :class:`Picture`, which is read by region."""
 
 from __future__ import annotations
 
@@ -265,11 +265,11 @@ def _stacks(path: Path, level: int, axes: str | None) -> Sequence[Stack]:
         raise InputError(f"{name}: a level is a whole number from 0; got {level!r}.")
     with reading(name):
         if path.is_dir():
-            from ngat.io.ome_zarr import open_zarr
+            from ngat.io.pyramid import open_zarr
 
             stacks = [open_zarr(path, level)]
         elif path.suffix.lower() in SLIDE_SUFFIXES:
-            from ngat.io.slide import open_slide
+            from ngat.io.pyramid import open_slide
 
             stacks = [open_slide(path, level)]
         else:

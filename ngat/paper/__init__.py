@@ -1,1 +1,1 @@
-"""What the notebooks and the README need, and nobody else."""
+"""What only the notebooks and the README need: `study` computes, `figures` draws."""

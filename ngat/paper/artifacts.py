@@ -14,7 +14,9 @@ from ngat import metrics
 from ngat.config import PRESETS, ModelConfig
 from ngat.errors import InputError
 from ngat.evaluation.results import Run, runs_in
+from ngat.inference import Thresholds, thresholds_from
 from ngat.paper.session import Session
+from ngat.training.weights import Weights
 
 COMMITTED = {"dsb2018": "companion", "synthetic": "synthetic-smoke"}
 
@@ -62,6 +64,18 @@ def general_weights(session: Session) -> Path:
     """
     real = session.top / "data" / "weights" / f"{COMMITTED['dsb2018']}.safetensors"
     return real if session.weights is None and real.is_file() else weights(session)
+
+
+def thresholds(trained: Weights, method: str) -> Thresholds:
+    """The thresholds that were chosen with a network for a method of finding nuclei.
+
+    Raises:
+        InputError: there is no such method.
+    """
+    found = {str(name): value for name, value in thresholds_from(trained.provenance).items()}
+    if method not in found:
+        raise InputError(f"method {method!r} is unknown; choose {' or '.join(found)}.")
+    return found[method]
 
 
 def tested(session: Session) -> Session:

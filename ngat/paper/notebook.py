@@ -38,7 +38,7 @@ except ImportError as error:  # pragma: no cover - the environment of the tests 
     ) from error
 
 NAME = re.compile(r"(?P<number>\d\d)_\w+")
-# What every notebook takes, with what it takes when nobody says anything.
+# The parameters of every notebook, with their defaults.
 STANDARD: dict[str, Any] = {
     "data": "synthetic",
     "profile": "smoke",

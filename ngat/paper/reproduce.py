@@ -166,16 +166,16 @@ def _run_one(
     """Execute a notebook and note how it ended."""
     state.forget(path.stem)
     before, began = state.written(), time.monotonic()
-    status, said = "finished", ""
+    status, message = "finished", ""
     try:
         execute(path, target, given, lambda done: progress.update(task, completed=done))
     except (NotebookFailed, Interrupted) as error:
-        status, said = "stopped" if isinstance(error, Interrupted) else "failed", str(error)
+        status, message = "stopped" if isinstance(error, Interrupted) else "failed", str(error)
         raise
     finally:
         seconds = round(time.monotonic() - began, 1)
         wrote = tuple(n for n, at in state.written().items() if before.get(n) != at)
-        state.note(path.stem, Record(key, status, seconds, said, wrote))
+        state.note(path.stem, Record(key, status, seconds, message, wrote))
         if target.is_file():
             with replacing(target.with_suffix(".html")) as beside:
                 beside.write_text(to_html(target), encoding="utf-8")

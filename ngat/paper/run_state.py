@@ -132,7 +132,7 @@ def set_aside(run: Path, parameters: Mapping[str, Any]) -> Path | None:
         where it lies now; None where there was no such run.
     """
     old = _stored(run / STATE)["parameters"]
-    # Whoever moves or copies a run's folder goes on with the same run.
+    # A run's folder that was moved or copied is still the same run.
     if old is None or {**old, "run_dir": ""} == {**parameters, "run_dir": ""}:
         return None
     number = 1
@@ -220,8 +220,8 @@ def page(run: Path, rows: Sequence[Row], facts: Mapping[str, Any]) -> str:
         if first:
             parts += [f"<h2>{kind.capitalize()} of the paper</h2>", *first]
         if others:  # folded: a run has dozens
-            said = f"{len(others)} further {kind}"
-            parts += [f"<details><summary>{said}</summary>", *others, "</details>"]
+            summary = f"{len(others)} further {kind}"
+            parts += [f"<details><summary>{summary}</summary>", *others, "</details>"]
     files = [
         path
         for folder in ("results", "weights")
@@ -243,11 +243,11 @@ def _notebooks(rows: Iterable[Row]) -> str:
     lines = ["<table><tr><th>notebook</th><th></th><th>status</th><th>seconds</th></tr>"]
     for row in rows:
         target = quote(f"notebooks/{row.stem}")
-        said = f"{row.status}: {row.error}" if row.error else row.status
+        status = f"{row.status}: {row.error}" if row.error else row.status
         lines.append(
             f'<tr><td><a href="{target}.html">{escape(row.title or row.stem)}</a></td>'
             f'<td><a href="{target}.ipynb">ipynb</a></td>'
-            f'<td class="{escape(row.status)}">{escape(said)}</td><td>{row.seconds:.0f}</td></tr>'
+            f'<td class="{escape(row.status)}">{escape(status)}</td><td>{row.seconds:.0f}</td></tr>'
         )
     return "\n".join([*lines, "</table>"])
 

@@ -68,7 +68,7 @@ class Session:
 
     @property
     def interactive(self) -> bool:
-        """False under papermill, nbval and CI, where nobody moves a slider."""
+        """False under papermill, nbval and CI, where no user can move a slider."""
         return not os.environ.get(HEADLESS)
 
     @property
@@ -81,12 +81,7 @@ class Session:
     def samples(self, split: str, limit: int | None = None) -> list[Sample]:
         """Pictures of a split; few of them show every type. See :func:`ngat.data.load`."""
         return load(
-            self.data,
-            split,
-            root=self.top / "data",
-            seed=self.seed,
-            limit=limit,
-            progress=False,
+            self.data, split, root=self.top / "data", seed=self.seed, limit=limit, progress=False
         )
 
     def found(self, name: str) -> Path | None:

@@ -66,10 +66,7 @@ PAPER_ITEMS = (
     ),
     PaperItem("Figure 2", "types of pictures", "05", ("fig02_types", "fig02_composition")),
     PaperItem(
-        "Figure 3",
-        "projection",
-        "01",
-        ("fig03_projection", "fig03_levels", "fig03_footprint"),
+        "Figure 3", "projection", "01", ("fig03_projection", "fig03_levels", "fig03_footprint")
     ),
     PaperItem("Figure 4", "the network", "03", ("fig04_network", "fig04_paper", "fig04_schedule")),
     PaperItem(
@@ -129,8 +126,8 @@ def _graph(root: Path) -> Status:
     wrong = sum(int((census[kind] != census[f"{kind}_formula"]).sum()) for kind in kinds)
     edges = int(census[list(kinds)].to_numpy().sum())
     found = f"{census['nodes'].sum():,} nodes, {edges:,} edges"
-    told = "as by formula" if not wrong else f"but {wrong} counts differ from the formula"
-    return _of_notebook(root, "01", path, f"drawn: {found}, {told}")
+    agree = "as by formula" if not wrong else f"but {wrong} counts differ from the formula"
+    return _of_notebook(root, "01", path, f"drawn: {found}, {agree}")
 
 
 def _types(root: Path) -> Status:
@@ -146,10 +143,10 @@ def _types(root: Path) -> Status:
 def _projection(root: Path) -> Status:
     """The notebook compares with counting pixels, and its checked output is the result."""
     for path in sorted((root / "notebooks").glob("01_*.ipynb")):
-        said = re.search(r"(\d+) boxes, largest difference[^:]*: (\w+)", _outputs(path))
-        if said:
-            told = "agree" if said[2] == "True" else "do not agree"
-            status = f"drawn: {said[1]} boxes {told} with counting pixels"
+        checked = re.search(r"(\d+) boxes, largest difference[^:]*: (\w+)", _outputs(path))
+        if checked:
+            agree = "agree" if checked[2] == "True" else "do not agree"
+            status = f"drawn: {checked[1]} boxes {agree} with counting pixels"
             return _of_notebook(root, "01", path.relative_to(root), status)
     return _no_file("not drawn")
 
@@ -186,8 +183,8 @@ def _losses(root: Path) -> Status:
         minutes = float(balanced["minutes"].sum() + bce["minutes"].sum())
         first = found["balanced"][0]
         beside = first.with_name(first.name.replace(".validation.csv", ".json"))
-        told = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
-        hardware = told.get("hardware", "")
+        record = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+        hardware = record.get("hardware", "")
         return Status(first.relative_to(root), hardware, minutes, status, real=where == "real")
     return _no_file(NOT_MEASURED)
 
@@ -220,21 +217,23 @@ def _from_runs(root: Path, of: str, runs: Sequence[Run]) -> Status:
     f1 = tables.with_interval(
         row["average_f1"], row["average_f1 low"], row["average_f1 high"], decimals=3, bounds=3
     )
-    told = f"average F1 {f1} ({name})"
+    score = f"average F1 {f1} ({name})"
     if not real:
-        status = f"{NOT_MEASURED}; generated: {told}"
+        status = f"{NOT_MEASURED}; generated: {score}"
     elif of in ("Figure 5", "Figure 6"):
         notebooks = (root / "notebooks").glob("07_*.ipynb")
         drawn = any(REAL_SOURCE in _outputs(path) for path in notebooks)
-        status = f"drawn of real pictures; {told}" if drawn else f"measured, not yet drawn: {told}"
+        status = (
+            f"drawn of real pictures; {score}" if drawn else f"measured, not yet drawn: {score}"
+        )
     elif of == "Figure 9":
-        status = f"measured: {told}"
+        status = f"measured: {score}"
     elif not same:
-        status = f"measured on other pictures than the published numbers: {told}"
+        status = f"measured on other pictures than the published numbers: {score}"
     else:
         reached = _reached_of_table1(row) if of == "Table 1" else _reached_of_table2(run)
         word = "reached" if all(reached) else "not reached"
-        status = f"{word}: {sum(reached)} of {len(reached)} published numbers; {told}"
+        status = f"{word}: {sum(reached)} of {len(reached)} published numbers; {score}"
     found = sorted((root / RESULTS).rglob(f"{run.name}.counts.csv"))
     minutes = [
         run.provenance.get("minutes"),

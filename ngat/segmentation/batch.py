@@ -15,12 +15,18 @@ import ngat
 from ngat.errors import InputError
 from ngat.inference import Method
 from ngat.io.picture import Picture, open_picture, open_pictures
-from ngat.segmentation.find import FoundNuclei, Map, find, in_turn
+from ngat.segmentation.files import (
+    FORMAT,
+    Input,
+    disk_error,
+    is_complete,
+    read_record,
+    write_results,
+)
+from ngat.segmentation.find import Map, find, in_turn
 from ngat.segmentation.formats import DEFAULT, FORMATS
-from ngat.segmentation.inputs import Input
 from ngat.segmentation.measure import typical_diameter
 from ngat.segmentation.network import TrainedNetwork, chosen_magnification, trained
-from ngat.segmentation.record import FORMAT, is_complete, read_record, told, write_results
 from ngat.segmentation.tiles import TILE
 from ngat.system.files import DiskFull, held, sha256
 
@@ -73,7 +79,7 @@ class Options:
 
 
 class PictureOutcome(NamedTuple):
-    """What became of a picture; ``remark`` says why it failed, or what a user should know."""
+    """The result of a picture; ``remark`` says why it failed, or notes what a user should know."""
 
     path: Path
     name: str
@@ -164,7 +170,7 @@ def _segment(
     with contextlib.ExitStack() as kept:
         folder = None
         if picture.shape[0] * picture.shape[1] > IN_MEMORY:
-            folder = _workplace(out, item, {**source, **how, "tile": options.tile})
+            folder = _work_folder(out, item, {**source, **how, "tile": options.tile})
             kept.enter_context(held(folder, "this picture"))
         try:
             found = find(
@@ -178,7 +184,7 @@ def _segment(
                 progress=progress,
             )
         except OSError as error:
-            raise told(error, out) from error
+            raise disk_error(error, out) from error
         diameter: float | None = typical_diameter(found.table["area"]) if len(found.table) else None
         record = {
             "format": FORMAT,
@@ -193,7 +199,7 @@ def _segment(
             "notes": list(found.notes),
         }
         writers = {
-            name: partial(_write, FORMATS[form].write, found, picture)
+            name: partial(FORMATS[form].write, found=found, picture=picture)
             for form, name in names.items()
         }
         write_results(out, record_path, record, writers)
@@ -230,23 +236,14 @@ def _finished(out: Path, record_path: Path, item: Input, digest: str) -> dict[st
     return None
 
 
-def _write(
-    write: Callable[[Path, FoundNuclei, Picture], None],
-    found: FoundNuclei,
-    picture: Picture,
-    path: Path,
-) -> None:
-    write(path, found, picture)
-
-
-def _workplace(out: Path, item: Input, made_with: dict[str, Any]) -> Path:
+def _work_folder(out: Path, item: Input, made_with: dict[str, Any]) -> Path:
     """The folder of a large picture's planes; other pictures and options have others."""
     key = hashlib.sha256(repr(sorted(made_with.items())).encode()).hexdigest()[:16]
     folder = out / ".ngat-tiles" / f"{item.name.replace('/', '_')}-{key}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise told(error, out) from error
+        raise disk_error(error, out) from error
     return folder
 
 

@@ -23,7 +23,7 @@ from skimage.segmentation import find_boundaries
 from ngat.data import rle
 from ngat.errors import InputError, MissingDependency
 from ngat.instances import Labels
-from ngat.io import ome_zarr
+from ngat.io import pyramid
 from ngat.io.outlines import feature, polygons, roi
 from ngat.io.picture import Picture
 from ngat.segmentation.find import FoundNuclei
@@ -68,7 +68,7 @@ def write_zarr(path: Path, found: FoundNuclei, picture: Picture) -> None:
     """Labels as OME-Zarr: a folder of small files, with reduced copies for viewers."""
     height, width = picture.shape
     dtype = _depth(found)
-    ome_zarr.write_labels(
+    pyramid.write_labels(
         path,
         lambda rows: found.labels.read((rows, slice(0, width))).astype(dtype),
         (height, width),

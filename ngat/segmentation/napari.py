@@ -14,8 +14,8 @@ import pandas as pd
 import tifffile
 
 from ngat.io.picture import open_picture
+from ngat.segmentation.files import FORMAT
 from ngat.segmentation.formats import FORMATS
-from ngat.segmentation.record import FORMAT
 from ngat.segmentation.result import segment
 
 if TYPE_CHECKING:

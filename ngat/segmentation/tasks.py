@@ -21,8 +21,8 @@ from ngat.errors import InputError, MissingDependency
 from ngat.inference import Method, Thresholds
 from ngat.io.picture import open_picture, open_pictures
 from ngat.segmentation.batch import Options, PictureOutcome, segment_file
+from ngat.segmentation.files import Input
 from ngat.segmentation.find import Map
-from ngat.segmentation.inputs import Input
 from ngat.segmentation.job import PictureJob
 from ngat.segmentation.tiles import Grid
 
@@ -75,13 +75,13 @@ class Tasks:
     def run(
         self, work: Callable[[Any], Any], items: Sequence[Any], done: Callable[[Any], None]
     ) -> None:
-        """Do ``work`` of every item; ``done`` is told each result in this thread, in any order.
+        """Do ``work`` of every item; ``done`` gets each result in this thread, in any order.
 
         Raises:
-            KeyboardInterrupt: it was stopped; ``done`` was told of all that this process finished.
+            KeyboardInterrupt: it was stopped; ``done`` got all that this process finished.
         """
 
-        def tell(result: Any) -> None:
+        def report(result: Any) -> None:
             done(result)
             if self.stopped():
                 raise KeyboardInterrupt
@@ -93,19 +93,19 @@ class Tasks:
             tasks = [delayed(work, pure=False)(item) for item in items]
             futures = self.client.compute(tasks, retries=RETRIES)
             for future in as_completed(futures, loop=self.client.loop):
-                tell(future.result())
+                report(future.result())
         elif min(self.threads, len(items)) < 2:
             for item in items:
-                tell(work(item))
+                report(work(item))
         else:
-            self._on_threads(work, items, done, tell)
+            self._on_threads(work, items, done, report)
 
     def _on_threads(
         self,
         work: Callable[[Any], Any],
         items: Sequence[Any],
         done: Callable[[Any], None],
-        tell: Callable[[Any], None],
+        report: Callable[[Any], None],
     ) -> None:
         """Dask's threaded scheduler; whatever happens, its threads have ended before this returns.
 
@@ -121,7 +121,7 @@ class Tasks:
 
         def ended(*_: Any) -> None:
             while not finished.empty():
-                tell(finished.get())
+                report(finished.get())
 
         cores = torch.get_num_threads()
         each = (max(1, cores // self.threads),)

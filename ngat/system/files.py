@@ -1,7 +1,7 @@
 """Files that are either whole or absent, and that one process at a time changes.
 
-A file is written beside and renamed. Whoever reads a file, changes it and writes it back does so
-under :func:`locked`; whoever works in a folder for long holds it by :func:`held`.
+A file is written under a temporary name and renamed. Reading, changing and writing back a file is
+done under :func:`locked`; long work in a folder under :func:`held`.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def _beside(path: Path) -> Path:
 
 @contextlib.contextmanager
 def _lock(path: Path, *, wait: bool) -> Iterator[None]:
-    """An exclusive flock on ``path``, which exists only as long as somebody holds it.
+    """An exclusive flock on ``path``, which exists only as long as a process holds it.
 
     Raises BlockingIOError with that file name if another process has it and ``wait`` is off.
     """

@@ -17,7 +17,7 @@ AMPERE, VOLTA = (8, 0), (7, 0)  # since when there is bfloat16, and fast float16
 
 
 def lowest(device: torch.device) -> torch.dtype:
-    """The shortest type that pays on a device."""
+    """The shortest type that a device computes faster than float32."""
     if device.type != "cuda":
         return torch.float32
     capability = torch.cuda.get_device_capability(device)

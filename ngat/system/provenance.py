@@ -128,16 +128,16 @@ def of_gpu() -> dict[str, str]:
 
 def driver() -> str:
     """Version of the GPU's driver, by the kernel's module or its own tool; empty if unknown."""
-    said = ""
+    text = ""
     with contextlib.suppress(OSError):
-        said = Path(DRIVER).read_text(encoding="utf-8")
-    if not said:  # a container may not show it
+        text = Path(DRIVER).read_text(encoding="utf-8")
+    if not text:  # a container may not show it
         ask = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
         with contextlib.suppress(OSError, subprocess.SubprocessError):
-            said = subprocess.run(
+            text = subprocess.run(
                 ask, capture_output=True, text=True, check=True, timeout=20
             ).stdout
-    number = re.search(r"\b\d+\.\d+(\.\d+)?\b", said)
+    number = re.search(r"\b\d+\.\d+(\.\d+)?\b", text)
     return number[0] if number else ""
 
 

@@ -15,7 +15,7 @@ from ngat.evaluation import error_types as study
 from ngat.evaluation.error_types import GAP, OUTCOMES, areas, committed, count, outcomes, touching
 from ngat.evaluation.evaluator import evaluate
 from ngat.evaluation.results import read_counts
-from ngat.paper.figures.errors import lost
+from ngat.paper.figures.tables import lost
 
 
 def strip(*lengths: tuple[int, int, int], rows: int = 4, width: int = 60) -> np.ndarray:

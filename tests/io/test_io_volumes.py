@@ -17,8 +17,8 @@ from pictures import SHAPE, colour, grey
 
 from ngat.errors import InputError, MissingDependency
 from ngat.io import open_picture
-from ngat.io.ome_zarr import write_labels
 from ngat.io.picture import open_pictures
+from ngat.io.pyramid import write_labels
 
 
 @pytest.mark.parametrize("version", [2, 3])

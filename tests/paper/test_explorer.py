@@ -14,7 +14,8 @@ from ngat.attention import TapGroup, attention_weights
 from ngat.config import preset
 from ngat.data.normalize import as_tensor
 from ngat.model import NGAT, PyramidGATConv
-from ngat.paper.explorer import nodes, page
+from ngat.paper.figures import explorer as figures
+from ngat.paper.study import explorer as study
 
 FIRST = {"king": 0, "child": 9, "parent": 13}
 
@@ -40,7 +41,7 @@ def model(request: pytest.FixtureRequest) -> NGAT:
 def test_weights_and_positions_of_a_pixel_are_the_networks(
     model: NGAT, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = nodes.explore(model, image, "discs", magnification=1.0, side=32)
+    one = study.explore(model, image, "discs", magnification=1.0, side=32)
     assert one.image.shape == (32, 32, 3)
     assert np.array_equal(
         one.image,
@@ -59,7 +60,7 @@ def test_weights_and_positions_of_a_pixel_are_the_networks(
         output = model(as_tensor(image, model.config.contrast))
     top, left = one.corner
     row, column = 13, 21
-    stored = page.data([one], "here")["pictures"][0]["levels"]
+    stored = figures.data([one], "here")["pictures"][0]["levels"]
     for m, level in enumerate(stored):
         r, c = (top + row) >> m, (left + column) >> m
         expected = np.zeros((2, 14))
@@ -74,8 +75,8 @@ def test_weights_and_positions_of_a_pixel_are_the_networks(
                 place = FIRST[group.relation]
                 expected[:, place : place + count] = alpha[:, first : first + count]
                 first += count
-        shown = page.weights(level)[:, :, row >> m, column >> m]
-        assert np.abs(shown - expected).max() <= 0.51 / page.STEPS
+        shown = figures.weights(level)[:, :, row >> m, column >> m]
+        assert np.abs(shown - expected).max() <= 0.51 / figures.STEPS
         longer = max(image.shape[:2])
         at_now = output.positions[m][0, :, r, c].double().numpy() * longer - [left, top, 0]
         assert one.levels[m].position[:, row >> m, column >> m] == pytest.approx(at_now)
@@ -85,8 +86,8 @@ def test_weights_and_positions_of_a_pixel_are_the_networks(
 
 
 def test_page_is_one_file_that_asks_nobody(model: NGAT, image: np.ndarray, tmp_path: Path) -> None:
-    one = nodes.explore(model, image, "discs </script>", magnification=1.0, side=16)
-    text = page.write_page([one], "here", tmp_path / "page.html").read_text(encoding="utf-8")
+    one = study.explore(model, image, "discs </script>", magnification=1.0, side=16)
+    text = figures.write_page([one], "here", tmp_path / "page.html").read_text(encoding="utf-8")
     assert set(re.findall(r"https?://[^\"'\s]*", text)) <= {"http://www.w3.org/2000/svg"}
     assert not re.search(r"<(link|img|iframe)\b|import\s*\(|\bfetch\(", text)
     assert text.count("</script>") == 1
@@ -97,5 +98,5 @@ def test_page_is_one_file_that_asks_nobody(model: NGAT, image: np.ndarray, tmp_p
 
 def test_sixteen_bits_and_one_channel_are_shown(model: NGAT, image: np.ndarray) -> None:
     grey = image[:, :, 0].astype(np.uint16) * 200
-    assert nodes.shown(grey, (36, 50)).shape == (36, 50, 3)
-    assert nodes.shown(grey, (36, 50)).max() > 200
+    assert study.shown(grey, (36, 50)).shape == (36, 50, 3)
+    assert study.shown(grey, (36, 50)).max() > 200

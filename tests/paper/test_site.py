@@ -14,7 +14,7 @@ import lab
 import nbformat
 import pytest
 
-from ngat.paper.explorer import page as explorer
+from ngat.paper.figures import explorer
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 

@@ -76,7 +76,9 @@ def test_table_of_pictures_is_read_back(tmp_path: Path) -> None:
     table.to_csv(path, index=False)
     pd.testing.assert_frame_equal(description.read_pictures(path), table)
     table.drop(columns="covered").to_csv(path, index=False)
-    with pytest.raises(InputError, match="expected the columns"):
+    with pytest.raises(
+        InputError, match="is no table of pictures; make it with `ngat data describe`"
+    ):
         description.read_pictures(path)
     with pytest.raises(InputError, match="cannot be read"):
         description.read_pictures(tmp_path / "absent.csv")

@@ -12,7 +12,7 @@ from ngat.data.normalize import as_tensor
 from ngat.inference import Thresholds
 from ngat.model import NGAT
 from ngat.paper.figures import effects as figures
-from ngat.paper.study import attention, effects, plasticity
+from ngat.paper.study import effects, network, plasticity
 
 SMALL = ModelConfig(levels=3, channels=16, heads=4, depth=1)
 
@@ -38,7 +38,7 @@ def test_nodes_stay_at_home(model, sample) -> None:
 
 
 def test_attention_alike_is_a_mean(model, sample) -> None:
-    found = attention.coefficients(
+    found = network.coefficients(
         effects.lesioned(model, "attention alike"), as_tensor(sample.image)
     )
     king = next(f for f in found if f.relations == ("king",))

@@ -16,7 +16,7 @@ from ngat.model import NGAT
 from ngat.paper.figures import attention as attention_figures
 from ngat.paper.figures import network as network_figures
 from ngat.paper.figures import plasticity as plasticity_figures
-from ngat.paper.study import attention, network, plasticity
+from ngat.paper.study import network, plasticity
 
 SMALL = ModelConfig(levels=3, channels=8, heads=4, depth=1, norm_groups=2)
 JOINT = dataclasses.replace(
@@ -165,7 +165,7 @@ def test_coefficients_of_every_softmax(config, softmaxes, sample) -> None:
     model = NGAT(config).eval()
     image = as_tensor(sample.image)[:, :, :16, :24]
     before = model(image).logits[0]
-    found_all = attention.coefficients(model, image)
+    found_all = network.coefficients(model, image)
     assert len(found_all) == softmaxes
     for found in found_all:
         assert found.alpha.shape[1] == sum(TAP_COUNT[r] for r in found.relations)
@@ -177,34 +177,34 @@ def test_means_leave_out_nodes_that_lack_taps() -> None:
     alpha = np.zeros((1, 9, 3, 3))
     alpha[0, 4] = 1.0  # border nodes attend only to themselves
     alpha[0, :, 1, 1] = 1 / 9
-    softmax = attention.Coefficients(0, 0, ("king",), alpha)
-    np.testing.assert_allclose(attention.mean_by_tap(softmax)["king"], 1 / 9)
+    softmax = network.Coefficients(0, 0, ("king",), alpha)
+    np.testing.assert_allclose(network.mean_by_tap(softmax)["king"], 1 / 9)
     alpha = np.zeros((1, 9, 1, 1))
     alpha[0, 4] = 1.0
-    lone = attention.mean_by_tap(attention.Coefficients(0, 0, ("king",), alpha))["king"]
+    lone = network.mean_by_tap(network.Coefficients(0, 0, ("king",), alpha))["king"]
     assert lone[0, 4] == 1
 
 
 def test_direction_of_a_node_that_attends_to_its_right_neighbour() -> None:
     alpha = np.zeros((1, 9, 1, 1))
     alpha[0, 5] = 1.0
-    mean = attention.direction(attention.Coefficients(0, 0, ("king",), alpha))
+    mean = network.direction(network.Coefficients(0, 0, ("king",), alpha))
     assert mean[0, :, 0, 0].tolist() == [1, 0, 0]
     both = np.zeros((2, 14, 1, 1))
     both[0, 1] = both[1, 13] = 1.0
-    softmax = attention.Coefficients(0, 0, ("king", "child", "parent"), both)
-    assert attention.main_directions(softmax) == ["up", "to the parent"]
+    softmax = network.Coefficients(0, 0, ("king", "child", "parent"), both)
+    assert network.main_directions(softmax) == ["up", "to the parent"]
 
 
 @pytest.mark.parametrize("config", [SMALL, JOINT])
 def test_without_a_position_term_mirrors_cannot_be_told_apart(config) -> None:
-    table = attention.symmetry(config, side=16).set_index("position_term")
+    table = network.symmetry(config, side=16).set_index("position_term")
     assert (table.loc["none"] < 1e-10).all()
     assert (table.loc[["linear", "table"]].to_numpy() > 0.01).all()
 
 
 def test_engines_agree() -> None:
-    table = attention.engines(["cpu"], side=6)
+    table = network.engines(["cpu"], side=6)
     assert len(table) == 6
     exact = table["dtype"] == "float64"
     assert table.loc[exact, ["value", "gradient"]].to_numpy().max() < 1e-10
@@ -228,12 +228,12 @@ def test_one_synchronous_layer_reaches_the_king_neighbourhood_and_the_parents_ce
 def test_figures_of_attention(sample) -> None:
     torch.manual_seed(0)
     image = as_tensor(sample.image[:16, :16])
-    found = attention.coefficients(NGAT(SMALL), image)
+    found = network.coefficients(NGAT(SMALL), image)
     typed = [h for h in found if h.update in (1, 2)]
     base = [h for h in found if h.level == 0 and h.relations == ("king",)]
     panels = attention_figures.tap_maps(typed).axes
     assert len(panels) == 4 * len(typed)
-    joint = [h for h in attention.coefficients(NGAT(JOINT), image) if h.update == 0]
+    joint = [h for h in network.coefficients(NGAT(JOINT), image) if h.update == 0]
     bars = attention_figures.shares(joint).axes[0].patches
     heights = np.array([bar.get_height() for bar in bars]).reshape(4, 3)
     np.testing.assert_allclose(heights.sum(0), 1, atol=1e-5)

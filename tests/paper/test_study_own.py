@@ -11,9 +11,10 @@ from ngat.errors import InputError
 from ngat.inference import Prediction, Thresholds
 from ngat.magnification import Seen
 from ngat.model import NGAT
+from ngat.paper import artifacts
 from ngat.paper.figures import own as figures
 from ngat.paper.figures.own import workbench
-from ngat.paper.study import own
+from ngat.paper.study.dataset import measured
 from ngat.training.weights import Weights
 
 LABELS = np.zeros((20, 30), dtype=np.int32)
@@ -23,7 +24,7 @@ LABELS[15:18, 20:23] = 3
 
 
 def test_table_of_nuclei() -> None:
-    table = own.table(LABELS)
+    table = measured(LABELS)
     assert table["nucleus"].tolist() == [1, 2, 3]
     assert table["area"].tolist() == [40, 4, 9]
     assert table["row"].tolist() == [3.5, 6.5, 16.0]
@@ -31,14 +32,14 @@ def test_table_of_nuclei() -> None:
     assert table["touches"].tolist() == [True, True, False]
     # A bar of 4 × 10 pixels: the variances of its rows and columns are (n² − 1) / 12.
     assert table["elongation"][0] == pytest.approx(np.sqrt(99 / 15), abs=0.005)
-    assert len(own.table(np.zeros((4, 4), dtype=np.int32))) == 0
+    assert len(measured(np.zeros((4, 4), dtype=np.int32))) == 0
 
 
 def test_a_method_that_does_not_exist_is_named_before_anything_is_predicted() -> None:
     trained = Weights(NGAT(tiny().model), tiny(), {})
-    assert own.thresholds(trained, "components") == Thresholds()
+    assert artifacts.thresholds(trained, "components") == Thresholds()
     with pytest.raises(InputError, match="'watershed' is unknown; choose components or split"):
-        own.thresholds(trained, "watershed")
+        artifacts.thresholds(trained, "watershed")
 
 
 def test_robustness_is_drawn_from_worst_to_best() -> None:

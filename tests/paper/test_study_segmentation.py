@@ -14,9 +14,10 @@ from tiny import rings, tiny
 from ngat.data.sample import Sample
 from ngat.evaluation.results import measure, write_run
 from ngat.model import NGAT
-from ngat.paper.figures.segmentation import visible, window
+from ngat.paper.figures.segmentation import window
 from ngat.paper.session import open_session
 from ngat.paper.study import segmentation as study
+from ngat.paper.study.pictures import visible
 from ngat.paper.study.segmentation import Errors, MethodNuclei, errors
 from ngat.training.step import seeded
 from ngat.training.weights import save_weights

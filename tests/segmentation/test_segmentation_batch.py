@@ -30,8 +30,8 @@ from ngat.io import open_picture, read_label_image
 from ngat.io.outlines import filled
 from ngat.segmentation import batch
 from ngat.segmentation.batch import Options, segment_file, summary
+from ngat.segmentation.files import Input, find_inputs
 from ngat.segmentation.formats import FORMATS, chosen_formats
-from ngat.segmentation.inputs import Input, find_inputs
 from ngat.segmentation.network import DIAMETER
 from ngat.system.files import DiskFull
 

@@ -16,7 +16,7 @@ import yaml
 from local_network import Local, clumps
 
 from ngat.segmentation.batch import Options, segment_file
-from ngat.segmentation.inputs import Input
+from ngat.segmentation.files import Input
 from ngat.segmentation.napari import reader_of, segment_layer
 
 

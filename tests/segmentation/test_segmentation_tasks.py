@@ -22,7 +22,7 @@ from ngat.io import open_picture
 from ngat.io.damage import reading
 from ngat.segmentation import batch, tasks
 from ngat.segmentation.batch import Options, segment_file
-from ngat.segmentation.inputs import Input, find_inputs
+from ngat.segmentation.files import Input, find_inputs
 from ngat.segmentation.tasks import Tasks, connect, usual_threads
 
 

@@ -13,9 +13,9 @@ from matplotlib.patches import Rectangle
 from ngat.data import Sample
 from ngat.graph import RELATIONS, SELF_TAP
 from ngat.paper.figures.graph import RELATION_COLOURS
-from ngat.paper.figures.pictures import outlined, visible
-from ngat.paper.study.attention import Coefficients, deviation, mean_by_tap
-from ngat.paper.study.network import Reach
+from ngat.paper.figures.pictures import outlined
+from ngat.paper.study.network import Coefficients, Reach, deviation, mean_by_tap
+from ngat.paper.study.pictures import visible
 from ngat.paper.style import BLACK, GREY, VERMILION, bare, style
 
 
@@ -150,8 +150,7 @@ def nodes(
         for head, axes in enumerate(panels[0, 1:], start=1):
             axes.set_title(f"head {head}")
         bare(panels.flat)
-        bar = fig.colorbar(image, ax=panels, shrink=0.8, aspect=25)
-        bar.set_label("α (numbers: %)")
+        fig.colorbar(image, ax=panels, shrink=0.8, aspect=25, label="α (numbers: %)")
     return fig
 
 

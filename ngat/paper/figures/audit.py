@@ -9,15 +9,7 @@ from matplotlib.figure import Figure
 from ngat.data.sample import TYPES
 from ngat.evaluation import published
 from ngat.paper.study.audit import score_bounds
-from ngat.paper.style import (
-    BLACK,
-    BLUE,
-    GREY,
-    TYPE_NAMES,
-    VERMILION,
-    grid_lines,
-    style,
-)
+from ngat.paper.style import BLACK, BLUE, GREY, TYPE_NAMES, VERMILION, grid_lines, style
 
 
 def scores_possible(ratios: pd.DataFrame, table1: pd.DataFrame | None = None) -> Figure:

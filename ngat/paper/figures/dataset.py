@@ -16,10 +16,10 @@ from ngat.data.sample import TYPES, Sample
 from ngat.data.split import SPLITS
 from ngat.inference import Prediction
 from ngat.magnification import size_of
-from ngat.paper.figures.pictures import crowded, one_of_each, outline, outlined, visible
+from ngat.paper.figures.pictures import crowded, one_of_each, outline, outlined
 from ngat.paper.figures.segmentation import EXTRA, MISSING, RIGHT, difference_map
 from ngat.paper.study.dataset import image_sizes
-from ngat.paper.study.pictures import Magnified
+from ngat.paper.study.pictures import Magnified, visible
 from ngat.paper.style import (
     BLUE,
     GREY,
@@ -249,10 +249,7 @@ def counted(
         fig = Figure(figsize=(8.4, 2.35))
         panels = fig.subplots(1, 4)
         shown, _ = visible(image[part])
-        for axes, labels, title in (
-            (panels[0], true, "annotated"),
-            (panels[2], pred, "found"),
-        ):
+        for axes, labels, title in ((panels[0], true, "annotated"), (panels[2], pred, "found")):
             axes.imshow(shown, extent=extent)
             outline(axes, labels[part], extent, YELLOW)
             axes.set_title(title)

@@ -15,15 +15,7 @@ from matplotlib.lines import Line2D
 from ngat.data import Sample
 from ngat.paper.figures.pictures import beside_picture, outline
 from ngat.paper.study.effects import METRICS, effects, of_other_seeds
-from ngat.paper.style import (
-    BLUE,
-    GREY,
-    TYPE_NAMES,
-    VERMILION,
-    grid_lines,
-    method_styles,
-    style,
-)
+from ngat.paper.style import BLUE, GREY, TYPE_NAMES, VERMILION, grid_lines, method_styles, style
 from ngat.training.variants import own_values
 
 

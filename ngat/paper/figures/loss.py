@@ -10,8 +10,9 @@ from matplotlib.colors import CenteredNorm
 from matplotlib.figure import Figure
 
 from ngat.data import Sample
-from ngat.paper.figures.pictures import beside_picture, outline, visible
+from ngat.paper.figures.pictures import beside_picture, outline
 from ngat.paper.study.loss import Array
+from ngat.paper.study.pictures import visible
 from ngat.paper.style import LEVEL_COLOURS, YELLOW, bare, method_styles, style
 
 
@@ -57,8 +58,7 @@ def fields(maps: Mapping[str, Sequence[Array]], heights: Sequence[float]) -> Fig
                 axes.set(xticks=[0, 0.5, 1], yticks=[0, 0.5, 1], title=f"{reading}, z = {z:g}")
                 axes.set(xlabel="x", ylabel="y")
                 axes.label_outer()
-        bar = fig.colorbar(image, ax=panels, shrink=0.8, aspect=30)
-        bar.set_label("weight of a node's loss")
+        fig.colorbar(image, ax=panels, shrink=0.8, aspect=30, label="weight of a node's loss")
     return fig
 
 

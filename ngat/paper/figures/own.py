@@ -15,7 +15,8 @@ from matplotlib.patches import Rectangle
 from ngat.inference import Method, Prediction, Thresholds, instances
 from ngat.instances import Labels
 from ngat.magnification import Seen
-from ngat.paper.figures.pictures import numbered_colours, outline, outlined, visible
+from ngat.paper.figures.pictures import numbered_colours, outline, outlined
+from ngat.paper.study.pictures import visible
 from ngat.paper.style import BLUE, VERMILION, YELLOW, bare, grid_lines, live, style, widgets
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def sizes(table: pd.DataFrame) -> Figure:
     """Histogram of nuclear areas.
 
     Args:
-        table: from :func:`ngat.paper.study.own.table`.
+        table: from :func:`ngat.paper.study.dataset.measured`.
     """
     with style():
         fig = Figure(figsize=(4.6, 2.2))
@@ -122,10 +123,7 @@ def parts(image: npt.NDArray[np.uint8], prediction: Prediction) -> Figure:
 
 
 def workbench(
-    image: npt.NDArray[np.uint8],
-    prediction: Prediction,
-    method: Method,
-    thresholds: Thresholds,
+    image: npt.NDArray[np.uint8], prediction: Prediction, method: Method, thresholds: Thresholds
 ) -> VBox:
     """Sliders over the thresholds; the network runs once, the nuclei are recomputed.
 

@@ -18,18 +18,11 @@ from skimage.segmentation import find_boundaries
 from ngat.data.sample import TYPES, Sample
 from ngat.graph import SOURCE_STEP, Relation
 from ngat.paper.figures.graph import RELATION_COLOURS
-from ngat.paper.study.pictures import fullest
+from ngat.paper.study.pictures import fullest, visible
 from ngat.paper.style import YELLOW, bare, style
 
-# A picture is too dark to be printed as it is if its brightest hundredth is below this, of 255.
-DARK = 128
-
 Map = npt.NDArray[np.floating]
-MESSAGES: dict[Relation, str] = {
-    "king": "neighbours",
-    "child": "children",
-    "parent": "parents",
-}
+MESSAGES: dict[Relation, str] = {"king": "neighbours", "child": "children", "parent": "parents"}
 
 
 def one_of_each(samples: Sequence[Sample]) -> list[Sample]:
@@ -69,19 +62,6 @@ def outlined(
         255 * np.array(to_rgb(colour))
     )
     return shown
-
-
-def visible(image: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], float]:
-    """A picture as it is shown, and the factor by which it was brightened.
-
-    A picture that prints as black, whose brightest hundredth is below half of white, is multiplied
-    until that hundredth is white; others are left alone. For the eye only: networks see the file.
-    """
-    bright = max(float(np.percentile(image, 99)), 1.0)
-    if bright >= DARK:
-        return image, 1.0
-    factor = 255 / bright
-    return np.minimum(image * factor, 255).astype(np.uint8), factor
 
 
 def outline(
@@ -182,18 +162,18 @@ def animation(
     found = len(np.unique(nuclei[nuclei > 0]))
     frames = []
     for m in range(len(colours)):
-        said = f"a pyramid of magnifications: level {m}"
-        frames.append((_frame(colours[: m + 1], len(colours), shown, said), 500))
+        caption = f"a pyramid of magnifications: level {m}"
+        frames.append((_frame(colours[: m + 1], len(colours), shown, caption), 500))
     for level, relations in steps:
         updated = range(len(colours)) if level is None else (level,)
-        said = "messages from " + " and ".join(MESSAGES[relation] for relation in relations)
-        frame = _frame(colours, len(colours), shown, said, [(m, relations) for m in updated])
+        caption = "messages from " + " and ".join(MESSAGES[relation] for relation in relations)
+        frame = _frame(colours, len(colours), shown, caption, [(m, relations) for m in updated])
         frames.append((frame, 450))
-    said = "every level predicts; weighted, they are one map"
-    frames.append((_frame(rows["network"], len(colours), probability, said), 1600))
+    caption = "every level predicts; weighted, they are one map"
+    frames.append((_frame(rows["network"], len(colours), probability, caption), 1600))
     outlines = outlined(shown, nuclei, wide=True)
-    said = f"{found} nuclei, separated and outlined"
-    frames.append((_frame(rows["network"], len(colours), outlines, said), 2600))
+    caption = f"{found} nuclei, separated and outlined"
+    frames.append((_frame(rows["network"], len(colours), outlines, caption), 2600))
     return frames
 
 
@@ -201,7 +181,7 @@ def _frame(
     tiles: Sequence[Map],
     levels: int,
     beside: npt.NDArray[Any],
-    said: str,
+    caption: str,
     updates: Sequence[tuple[int, Sequence[Relation]]] = (),
 ) -> Figure:
     """The pyramid on the left, ``beside`` on the right, a sentence above; arrows into updates."""
@@ -238,5 +218,5 @@ def _frame(
         right.imshow(beside, cmap="gray", vmin=0, vmax=1)
         right.set(xticks=[], yticks=[])
         right.spines[:].set_color("#DDDDDD")
-        fig.suptitle(said, size=11)
+        fig.suptitle(caption, size=11)
     return fig

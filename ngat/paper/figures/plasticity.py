@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ngat.data import Sample
-from ngat.paper.figures.pictures import outline, visible
+from ngat.paper.figures.pictures import beside_picture, outline
+from ngat.paper.study.pictures import visible
 from ngat.paper.style import BLUE, GREEN, GREY, VERMILION, YELLOW, bare, style
 from ngat.plasticity import REACH, Placement
 
@@ -62,10 +63,10 @@ def quiver(
             bare((axes,))
             right, down, _ = move.mean((1, 2)).tolist()
             right, down = (round(mean, 2) + 0.0 for mean in (right, down))  # no negative zero
-            said = f"mean {right:+.2f}, {down:+.2f} cells\nlines × {longer:g}"
-            axes.set_xlabel(said.replace("-", "−"), size=8)
-        bar = fig.colorbar(dots, ax=panels, shrink=0.8, aspect=25)
-        bar.set_label("height less the level's mean / levels")
+            caption = f"mean {right:+.2f}, {down:+.2f} cells\nlines × {longer:g}"
+            axes.set_xlabel(caption.replace("-", "−"), size=8)
+        label = "height less the level's mean / levels"
+        fig.colorbar(dots, ax=panels, shrink=0.8, aspect=25, label=label)
     return fig
 
 
@@ -120,22 +121,15 @@ def heights(sample: Sample, placement: Placement, levels: Sequence[int]) -> Figu
     height, width = sample.labels.shape
     with style():
         fig = Figure(figsize=(2.3 * columns + 0.6, 2 * (2.2 * height / width + 0.45)))
-        panels = fig.subplots(2, columns)
-        first, *rest = panels.flat
-        extent = (0, width, height, 0)
-        first.imshow(visible(sample.image)[0], extent=extent)
-        first.set_title("picture")
+        rest, extent = beside_picture(fig, sample, columns)
         for axes, m, z in zip(rest, levels, maps, strict=False):
+            outline(axes, sample.labels, extent, "black")
             image = axes.imshow(
                 z - z.mean(), extent=extent, cmap="PuOr", vmin=-largest, vmax=largest
             )
             axes.set_title(f"level {m}")
             axes.set_xlabel(f"level's mean {z.mean():+.2f}".replace("-", "−"), size=8, labelpad=2)
-        bare(panels.flat)
-        for axes in panels.flat:
-            if axes.has_data():
-                outline(axes, sample.labels, extent, YELLOW if axes is first else "black")
-        bar = fig.colorbar(image, ax=panels, shrink=0.8, aspect=30, extend="both")
+        bar = fig.colorbar(image, ax=fig.axes, shrink=0.8, aspect=30, extend="both")
         bar.set_label("height less the level's mean / levels")
     return fig
 

@@ -17,16 +17,9 @@ from scipy import ndimage
 from ngat.data.sample import TYPES, Sample
 from ngat.inference import Prediction
 from ngat.magnification import size_of
-from ngat.paper.figures.pictures import numbered_colours, outlined, visible
-from ngat.paper.study.pictures import fullest
-from ngat.paper.study.segmentation import (
-    NUCLEI_WIDE,
-    Crop,
-    Errors,
-    Labels,
-    by_outcome,
-    difference,
-)
+from ngat.paper.figures.pictures import numbered_colours, outlined
+from ngat.paper.study.pictures import fullest, visible
+from ngat.paper.study.segmentation import NUCLEI_WIDE, Crop, Errors, Labels, by_outcome, difference
 from ngat.paper.style import (
     BLUE,
     GREEN,
@@ -109,7 +102,7 @@ def from_score_to_nuclei(cases: Sequence[Example], threshold: float = 0.5) -> Fi
             row[0].set_ylabel(case.heading, fontsize=8)
             for ax in row[1], row[4]:
                 count = _count(true if ax is row[1] else pred)
-                ax.set_xlabel(_said(count), fontsize=7, labelpad=2)
+                ax.set_xlabel(_number_of_nuclei(count), fontsize=7, labelpad=2)
         for ax, name in zip(axes[0], columns, strict=True):
             ax.set_title(name)
         bare(axes.flat, frame=True)
@@ -146,7 +139,7 @@ def comparison(crops: Sequence[Crop], found: Mapping[str, Mapping[str, Labels]])
             axes[1].imshow(outlined(shown, true, wide=wide))
             axes[0].set_title("picture", fontsize=8)
             axes[1].set_title("annotated", fontsize=8)
-            axes[1].set_xlabel(_said(_count(true)), fontsize=7, labelpad=2)
+            axes[1].set_xlabel(_number_of_nuclei(_count(true)), fontsize=7, labelpad=2)
             for ax, (method, labels) in zip(axes[2:], found.items(), strict=False):
                 _by_outcome(ax, crop, shown, labels[sample.image_id], wide)
                 ax.set_title(method.replace(" (", "\n(").replace(" + ", " +\n"), fontsize=8)
@@ -194,22 +187,20 @@ def _by_outcome(
         counts[name] = _count(mine[crop.part])
     ax.imshow(shown)
     true = _count(crop.sample.labels[crop.part])
-    said = f"{counts['found']} of {true} found, {counts['extra']} extra"
-    ax.set_xlabel(said, fontsize=7, labelpad=2)
+    caption = f"{counts['found']} of {true} found, {counts['extra']} extra"
+    ax.set_xlabel(caption, fontsize=7, labelpad=2)
 
 
 def _count(labels: Labels) -> int:
     return len(np.unique(labels[labels > 0]))
 
 
-def _said(count: int) -> str:
+def _number_of_nuclei(count: int) -> str:
     return "1 nucleus" if count == 1 else f"{count} nuclei"
 
 
 def levels(
-    sample: Sample,
-    by_level: Sequence[npt.NDArray[np.float32]],
-    whole: npt.NDArray[np.float32],
+    sample: Sample, by_level: Sequence[npt.NDArray[np.float32]], whole: npt.NDArray[np.float32]
 ) -> Figure:
     """Probability of nucleus at each level, their weighted reconstruction, and the annotation.
 

@@ -6,6 +6,7 @@ Numbers of pictures, not pictures: a table of them may be kept where the picture
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -15,22 +16,9 @@ from skimage.measure import label
 from ngat.data.sample import TYPES, Sample
 from ngat.data.split import SPLITS
 from ngat.errors import InputError
-
-__all__ = [
-    "NUCLEUS_COLUMNS",
-    "PICTURE_COLUMNS",
-    "composition",
-    "composition_table",
-    "groups",
-    "image_sizes",
-    "in_parts",
-    "leaking",
-    "nuclei",
-    "pictures",
-    "read_pictures",
-    "size_table",
-    "touching",
-]
+from ngat.instances import Labels
+from ngat.segmentation.measure import measure
+from ngat.system.files import read_table
 
 _WHERE = ["image_id", "split", "type", "group"]
 NUCLEUS_COLUMNS = ["image_id", "split", "type", "area", "diameter", "touches"]
@@ -119,19 +107,35 @@ def touching(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
     return touches[1:]
 
 
-def read_pictures(path: object) -> pd.DataFrame:
+def measured(labels: Labels) -> pd.DataFrame:
+    """One line per nucleus of a label image that numbers them 1 … n.
+
+    Returns:
+        nucleus, row and column of its centre, area, diameter of the disc of that area, elongation
+        (long over short axis of the ellipse of equal moments), and whether it touches another;
+        lengths in pixels.
+    """
+    found = measure(labels, np.zeros((*labels.shape, 0)), ())
+    return pd.DataFrame(
+        {
+            "nucleus": found["nucleus"],
+            "row": found["y"].round(1),
+            "column": found["x"].round(1),
+            "area": found["area"],
+            "diameter": np.sqrt(4 / np.pi * found["area"]).round(1),
+            "elongation": (found["major_axis"] / found["minor_axis"].clip(lower=1)).round(2),
+            "touches": touching(labels)[found["nucleus"].to_numpy(dtype=int) - 1],
+        }
+    )
+
+
+def read_pictures(path: Path | str) -> pd.DataFrame:
     """Read a table that :func:`pictures` made.
 
     Raises:
         InputError: it cannot be read, or columns are missing.
     """
-    try:
-        table = pd.read_csv(str(path))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as CSV ({error}).") from error
-    if list(table.columns) != PICTURE_COLUMNS:
-        raise InputError(f"{path}: expected the columns {','.join(PICTURE_COLUMNS)}.")
-    return table
+    return read_table(path, PICTURE_COLUMNS, "pictures", "ngat data describe")
 
 
 def groups(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,20 +1,23 @@
-"""What a network is made of, and the receptive field of its nodes."""
+"""What a network is made of, its attention coefficients, and the receptive field of its nodes."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
+from torch import Tensor
 
+from ngat.attention import attention_weights, installed
 from ngat.config import ModelConfig, Preset
+from ngat.engines.agreement import case, converted, results
 from ngat.errors import InputError
-from ngat.graph import RELATIONS, PyramidGraph, Relation
-from ngat.model import NGAT, schedule
+from ngat.graph import HOME_DISPLACEMENT, RELATIONS, TAP_COUNT, PyramidGraph, Relation
+from ngat.model import NGAT, PyramidGATConv, schedule
 from ngat.training.step import seeded
 
 Mask = npt.NDArray[np.bool_]
@@ -105,7 +108,7 @@ def walk(config: ModelConfig, side: int, pixel: tuple[int, int]) -> Mask:
     """Pixels that can reach a pixel's node along the edges, update by update, ``[side, side]``.
 
     Walked backwards: before an update of a level, those of its nodes that matter later matter, and
-    so do all their sources. At the beginning a node knows the pixels of its cell.
+    so do all their sources. At the start a node depends on the pixels of its cell.
     """
     graph = PyramidGraph(side, side, config.levels)
     matters = np.zeros(graph.num_nodes, dtype=bool)
@@ -128,3 +131,168 @@ def _sources_of(
             sources, destinations, _ = graph.edges(relation, level)
             needed[sources[matters[destinations]]] = True
     return needed
+
+
+Array = npt.NDArray[np.float64]
+
+
+class Coefficients(NamedTuple):
+    """One softmax of one update of one level.
+
+    Attributes:
+        update: which update of the network, counted from 0.
+        level: of the destination nodes.
+        relations: of the source nodes, in the order of the taps.
+        alpha: coefficients (eq. 17), ``[heads, taps, H_m, W_m]``; zero where no tap exists.
+    """
+
+    update: int
+    level: int
+    relations: tuple[Relation, ...]
+    alpha: Array
+
+
+def coefficients(model: NGAT, image: Tensor) -> list[Coefficients]:
+    """Every attention coefficient of a forward pass over one picture ``[1, 3, H, W]``.
+
+    A copy of the network runs on the reference engine; fused engines never store them.
+    """
+    found: list[Coefficients] = []
+    plain = NGAT(dataclasses.replace(model.config, engine="reference")).to(image.dtype).eval()
+    plain.load_state_dict(model.state_dict())
+
+    def hook(number: int, update: PyramidGATConv) -> Callable[..., Tensor]:
+        def noted(h: Any, level: int, maps: Any, moves: Any, attend: Any) -> Tensor:
+            for groups, er in update.softmaxes(maps, level, moves):
+                relations = tuple(group.relation for group in groups)
+                alpha = attention_weights(groups, er)[0].double().numpy()
+                found.append(Coefficients(number, level, relations, alpha))
+            return PyramidGATConv.update(update, h, level, maps, moves, attend)
+
+        return noted
+
+    for number, module in enumerate(plain.updates):
+        update = cast(PyramidGATConv, module)
+        update.update = hook(number, update)  # type: ignore[method-assign]
+    with torch.no_grad():
+        plain(image)
+    return found
+
+
+def mean_by_tap(softmax: Coefficients) -> dict[Relation, Array]:
+    """Mean coefficients of the nodes that have all taps, ``[heads, taps of the relation]``.
+
+    Nodes at the border have fewer taps to share their attention among; they are left out where
+    any other is there.
+    """
+    whole = np.all(softmax.alpha > 0, axis=(0, 1))
+    means = softmax.alpha[:, :, whole if whole.any() else ~whole].mean(-1)
+    found, first = {}, 0
+    for relation in softmax.relations:
+        found[relation] = means[:, first : first + TAP_COUNT[relation]]
+        first += TAP_COUNT[relation]
+    return found
+
+
+def direction(softmax: Coefficients) -> Array:
+    """Mean displacement of a node's sources, Σ α Δ in cells of its level, ``[heads, 3, H, W]``."""
+    displacement = np.concatenate([HOME_DISPLACEMENT[relation] for relation in softmax.relations])
+    mean: Array = np.einsum("ktyx,td->kdyx", softmax.alpha, displacement)
+    return mean
+
+
+def deviation(softmax: Coefficients) -> Array:
+    """Distance of each node's mean displacement from its head's, in cells, ``[heads, H, W]``."""
+    displaced = direction(softmax)
+    apart: Array = np.linalg.norm(displaced - displaced.mean((2, 3), keepdims=True), axis=1)
+    return apart
+
+
+SIDES = {
+    "right": (1, 0, 0),
+    "left": (-1, 0, 0),
+    "down": (0, 1, 0),
+    "up": (0, -1, 0),
+    "to the parent": (0, 0, 1),
+    "to the children": (0, 0, -1),
+}
+
+
+def main_directions(softmax: Coefficients) -> list[str]:
+    """The side of :data:`SIDES` that each head attends to most, over all nodes."""
+    mean = direction(softmax).mean((2, 3))
+    nearest = (mean @ np.array(list(SIDES.values())).T).argmax(1)
+    return [list(SIDES)[k] for k in nearest]
+
+
+MIRRORS: dict[str, Callable[[Tensor], Tensor]] = {
+    "left and right": lambda t: t.flip(-1),
+    "up and down": lambda t: t.flip(-2),
+    "rows and columns": lambda t: t.transpose(-1, -2),
+}
+
+
+def symmetry(config: ModelConfig, side: int = 32, seed: int = 0) -> pd.DataFrame:
+    """How much a mirrored picture's prediction differs from the mirrored prediction.
+
+    Untrained networks of every kind of position term, at fixed positions, in float64. Zero means
+    that the network cannot tell one side from the other.
+
+    Returns:
+        one row per kind, a column per mirror: the largest difference of base logits, as a share
+        of their standard deviation.
+    """
+    rows = []
+    for kind in ("none", "linear", "table"):
+        row: dict[str, object] = {"position_term": kind}
+        with seeded(torch.device("cpu"), seed):
+            model = (
+                NGAT(dataclasses.replace(config, position=kind, plasticity="fixed")).double().eval()
+            )
+            image = torch.rand(1, 3, side, side, dtype=torch.float64)
+        with torch.no_grad():
+            plain = model(image).logits[0]
+            for name, mirror in MIRRORS.items():
+                difference = model(mirror(image)).logits[0] - mirror(plain)
+                row[name] = (difference.abs().max() / plain.std()).item()
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def engines(names: Sequence[str] = ("cpu", "dgl"), side: int = 24, seed: int = 0) -> pd.DataFrame:
+    """Largest differences to the reference engine, in value and in gradient.
+
+    Args:
+        names: engines; those that are not installed are left out.
+        side: rows and columns of the destination level.
+
+    Returns:
+        one row per engine, dtype and softmax (``joint`` over all 14 taps, or one relation).
+    """
+    rows = []
+    softmaxes: list[tuple[Relation, ...]] = [RELATIONS, ("king",), ("child",)]
+    for dtype in (torch.float64, torch.float32):
+        for relations in softmaxes:
+            # Two pictures, four heads of four channels, into level 1 of a pyramid.
+            groups = case(
+                (2, 4, 4, side, side), relations, below=(2 * side - 1, 2 * side), seed=seed
+            )
+            inputs = converted(*groups, dtype)
+            expected = results(*inputs, "reference")
+            for name in names:
+                if not installed(name):
+                    continue
+                differences = [
+                    (a - b).abs().max().item()
+                    for a, b in zip(results(*inputs, name), expected, strict=True)
+                ]
+                rows.append(
+                    {
+                        "engine": name,
+                        "dtype": str(dtype).removeprefix("torch."),
+                        "softmax": "joint" if len(relations) > 1 else relations[0],
+                        "value": differences[0],
+                        "gradient": max(differences[1:]),
+                    }
+                )
+    return pd.DataFrame(rows)

@@ -1,4 +1,4 @@
-"""Which nuclei a notebook looks at closely, and one nucleus at several magnifications."""
+"""Which nuclei a notebook shows closely, how bright, and one nucleus at several magnifications."""
 
 from __future__ import annotations
 
@@ -20,6 +20,21 @@ from ngat.magnification import SIZE, size_of
 from ngat.metrics import THRESHOLDS, f1, match
 
 Labels = npt.NDArray[np.integer]
+# A picture is too dark to be printed as it is if its brightest hundredth is below this, of 255.
+DARK = 128
+
+
+def visible(image: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], float]:
+    """A picture as it is shown, and the factor by which it was brightened.
+
+    A picture that prints as black, whose brightest hundredth is below half of white, is multiplied
+    until that hundredth is white; others are left alone. For the eye only: networks see the file.
+    """
+    bright = max(float(np.percentile(image, 99)), 1.0)
+    if bright >= DARK:
+        return image, 1.0
+    factor = 255 / bright
+    return np.minimum(image * factor, 255).astype(np.uint8), factor
 
 
 def of_type(samples: Sequence[Sample], kind: str) -> Sample:

@@ -1,1 +1,0 @@
-"""The attention explorer: nodes of one picture, as a page, a widget and a figure."""

@@ -1,0 +1,278 @@
+"""The files of ``ngat segment``: which pictures are meant, and the record of each one's results.
+
+The record says how results were made, and which files may be replaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ngat.errors import InputError
+from ngat.io.picture import PICTURE_SUFFIXES, is_picture
+from ngat.segmentation.formats import FORMATS
+from ngat.system.files import FULL, DiskFull, locked, sha256, write_json
+
+
+class Input(NamedTuple):
+    """A picture file, and the name of its results: a path without an ending, as of sub-folders."""
+
+    path: Path
+    name: str
+
+
+def find_inputs(words: Sequence[str], out: Path) -> list[Input]:
+    """The pictures that are meant, each once, in the order given; those of a folder by name.
+
+    Args:
+        words: files, folders (searched with their sub-folders) and patterns such as ``*.tif``.
+        out: the folder of results; what lies in it is no input of a folder that holds it.
+
+    Raises:
+        InputError: a word means no picture.
+    """
+    _stems.cache_clear()
+    found: dict[Path, Input] = {}
+    alone = []
+    for word in words:
+        path = Path(word)
+        if path.is_dir() and path.suffix.lower() != ".zarr":
+            paths = [p for p in _inside(path) if not _is_result(p, out, path)]
+            base = path
+        elif path.exists() or not glob.has_magic(word):
+            if not path.exists():
+                raise InputError(f"{word}: there is no such file or folder; check the name.")
+            alone.append(path)
+            continue
+        else:
+            matches = sorted(Path(p) for p in glob.glob(word, recursive=True))
+            base = _plain_part(word)
+            paths = [p for p in matches if is_picture(p) and not _is_result(p, out, base)]
+        if not paths:
+            raise InputError(
+                f"{word}: holds no picture ({', '.join(PICTURE_SUFFIXES)}); check the name."
+            )
+        for p in paths:
+            found.setdefault(p.resolve(), Input(p, _name(p, base)))
+    for item in _named_alone(alone):
+        found.setdefault(item.path.resolve(), item)
+    return list(found.values())
+
+
+def part_of(inputs: Sequence[Input], part: str | None) -> list[Input]:
+    """Every N-th of the pictures, from the K-th: a job array's share, which no other job has.
+
+    Args:
+        part: ``K/N`` with K from 1 to N; None is all.
+
+    Raises:
+        InputError: it is written otherwise.
+    """
+    if part is None:
+        return list(inputs)
+    first, _, every = part.partition("/")
+    if not (first.isdecimal() and every.isdecimal() and 1 <= int(first) <= int(every)):
+        raise InputError(f"--part {part}: give K/N with K from 1 to N, for example 3/100.")
+    return list(inputs[int(first) - 1 :: int(every)])
+
+
+def _named_alone(paths: Sequence[Path]) -> Iterator[Input]:
+    """Files that were named one by one: without their folders, if that leaves no two alike."""
+    short = [_name(path, path.parent) for path in paths]
+    distinct = {path.resolve(): name.lower() for path, name in zip(paths, short, strict=True)}
+    if max(Counter(distinct.values()).values(), default=1) == 1:
+        yield from map(Input, paths, short)
+        return
+    base = Path(os.path.commonpath([path.resolve().parent for path in paths]))
+    for path in paths:
+        yield Input(path, _name(path.resolve(), base))
+
+
+def _name(path: Path, base: Path) -> str:
+    """``sub/cells`` for ``base/sub/cells.tif``; with the ending where another is named alike."""
+    stem = _stem(path.name)
+    alike = _stems(path.parent).get(stem.lower(), 0)
+    if alike > 1:
+        stem = f"{stem}_{path.suffix.removeprefix('.')}"
+    return (path.parent.relative_to(base) / stem).as_posix()
+
+
+def _stem(name: str) -> str:
+    stem = Path(name).stem
+    return stem[:-4] if stem.lower().endswith(".ome") and len(stem) > 4 else stem
+
+
+@lru_cache(maxsize=64)
+def _stems(folder: Path) -> Counter[str]:
+    """How many pictures of a folder have each name, whatever the ending."""
+    return Counter(_stem(p.name).lower() for p in folder.iterdir() if is_picture(p))
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    """Pictures in a folder and its sub-folders, by name; hidden folders are passed over."""
+    for entry in sorted(folder.iterdir()):
+        if is_picture(entry):
+            yield entry
+        elif entry.is_dir() and not entry.name.startswith("."):
+            yield from _inside(entry)
+
+
+def _is_result(path: Path, out: Path, base: Path) -> bool:
+    """Does a picture found in a folder lie among the results?"""
+    inside, folder = path.resolve(), out.resolve()
+    if not inside.is_relative_to(folder):
+        return False
+    if not base.resolve().is_relative_to(folder):
+        return True
+    return inside.relative_to(folder).parts[0] in {form.folder for form in FORMATS.values()}
+
+
+def _plain_part(pattern: str) -> Path:
+    """The folders of a pattern before the first that is a pattern itself."""
+    parts = []
+    for part in Path(pattern).parts[:-1]:
+        if glob.has_magic(part):
+            break
+        parts.append(part)
+    return Path(*parts)
+
+
+FORMAT = "ngat-segmentation-1"
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """What an earlier run wrote; None where there is no such file.
+
+    Raises:
+        InputError: the file is another program's.
+    """
+    if not path.exists():
+        return None
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record["format"] != FORMAT or not isinstance(record["outputs"], dict):
+            raise ValueError
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: was not written by ngat segment; move it, or choose another --out."
+        ) from error
+    return dict(record)
+
+
+def is_complete(record: Mapping[str, Any], out: Path) -> bool:
+    """Were all files written, and are they still there?"""
+    return bool(record.get("finished")) and all((out / name).exists() for name in record["outputs"])
+
+
+def write_results(
+    out: Path,
+    record_path: Path,
+    record: dict[str, Any],
+    writers: Mapping[str, Callable[[Path], None]],
+) -> None:
+    """Write all files of a picture, or none.
+
+    They are written into a folder beside, then the record names them, then they take their places:
+    whatever happens in between, the next run knows which files it may replace. Another process
+    that has results of this name waits.
+
+    Args:
+        out: the folder of results.
+        record_path: of the record.
+        record: what it is to say, without the outputs.
+        writers: by the file's name inside ``out``.
+
+    Raises:
+        InputError: a file is there that was not written by this command, or was changed since.
+        DiskFull: there is no space.
+    """
+    with _disk_errors(out), locked(record_path):
+        earlier = read_record(record_path) or {"outputs": {}}
+        known = {name: _hashes(value) for name, value in earlier["outputs"].items()}
+        for name in writers:
+            _check_ours(out / name, known.get(name, []))
+        # Left behind by a process that was killed.
+        beside = record_path.with_name(f".{record_path.name}.parts")
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir()
+        try:
+            outputs = {}
+            paths = {name: beside / f"{i}{Path(name).suffix}" for i, name in enumerate(writers)}
+            for name, write in writers.items():
+                write(paths[name])
+                outputs[name] = _digest(paths[name])
+            others = {name: hashes for name, hashes in known.items() if name not in outputs}
+            ours = {name: [*known.get(name, []), digest] for name, digest in outputs.items()}
+            write_json(record_path, {**record, "finished": False, "outputs": ours | others})
+            for name, path in paths.items():
+                target = out / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if target.is_dir():
+                    os.replace(target, path.with_suffix(".before"))
+                os.replace(path, target)
+            write_json(record_path, {**record, "finished": True, "outputs": outputs | others})
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _disk_errors(out: Path) -> Iterator[None]:
+    """Errors of the disk, by whatever call, as the sentence of :func:`disk_error`."""
+    try:
+        yield
+    except InputError as error:
+        if isinstance(error.__cause__, OSError):
+            raise disk_error(error.__cause__, out) from error
+        raise
+    except OSError as error:
+        raise disk_error(error, out) from error
+
+
+def disk_error(error: OSError, out: Path) -> InputError:
+    """The sentence for an error of the disk."""
+    full = error.errno in FULL
+    # Some encoders only say that they failed.
+    if full or (error.errno is None and shutil.disk_usage(out).free < 1 << 20):
+        return DiskFull(
+            f"{out}: the disk is full; free some space, and the same command goes on where it was."
+        )
+    reason = error.strerror or str(error)
+    return InputError(
+        f"{error.filename or out}: cannot be written ({reason}); choose another --out."
+    )
+
+
+def _check_ours(path: Path, hashes: list[str]) -> None:
+    if not path.exists() and not path.is_symlink():
+        return
+    if not hashes:
+        raise InputError(
+            f"{path}: is there already and was not written by this command; move it, or choose "
+            "another --out."
+        )
+    if path.is_symlink() or _digest(path) not in hashes:
+        raise InputError(
+            f"{path}: was changed since ngat wrote it; move it, or choose another --out."
+        )
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a file; of a folder, of its files' names and contents."""
+    if not path.is_dir():
+        return sha256(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    lines = [f"{file.relative_to(path).as_posix()} {sha256(file)}\n" for file in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _hashes(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
