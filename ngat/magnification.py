@@ -36,11 +36,11 @@ LIMITS = (1 / 20, 4.0)
 # Nuclei this many octaves from SIZE are seen half as well as those of that size.
 WIDTH = 1.0
 # How the evidence of a look is weighed, chosen on validation images at five magnifications, and
-# enlarged with texture added. A nucleus counts by the root of its share of the image, between one
-# for each and its area; by how sure it is and by its contrast, to powers that set the nuclei of the
-# right look above what a wrong one makes of noise and texture; and a finer look counts for more
-# than a coarse one, where everything is a blob.
-SHARE_POWER, SURENESS_POWER, CONTRAST_POWER, FINER_POWER = 0.5, 4.0, 3.0, 0.75
+# enlarged with texture and debris added. A nucleus counts by its share of the image; by how sure it
+# is and by its contrast, to powers that set the nuclei of the right look above what a wrong one
+# makes of noise and texture; and a finer look counts for more than a coarse one, where everything
+# is a blob. More contrast than ENOUGH says nothing: debris is brighter than nuclei.
+SURENESS_POWER, CONTRAST_POWER, FINER_POWER, ENOUGH = 4.0, 3.0, 0.5, 0.2
 # Contrast is the distance from the mean of a window of so many pixels.
 AROUND = 41
 
@@ -95,8 +95,9 @@ class Seen(NamedTuple):
     def weights(self) -> Floats:
         """How much a look has of each sharp nucleus of the right size."""
         sure = np.clip(self.sureness, 0.0, 1.0) ** SURENESS_POWER
-        weights = self.shares**SHARE_POWER * sure * self.contrast**CONTRAST_POWER * self.fit
-        return np.asarray(self.counts * weights * self.magnification**FINER_POWER)
+        clear = np.minimum(self.contrast / ENOUGH, 1.0) ** CONTRAST_POWER
+        finer = self.magnification**FINER_POWER
+        return np.asarray(self.counts * self.shares * sure * clear * self.fit * finer)
 
     @property
     def evidence(self) -> float:
@@ -115,14 +116,6 @@ class Seen(NamedTuple):
         weight = np.cumsum((self.counts * self.sureness * self.fit)[order])
         median = self.sizes[order][np.searchsorted(weight, weight[-1] / 2)]
         return float(np.clip(self.magnification * SIZE / median, *LIMITS))
-
-    def outside(self, others: Seen) -> Seen:
-        """Without the nuclei that lie inside those of another look, where they are texture."""
-        if len(self.sizes) == 0 or len(others.sizes) == 0:
-            return self
-        radius = others.sizes / others.magnification / np.sqrt(np.pi)
-        away = np.linalg.norm(self.places[:, None] - others.places, axis=2)
-        return self._replace(counts=self.counts * (away > radius).all(axis=1))
 
     def near(self, row: float, column: float, reach: float) -> Seen:
         """The look at a part of the image; nuclei count less, the farther they are from it.

@@ -71,18 +71,19 @@ def test_faint_texture_does_not_outvote_nuclei() -> None:
 
 
 def test_evidence_by_hand() -> None:
-    """Two squares on black in a look at half the size, one of them twice as bright."""
+    """Two squares on black in a look at half the size, one of them faint."""
     values = np.zeros((4, 120, 160))
     values[2] = m.encode(np.array(10.0))
     values[0, 20:30, 20:30], values[0, 80:90, 120:130] = 0.9, 0.7
-    values[3, 20:30, 20:30], values[3, 80:90, 120:130] = 0.4, 0.8
+    values[3, 20:30, 20:30], values[3, 80:90, 120:130] = 0.4, 0.1
     seen = m.seen(values, 0.5)
     np.testing.assert_allclose(seen.places, [[50, 50], [170, 250]])
     np.testing.assert_allclose(seen.sureness, [0.8, 0.4])
-    contrast = np.array([0.4, 0.8]) * (1 - 100 / m.AROUND**2)
+    contrast = np.array([0.4, 0.1]) * (1 - 100 / m.AROUND**2)
     np.testing.assert_allclose(seen.contrast, contrast)
-    share, fit = np.sqrt(100 / (120 * 160)), 0.5
-    expected = share * np.array([0.8, 0.4]) ** 4 * contrast**3 * fit * 0.5**0.75
+    share, fit = 100 / (120 * 160), 0.5
+    clear = np.array([1.0, contrast[1] / 0.2]) ** 3  # more than 0.2 says nothing
+    expected = share * np.array([0.8, 0.4]) ** 4 * clear * fit * 0.5**0.5
     np.testing.assert_allclose(seen.weights, expected, rtol=1e-5)
     assert seen.evidence == pytest.approx(expected.sum())
     assert seen.wanted == pytest.approx(0.5 * m.SIZE / 10, rel=1e-5)

@@ -158,7 +158,7 @@ def with_texture(factor: float, most: int = 1_100_000) -> Change:
         if changed is None or changed.labels.size > most:
             return None
         rng = np.random.default_rng(zlib.crc32(sample.image_id.encode()))
-        view, size = changed.image.astype(np.float32) / 255, size_of(changed.labels)
+        view, size = changed.image.astype(np.float32) / np.float32(255), size_of(changed.labels)
         view = textured(view, changed.labels > 0, size, rng).clip(0, 1)
         return Changed(np.rint(255 * view).astype(np.uint8), changed.labels)
 
