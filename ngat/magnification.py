@@ -36,11 +36,12 @@ LIMITS = (1 / 20, 4.0)
 # Nuclei this many octaves from SIZE are seen half as well as those of that size.
 WIDTH = 1.0
 # How the evidence of a look is weighed, chosen on validation images at five magnifications, and
-# enlarged with texture and debris added. A nucleus counts by its share of the image; by how sure it
-# is and by its contrast, to powers that set the nuclei of the right look above what a wrong one
-# makes of noise and texture; and a finer look counts for more than a coarse one, where everything
-# is a blob. More contrast than ENOUGH says nothing: debris is brighter than nuclei.
-SURENESS_POWER, CONTRAST_POWER, FINER_POWER, ENOUGH = 4.0, 3.0, 0.5, 0.2
+# enlarged with texture and debris added. A nucleus counts by the root of its share of the image,
+# between one for each and its area; by how sure it is and by its contrast, to powers that set the
+# nuclei of the right look above what a wrong one makes of noise and texture; and a finer look
+# counts for a little more than a coarse one, where everything is a blob. More contrast than ENOUGH
+# says nothing: debris is brighter than nuclei.
+SHARE_POWER, SURENESS_POWER, CONTRAST_POWER, FINER_POWER, ENOUGH = 0.5, 4.0, 2.0, 0.1, 0.2
 # Contrast is the distance from the mean of a window of so many pixels.
 AROUND = 41
 
@@ -96,8 +97,9 @@ class Seen(NamedTuple):
         """How much a look has of each sharp nucleus of the right size."""
         sure = np.clip(self.sureness, 0.0, 1.0) ** SURENESS_POWER
         clear = np.minimum(self.contrast / ENOUGH, 1.0) ** CONTRAST_POWER
+        share = self.shares**SHARE_POWER
         finer = self.magnification**FINER_POWER
-        return np.asarray(self.counts * self.shares * sure * clear * self.fit * finer)
+        return np.asarray(self.counts * share * sure * clear * self.fit * finer)
 
     @property
     def evidence(self) -> float:

@@ -24,7 +24,7 @@ CELLS, REACH = 6, 1 / 12
 # is so many times the evidence, and this share at least of that in the strongest cell: debris and
 # texture cover less. Neighbours that differ alike are a part if they are so large a share of all.
 # Chosen on validation images, alike and unlike beside one another, and with texture and debris.
-APART, CLEARLY, FAINTEST, LEAST = 1.0, 2.0, 0.1, 1 / 6
+APART, CLEARLY, FAINTEST, LEAST = 1.0, 2.0, 0.08, 1 / 6
 
 
 class Part(NamedTuple):

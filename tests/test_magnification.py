@@ -81,9 +81,9 @@ def test_evidence_by_hand() -> None:
     np.testing.assert_allclose(seen.sureness, [0.8, 0.4])
     contrast = np.array([0.4, 0.1]) * (1 - 100 / m.AROUND**2)
     np.testing.assert_allclose(seen.contrast, contrast)
-    share, fit = 100 / (120 * 160), 0.5
-    clear = np.array([1.0, contrast[1] / 0.2]) ** 3  # more than 0.2 says nothing
-    expected = share * np.array([0.8, 0.4]) ** 4 * clear * fit * 0.5**0.5
+    share, fit = np.sqrt(100 / (120 * 160)), 0.5
+    clear = np.array([1.0, contrast[1] / 0.2]) ** 2  # more than 0.2 says nothing
+    expected = share * np.array([0.8, 0.4]) ** 4 * clear * fit * 0.5**0.1
     np.testing.assert_allclose(seen.weights, expected, rtol=1e-5)
     assert seen.evidence == pytest.approx(expected.sum())
     assert seen.wanted == pytest.approx(0.5 * m.SIZE / 10, rel=1e-5)
