@@ -91,7 +91,7 @@ def write_runs(path: Path, found: FoundNuclei, picture: Picture) -> None:
         lines = csv.writer(file, lineterminator="\n")
         lines.writerow(["ImageId", "EncodedPixels", "Height", "Width"])
         for _, mask, (top, left) in nuclei(found):
-            lines.writerow([name, rle.encode_part(mask, top, left, height), height, width])
+            lines.writerow([name, rle.encode(mask, top, left, height), height, width])
         if not len(found.table):
             lines.writerow([name, "", height, width])
 
