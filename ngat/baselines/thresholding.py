@@ -48,7 +48,7 @@ def otsu(image: npt.NDArray[np.uint8]) -> Labels:
 
 
 def otsu_watershed(image: npt.NDArray[np.uint8]) -> Labels:
-    """As :func:`otsu`, touching nuclei divided at the waists of their shape.
+    """As :func:`otsu`, touching nuclei divided where their shape is narrow.
 
     Seeds are the peaks of the smoothed distance to the mask's edge, at least five pixels apart; a
     watershed on that distance divides the mask among them.

@@ -37,7 +37,7 @@ Status = Literal["done", "skipped", "failed"]
 
 @dataclass(frozen=True)
 class Options:
-    """What is asked for, the same for every picture.
+    """Options of ``ngat segment``, the same for every picture.
 
     Attributes:
         channel, page, level, axes: as in :func:`ngat.io.open_picture`; page may be ``all``.
