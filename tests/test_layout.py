@@ -67,6 +67,12 @@ def test_every_package_says_what_it_is_for() -> None:
         assert ast.get_docstring(ast.parse(init.read_text(encoding="utf-8"))), init
 
 
+def test_a_newcomer_finds_every_package_in_the_first_docstring() -> None:
+    text = ast.get_docstring(ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))) or ""
+    packages = {init.parent.name for init in PACKAGE.glob("*/__init__.py")} - set(CORE)
+    assert set(re.findall("``([a-z]+)``", text)) == packages
+
+
 def test_nothing_of_a_test_library_is_in_the_package() -> None:
     imported = re.compile(r"^\s*(?:from|import) (unittest|pytest|hypothesis)\b", re.MULTILINE)
     found = [path for path in MODULES if imported.search(path.read_text(encoding="utf-8"))]

@@ -123,7 +123,7 @@ class MaskRCNN(nn.Module):
             part.register_forward_hook(lambda _, __, found: all_exact(found))
 
     def forward(self, image: Tensor, targets: Tensor | None = None) -> Output:
-        """Refuse what it has not: probabilities of pixels.
+        """Not available: it predicts no probabilities of pixels.
 
         Raises:
             InputError: always; it has :meth:`losses` and :meth:`nuclei`.
@@ -131,7 +131,7 @@ class MaskRCNN(nn.Module):
         raise InputError("Mask R-CNN finds nuclei, not probabilities; use ngat evaluate with it.")
 
     def reconstruct(self, output: Output) -> Tensor:
-        """Refused, as :meth:`forward`."""
+        """Not available, as :meth:`forward`."""
         raise InputError("Mask R-CNN finds nuclei, not probabilities; use ngat evaluate with it.")
 
     def losses(self, image: Tensor, targets: Tensor) -> Tensor:

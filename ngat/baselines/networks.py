@@ -42,7 +42,7 @@ GROUPS = 8
 
 
 class Rival(nn.Module):
-    """A convolutional network that stands where the graph network stands.
+    """A convolutional network with the interface of the graph network.
 
     Args:
         config: see :class:`ngat.config.RivalConfig`.

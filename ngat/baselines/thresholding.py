@@ -16,15 +16,14 @@ from ngat.errors import InputError
 from ngat.instances import MIN_AREA, Labels, components, split
 
 
-def otsu_mask(image: npt.NDArray[np.uint8], smoothing: float = 1.0) -> npt.NDArray[np.bool_]:
-    """Foreground by Otsu's threshold on the smoothed luminance.
+def otsu_mask(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """Foreground by Otsu's threshold on the luminance, smoothed by a Gaussian of one pixel.
 
     Which side is nuclei, the dark or the bright one? The picture's border is mostly background, so
     the side with the larger share of the border is background (on a tie the dark side is).
 
     Args:
         image: ``uint8 [H, W, 3]``.
-        smoothing: standard deviation of the Gaussian, in pixels.
 
     Returns:
         ``bool [H, W]``; nothing is foreground in a picture of one colour.
@@ -35,7 +34,7 @@ def otsu_mask(image: npt.NDArray[np.uint8], smoothing: float = 1.0) -> npt.NDArr
     image = np.asarray(image)
     if image.ndim != 3 or image.shape[2] != 3:
         raise InputError(f"a picture has height, width and three colours, not {image.shape}.")
-    grey = gaussian(rgb2gray(image), smoothing, mode="nearest")
+    grey = gaussian(rgb2gray(image), 1.0, mode="nearest")
     if np.ptp(grey) < 1e-6:
         return np.zeros(grey.shape, dtype=bool)
     bright = grey > threshold_otsu(grey)
@@ -49,7 +48,7 @@ def otsu(image: npt.NDArray[np.uint8]) -> Labels:
 
 
 def otsu_watershed(image: npt.NDArray[np.uint8]) -> Labels:
-    """As :func:`otsu`, touching nuclei divided at the waists of their shape.
+    """As :func:`otsu`, touching nuclei divided where their shape is narrow.
 
     Seeds are the peaks of the smoothed distance to the mask's edge, at least five pixels apart; a
     watershed on that distance divides the mask among them.

@@ -97,7 +97,7 @@ def describe(
 ) -> None:
     """Write each picture's number of nuclei, their size and crowding: facts, no pictures."""
     from ngat.data import load
-    from ngat.data.split import SPLITS
+    from ngat.data.sample import SPLITS
     from ngat.paper.study.dataset import pictures
     from ngat.system.files import write_table
 

@@ -207,7 +207,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Preset:
-    """A named whole: what one row of a table was made with."""
+    """A named configuration: what one row of a table was made with."""
 
     name: str
     model: ModelConfig | RivalConfig = field(default_factory=ModelConfig)

@@ -18,14 +18,13 @@ import pandas as pd
 
 from ngat.data import rle
 from ngat.data.rle import merge
-from ngat.data.sample import Sample
+from ngat.data.sample import SPLITS, Sample, check_split
 from ngat.errors import InputError
 from ngat.io.labels import LABEL_SUFFIXES, read_label_image
 from ngat.io.outlines import read_outlines
 from ngat.io.picture import is_picture, open_picture
 from ngat.system.process import track
 
-SPLITS = ("train", "val", "test")
 MASK_SUFFIXES = (*LABEL_SUFFIXES, ".csv", ".geojson", ".zip")
 # Not among the challenge's types: nothing is averaged with theirs.
 TYPE = "own"
@@ -42,8 +41,7 @@ def load_folder(
         InputError: an unknown split, a picture without a mask, sizes that differ, or files that
             cannot be read.
     """
-    if split not in SPLITS:
-        raise InputError(f"split {split!r} is unknown; choose one of {', '.join(SPLITS)}.")
+    check_split(split)
     base = folder / split if any((folder / s / "images").is_dir() for s in SPLITS) else folder
     pairs = _pairs(base)
     if base == folder and split != "test":

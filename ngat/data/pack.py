@@ -8,7 +8,6 @@ same to the last bit.
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,10 +15,20 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, features
+from PIL import features
 
 from ngat.data.split import read_split
-from ngat.data.store import FILE, NAME, PACK, Masks, Store, StoredImage, write_archive
+from ngat.data.store import (
+    FILE,
+    NAME,
+    PACK,
+    Masks,
+    Store,
+    StoredImage,
+    encoded,
+    label_png,
+    write_archive,
+)
 from ngat.errors import InputError, MissingDependency
 from ngat.system.process import track
 
@@ -107,23 +116,16 @@ def image_forms(image: npt.NDArray[np.uint8]) -> dict[str, bytes]:
     grey = bool((image == image[:, :, :1]).all())
     plain = image[:, :, 0] if grey else image
     return {
-        ".webp": _saved(image, "WEBP", lossless=True, quality=75, method=4),
-        ".j2k": _saved(plain, "JPEG2000", irreversible=False, no_jp2=True),
+        ".webp": encoded(image, "WEBP", lossless=True, quality=75, method=4),
+        ".j2k": encoded(plain, "JPEG2000", irreversible=False, no_jp2=True),
     }
 
 
 def label_forms(labels: npt.NDArray[np.int32]) -> dict[str, bytes]:
     """A label image ``[H, W]`` as lossless files, by their endings; WebP has two bytes."""
-    if labels.max(initial=0) > np.iinfo(np.uint16).max:
-        raise InputError(f"{labels.max()} nuclei in one image are more than 16 bits can number.")
+    png = label_png(labels)
     planes = np.stack([labels & 255, labels >> 8, np.zeros_like(labels)], axis=2)
     return {
-        ".webp": _saved(planes.astype(np.uint8), "WEBP", lossless=True, quality=75, method=4),
-        ".png": _saved(labels.astype(np.uint16), "PNG", optimize=True),
+        ".webp": encoded(planes.astype(np.uint8), "WEBP", lossless=True, quality=75, method=4),
+        ".png": png,
     }
-
-
-def _saved(pixels: npt.NDArray[np.generic], form: str, **options: object) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, form, **options)
-    return stream.getvalue()

@@ -21,16 +21,21 @@ MAX_PIXELS = 2**29
 MAX_SIDE = 2**18
 
 
-def encode(mask: npt.ArrayLike) -> str:
-    """Runs of a mask ``[H, W]`` (non-zero is inside), ascending and as long as can be."""
+def encode(mask: npt.ArrayLike, top: int = 0, left: int = 0, height: int | None = None) -> str:
+    """Runs of a mask ``[h, w]`` (non-zero is inside), ascending and as long as can be.
+
+    Args:
+        top, left: row and column of its first pixel, where it fills a box of a picture.
+        height: of that picture; by default the mask's own.
+    """
     inside = np.asarray(mask)
     if inside.ndim != 2:
         raise InputError(f"a mask has two axes, this one has {inside.ndim}; pass one nucleus.")
-    column_major = (inside != 0).ravel(order="F").astype(np.int8)
-    steps = np.flatnonzero(np.diff(column_major, prepend=0, append=0))
-    starts, stops = steps[::2], steps[1::2]
-    pairs = np.stack([starts + 1, stops - starts], axis=1)
-    return " ".join(map(str, pairs.ravel()))
+    columns, rows = np.nonzero(inside.T)
+    numbers = (columns + left) * (height or len(inside)) + rows + top + 1
+    starts = np.flatnonzero(np.diff(numbers, prepend=-1) != 1)
+    lengths = np.diff(starts, append=len(numbers))
+    return " ".join(map(str, np.stack([numbers[starts], lengths], axis=1).ravel()))
 
 
 def pixels(
@@ -87,31 +92,6 @@ def pixels(
     column_major = np.repeat(starts - before, lengths) + np.arange(lengths.sum())
     columns, rows = np.divmod(column_major, max(height, 1))
     return np.sort(rows * width + columns)
-
-
-def decode(
-    runs: str, height: int, width: int, *, name: str = "run-length encoding"
-) -> npt.NDArray[np.bool_]:
-    """The mask ``bool [H, W]`` of the runs; raises like :func:`pixels`."""
-    mask = np.zeros(height * width, dtype=bool)
-    mask[pixels(runs, height, width, name=name)] = True
-    return mask.reshape(height, width)
-
-
-def encode_part(mask: npt.NDArray[np.bool_], top: int, left: int, height: int) -> str:
-    """Runs of a mask that fills a box of a picture of ``height`` rows, from row ``top`` on."""
-    if mask.shape[0] == height:  # runs may go on into the next column
-        return _moved(encode(mask), left * height)
-    columns, rows = np.nonzero(np.diff(mask.T.astype(np.int8), axis=1, prepend=0, append=0))
-    numbers = (columns + left) * height + rows + top + 1
-    starts, stops = numbers[::2], numbers[1::2]
-    return " ".join(map(str, np.stack([starts, stops - starts], axis=1).ravel()))
-
-
-def _moved(runs: str, by: int) -> str:
-    numbers = np.array(runs.split(), dtype=np.int64)
-    numbers[::2] += by
-    return " ".join(map(str, numbers))
 
 
 def encode_labels(labels: npt.ArrayLike) -> list[str]:

@@ -19,6 +19,13 @@ TYPES = (
     "large_fluorescent",
     "grayscale_tissue",
 )
+SPLITS = ("train", "val", "test")
+
+
+def check_split(split: str) -> None:
+    """Raise :class:`InputError` where there is no such split."""
+    if split not in SPLITS:
+        raise InputError(f"split {split!r} is unknown; choose one of {', '.join(SPLITS)}.")
 
 
 @dataclass(frozen=True)

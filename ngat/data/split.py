@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ngat.data.sample import TYPES, Sample
+from ngat.data.sample import SPLITS, TYPES, Sample, check_split
 from ngat.data.store import Masks, Store
 from ngat.errors import InputError
 from ngat.system.files import write_table
@@ -25,7 +25,6 @@ from ngat.system.process import track
 
 TYPES_COLUMNS = ["split", "image_id", "height", "width", "type", "group"]
 SPLIT_COLUMNS = ["split", "image_id", "source", "type", "group", "image_sha256", "published_sha256"]
-SPLITS = ("train", "val", "test")
 
 # Images per type, in the order of TYPES, counted in the published table of types.
 PUBLISHED = {
@@ -208,8 +207,7 @@ def load_dsb2018(
         InputError: unknown split; the store or the manifest is missing, damaged, or one does not
             belong to the other.
     """
-    if split not in SPLITS:
-        raise InputError(f"split {split!r} is unknown; choose one of {', '.join(SPLITS)}.")
+    check_split(split)
     path = root / "split.csv"
     with Store(root / "dsb2018") as store:
         table = read_split(path)

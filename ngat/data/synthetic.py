@@ -28,11 +28,10 @@ from ngat.data.nuclei import (
     quantise,
     uneven,
 )
-from ngat.data.sample import TYPES, Sample
+from ngat.data.sample import SPLITS, TYPES, Sample, check_split
 from ngat.data.stains import PAINTERS
 from ngat.errors import InputError
 
-SPLITS = ("train", "val", "test")
 # Pictures per type, in the order of TYPES: imbalanced like the real set, at least four of each.
 COUNTS = {"train": (58, 24, 8, 20, 10), "val": (8, 4, 4, 4, 4), "test": (16, 8, 5, 6, 5)}
 
@@ -55,8 +54,7 @@ def load_synthetic(
     Raises:
         InputError: unknown split, or a negative seed or limit, or a size below 32.
     """
-    if split not in SPLITS:
-        raise InputError(f"split {split!r} is unknown; choose one of {', '.join(SPLITS)}.")
+    check_split(split)
     check_numbers(seed, limit, size)
     counts = COUNTS[split]
     samples = []
@@ -142,8 +140,7 @@ def load_rings(split: str, seed: int = 0, limit: int | None = None, size: int = 
     The three stains follow one another in turn. Arguments and errors are those of
     :func:`ngat.data.synthetic.load_synthetic`; every picture is its own group.
     """
-    if split not in SPLITS:
-        raise InputError(f"split {split!r} is unknown; choose one of {', '.join(SPLITS)}.")
+    check_split(split)
     check_numbers(seed, limit, size)
     samples = []
     for index in range(RING_COUNTS[split])[:limit]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
 from scipy import ndimage
 
 from ngat.errors import InputError
-from ngat.io.axes import Stack, array_stack, choose_page
+from ngat.io.axes import Stack, choose_page
 from ngat.io.damage import Labels, as_labels, check_size, reading
 from ngat.io.picture import Picture
 
@@ -71,20 +69,10 @@ def _stack(path: Path) -> Stack:
     if head[:2] in (b"II", b"MM"):
         from ngat.io.tiff import open_tiff
 
-        stacks = open_tiff(path, 0, raw=True)
-        return choose_page(stacks, None)[0]
-    data = path.read_bytes()
-    try:
-        picture = Image.open(io.BytesIO(data), formats=("PNG",))
-    except UnidentifiedImageError as error:
-        raise InputError(
-            f"{path}: not a readable label image (PNG, TIFF or NPY); get the file again."
-        ) from error
-    check_size(str(path), (picture.height, picture.width, 4), 1)
-    orientation = picture.getexif().get(274, 1)
-    pixels = np.asarray(picture)
-    axes = "YX" if pixels.ndim == 2 else "YXS"
-    return array_stack(str(path), pixels, axes, orientation=orientation)
+        return choose_page(open_tiff(path, 0, raw=True), None)[0]
+    from ngat.io.raster import open_raster
+
+    return open_raster(path, raw=True)
 
 
 def _upright(stack: Stack) -> npt.NDArray[Any]:
@@ -93,9 +81,7 @@ def _upright(stack: Stack) -> npt.NDArray[Any]:
         shape = (*Picture(stack, {}, (0,)).shape, samples)
         _flat(stack.name, shape)
     check_size(stack.name, stack.shape, stack.dtype.itemsize)
-    picture = Picture(stack, stack.page(0), (0,))
-    pixels = picture.stored()[:, :, 0]
-    return pixels
+    return Picture(stack, stack.page(0), (0,)).stored()[:, :, 0]
 
 
 def _flat(name: str, shape: tuple[int, ...]) -> None:

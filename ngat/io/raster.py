@@ -18,8 +18,11 @@ _ORIENTATION = 274  # EXIF's tag
 _SAMPLES = {"1": 1, "L": 1, "P": 4, "I": 1, "F": 1}
 
 
-def open_raster(path: Path) -> Stack:
+def open_raster(path: Path, *, raw: bool = False) -> Stack:
     """The picture in memory.
+
+    Args:
+        raw: PNG alone, with a palette's numbers as they are stored, as labels need it.
 
     Raises:
         InputError: several frames, too large, or of no known kind.
@@ -29,16 +32,17 @@ def open_raster(path: Path) -> Stack:
     if not data:
         raise InputError(f"{name}: is empty; get the file again.")
     try:
-        picture = Image.open(io.BytesIO(data), formats=FORMATS)
+        picture = Image.open(io.BytesIO(data), formats=("PNG",) if raw else FORMATS)
     except Image.DecompressionBombError as error:
         raise InputError(
             f"{name}: promises more pixels than are read at once; save the picture as tiled TIFF "
             "or OME-Zarr, or cut it."
         ) from error
     except UnidentifiedImageError as error:
+        kinds = "PNG, TIFF or NPY" if raw else "PNG, JPEG, BMP, GIF, TIFF or OME-Zarr"
         raise InputError(
-            f"{name}: not a readable PNG, JPEG, BMP, GIF, TIFF or OME-Zarr picture; "
-            "get the file again, or save it anew."
+            f"{name}: not a readable {'label image' if raw else 'picture'} ({kinds}); get the file "
+            "again, or save it anew."
         ) from error
     deep_colour = picture.format == "PNG" and data[24] == 16 and data[25] in (2, 4, 6)
     check_size(
@@ -54,7 +58,7 @@ def open_raster(path: Path) -> Stack:
     if deep_colour:
         pixels = imagecodecs.png_decode(data)
     else:
-        pixels = np.asarray(_plain(picture))
+        pixels = np.asarray(picture if raw else _plain(picture))
     samples = pixels.shape[2] if pixels.ndim == 3 else 1
     return array_stack(
         name,

@@ -37,11 +37,11 @@ from ngat.paper.notebook import (
     title,
     to_html,
 )
-from ngat.paper.run_state import Record, Row, State, digest, page, set_aside
+from ngat.paper.run_state import Record, State, digest, page, set_aside
+from ngat.paper.session import PROFILES
 from ngat.system.files import held, replacing, sha256
 from ngat.system.process import Interrupted
 
-PROFILES = ("smoke", "full")
 GENERATED = ("synthetic", "rings")
 
 
@@ -255,12 +255,12 @@ def _own(path: Path, extra: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _write_index(run: Path, found: Sequence[Path], state: State) -> Path:
-    rows = [
-        Row(path.stem, title(read(path)), record.status, record.seconds, record.error)
+    records = {
+        (path.stem, title(read(path))): state.records[path.stem]
         for path in found
-        if (record := state.records.get(path.stem)) is not None
-    ]
+        if path.stem in state.records
+    }
     index = run / "index.html"
     with replacing(index) as beside:
-        beside.write_text(page(run, rows, state.parameters), encoding="utf-8")
+        beside.write_text(page(run, records, state.parameters), encoding="utf-8")
     return index

@@ -12,7 +12,7 @@ import csv
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from html import escape
 from pathlib import Path
@@ -182,23 +182,12 @@ figure { margin: 1rem 0 2rem; } figure img { max-width: 100%; height: auto; }
 """
 
 
-@dataclass(frozen=True)
-class Row:
-    """One notebook on the page: file stem, title, ``finished`` or ``failed``, wall seconds."""
-
-    stem: str
-    title: str
-    status: str
-    seconds: float
-    error: str = ""
-
-
-def page(run: Path, rows: Sequence[Row], facts: Mapping[str, Any]) -> str:
+def page(run: Path, records: Mapping[tuple[str, str], Record], facts: Mapping[str, Any]) -> str:
     """The page's HTML: notebooks, then the tables and figures that lie in ``run`` now.
 
     Args:
         run: the run's folder; every link is relative to it, so that it can be moved and sent.
-        rows: the notebooks in their order.
+        records: by file stem and title of the notebooks, in their order.
         facts: parameters of the run, shown on top.
     """
     shown = [f"{key}: {value}" for key, value in facts.items() if value != "" and key != "run_dir"]
@@ -210,7 +199,7 @@ def page(run: Path, rows: Sequence[Row], facts: Mapping[str, Any]) -> str:
         f"<h1>NGAT: {escape(run.name)}</h1>",
         f"<p>{escape(' · '.join(shown))}</p>",
         "<h2>Notebooks</h2>",
-        _notebooks(rows),
+        _notebooks(records),
     ]
     for kind, suffix, show in (("tables", "csv", _table), ("figures", "png", _figure)):
         names = [name for item in PAPER_ITEMS for name in getattr(item, kind)]
@@ -239,15 +228,16 @@ def _link(run: Path, path: Path, text: str = "") -> str:
     return f'<a href="{escape(quote(relative))}">{escape(text or relative)}</a>'
 
 
-def _notebooks(rows: Iterable[Row]) -> str:
+def _notebooks(records: Mapping[tuple[str, str], Record]) -> str:
     lines = ["<table><tr><th>notebook</th><th></th><th>status</th><th>seconds</th></tr>"]
-    for row in rows:
-        target = quote(f"notebooks/{row.stem}")
-        status = f"{row.status}: {row.error}" if row.error else row.status
+    for (stem, title), record in records.items():
+        target = quote(f"notebooks/{stem}")
+        status = f"{record.status}: {record.error}" if record.error else record.status
         lines.append(
-            f'<tr><td><a href="{target}.html">{escape(row.title or row.stem)}</a></td>'
+            f'<tr><td><a href="{target}.html">{escape(title or stem)}</a></td>'
             f'<td><a href="{target}.ipynb">ipynb</a></td>'
-            f'<td class="{escape(row.status)}">{escape(status)}</td><td>{row.seconds:.0f}</td></tr>'
+            f'<td class="{escape(record.status)}">{escape(status)}</td>'
+            f"<td>{record.seconds:.0f}</td></tr>"
         )
     return "\n".join([*lines, "</table>"])
 

@@ -1,1 +1,1 @@
-"""Nuclei in anyone's pictures: of any kind, any size, any number."""
+"""``ngat segment``: nuclei in a user's own pictures, of any kind, size and number."""

@@ -7,7 +7,6 @@ import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -38,7 +37,7 @@ Status = Literal["done", "skipped", "failed"]
 
 @dataclass(frozen=True)
 class Options:
-    """What is asked for, the same for every picture.
+    """Options of ``ngat segment``, the same for every picture.
 
     Attributes:
         channel, page, level, axes: as in :func:`ngat.io.open_picture`; page may be ``all``.
@@ -199,7 +198,7 @@ def _segment(
             "notes": list(found.notes),
         }
         writers = {
-            name: partial(FORMATS[form].write, found=found, picture=picture)
+            name: lambda path, form=form: FORMATS[form].write(path, found, picture)
             for form, name in names.items()
         }
         write_results(out, record_path, record, writers)

@@ -45,8 +45,7 @@ def write_labels(path: Path, found: FoundNuclei, picture: Picture) -> None:
     if size is not None:
         options |= {"resolution": (1e4 / size[1], 1e4 / size[0]), "resolutionunit": "CENTIMETER"}
     if max(height, width) <= DRAWN:
-        whole = found.labels.read((slice(0, height), slice(0, width)))
-        tifffile.imwrite(path, whole.astype(dtype), metadata=None, **options)
+        tifffile.imwrite(path, found.labels.whole().astype(dtype), metadata=None, **options)
         return
     # A name of the file that the nuclei give: the same ones, the same bytes.
     named = uuid.uuid5(uuid.NAMESPACE_OID, found.table[list(PLACE)].to_csv())
@@ -91,7 +90,7 @@ def write_runs(path: Path, found: FoundNuclei, picture: Picture) -> None:
         lines = csv.writer(file, lineterminator="\n")
         lines.writerow(["ImageId", "EncodedPixels", "Height", "Width"])
         for _, mask, (top, left) in nuclei(found):
-            lines.writerow([name, rle.encode_part(mask, top, left, height), height, width])
+            lines.writerow([name, rle.encode(mask, top, left, height), height, width])
         if not len(found.table):
             lines.writerow([name, "", height, width])
 

@@ -29,7 +29,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 @dataclass
 class PictureJob:
-    """One picture on its way to nuclei; what every tile's work is given.
+    """The state of one picture's segmentation, which the work on every tile gets.
 
     Attributes:
         picture, network: as opened; other processes open them for themselves.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import tempfile
 import zipfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
@@ -23,7 +22,7 @@ from ngat.segmentation.find import FoundNuclei, find
 from ngat.segmentation.formats import features, outlined, shown_table, write_rois
 from ngat.segmentation.network import Network, checked, chosen_magnification, trained
 from ngat.segmentation.tasks import Tasks, usual_threads
-from ngat.segmentation.tiles import TILE, Canvas
+from ngat.segmentation.tiles import TILE
 from ngat.system.files import replacing
 from ngat.training.distributed import find_device
 
@@ -151,7 +150,7 @@ def segment(
     tiles = Tasks(threads or usual_threads()).tiles()
     found = find(picture, network, method, chosen, magnification=asked, tile=tile, tiles=tiles)
     return Segmentation(
-        _whole(found.labels),
+        found.labels.whole(),
         shown_table(found, picture.pixel_size),
         found.magnification,
         chosen,
@@ -159,10 +158,3 @@ def segment(
         found,
         picture,
     )
-
-
-def _whole(labels: Canvas) -> Labels:
-    return labels.read((slice(0, labels.shape[0]), slice(0, labels.shape[1])))
-
-
-__all__: Sequence[str] = ("Segmentation", "segment")

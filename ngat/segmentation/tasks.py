@@ -60,7 +60,7 @@ def connect(address: str) -> Any:
 
 @dataclass(frozen=True)
 class Tasks:
-    """Does tasks, several at once.
+    """Runs tasks, several at once.
 
     Attributes:
         threads: of this process, which share its cores with torch's own threads.

@@ -133,6 +133,10 @@ class Canvas:
             with path.open("ab") as file:
                 file.truncate(shape[0] * shape[1] * self.dtype.itemsize)
 
+    def whole(self) -> Array:
+        """A copy of all of it."""
+        return self.read((slice(0, self.shape[0]), slice(0, self.shape[1])))
+
     def read(self, window: Window) -> Array:
         """A copy of a window."""
         if self.pixels is not None:

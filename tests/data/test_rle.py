@@ -26,22 +26,28 @@ def runs_by_walking(mask):
     return " ".join(map(str, words))
 
 
+def mask_of(runs, height, width, **name):
+    mask = np.zeros(height * width, dtype=bool)
+    mask[rle.pixels(runs, height, width, **name)] = True
+    return mask.reshape(height, width)
+
+
 def test_columns_first_counted_from_one():
     mask = np.array([[0, 1, 0], [1, 1, 0]], dtype=bool)
     assert rle.encode(mask) == "2 3"
-    assert np.array_equal(rle.decode("2 3", 2, 3), mask)
+    assert np.array_equal(mask_of("2 3", 2, 3), mask)
     assert rle.pixels("2 3", 2, 3).tolist() == [1, 3, 4]
 
 
 def test_empty_and_full():
     assert rle.encode(np.zeros((3, 4), bool)) == ""
-    assert not rle.decode("", 3, 4).any()
+    assert not mask_of("", 3, 4).any()
     assert rle.encode(np.ones((3, 4), bool)) == "1 12"
-    assert rle.decode("1 12", 3, 4).all()
+    assert mask_of("1 12", 3, 4).all()
 
 
 def test_runs_in_any_order_are_one_mask():
-    assert np.array_equal(rle.decode("5 2 1 1", 3, 2), rle.decode("1 1 5 2", 3, 2))
+    assert np.array_equal(mask_of("5 2 1 1", 3, 2), mask_of("1 1 5 2", 3, 2))
 
 
 @settings(deadline=None)
@@ -49,7 +55,14 @@ def test_runs_in_any_order_are_one_mask():
 def test_encoding_equals_a_walk_and_comes_back(mask):
     runs = rle.encode(mask)
     assert runs == runs_by_walking(mask)
-    assert np.array_equal(rle.decode(runs, *mask.shape), mask)
+    assert np.array_equal(mask_of(runs, *mask.shape), mask)
+
+
+@settings(deadline=None)
+@given(MASKS, st.integers(0, 3), st.integers(0, 3), st.integers(0, 3))
+def test_a_box_has_the_runs_of_its_picture(mask, top, left, below):
+    whole = np.pad(mask, ((top, below), (left, 1)))
+    assert rle.encode(mask, top, left, len(whole)) == runs_by_walking(whole)
 
 
 @settings(deadline=None)
@@ -63,7 +76,7 @@ def test_labels_equal_one_mask_each(labels):
     runs = rle.encode_labels(labels)
     assert runs == [rle.encode(labels == label) for label in present]
     for label, run in zip(present, runs, strict=True):
-        assert np.array_equal(rle.decode(run, *labels.shape), labels == label)
+        assert np.array_equal(mask_of(run, *labels.shape), labels == label)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +97,7 @@ def test_labels_equal_one_mask_each(labels):
 )
 def test_damaged_runs_say_what_is_wrong(runs, says):
     with pytest.raises(InputError, match=says) as caught:
-        rle.decode(runs, 3, 4, name="solution.csv: line 7")
+        rle.pixels(runs, 3, 4, name="solution.csv: line 7")
     assert str(caught.value).startswith("solution.csv: line 7: ")
 
 

@@ -20,10 +20,10 @@ from ngat.magnification import size_of
 from ngat.paper.figures import audit as audit_figures
 from ngat.paper.figures import dataset as dataset_figures
 from ngat.paper.figures import effects as effect_figures
+from ngat.paper.figures import loss as loss_figures
 from ngat.paper.figures import pictures as picture_figures
 from ngat.paper.figures import segmentation as segmentation_figures
 from ngat.paper.figures import tables as table_figures
-from ngat.paper.figures import training as training_figures
 from ngat.paper.study import audit, dataset, effects
 from ngat.paper.study import tables as table_study
 from ngat.paper.study import training as training_study
@@ -219,7 +219,7 @@ def test_figure_8_shows_losses_relative_to_their_start() -> None:
     )
     curves = Curves(log, seen)
     better = curves._replace(validation=seen.assign(dice=[0.75, 0.9]))
-    fig = training_figures.losses_and_metrics({"bce": [curves], "balanced": [curves, better]})
+    fig = loss_figures.losses_and_metrics({"bce": [curves], "balanced": [curves, better]})
     loss = fig.axes[0].lines[0].get_ydata()
     assert loss[-1] == pytest.approx(np.mean([8 / k / 0.8 for k in (80, 90, 100)]))
     assert len(fig.axes[2].lines) == 2
@@ -227,7 +227,7 @@ def test_figure_8_shows_losses_relative_to_their_start() -> None:
     assert dice == pytest.approx([0.725, 0.85])
     band = fig.axes[1].collections[-1].get_paths()[0].vertices
     assert (band[:, 1].min(), band[:, 1].max()) == pytest.approx((0.7, 0.9))
-    levels = training_figures.per_level(curves)
+    levels = loss_figures.per_level(curves)
     assert [line.get_label() for line in levels.axes[0].lines] == ["level 0", "level 1"]
 
 
@@ -235,7 +235,7 @@ def test_patches_are_shown_with_their_nuclei() -> None:
     images, targets = training_study.patches(rings(limit=4), preset("smoke"), augment=False)
     again, _ = training_study.patches(rings(limit=4), preset("smoke"), augment=False)
     np.testing.assert_array_equal(images, again)
-    fig = training_figures.batches({"as they are": (images, targets)})
+    fig = loss_figures.batches({"as they are": (images, targets)})
     assert len(fig.axes) == len(images)
     np.testing.assert_allclose(fig.axes[0].images[0].get_array(), images[0].permute(1, 2, 0))
 

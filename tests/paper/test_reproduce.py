@@ -22,7 +22,7 @@ import pytest
 from notebook_cases import PARAMETERS, notebook
 from rich.console import Console
 
-from ngat.paper.run_state import Row, page, rounded
+from ngat.paper.run_state import Record, page, rounded
 
 pytest.importorskip("papermill")
 
@@ -524,8 +524,8 @@ def test_index_links_only_what_is_there_and_nothing_elsewhere(tmp_path: Path) ->
     ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("a,b\n<1>,2\n" + "3,4\n" * 50)
-    rows = [Row("01_a", "Graph & <levels>", "failed", 61.4, "it <broke>")]
-    text = page(tmp_path, rows, {"seed": 0, "weights": "", "run_dir": "secret"})
+    records = {("01_a", "Graph & <levels>"): Record("", "failed", 61.4, "it <broke>")}
+    text = page(tmp_path, records, {"seed": 0, "weights": "", "run_dir": "secret"})
 
     links = Links()
     links.feed(text)

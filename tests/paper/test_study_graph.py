@@ -6,7 +6,7 @@ import pytest
 from ngat.errors import InputError
 from ngat.graph import PyramidGraph
 from ngat.paper.figures import graph as figures
-from ngat.paper.figures.graph import explorer
+from ngat.paper.figures.graph import node_sliders
 from ngat.paper.study import graph as study
 
 SIZES = [(1, 1, 1), (2, 2, 2), (5, 7, 3), (16, 16, 4), (9, 1, 3), (97, 33, 5)]
@@ -125,7 +125,7 @@ def test_footprint_has_the_base_and_the_colour() -> None:
 
 def test_moving_a_slider_changes_the_picture() -> None:
     pytest.importorskip("ipywidgets")
-    box = explorer(picture(16, 16), PyramidGraph(16, 16, 4), level=2)
+    box = node_sliders(picture(16, 16), PyramidGraph(16, 16, 4), level=2)
     sliders, image = box.children
     before = bytes(image.value)
     assert before.startswith(b"\x89PNG")

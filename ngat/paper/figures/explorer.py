@@ -8,7 +8,6 @@ click.
 from __future__ import annotations
 
 import base64
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,8 +19,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from PIL import Image
 
+from ngat.data.store import encoded
 from ngat.errors import MissingDependency
 from ngat.graph import CHILD_TAPS, KING_TAPS
 from ngat.paper.study.explorer import Explored, WindowLevel
@@ -141,9 +140,7 @@ def _coded(array: npt.NDArray[Any]) -> str:
 
 
 def _png(plane: npt.NDArray[np.uint8]) -> str:
-    stream = io.BytesIO()
-    Image.fromarray(plane).save(stream, "png", optimize=True)
-    return base64.b64encode(stream.getvalue()).decode("ascii")
+    return base64.b64encode(encoded(plane, "PNG", optimize=True)).decode("ascii")
 
 
 def weights(level: Mapping[str, Any]) -> npt.NDArray[np.float64]:

@@ -250,7 +250,7 @@ def _lines(
     )
 
 
-def explorer(picture: Picture, graph: PyramidGraph, level: int) -> VBox:
+def node_sliders(picture: Picture, graph: PyramidGraph, level: int) -> VBox:
     """Sliders over the position of a node that starts in the middle of a level.
 
     Args:

@@ -76,7 +76,7 @@ def dots(
     return fig
 
 
-def per_type(curves: pd.DataFrame, surest: pd.DataFrame, heading: str) -> Figure:
+def per_type(curves: pd.DataFrame, by_confidence: pd.DataFrame, heading: str) -> Figure:
     """Figure 9: F1, precision and recall over the IoU threshold, and precision over recall.
 
     The larger mark in the first three panels is at IoU > 0.7. In the last one the confidence that a
@@ -84,7 +84,7 @@ def per_type(curves: pd.DataFrame, surest: pd.DataFrame, heading: str) -> Figure
 
     Args:
         curves: from :func:`ngat.paper.study.tables.curves`.
-        surest: from :func:`ngat.evaluation.confidence.curves`; without a line where it is unknown.
+        by_confidence: from :func:`ngat.evaluation.confidence.curves`; no line where it is unknown.
         heading: whose they are, measured on what.
     """
     with style():
@@ -101,11 +101,11 @@ def per_type(curves: pd.DataFrame, surest: pd.DataFrame, heading: str) -> Figure
             ax.set(xlabel="IoU threshold", ylabel=name, xlim=(0.48, 0.97))
             ax.set_title(f"{name}, mean over pictures")
         last = panels[3]
-        for kind, rows in surest.groupby("type", sort=False):
+        for kind, rows in by_confidence.groupby("type", sort=False):
             look = {"color": TYPE_COLOURS[str(kind)], "marker": MARKERS[str(kind)]}
             last.plot(rows["recall"], rows["precision"], color=look["color"])
             last.plot(rows["recall"].iloc[-1:], rows["precision"].iloc[-1:], markersize=7, **look)
-        if surest.empty:
+        if by_confidence.empty:
             last.text(0.5, 0.5, "no confidences are known", ha="center", size=8, color=GREY)
         _contours(last)
         last.set(xlabel="recall", ylabel="precision", xlim=(-0.02, 1.02))

@@ -38,7 +38,7 @@ def columns(table2: pd.DataFrame) -> pd.DataFrame:
     return table.loc[list(order.itertuples(index=False, name=None))].reset_index()
 
 
-def surest(session: Session, runs: Sequence[Run], method: str) -> pd.DataFrame:
+def by_confidence(session: Session, runs: Sequence[Run], method: str) -> pd.DataFrame:
     """:func:`ngat.evaluation.confidence.curves` of a method, from beside its result files.
 
     Without a line where its confidences are not known.

@@ -32,7 +32,7 @@ KINDS = {"bce": "binary cross-entropy", "balanced": "balanced focal loss"}
 
 @dataclass(frozen=True)
 class Budget:
-    """What a training may take.
+    """Preset, minutes and pictures of a training.
 
     Attributes:
         preset: the configuration, with its number of steps.
