@@ -31,7 +31,7 @@ from ngat.paper.study.segmentation import Crop, by_outcome
 from ngat.paper.study.training import Curves
 from ngat.paper.style import TYPE_COLOURS, VERMILION, save, save_animation
 from ngat.training.sweep import COLUMNS
-from ngat.training.variants import ablations
+from ngat.training.variants import ablations, factors_of
 
 STORED = Path(__file__).parents[2] / "data" / "results"
 
@@ -175,8 +175,15 @@ def test_effects_are_drawn_at_their_means() -> None:
     means = next(line for line in fig.axes[0].lines if line.get_color() == "black")
     np.testing.assert_allclose(means.get_xdata(), found["mean"])
     names = [label.get_text() for label in fig.axes[0].get_yticklabels()]
-    assert names[0] == "levels: 1 (not 4)"
+    assert names[0] == "1 level instead of 4 levels"
+    assert names[-1] == "batch norm instead of group norm"
     assert len(names) == len(found) == 6
+
+
+@pytest.mark.parametrize("base", ["smoke", "companion"])
+def test_every_variant_has_words(base: str) -> None:
+    for factor, values in factors_of(base).items():
+        assert set(effect_figures.WORDS[factor]) == set(values)
 
 
 def test_one_seed_is_seen_against_the_other_seeds_of_the_base() -> None:

@@ -231,8 +231,10 @@ def test_figures_of_attention(sample) -> None:
     found = network.coefficients(NGAT(SMALL), image)
     typed = [h for h in found if h.update in (1, 2)]
     base = [h for h in found if h.level == 0 and h.relations == ("king",)]
-    panels = attention_figures.tap_maps(typed).axes
+    *panels, bar = attention_figures.tap_maps(typed).axes
     assert len(panels) == 4 * len(typed)
+    largest = max(panel.images[0].get_array().max() for panel in panels)
+    assert bar.get_ylim() == pytest.approx((0, largest))
     joint = [h for h in network.coefficients(NGAT(JOINT), image) if h.update == 0]
     bars = attention_figures.shares(joint).axes[0].patches
     heights = np.array([bar.get_height() for bar in bars]).reshape(4, 3)

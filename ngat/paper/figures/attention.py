@@ -22,32 +22,38 @@ from ngat.paper.style import BLACK, GREY, VERMILION, bare, style
 def tap_maps(softmaxes: Sequence[Coefficients]) -> Figure:
     """Mean coefficients as little maps: a row per head, a column per level and relation.
 
+    All maps share one scale, from zero to the largest of them.
+
     Args:
         softmaxes: softmaxes over one relation each; king maps are drawn 3 × 3, children 2 × 2.
     """
     columns = sorted(softmaxes, key=lambda s: (s.relations[0] != "king", s.level))
     heads = len(columns[0].alpha)
+    maps = [mean_by_tap(found)[found.relations[0]] for found in columns]
+    largest = max(float(means.max()) for means in maps)
     with style():
-        fig = Figure(figsize=(7.2, 0.35 + 0.82 * heads))
+        fig = Figure(figsize=(8.4, 0.35 + 0.82 * heads))
         panels = fig.subplots(heads, len(columns), squeeze=False)
-        for column, found in enumerate(columns):
+        for column, (found, means) in enumerate(zip(columns, maps, strict=True)):
             (relation,) = found.relations
-            means = mean_by_tap(found)[relation]
             side = 3 if relation == "king" else 2
             for head in range(heads):
                 axes: Axes = panels[head, column]
-                axes.imshow(means[head].reshape(side, side), cmap="viridis", vmin=0, vmax=1)
+                image = axes.imshow(
+                    means[head].reshape(side, side), cmap="viridis", vmin=0, vmax=largest
+                )
                 for tap, value in enumerate(means[head]):
                     row, place = divmod(tap, side)
                     axes.text(
-                        place, row, f"{100 * value:.0f}", ha="center", va="center", size=6,
-                        color=BLACK if value > 0.6 else "white",
+                        place, row, f"{100 * value:.0f}", ha="center", va="center", size=6.5,
+                        color=BLACK if value > 0.6 * largest else "white",
                     )  # fmt: skip
                 if column == 0:
                     axes.set_ylabel(f"head {head + 1}")
             title = "king" if relation == "king" else "children"
             panels[0, column].set_title(f"{title}\nlevel {found.level}", size=8)
         bare(panels.flat)
+        fig.colorbar(image, ax=panels, shrink=0.8, aspect=25, label="mean α (numbers: %)")
     return fig
 
 

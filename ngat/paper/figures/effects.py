@@ -18,6 +18,48 @@ from ngat.paper.study.effects import METRICS, effects, of_other_seeds
 from ngat.paper.style import BLUE, GREY, TYPE_NAMES, VERMILION, grid_lines, method_styles, style
 from ngat.training.variants import own_values
 
+# Values of factors in words. What "instead of" need not name is empty: the base simply has it.
+WORDS: dict[str, dict[str, str]] = {
+    "levels": {str(n): f"{n} level{'s' if n > 1 else ''}" for n in range(1, 6)},
+    "plasticity": {
+        "xi": "moves by ξ",
+        "fixed": "no moves of nodes",
+        "table": "one learnt move for each place",
+    },
+    "aggregator": {
+        "gat": "attention",
+        "gcn": "weights fixed by the degree (GCN)",
+        "mlp": "plain means and an MLP",
+    },
+    "position term": {
+        "table": "one per tap",
+        "none": "no position term",
+        "linear": "position term linear in Δζ",
+    },
+    "loss": {"balanced": "balanced focal loss", "bce": "cross-entropy", "focal": "focal loss"},
+    "loss field": {
+        "norm": "its norm",
+        "none": "no loss field",
+        "sum": "sum of the loss field",
+        "patch": "loss field over the patch",
+    },
+    "norm": {"none": "no norm", "batch": "batch norm", "group": "group norm"},
+    "residual": {"on": "", "off": "no residual connection"},
+    "dropout": {"0": "none", "0.1": "dropout of 0.1"},
+    "relations": {"typed": "one for each relation", "joint": "one softmax for all taps"},
+    "schedule": {
+        "V-cycle": "V-cycles",
+        "synchronous": "synchronous layers",
+        "as published": "layers as published",
+    },
+    "magnification": {"learnt": "", "not learnt": "magnification not learnt"},
+    "contrast": {
+        "plain": "pictures as they are",
+        "percentile": "contrast of the whole picture",
+        "local": "local contrast",
+    },
+}
+
 
 def forest(table: pd.DataFrame) -> Figure:
     """Differences to the base of the same seed: a point per seed, the mean and its interval.
@@ -33,7 +75,7 @@ def forest(table: pd.DataFrame) -> Figure:
     new_factor = (first["factor"] != first["factor"].shift()).to_numpy()
     y = np.arange(len(first)) + 0.5 * np.cumsum(new_factor)
     with style():
-        fig = Figure(figsize=(7.8, 0.23 * (y[-1] + 2) + 0.7))
+        fig = Figure(figsize=(8.4, 0.23 * (y[-1] + 2) + 0.7))
         panels: Any = fig.subplots(1, len(METRICS), sharey=True)
         for ax, (metric, name) in zip(panels, METRICS.items(), strict=True):
             rows = found[metric]
@@ -53,10 +95,10 @@ def forest(table: pd.DataFrame) -> Figure:
             ax.set_xlabel(f"difference in {name}")
             grid_lines(ax, "x")
         own = own_values(str(table["network"].iloc[0]))
-        others = {factor: f" (not {value})" for factor, value in own.items()}
-        names = [
-            f"{row.factor}: {row.variant}{others.get(row.factor, '')}" for row in first.itertuples()
-        ]
+        names = []
+        for factor, variant in zip(first["factor"], first["variant"], strict=True):
+            other = WORDS[factor][own[factor]]
+            names.append(WORDS[factor][variant] + (f" instead of {other}" if other else ""))
         panels[0].set_yticks(y, names)
         panels[0].set_ylim(y[-1] + 0.8, y[0] - 0.8)
         drawn = (

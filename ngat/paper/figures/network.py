@@ -32,13 +32,14 @@ Floats = npt.NDArray[np.floating[Any]]
 def blocks(config: ModelConfig) -> Figure:
     """The network from picture to nuclei (above), and one update of a node (below)."""
     with style():
-        fig = Figure(figsize=(9.0, 5.3))
+        fig = Figure()
         fig.set_layout_engine("none")
         axes = fig.add_axes((0, 0, 1, 1))
-        axes.set(xlim=(0, 90), ylim=(0, 53))
         axes.set_axis_off()
         _pipeline(axes, config)
-        _update(axes, config)
+        lowest = _update(axes, config)
+        axes.set(xlim=(0, 90), ylim=(lowest - 1, 53))
+        fig.set_size_inches(9.0, (54 - lowest) / 10)
     return fig
 
 
@@ -58,7 +59,8 @@ def _pipeline(axes: Axes, config: ModelConfig) -> None:
     }[config.plasticity]
     stages = [
         ("picture", "3 × H × W", GREY),
-        ("pyramid graph", f"{config.levels} levels,\n14 edges into a\nnode (eq. 1–4)", GREY),
+        ("pyramid graph",
+         f"{config.levels} levels, at most\n14 edges into a\nnode (eq. 1–4)", GREY),
         ("plasticity ξ", f"{moved};\nproject (eq. 5–12)", PURPLE),
         ("embed", f"colour and level\n4 → {config.channels}", GREY),
         ("updates", f"{order}\n(below)", ORANGE),
@@ -79,15 +81,10 @@ def _pipeline(axes: Axes, config: ModelConfig) -> None:
     )
 
 
-def _update(axes: Axes, config: ModelConfig) -> None:
-    """One residual update: norm, maps, attention by relation, sum, residual."""
+def _update(axes: Axes, config: ModelConfig) -> float:
+    """One residual update, from norm to residual; gives the lower edge of its frame."""
     typed = config.relations == "typed"
     width, heads = config.channels // config.heads, config.heads
-    axes.add_patch(
-        FancyBboxPatch(
-            (1, 1), 88, 34, boxstyle="round,pad=0,rounding_size=1", fc="#FFF8EA", ec=ORANGE, lw=1
-        )
-    )
     own = "own maps and softmax per relation" if typed else "one map and one softmax for all"
     axes.text(2, 32.6, f"one update of node i: {own} (eq. 13–21)", size=9, va="center")
     _box(axes, (2.5, 11, 10, 8), "hᵢ, hⱼ", f"{config.channels} channels", GREY)
@@ -114,6 +111,13 @@ def _update(axes: Axes, config: ModelConfig) -> None:
     height, apart = 4.4, 5.5
     lowest = 15 - (apart * (len(rows) - 1) + height) / 2
     bottoms = [lowest + apart * k for k in range(len(rows))][::-1]
+    edge = lowest - 2.5
+    axes.add_patch(
+        FancyBboxPatch(
+            (1, edge), 88, 35 - edge, boxstyle="round,pad=0,rounding_size=1", fc="#FFF8EA",
+            ec=ORANGE, lw=1, zorder=0,
+        )
+    )  # fmt: skip
     for (title, text, colour), bottom in zip(rows, bottoms, strict=True):
         _box(axes, (30, bottom, 20, height), title, text, colour, across=True)
         _arrow(axes, (24.5, 15), (30, bottom + height / 2))
@@ -133,6 +137,7 @@ def _update(axes: Axes, config: ModelConfig) -> None:
         axes.plot([7.5, 7.5, 82, 82], [19, 27.2, 27.2, 17], color=BLACK, lw=1.1)
         _arrow(axes, (82, 17.8), (82, 16.7))
         axes.text(70, 28.0, "residual: hᵢ itself", size=7.5, ha="center")
+    return edge
 
 
 def _box(axes: Axes, box: Box, title: str, text: str, colour: str, *, across: bool = False) -> None:

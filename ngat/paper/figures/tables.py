@@ -217,7 +217,7 @@ def _spoke(name: str, drawn: pd.DataFrame) -> str:
 
 
 # Column of the table: title, and its values in order with their names.
-PANELS: dict[str, tuple[str, dict[Any, str]]] = {
+PROPERTIES: dict[str, tuple[str, dict[Any, str]]] = {
     "touching": ("does another touch it?", {False: "alone", True: "touching"}),
     "size": ("its area", {size: size for size in SIZES}),
     "type": ("its picture", {kind: TYPE_NAMES[kind] for kind in TYPES}),
@@ -225,54 +225,55 @@ PANELS: dict[str, tuple[str, dict[Any, str]]] = {
 
 
 def lost(table: pd.DataFrame) -> Figure:
-    """A panel per property of a nucleus, a bar per value of it and method.
+    """Outcomes of annotated nuclei by what they are: a panel per method, a bar per sort of nucleus.
 
     Args:
         table: from :func:`ngat.evaluation.error_types.read`.
     """
     methods = list(dict.fromkeys(table["method"]))
-    panels = {name: by(table, name) for name in PANELS}
-    rows = [sum(value in set(panels[name][name]) for value in PANELS[name][1]) for name in PANELS]
     with style():
-        fig = Figure(figsize=(7.4, 0.26 * len(methods) * sum(rows) + 0.5 * len(rows) + 0.9))
-        axes = fig.subplots(len(PANELS), 1, height_ratios=[r + 0.6 for r in rows], sharex=True)
-        for ax, (name, (title, values)) in zip(axes, PANELS.items(), strict=True):
-            _panel(ax, panels[name], name, values, methods)
-            ax.set_title(title, loc="left")
-        axes[-1].set_xlabel("share of annotated nuclei / %")
-        handles, _ = axes[0].get_legend_handles_labels()
+        fig = Figure(figsize=(3.0 + 2.0 * len(methods), 4.3))
+        panels: Any = fig.subplots(1, len(methods), sharex=True, sharey=True, squeeze=False)[0]
+        at, places, names = 0.0, [], []
+        for name, (title, values) in PROPERTIES.items():
+            sums = by(table, name).set_index(["method", name])
+            panels[0].text(
+                -0.06, at, title, size=8, weight="bold", ha="right", va="center",
+                transform=panels[0].get_yaxis_transform(),
+            )  # fmt: skip
+            known = set(sums.index.get_level_values(name))
+            for value in (value for value in values if value in known):
+                at += 1
+                places.append(at)
+                nuclei = sums.xs(value, level=name)["nuclei"].iloc[0]
+                names.append(f"{values[value]} ({nuclei:,})")
+                for ax, method in zip(panels, methods, strict=True):
+                    if (method, value) in sums.index:
+                        _outcomes(ax, at, sums.loc[(method, value)])
+            at += 1.6
+        for ax, method in zip(panels, methods, strict=True):
+            ax.set_title(method.replace(" (", "\n("), size=9)
+            ax.set_xticks([0, 25, 50, 75, 100], ["0", "", "50", "", "100"])
+            ax.set(xlim=(0, 100), ylim=(at - 0.9, -0.6))
+            ax.spines["left"].set_visible(False)
+            ax.tick_params(axis="y", length=0)
+        panels[0].set_yticks(places, names)
+        fig.supxlabel("share of annotated nuclei / % (their number in brackets)", size=9)
+        handles, labels = panels[0].get_legend_handles_labels()
         fig.legend(
-            handles[: len(OUTCOMES)], OUTCOMES, loc="outside upper center", ncols=len(OUTCOMES)
-        )
+            handles[: len(OUTCOMES)], labels[: len(OUTCOMES)], loc="outside upper center",
+            ncols=len(OUTCOMES),
+        )  # fmt: skip
     return fig
 
 
-def _panel(
-    ax: Any, sums: pd.DataFrame, name: str, values: dict[Any, str], methods: list[str]
-) -> None:
-    shown = [value for value in values if value in set(sums[name])]
-    height = 0.84 / len(methods)
-    places, names = [], []
-    for k, value in enumerate(shown):
-        for n, method in enumerate(methods):
-            row = sums[(sums["method"] == method) & (sums[name] == value)]
-            if row.empty:
-                continue
-            at, left = k + height * (n - (len(methods) - 1) / 2), 0.0
-            shares = 100 * row[list(OUTCOMES)].to_numpy()[0] / row["nuclei"].item()
-            for outcome, share in zip(OUTCOMES, shares, strict=True):
-                colour = ERROR_COLOURS[outcome]
-                ax.barh(at, share, 0.9 * height, left=left, color=colour, label=outcome)
-                left += share
-            places.append(at)
-            names.append(method)
-        nuclei = sums.loc[sums[name] == value, "nuclei"].iloc[0]
-        ax.text(101, k, f"{values[value]}\n({nuclei:,})", va="center", fontsize=7.5)
-    ax.set_yticks(np.array(places), names, fontsize=7.5)
-    ax.set_ylim(len(shown) - 0.5, -0.5)
-    ax.set_xlim(0, 100)
-    ax.spines["left"].set_visible(False)
-    ax.tick_params(axis="y", length=0)
+def _outcomes(ax: Axes, at: float, sums: pd.Series) -> None:
+    """A bar of shares, one outcome after the other."""
+    left = 0.0
+    for outcome in OUTCOMES:
+        share = 100 * sums[outcome] / sums["nuclei"]
+        ax.barh(at, share, 0.8, left=left, color=ERROR_COLOURS[outcome], label=outcome)
+        left += share
 
 
 def by_size(table: pd.DataFrame) -> Figure:
