@@ -225,7 +225,7 @@ def softmax(a, step, e, taps, top, numbers):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def forward(task, sources, er_, er_child_, own_, out_, slope, size):  # type: ignore[no-untyped-def]
+def forward(task, sources, er_, er_child_, own_, out_, last_, slope, size):  # type: ignore[no-untyped-def]
     """h_i of every node into ``out_``, ``[B, heads · D, height, width]``; ``size``: bytes a number.
 
     With one softmax over the taps of all ``sources``, king, child and parent, it is Σ_k α_ik z_j
@@ -236,6 +236,9 @@ def forward(task, sources, er_, er_child_, own_, out_, slope, size):  # type: ig
     Each of the others is an address with the step from picture to picture, ``out_`` with that from
     plane to plane, too: ``er_`` of er, ``er_child_`` of er for the children (0 where one softmax
     runs over all), ``own_`` of self or 0.
+
+    ``last_`` is all zero, or a bias c that one softmax's update has, what it is added to, and where
+    the update alone goes, ``y_i = ReLU(Σ_k α_ik z_j + c)``, ``h_i = base_i + y_i``; 0 for neither.
     """
     king_, child_, parent_ = sources
     channels, height, width = task.channels, task.height, task.width
@@ -243,6 +246,7 @@ def forward(task, sources, er_, er_child_, own_, out_, slope, size):  # type: ig
     children, parents, _ = places(king_, child_, parent_)
     numbers = constants(slope)
     zero = numbers.zero
+    bias_, base_, y_ = last_
     least = zero if typed else numbers.nowhere
     e = pointer(task.scratch, slope)
     a = ahead(e, TAPS * SIMD)
@@ -255,6 +259,9 @@ def forward(task, sources, er_, er_child_, own_, out_, slope, size):  # type: ig
         er_child = pointer(er_child_[0] + size * (b * er_child_[1] + head * nodes), slope)
         own = pointer(own_[0] + size * (b * own_[1] + head * channels * nodes), slope)
         h = pointer(out_[0] + size * (b * out_[1] + head * channels * out_[2]), slope)
+        bias = pointer(bias_ + size * head * channels, slope)
+        base = pointer(base_[0] + size * (b * base_[1] + head * channels * nodes), slope)
+        alone = pointer(y_[0] + size * (b * y_[1] + head * channels * nodes), slope)
         for y in range(first, last):
             rows9, rows4 = three_rows(y, height, width), two_rows(y, child.height, child.width)
             for x in range(0, width, SIMD):
@@ -285,3 +292,11 @@ def forward(task, sources, er_, er_child_, own_, out_, slope, size):  # type: ig
                         h_i = h_i + w1 * both(z, above, mask1, zero)
                     at = c * out_[2] + here
                     write(h, at, columns.same, columns.whole, maximum(least, h_i))
+                for c in range(channels if bias_ else 0):
+                    at = c * out_[2] + here
+                    h_i = maximum(zero, load(h, at, columns.same, zero) + repeat(bias, c))
+                    if y_[0]:
+                        write(alone, c * nodes + here, columns.same, columns.whole, h_i)
+                    if base_[0]:
+                        h_i = h_i + load(base, c * nodes + here, columns.same, zero)
+                    write(h, at, columns.same, columns.whole, h_i)
