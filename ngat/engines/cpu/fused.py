@@ -31,6 +31,7 @@ from ngat.engines.cpu.joint import joint_levels
 from ngat.engines.cpu.normed import (
     Fold,
     Nodes,
+    applied,
     folded,
     normed_maps,
     settled,
@@ -94,7 +95,8 @@ def typed_level(
         bias = cast(Tensor, maps.bias)
         if relation == "king":  # weights that serve all levels meet one without children
             unused = (len(update.terms) - len(terms)) * update.config.heads
-            weight, bias = weight[: len(weight) - unused], bias[: len(bias) - unused]
+            if unused:
+                weight, bias = weight[:-unused], bias[:-unused]
         sources[relation] = Source(level.h, level.fold, weight, bias)
     moved = [terms["king"].of_moves(moves, m, 1.0), 0.0, 0.0]
     if "child" in terms:
@@ -185,7 +187,7 @@ def typed_update(
     base = None if out.base is None or same else out.base.contiguous()
     flat += [taps["king"].to(like.dtype), t_child, *moves]
     flat += [out.weight.to(like.dtype), out.bias.to(like.dtype), base]
-    h, moments, *others = TypedUpdate.apply(how, itself, same, training, *flat)
+    h, moments, *others = applied(TypedUpdate, how, itself, same, training, *flat)
     return h, moments, dict(zip((r for r in OTHERS if r in sources), others, strict=True))
 
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ngat.engines.cpu.normed import Nodes, normed_maps
+from ngat.engines.cpu.normed import Nodes, applied, normed_maps
 from ngat.engines.cpu.products import linear
 from ngat.engines.cpu.work import Work
 from ngat.graph import RELATIONS, SOURCE_STEP, Relation
@@ -63,7 +63,7 @@ def joint_levels(
     asked = [x for x in tensors if isinstance(x, Tensor)]
     training = torch.is_grad_enabled() and any(x.requires_grad for x in asked)
     relations = {m: tuple(r for r, _ in found) for m, found in sources.items()}
-    found = JointUpdate.apply(relations, update.config.heads, training, *tensors)
+    found = applied(JointUpdate, relations, update.config.heads, training, *tensors)
     if dropped:
         found = [update.residual(nodes[m].h, y) for m, y in zip(updated, found, strict=True)]
     return {m: Nodes(h, update.norm, m) for m, h in zip(updated, found, strict=True)}

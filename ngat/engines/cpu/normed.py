@@ -107,10 +107,28 @@ def normed_maps(
         whoever reads it later: then this operation adds up their gradients.
     """
     moments = None if fold is None else fold.moments
-    found: tuple[Tensor, Tensor | None, Tensor] = NormedMaps.apply(
-        fold, sums, x.contiguous(), moments, weight.to(x.dtype), bias.to(x.dtype)
+    found: tuple[Tensor, Tensor | None, Tensor] = applied(
+        NormedMaps, fold, sums, x.contiguous(), moments, weight.to(x.dtype), bias.to(x.dtype)
     )
     return found
+
+
+def applied(operation: Any, *arguments: Any) -> Any:
+    """An operation's results; autograd, which takes its time, is asked only for gradients."""
+    tensors = (x for x in arguments if isinstance(x, Tensor))
+    if torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
+        return operation.apply(*arguments)
+    return operation.forward(Unrecorded(), *arguments)
+
+
+class Unrecorded:
+    """What an operation keeps for a backward pass, if there is none."""
+
+    def save_for_backward(self, *_: Tensor) -> None:
+        """Nothing is."""
+
+    def set_materialize_grads(self, _: bool) -> None:
+        """There are no gradients."""
 
 
 class NormedMaps(torch.autograd.Function):
