@@ -225,7 +225,7 @@ class PyramidLayer(Layer):
         from ngat.engines.cpu.normed import Nodes
 
         nodes = [Nodes(h, self.conv.norm, m) for m, h in enumerate(planes)]
-        return [new.h for new in layer(self.conv, nodes, None, engine.attend).values()]
+        return [new.h for new in layer(self.conv, nodes, None).values()]
 
     def project(self, planes: list[Tensor]) -> list[Tensor]:
         """(z, el, er) of all levels, one after the other."""

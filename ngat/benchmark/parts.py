@@ -29,7 +29,7 @@ PARTS: dict[type[nn.Module], str] = {
 }
 # Fused engines' attention, operations that label their parts themselves, and matrix products.
 ATTENTION = "Attention"
-LABELLED = ("TypedUpdate", "NormedMaps")
+LABELLED = ("TypedUpdate", "JointUpdate", "NormedMaps")
 PRODUCTS = ("aten::bmm", "aten::baddbmm", "aten::baddbmm_", "aten::mm", "aten::addmm")
 Shares = dict[tuple[str, str], float]
 

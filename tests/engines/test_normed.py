@@ -89,7 +89,7 @@ def test_normed_maps_are_maps_of_the_norm(kind, known, size):
     bias = torch.randn(11, dtype=DOUBLE, requires_grad=True)
     moments = torch.stack([h.sum((2, 3)), h.square().sum((2, 3))], 2)
     nodes = Nodes(h, norm, 0, moments if known else None)
-    found, sums = normed_maps(h, nodes.fold, weight, bias)
+    found, sums, _ = normed_maps(h, nodes.fold, weight, bias)
     expected = F.conv2d(norm(h), weight[..., None, None], bias)
     torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
     torch.testing.assert_close(sums[..., 0], expected.sum((2, 3)), rtol=1e-9, atol=1e-9)
@@ -109,7 +109,7 @@ def test_normed_maps_in_float32_keep_a_far_mean_out():
     x = h.float()
     sums = torch.stack([x.double().sum((2, 3)), x.double().square().sum((2, 3))], 2)
     norm = Norm(ModelConfig(channels=4, heads=2, norm_groups=2))
-    found, _ = normed_maps(x, Nodes(x, norm, 0, sums).fold, weight.float(), bias.float())
+    found, *_ = normed_maps(x, Nodes(x, norm, 0, sums).fold, weight.float(), bias.float())
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=2e-4)
 
 
@@ -117,7 +117,7 @@ def test_no_gradient_is_made_for_what_asks_for_none():
     x = torch.randn(2, 4, 6, 5, dtype=DOUBLE)
     weight = torch.randn(3, 4, dtype=DOUBLE, requires_grad=True)
     fold = Fold(torch.zeros(2, 4, 2, dtype=DOUBLE), 2, 1.0)
-    out, _ = normed_maps(x, fold, weight, torch.zeros(3, dtype=DOUBLE))
+    out, *_ = normed_maps(x, fold, weight, torch.zeros(3, dtype=DOUBLE))
     out.sum().backward()
     torch.testing.assert_close(weight.grad, x.sum((0, 2, 3)).expand(3, 4))
 
@@ -131,8 +131,8 @@ def test_gradients_reach_maps_through_the_moments_of_what_they_made(known, size)
     x = (2 * torch.randn(3, 8, *size, dtype=DOUBLE) + 1).requires_grad_()
     first, second = (torch.randn(8, 8, dtype=DOUBLE, requires_grad=True) for _ in range(2))
     bias = torch.randn(8, dtype=DOUBLE, requires_grad=True)
-    middle, sums = normed_maps(x, Nodes(x, norm, 0).fold if known else None, first, bias)
-    found, _ = normed_maps(middle, Nodes(middle, norm, 0, sums).fold, second, bias)
+    middle, sums, _ = normed_maps(x, Nodes(x, norm, 0).fold if known else None, first, bias)
+    found, *_ = normed_maps(middle, Nodes(middle, norm, 0, sums).fold, second, bias)
     plain = F.group_norm(x, 4, eps=1e-5) if known else x
     plain = F.group_norm(F.conv2d(plain, first[..., None, None], bias), 4, eps=1e-5)
     expected = F.conv2d(plain, second[..., None, None], bias)

@@ -16,9 +16,10 @@ To be read in this order; each file begins with the equations that its kernels c
 ``projection``      ``integrate``, ``project_rows``, ``project_back``: means over pyramids (eq. 5)
 =================== ============================================================================
 
-Around the kernels: ``compile`` keeps compiled code and shares work among threads; ``update`` turns
-a typed update's tensors into addresses; ``fused`` makes it one operation of autograd, and a forward
-pass of them; ``attend`` does one level's attention, and is what :mod:`ngat.attention` asks for.
+Around the kernels: ``compile`` keeps compiled code and shares work among threads. ``update`` turns
+a typed update's tensors into addresses, ``work`` those of one level's attention. ``fused`` makes a
+typed update one operation of autograd, ``joint`` a layer of joint relations; a forward pass of both
+is in ``fused``. ``attend`` is what :mod:`ngat.attention` asks for, one level's attention first.
 
 Kernels take tuples of numbers and addresses, since numba counts references to arrays. The same few
 are passed on everywhere: :class:`~ngat.engines.cpu.kernels.Task` says which nodes,

@@ -73,7 +73,13 @@ def softmax_back(ds, a, step, q, e, d_t, own, taps, numbers):  # type: ignore[no
 
 
 @inlined
-def child_back(d, a, ds, step, g, nodes, y, x, channels, mask, zero):  # type: ignore[no-untyped-def]
+def join(p, at, mask, whole, x, adds):  # type: ignore[no-untyped-def]
+    """``p[at + i] = x``, or ``+= x``."""
+    write(p, at, mask, whole, x + load(p, at, mask, x) if adds else x)
+
+
+@inlined
+def child_back(d, a, ds, step, g, nodes, y, x, channels, mask, adds):  # type: ignore[no-untyped-def]
     """∂L/∂el and ∂L/∂z of the children of nodes (y, x …), which have no other parent."""
     u = 2 * x
     halves = two_halves(u, d.width)
@@ -85,10 +91,10 @@ def child_back(d, a, ds, step, g, nodes, y, x, channels, mask, zero):  # type: i
         write(d.el, at + SIMD, high, whole, zip_high(even, odd))
         even, odd = get(a, 2 * cy * step), get(a, (2 * cy + 1) * step)
         for c in range(channels):
-            g_i = load(g, c * nodes, mask, zero)
+            g_i = load(g, c * nodes, mask, even)  # what lies outside is not written
             z = ahead(d.z, c * d.plane)
-            write(z, at, low, whole, zip_low(even * g_i, odd * g_i))
-            write(z, at + SIMD, high, whole, zip_high(even * g_i, odd * g_i))
+            join(z, at, low, whole, zip_low(even * g_i, odd * g_i), adds)
+            join(z, at + SIMD, high, whole, zip_high(even * g_i, odd * g_i), adds)
 
 
 @inlined
@@ -115,7 +121,7 @@ def parent_back(d, a, ds, step, g, nodes, width, y, channels, zero):  # type: ig
 
 
 @inlined
-def king_back(d, a, ds, step, g, y, channels, zero):  # type: ignore[no-untyped-def]
+def king_back(d, a, ds, step, g, y, channels, adds, zero):  # type: ignore[no-untyped-def]
     """∂L/∂el and ∂L/∂z of row y, to which rows y − 1 to y + 1 attend."""
     rows = three_rows(y, d.height, d.width)
     for x in range(0, d.width, SIMD):
@@ -132,15 +138,16 @@ def king_back(d, a, ds, step, g, y, channels, zero):  # type: ignore[no-untyped-
         for c in range(channels):
             plane = c * d.plane
             d_z = dot_nine(w, nine(ahead(g, plane + x), rows, columns, zero))
-            write(d.z, plane + at, columns.same, columns.whole, d_z)
+            join(d.z, plane + at, columns.same, columns.whole, d_z, adds)
 
 
 @kernel
-def backward(task, sources, er_, g_, d_sources, d_er_, d_t_, slope, size):  # type: ignore[no-untyped-def]
+def backward(task, sources, er_, g_, d_sources, d_er_, d_t_, adds, slope, size):  # type: ignore[no-untyped-def]
     """Gradients for g = ∂L/∂h, ``[B, heads · D, height, width]``.
 
-    ``sources`` are king, child and parent, ``d_sources`` those that receive ∂z and ∂el; ∂er goes to
-    ``d_er_``, ``[B, heads, height, width]``. ``er_``, ``g_`` and ``d_er_`` are addresses with the
+    ``sources`` are king, child and parent, ``d_sources`` those that receive ∂z and ∂el; ``adds``
+    says of king and child whether ∂z is added to what is there. ∂er goes to ``d_er_``, ``[B, heads,
+    height, width]``. ``er_``, ``g_`` and ``d_er_`` are addresses with the
     step from picture to picture. Each piece of work adds to a row of its own of ∂t,
     ``[pieces, 14]``, in float64 at ``d_t_``.
     """
@@ -192,24 +199,24 @@ def backward(task, sources, er_, g_, d_sources, d_er_, d_t_, slope, size):  # ty
                 halves = two_halves(2 * x, child.width)
                 above = (y >> 1) * parent.width + (x >> 1)
                 mask1 = inside(x >> 1, parent.width)
-                q9 = zero, zero, zero, zero, zero, zero, zero, zero, zero
-                q4, q1 = (zero, zero, zero, zero), zero
-                for c in range(channels):
-                    g_i = load(g, c * nodes + here, columns.same, zero)
-                    if king.height:
-                        z = ahead(king.z, c * nodes + x)
-                        q9 = add_nine(q9, g_i, nine(z, rows9, columns, zero))
-                    if child.height:
-                        z = ahead(child.z, c * child.plane + 2 * x)
-                        q4 = add_four(q4, g_i, four(z, rows4, halves, zero))
-                    if parent.height:
-                        z = ahead(parent.z, c * parent.plane)
-                        q1 = q1 + g_i * both(z, above, mask1, zero)
+                g_i = ahead(g, here)
                 if king.height:
+                    q9 = zero, zero, zero, zero, zero, zero, zero, zero, zero
+                    for c in range(channels):
+                        z = nine(ahead(king.z, c * nodes + x), rows9, columns, zero)
+                        q9 = add_nine(q9, load(g_i, c * nodes, columns.same, zero), z)
                     put_nine(q, SIMD, q9)
                 if child.height:
+                    q4 = zero, zero, zero, zero
+                    for c in range(channels):
+                        z = four(ahead(child.z, c * child.plane + 2 * x), rows4, halves, zero)
+                        q4 = add_four(q4, load(g_i, c * nodes, columns.same, zero), z)
                     put_four(ahead(q, children * SIMD), SIMD, q4)
                 if parent.height:
+                    q1 = zero
+                    for c in range(channels):
+                        z = both(ahead(parent.z, c * parent.plane), above, mask1, zero)
+                        q1 = q1 + load(g_i, c * nodes, columns.same, zero) * z
                     put(q, parents * SIMD, q1)
                 d_er_i = softmax_back(ds_i, a_i, step, q, e, d_t_row, own, taps, numbers)
                 if own:
@@ -221,13 +228,13 @@ def backward(task, sources, er_, g_, d_sources, d_er_, d_t_, slope, size):  # ty
                             ahead(a_i, at),
                             ahead(ds_i, at),
                             step,
-                            ahead(g, here),
+                            g_i,
                             nodes,
                             y,
                             x,
                             channels,
                             columns.same,
-                            zero,
+                            adds[1],
                         )
             if own:
                 for k in range(taps):
@@ -247,4 +254,4 @@ def backward(task, sources, er_, g_, d_sources, d_er_, d_t_, slope, size):  # ty
                     zero,
                 )
             if king.height and y > first:
-                king_back(d_king, a, ds, step, g, y - 1, channels, zero)
+                king_back(d_king, a, ds, step, g, y - 1, channels, adds[0], zero)

@@ -27,9 +27,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ngat.attention import Attend
+from ngat.engines.cpu.joint import joint_levels
 from ngat.engines.cpu.normed import (
     Fold,
     Nodes,
+    applied,
     folded,
     normed_maps,
     settled,
@@ -54,11 +56,11 @@ def forward_pass(model: NGAT, placement: Placement, attend: Attend) -> list[Tens
 
     nodes = []
     for m, (f, norm) in enumerate(zip(features_of(placement), model.norms, strict=True)):
-        h, moments = normed_maps(f, None, model.embed.weight, cast(Tensor, model.embed.bias))
+        h, moments, _ = normed_maps(f, None, model.embed.weight, cast(Tensor, model.embed.bias))
         nodes.append(Nodes(h, cast("Norm", norm), m, moments))
     for module in model.updates:
         update = cast("PyramidGATConv", module)
-        for m, new in layer(update, nodes, placement.moves, attend).items():
+        for m, new in layer(update, nodes, placement.moves).items():
             nodes[m] = new
     heads = [model.head(m) for m in range(len(nodes))]
     return [
@@ -68,22 +70,13 @@ def forward_pass(model: NGAT, placement: Placement, attend: Attend) -> list[Tens
 
 
 def layer(
-    update: PyramidGATConv, nodes: Sequence[Nodes], moves: Sequence[Tensor] | None, attend: Attend
+    update: PyramidGATConv, nodes: Sequence[Nodes], moves: Sequence[Tensor] | None
 ) -> dict[int, Nodes]:
     """One layer: new nodes of the levels that it updates, by level."""
     updated = range(len(nodes)) if update.level is None else [update.level]
-    if not update.joint:
-        return {m: typed_level(update, nodes, m, moves) for m in updated}
-    h, no_bias = [level.h for level in nodes], update.own.weight.new_zeros(len(update.own.weight))
-    maps = {}
-    for n in sorted({n for m in updated for _, n in update.sources(m, len(nodes))}):
-        product, _ = normed_maps(h[n], nodes[n].fold, update.own.weight, no_bias)
-        maps[n] = product.split(update.own.parts, 1)
-    found = {}
-    for m in updated:
-        of_sources = {r: maps[n] for r, n in update.sources(m, len(nodes))}
-        found[m] = Nodes(update.update(h, m, of_sources, moves, attend), update.norm, m)
-    return found
+    if update.joint:
+        return joint_levels(update, nodes, updated, moves)
+    return {m: typed_level(update, nodes, m, moves) for m in updated}
 
 
 def typed_level(
@@ -102,7 +95,8 @@ def typed_level(
         bias = cast(Tensor, maps.bias)
         if relation == "king":  # weights that serve all levels meet one without children
             unused = (len(update.terms) - len(terms)) * update.config.heads
-            weight, bias = weight[: len(weight) - unused], bias[: len(bias) - unused]
+            if unused:
+                weight, bias = weight[:-unused], bias[:-unused]
         sources[relation] = Source(level.h, level.fold, weight, bias)
     moved = [terms["king"].of_moves(moves, m, 1.0), 0.0, 0.0]
     if "child" in terms:
@@ -193,7 +187,7 @@ def typed_update(
     base = None if out.base is None or same else out.base.contiguous()
     flat += [taps["king"].to(like.dtype), t_child, *moves]
     flat += [out.weight.to(like.dtype), out.bias.to(like.dtype), base]
-    h, moments, *others = TypedUpdate.apply(how, itself, same, training, *flat)
+    h, moments, *others = applied(TypedUpdate, how, itself, same, training, *flat)
     return h, moments, dict(zip((r for r in OTHERS if r in sources), others, strict=True))
 
 

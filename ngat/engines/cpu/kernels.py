@@ -225,7 +225,7 @@ def softmax(a, step, e, taps, top, numbers):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def forward(task, sources, er_, er_child_, own_, out_, slope, size):  # type: ignore[no-untyped-def]
+def forward(task, sources, er_, er_child_, own_, out_, last_, slope, size):  # type: ignore[no-untyped-def]
     """h_i of every node into ``out_``, ``[B, heads · D, height, width]``; ``size``: bytes a number.
 
     With one softmax over the taps of all ``sources``, king, child and parent, it is Σ_k α_ik z_j
@@ -236,6 +236,9 @@ def forward(task, sources, er_, er_child_, own_, out_, slope, size):  # type: ig
     Each of the others is an address with the step from picture to picture, ``out_`` with that from
     plane to plane, too: ``er_`` of er, ``er_child_`` of er for the children (0 where one softmax
     runs over all), ``own_`` of self or 0.
+
+    ``last_`` are 1 if one softmax's sum passes a ReLU, too, else 0; to what this, y_i, is added,
+    ``h_i = base_i + y_i``, and where y_i alone goes; 0 where it is not.
     """
     king_, child_, parent_ = sources
     channels, height, width = task.channels, task.height, task.width
@@ -243,7 +246,8 @@ def forward(task, sources, er_, er_child_, own_, out_, slope, size):  # type: ig
     children, parents, _ = places(king_, child_, parent_)
     numbers = constants(slope)
     zero = numbers.zero
-    least = zero if typed else numbers.nowhere
+    relu, base_, y_ = last_
+    least = zero if typed or relu else numbers.nowhere
     e = pointer(task.scratch, slope)
     a = ahead(e, TAPS * SIMD)
     for index in range(task.first, task.last):
@@ -255,6 +259,8 @@ def forward(task, sources, er_, er_child_, own_, out_, slope, size):  # type: ig
         er_child = pointer(er_child_[0] + size * (b * er_child_[1] + head * nodes), slope)
         own = pointer(own_[0] + size * (b * own_[1] + head * channels * nodes), slope)
         h = pointer(out_[0] + size * (b * out_[1] + head * channels * out_[2]), slope)
+        base = pointer(base_[0] + size * (b * base_[1] + head * channels * nodes), slope)
+        alone = pointer(y_[0] + size * (b * y_[1] + head * channels * nodes), slope)
         for y in range(first, last):
             rows9, rows4 = three_rows(y, height, width), two_rows(y, child.height, child.width)
             for x in range(0, width, SIMD):
@@ -285,3 +291,10 @@ def forward(task, sources, er_, er_child_, own_, out_, slope, size):  # type: ig
                         h_i = h_i + w1 * both(z, above, mask1, zero)
                     at = c * out_[2] + here
                     write(h, at, columns.same, columns.whole, maximum(least, h_i))
+                for c in range(channels if base_[0] else 0):
+                    at, from_ = c * out_[2] + here, c * nodes + here
+                    y_i = load(h, at, columns.same, zero)
+                    if y_[0]:
+                        write(alone, from_, columns.same, columns.whole, y_i)
+                    h_i = load(base, from_, columns.same, zero) + y_i
+                    write(h, at, columns.same, columns.whole, h_i)

@@ -92,23 +92,43 @@ class Nodes:
 
 
 def normed_maps(
-    x: Tensor, fold: Fold | None, weight: Tensor, bias: Tensor
-) -> tuple[Tensor, Tensor]:
+    x: Tensor, fold: Fold | None, weight: Tensor, bias: Tensor, sums: bool = True
+) -> tuple[Tensor, Tensor | None, Tensor]:
     """P of the module's formula, ``[B, M, h, w]``, differentiable in x, weight and bias.
 
     Args:
         x: ``[B, K, h, w]`` in float32 or float64.
         fold: None where x is mapped as it is.
         weight: ``[M, K]``. bias: ``[M]``.
+        sums: whether those are taken that the next normalisation needs.
 
     Returns:
-        P, and the sums of P and of its squares over nodes, ``[B, M, 2]`` in float64.
+        P; the sums of P and of its squares over nodes, ``[B, M, 2]`` in float64, or None; and x for
+        whoever reads it later: then this operation adds up their gradients.
     """
     moments = None if fold is None else fold.moments
-    found: tuple[Tensor, Tensor] = NormedMaps.apply(
-        fold, x.contiguous(), moments, weight.to(x.dtype), bias.to(x.dtype)
+    found: tuple[Tensor, Tensor | None, Tensor] = applied(
+        NormedMaps, fold, sums, x.contiguous(), moments, weight.to(x.dtype), bias.to(x.dtype)
     )
     return found
+
+
+def applied(operation: Any, *arguments: Any) -> Any:
+    """An operation's results; autograd, which takes its time, is asked only for gradients."""
+    tensors = (x for x in arguments if isinstance(x, Tensor))
+    if torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
+        return operation.apply(*arguments)
+    return operation.forward(Unrecorded(), *arguments)
+
+
+class Unrecorded:
+    """What an operation keeps for a backward pass, if there is none."""
+
+    def save_for_backward(self, *_: Tensor) -> None:
+        """Nothing is."""
+
+    def set_materialize_grads(self, _: bool) -> None:
+        """There are no gradients."""
 
 
 class NormedMaps(torch.autograd.Function):
@@ -118,25 +138,27 @@ class NormedMaps(torch.autograd.Function):
     def forward(
         ctx: Any,
         fold: Fold | None,
+        take: bool,
         x: Tensor,
         moments: Tensor | None,
         weight: Tensor,
         bias: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
         out = x.new_empty(len(x), len(weight), *x.shape[2:])
         with label("norm"):
             scaled, shift = folded(x, fold, weight, bias)
         with label("linear maps"):
-            sums = linear(x, scaled, out, shift=shift, moments=True)
-        assert sums is not None
+            sums = linear(x, scaled, out, shift=shift, moments=take)
         ctx.save_for_backward(x, moments, weight, scaled, shift)
         ctx.how = None if fold is None else fold[1:]
         ctx.set_materialize_grads(False)
-        return out, sums
+        return out, sums, x
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, d: Tensor | None, d_sums: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(
+        ctx: Any, d: Tensor | None, d_sums: Tensor | None, base: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
         x, moments, weight, scaled, shift = ctx.saved_tensors
         fold = None if moments is None else Fold(moments, *ctx.how)
         with label("linear maps"):
@@ -148,13 +170,13 @@ class NormedMaps(torch.autograd.Function):
         with label("norm"):
             d_weight, d_moments = unfolded(x, fold, weight, g, r)
         d_x = None
-        if ctx.needs_input_grad[1]:
+        if ctx.needs_input_grad[2]:
             with label("linear maps"):
-                d_x = torch.empty_like(x)
+                d_x, base = torch.empty_like(x), None if base is None else base.contiguous()
                 if late is not None:
-                    linear(x, late.factor, d_x, shift=late.shift)
-                linear(d, scaled.mT, d_x, base=None if late is None else d_x)
-        return None, d_x, d_moments, d_weight.to(x.dtype), r.sum(0).to(x.dtype)
+                    linear(x, late.factor, d_x, shift=late.shift, base=base)
+                linear(d, scaled.mT, d_x, base=base if late is None else d_x)
+        return None, None, d_x, d_moments, d_weight.to(x.dtype), r.sum(0).to(x.dtype)
 
 
 class Late:

@@ -83,6 +83,7 @@ def sweep(plan, levels, moves, last, sums_, slope, size):  # type: ignore[no-unt
             (seen.address, no),
             (king.window * plan.itself, no),
             (y.address - size * down * plan.width, no, y.plane),
+            (no, (no, no), (no, no)),
             slope,
             size,
         )

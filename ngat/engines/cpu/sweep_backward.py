@@ -220,6 +220,7 @@ def sweep_back(plan, levels, moves, out, backs, slope, size):  # type: ignore[no
             ),
             (d_er.address, no),
             d_king.t,
+            (no, no),
             slope,
             size,
         )
@@ -238,6 +239,7 @@ def sweep_back(plan, levels, moves, out, backs, slope, size):  # type: ignore[no
                 (absent, sources(plan, child, d_child.window, no, 2 * down, height, size), absent),
                 (scores(plan, king, d_king.window, plan.itself, no, 2, size).address, no),
                 d_child.t,
+                (no, no),
                 slope,
                 size,
             )
