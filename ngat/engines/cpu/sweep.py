@@ -62,7 +62,7 @@ def sweep(plan, levels, moves, last, sums_, slope, size):  # type: ignore[no-unt
             slide(
                 king.window, king.plane, king.rows, (top - before) * plan.width, count, slope, size
             )
-        map_windows(plan, levels, moves, rows, ready, bottom, slope, size)
+        map_windows(plan, levels, moves, rows, ready, bottom, no, slope, size)
         ready, before = bottom, top
 
         task = task_of(plan, king.plane, rows, no)

@@ -6,9 +6,9 @@
     Σ_i d yᵀ, Σ_i ∂L/∂P xᵀ                                the maps' weights         (``outer``)
     ∂L/∂x = base + (W s)ᵀ ∂L/∂P                           base = d for residuals     (``maps``)
 
-The maps are made anew, which costs less than to keep them, and neither d nor ∂L/∂P ever leaves its
-window. What the normalisation of x adds to ∂L/∂x needs sums over all nodes: it is left to whoever
-made x, as something that reached x's moments.
+The maps but for self are made anew, which costs less than to keep them, and neither d nor ∂L/∂P
+ever leaves its window. What the normalisation of x adds to ∂L/∂x needs sums over all nodes: it is
+left to whoever made x, as something that reached x's moments.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from ngat.engines.cpu.windows import (
     slide,
     sources,
     task_of,
+    window_from,
 )
 
 
@@ -142,6 +143,7 @@ def sweep_back(plan, levels, moves, out, backs, slope, size):  # type: ignore[no
     nowhere = Operand(no, no, no)
     absent = Sources(no, no, no, no, no, no, no, no)
     channels, width = plan.channels, plan.width
+    skip = plan.itself * channels  # of self, y says all that is asked for
     ready = ready_g = no
     before = no
     for n in range(plan.first, plan.last):
@@ -152,10 +154,11 @@ def sweep_back(plan, levels, moves, out, backs, slope, size):  # type: ignore[no
             ready, ready_g = top, max(no, first - 1)
         else:
             by = (top - before) * width
-            slide(king.window, king.plane, king.rows, by, (ready - top) * width, slope, size)
+            window, count = window_from(king, skip, no, size), (ready - top) * width
+            slide(window, king.plane, king.rows - skip, by, count, slope, size)
             slide(out.g, king.plane, channels, by, (ready_g - top) * width, slope, size)
             slide(out.settled, king.plane, out.rows, by, (ready_g - top) * width, slope, size)
-        map_windows(plan, levels, moves, rows, ready, rows.bottom, slope, size)
+        map_windows(plan, levels, moves, rows, ready, rows.bottom, skip, slope, size)
         bottom_g = min(plan.height, last + 1)
         settled = Operand(out.settled + size * (ready_g - top) * width, no, king.plane)
         maps(

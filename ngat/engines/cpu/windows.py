@@ -128,28 +128,38 @@ def shape_of(rows, depth, nodes, scratch, partial):  # type: ignore[no-untyped-d
 
 
 @inlined
-def fill(level, b, first, last, top, scratch, like, size):  # type: ignore[no-untyped-def]
-    """Maps of rows ``first`` to before ``last`` into the window, which begins with row ``top``."""
+def fill(level, skip, b, first, last, top, scratch, like, size):  # type: ignore[no-untyped-def]
+    """Maps of rows ``first`` to before ``last`` into the window, which begins with row ``top``.
+
+    The first ``skip`` maps are left out.
+    """
     nodes = (last - first) * level.width
     no = 0 * nodes
     nowhere = Operand(no, no, no)
     x = Operand(level.x, level.x_step, level.height * level.width)
+    out = window_from(level, skip, (first - top) * level.width, size)
     maps(
-        shape_of(level.rows, level.depth, nodes, scratch, no),
+        shape_of(level.rows - skip, level.depth, nodes, scratch, no),
         Operands(
-            w=Operand(level.w + size * b * level.w_step, no, no),
-            c=Operand(level.c + size * b * level.c_step, no, no),
+            w=Operand(level.w + size * (b * level.w_step + skip * level.depth), no, no),
+            c=Operand(level.c + size * (b * level.c_step + skip), no, no),
             x=part(level, x, b, first, size),
             base=nowhere,
             k=nowhere,
             more=nowhere,
             gate=nowhere,
-            out=Operand(level.window + size * (first - top) * level.width, no, level.plane),
+            out=Operand(out, no, level.plane),
         ),
         no,
         like,
         size,
     )
+
+
+@inlined
+def window_from(level, plane, node, size):  # type: ignore[no-untyped-def]
+    """Address of a node in a plane of the window."""
+    return level.window + size * (plane * level.plane + node)
 
 
 @inlined
@@ -186,16 +196,17 @@ def scores(plan, level, window, itself, row, number, size):  # type: ignore[no-u
 
 
 @inlined
-def map_windows(plan, levels, moves, rows, ready, bottom, like, size):  # type: ignore[no-untyped-def]
+def map_windows(plan, levels, moves, rows, ready, bottom, skip, like, size):  # type: ignore[no-untyped-def]
     """All windows for a block; those of the level itself from row ``ready`` to before ``bottom``.
 
+    The first ``skip`` of the level's own maps are left out.
     ``levels`` are king, child and parent. ``moves`` join el and er: b·ζ of the level as the king
     sees it, of its children, and of the level as its children see it.
     """
     king, child, parent = levels
     here, source, seen = moves
     b, scratch = rows.b, plan.scratch
-    fill(king, b, ready, bottom, rows.top, scratch, like, size)
+    fill(king, skip, b, ready, bottom, rows.top, scratch, like, size)
     row, count = ready - rows.top, (bottom - ready) * plan.width
     el, er, er_seen = (
         scores(plan, king, king.window, plan.itself, row, 0, size),
@@ -211,14 +222,14 @@ def map_windows(plan, levels, moves, rows, ready, bottom, like, size):  # type: 
         combine(er_seen, er_seen, move, -1.0, plan.heads, count, like, size)
     if child.height:
         top, end = 2 * rows.first, min(child.height, 2 * rows.last)
-        fill(child, b, top, end, top, scratch, like, size)
+        fill(child, 0 * b, b, top, end, top, scratch, like, size)
         if source.address:
             el = scores(plan, child, child.window, 0 * b, 0 * b, 0, size)
             move = part(child, source, b, top, size)
             combine(el, el, move, 1.0, plan.heads, (end - top) * child.width, like, size)
     if parent.height:
         top, end = rows.first // 2, (rows.last + 1) // 2
-        fill(parent, b, top, end, top, scratch, like, size)
+        fill(parent, 0 * b, b, top, end, top, scratch, like, size)
 
 
 @inlined
