@@ -13,12 +13,11 @@ from ngat.data.normalize import as_tensor
 from ngat.graph import TAP_COUNT, PyramidGraph
 from ngat.inference import evaluating, find_magnification
 from ngat.model import NGAT
+from ngat.paper.study.graph import FIRST_TAP
 from ngat.paper.study.network import coefficients
 from ngat.paper.study.pictures import fullest, visible
 
 SIDE = 64  # pixels of the window that is shown
-
-FIRST = {"king": 0, "child": 9, "parent": 13}  # place of a relation among the 14 taps
 
 
 class WindowLevel(NamedTuple):
@@ -93,12 +92,12 @@ def explore(
         np.zeros((model.config.heads, sum(TAP_COUNT.values()), *size)) for size in graph.sizes
     ]
     for m in range(graph.levels - 1):
-        alphas[m][:, FIRST["parent"]] = 1.0  # a lone parent needs no softmax
+        alphas[m][:, FIRST_TAP["parent"]] = 1.0  # a lone parent needs no softmax
     for softmax in coefficients(model, picture):  # later updates replace earlier ones
         first = 0
         for relation in softmax.relations:
             count = TAP_COUNT[relation]
-            taps = slice(FIRST[relation], FIRST[relation] + count)
+            taps = slice(FIRST_TAP[relation], FIRST_TAP[relation] + count)
             alphas[softmax.level][:, taps] = softmax.alpha[:, first : first + count]
             first += count
 

@@ -16,6 +16,9 @@ Ints = npt.NDArray[np.int64]
 
 Picture = npt.NDArray[np.float64]  # [H, W, 3] in [0, 1]
 
+# A relation's first place among the 14 taps.
+FIRST_TAP = {"king": 0, "child": len(KING_TAPS), "parent": len(KING_TAPS) + len(CHILD_TAPS)}
+
 
 def census(graph: PyramidGraph) -> pd.DataFrame:
     """Nodes and incoming edges per level: counted in the edge lists, and in closed form.
@@ -90,13 +93,12 @@ def neighbourhood(
     13.
     """
     node = graph.nodes(level)[row, column]
-    first = {"king": 0, "child": len(KING_TAPS), "parent": len(KING_TAPS) + len(CHILD_TAPS)}
     found: dict[Relation, list[tuple[int, int, int, int]]] = {}
     for relation in RELATIONS:
         sources, destinations, taps = graph.edges(relation, level)
         mine = destinations == node
         found[relation] = [
-            (first[relation] + int(tap), *place_of(graph, int(source)))
+            (FIRST_TAP[relation] + int(tap), *place_of(graph, int(source)))
             for source, tap in zip(sources[mine], taps[mine], strict=True)
         ]
     return found
