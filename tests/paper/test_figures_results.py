@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
 from PIL import Image
 from tiny import rings
@@ -271,14 +272,17 @@ def test_figures_5_and_6_show_what_was_found() -> None:
     plane = (sample.labels > 0).astype(np.float32)
     case = segmentation_figures.Example("perfect", sample, Prediction(plane, plane), sample.labels)
     fig = segmentation_figures.from_score_to_nuclei([case])
-    mask, nuclei = (fig.axes[k].images[0].get_array() for k in (3, 4))
-    assert fig.axes[3].get_title() == "mask, p > 0.5"
+    mask = fig.axes[2].images[0].get_array()
+    assert fig.axes[2].get_title() == "mask, p > 0.5"
     np.testing.assert_array_equal(mask, sample.labels > 0)
-    np.testing.assert_array_equal(np.asarray(nuclei).any(axis=2), sample.labels > 0)
+    count = len(np.unique(sample.labels[sample.labels > 0]))
+    for ax in (fig.axes[0], fig.axes[3]):  # annotated and found: a line around each nucleus
+        assert len(ax.collections) == count
+        assert ax.get_xlabel().startswith(f"{count} nucle")
     # The mask is the probability above the threshold, whatever nuclei were made of it.
     above_all = segmentation_figures.from_score_to_nuclei([case], threshold=1.0)
-    assert not above_all.axes[3].images[0].get_array().any()
-    difference = fig.axes[6].images[0].get_array()
+    assert not above_all.axes[2].images[0].get_array().any()
+    difference = fig.axes[4].images[0].get_array()
     np.testing.assert_array_equal(np.asarray(difference == 1).all(axis=2), sample.labels == 0)
     found = {"all": {sample.image_id: sample.labels}, "none": {sample.image_id: nothing}}
     crop = Crop(sample, (slice(0, 40), slice(0, 40)))
@@ -314,6 +318,20 @@ def test_nuclei_are_outlined_by_what_became_of_them() -> None:
         assert to_hex(drawn[row, column] / 255).upper() == colours[name].upper(), name
     assert not drawn[5, 5].any()
     assert not drawn[12:18].any()
+
+
+def test_scores_are_dots_by_type_and_method() -> None:
+    kinds = [TYPES[0], TYPES[0], TYPES[3]]
+    tables = {
+        name: pd.DataFrame({"type": kinds, "average_f1": [0.2, 0.6, shift]})
+        for name, shift in (("a", 0.5), ("b", 0.9))
+    }
+    ax = segmentation_figures.scores(tables).axes[0]
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert labels == ["small fluorescent\n(2 pictures)", "large fluorescent\n(1 picture)"]
+    dots = [np.asarray(p.get_offsets()) for p in ax.collections if isinstance(p, PathCollection)]
+    by_row = [(sorted(d[:, 0]), set(np.rint(d[:, 1]))) for d in dots]
+    assert by_row == [([0.2, 0.6], {0}), ([0.5], {1}), ([0.2, 0.6], {0}), ([0.9], {1})]
 
 
 def test_error_bars_are_shares() -> None:

@@ -210,8 +210,8 @@ def _taps(ax: Axes, alpha: npt.NDArray[np.float64], level: int, top: int, colour
             )
         )  # fmt: skip
         ax.text(
-            x + 0.5, y + 0.5, f"{100 * value:.0f}", size=5.5, ha="center", va="center",
-            color="white" if value > 0.55 else "#222222", zorder=3,
+            x + 0.5, y + 0.5, f"{100 * value:.0f}", size=6.5, ha="center", va="center",
+            color="white" if sum(shade) < 1.45 else "#222222", zorder=3,
         )  # fmt: skip
     ax.set(xlim=(-0.1, 5.45), ylim=(3.1, -0.1), aspect="equal")
     ax.axis("off")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,19 +17,21 @@ from scipy import ndimage
 from ngat.data.sample import TYPES, Sample
 from ngat.inference import Prediction
 from ngat.magnification import size_of
-from ngat.paper.figures.pictures import numbered_colours, outlined
+from ngat.paper.figures.pictures import outline, outlined
 from ngat.paper.study.pictures import fullest, visible
 from ngat.paper.study.segmentation import NUCLEI_WIDE, Crop, Errors, Labels, by_outcome, difference
 from ngat.paper.style import (
+    BLACK,
     BLUE,
     GREEN,
     ORANGE,
     PURPLE,
-    TYPE_COLOURS,
     TYPE_NAMES,
     VERMILION,
+    YELLOW,
     bare,
     grid_lines,
+    method_styles,
     style,
 )
 
@@ -37,6 +39,7 @@ from ngat.paper.style import (
 RIGHT, EXTRA, MISSING = "#C9C9C9", VERMILION, BLUE
 _LEGEND = {"right": RIGHT, "extra": EXTRA, "missing": MISSING}
 ERROR_COLOURS = dict(zip(Errors._fields, (GREEN, PURPLE, ORANGE, BLUE, VERMILION), strict=True))
+MARKERS = "osD^vP"  # methods differ in black and white too
 # Of a larger picture a square is shown, so many pixels wide at least and at most.
 SIDES = (96, 256)
 
@@ -75,34 +78,32 @@ def _picture(ax: Axes, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 def from_score_to_nuclei(cases: Sequence[Example], threshold: float = 0.5) -> Figure:
-    """Figure 6, a row per case; the mask and the nuclei that it is parted into stand apart.
+    """Figure 6, a row per case: nuclei are outlined over the picture, annotated and found.
 
     Args:
         cases: a row each.
         threshold: a pixel is nucleus above it.
     """
-    columns = (
-        "picture", "annotation", "probability", f"mask, p > {threshold:g}", "nuclei", "outlines",
-        "difference",
-    )  # fmt: skip
+    columns = ("annotated", "probability", f"mask, p > {threshold:g}", "found", "difference")
     with style():
-        fig = Figure(figsize=(9.8, 1.42 * len(cases) + 0.55))
+        fig = Figure(figsize=(9.8, 2.05 * len(cases) + 0.55))
         axes = fig.subplots(len(cases), len(columns), squeeze=False)
         for row, case in zip(axes, cases, strict=True):
             part = window(case.sample.labels)
             image, true = case.sample.image[part], case.sample.labels[part]
             pred, raw = case.labels[part], case.prediction.probability[part]
-            shown = _picture(row[0], image)
-            row[1].imshow(numbered_colours(true))
-            row[2].imshow(raw, cmap="gray", vmin=0, vmax=1)
-            row[3].imshow(raw > threshold, cmap="gray", vmin=0, vmax=1)
-            row[4].imshow(numbered_colours(pred))
-            row[5].imshow(outlined(shown, pred.astype(np.int32)))
-            row[6].imshow(difference_map(pred, true))
+            extent = (-0.5, true.shape[1] - 0.5, true.shape[0] - 0.5, -0.5)
+            shown, factor = visible(image)
+            brighter = f"; {factor:.1f} × brighter" if factor > 1 else ""
+            for ax, labels in (row[0], true), (row[3], pred):
+                ax.imshow(shown)
+                outline(ax, labels, extent, YELLOW)
+                said = _number_of_nuclei(_count(labels)) + (brighter if ax is row[0] else "")
+                ax.set_xlabel(said, fontsize=8, labelpad=2)
+            row[1].imshow(raw, cmap="gray", vmin=0, vmax=1)
+            row[2].imshow(raw > threshold, cmap="gray", vmin=0, vmax=1)
+            row[4].imshow(difference_map(pred, true))
             row[0].set_ylabel(case.heading, fontsize=8)
-            for ax in row[1], row[4]:
-                count = _count(true if ax is row[1] else pred)
-                ax.set_xlabel(_number_of_nuclei(count), fontsize=7, labelpad=2)
         for ax, name in zip(axes[0], columns, strict=True):
             ax.set_title(name)
         bare(axes.flat, frame=True)
@@ -237,35 +238,38 @@ def levels(
 
 
 def scores(tables: Mapping[str, pd.DataFrame]) -> Figure:
-    """Average F1 of every picture by type, a panel per method; black bars are medians.
+    """Average F1 of every picture, a row of dots per type and method; black bars are medians.
 
     Args:
-        tables: from :func:`ngat.paper.study.segmentation.per_picture`, by method.
+        tables: from :func:`ngat.paper.study.segmentation.per_picture`, by method: a few.
     """
-    columns = min(4, len(tables))
-    rows = -(-len(tables) // columns)
+    looks = method_styles(tables)
+    known = set(pd.concat(tables.values())["type"])
+    kinds = [kind for kind in TYPES if kind in known]
+    step = 0.8 / len(tables)
+    counts = {}
     with style():
-        fig = Figure(figsize=(1.4 + 1.8 * columns, 2.4 * rows))
-        panels: Any = fig.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-        for ax, (method, table) in zip(panels, tables.items(), strict=False):
-            for row, kind in enumerate(TYPES):
+        fig = Figure(figsize=(7.2, 0.7 + len(kinds) * max(0.5, 0.24 * len(tables))))
+        ax = fig.subplots()
+        for n, (method, table) in enumerate(tables.items()):
+            for row, kind in enumerate(kinds):
                 values = table.loc[table["type"] == kind, "average_f1"].to_numpy()
-                if not len(values):
-                    continue
-                spread = np.random.default_rng(row).uniform(-0.28, 0.28, len(values))
-                ax.scatter(values, row + spread, s=9, color=TYPE_COLOURS[kind], alpha=0.7)
-                ax.scatter([np.median(values)], [row], marker="|", s=200, color="black")
-            ax.set_title(method.replace(" (", "\n("), fontsize=8)
-            grid_lines(ax, "x")
-        for ax in panels[len(tables) :]:
-            ax.set_visible(False)
-        for ax in panels[max(0, len(tables) - columns) : len(tables)]:
-            ax.tick_params(labelbottom=True)
-        fig.supxlabel("average F1 of a picture", size=9)
-        panels[0].set(xlim=(-0.03, 1.03))
-        panels[0].set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
-        panels[0].set_yticks(range(len(TYPES)), [TYPE_NAMES[kind] for kind in TYPES])
-        panels[0].invert_yaxis()
+                counts[kind] = len(values)
+                at = row + step * (n - (len(tables) - 1) / 2)
+                spread = np.random.default_rng(row).uniform(-0.3 * step, 0.3 * step, len(values))
+                ax.scatter(
+                    values, at + spread, s=12, marker=MARKERS[n % len(MARKERS)], linewidths=0,
+                    color=looks[method]["color"], alpha=0.6, label="" if row else method,
+                )  # fmt: skip
+                if len(values) > 1:
+                    ax.vlines(np.median(values), at - 0.42 * step, at + 0.42 * step, color=BLACK)
+        pictures = {k: "1 picture" if n == 1 else f"{n} pictures" for k, n in counts.items()}
+        ax.set_yticks(range(len(kinds)), [f"{TYPE_NAMES[k]}\n({pictures[k]})" for k in kinds])
+        ax.set(xlabel="average F1 of a picture", xlim=(-0.02, 1.02), ylim=(len(kinds) - 0.5, -0.5))
+        grid_lines(ax, "x")
+        for row in range(1, len(kinds)):
+            ax.axhline(row - 0.5, color="#E4E4E4", linewidth=0.6, zorder=0)
+        fig.legend(loc="outside upper center", ncols=min(4, len(tables)), markerscale=1.6)
     return fig
 
 

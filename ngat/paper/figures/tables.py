@@ -126,7 +126,7 @@ def _contours(ax: Axes) -> None:
     for f1 in (0.2, 0.4, 0.6, 0.8):
         recall = np.linspace(f1 / (2 - f1), 1, 60)
         ax.plot(recall, f1 * recall / (2 * recall - f1), color="#BBBBBB", linewidth=0.6, zorder=0)
-        ax.text(1.01, f1 / (2 - f1), f"F1 = {f1}", color=GREY, size=6, ha="left", va="center")
+        ax.text(1.01, f1 / (2 - f1), f"F1 = {f1}", color=GREY, size=7, ha="left", va="center")
 
 
 def radar(table2: pd.DataFrame, methods: Sequence[str] | None = None) -> Figure:
