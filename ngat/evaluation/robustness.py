@@ -122,25 +122,21 @@ def jpeg(quality: int) -> Change:
     return change
 
 
-def exposed(counts: float, factor: float = 1.0) -> Change:
+def exposed(counts: float) -> Change:
     """The image as a short exposure, a brightest pixel of which counts ``counts`` photons.
 
     Args:
         counts: mean number of photons of a pixel of value 255.
-        factor: the image is resized first; the larger a nucleus, the finer is the noise in it.
     """
 
     def change(sample: Sample, other: Sample) -> Changed | None:
         if sample.type not in FLUORESCENT:
             return None
-        changed = resized(factor)(sample, other)
-        if changed is None:
-            return None
-        brightest = max(1, int(changed.image.max()))
-        expected = changed.image.max(axis=2, keepdims=True) / brightest * counts
+        brightest = max(1, int(sample.image.max()))
+        expected = sample.image.max(axis=2, keepdims=True) / brightest * counts
         photons = np.random.default_rng(0).poisson(expected)
         image = np.minimum(np.rint(255 * photons / counts), 255).astype(np.uint8)
-        return Changed(np.repeat(image, 3, axis=2), changed.labels)
+        return Changed(np.repeat(image, 3, axis=2), sample.labels)
 
     return change
 
@@ -183,7 +179,6 @@ CHANGES: dict[str, Change] = {
     "16-bit camera, full range": camera(257, 0),
     "JPEG, quality 50": jpeg(50),
     "fluorescence, 8 photons": exposed(8),
-    "fluorescence, 8 photons, x 4": exposed(8, 4.0),
 }
 
 

@@ -1,15 +1,14 @@
 """Layers of joint relations on the CPU, all that follows the maps in one operation (eq. 13–21).
 
-    P = [z, el, er] = W norm(h) + [bias, 0, 0]               by :mod:`ngat.engines.cpu.normed`
-    y_i = ReLU(Σ_j α_ij z_j)
+    P = [z, el, er] = W norm(h)                              by :mod:`ngat.engines.cpu.normed`
+    y_i = ReLU(Σ_j α_ij z_j + bias)
     h_i ← h_i + y_i
 
-The bias of the sum joins z, since Σ_j α_ij = 1.
 A level's z is attended to by its own nodes, by its parents and by its children. The gradients of
 the three are added while they are computed, in a place of their own in ∂L/∂P, so that neither sums
 nor slices of planes pass over memory. Backwards, with d = ∂L/∂h,
 
-    g = d where y > 0,    ∂L/∂P from g (:mod:`ngat.engines.cpu.backward`).
+    g = d where y > 0,    ∂L/∂bias = Σ_i g_i,    ∂L/∂P from g (:mod:`ngat.engines.cpu.backward`).
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
 from ngat.engines.cpu.normed import Nodes, applied, normed_maps
 from ngat.engines.cpu.products import linear
@@ -42,16 +40,17 @@ def joint_levels(
     """New nodes of the levels that a layer updates, by level."""
     sources = {m: update.sources(m, len(nodes)) for m in updated}
     term, weight = cast("PositionTerm", update.terms["all"]), update.own.weight
-    bias = F.pad(update.bias, (0, len(weight) - len(update.bias)))
+    no_bias = weight.new_zeros(len(weight))
     products: list[Tensor | None] = [None] * len(nodes)
     for n in sorted({n for found in sources.values() for _, n in found}):
-        product, _, nodes[n].h = normed_maps(nodes[n].h, nodes[n].fold, weight, bias, False)
+        product, _, nodes[n].h = normed_maps(nodes[n].h, nodes[n].fold, weight, no_bias, False)
         products[n] = product
     dropped = update.config.dropout > 0 and update.training
     added = update.config.residual and not dropped
     attended = {(n, relation) for found in sources.values() for relation, n in found}
     like = next(product for product in products if product is not None)
     tensors = [
+        update.bias.to(like.dtype),
         *(term.taps(relation).to(like.dtype).contiguous() for relation in RELATIONS),
         *products,
         *(level.h if added and m in sources else None for m, level in enumerate(nodes)),
@@ -71,12 +70,13 @@ def joint_levels(
 
 
 class Inputs(NamedTuple):
-    """Tensors of a layer: t of the relations; for every level P, h and b·ζ of the moves.
+    """Tensors of a layer: bias and t of the relations; for every level P, h and b·ζ of the moves.
 
     P is absent where nobody attends to a level, h where it is not updated or has no residual, and
     moves are 0 where there are none; they count in cells of the level that attends.
     """
 
+    bias: Tensor
     taps: dict[Relation, Tensor]
     products: Sequence[Tensor | None]
     bases: Sequence[Tensor | None]
@@ -85,30 +85,27 @@ class Inputs(NamedTuple):
     @staticmethod
     def of(tensors: Sequence[Any]) -> Inputs:
         """From the flat list that autograd asks for."""
-        levels = (len(tensors) - 3) // 5
-        moves = tensors[3 + 2 * levels :]
+        bias, taps, levels = tensors[0], tensors[1:4], (len(tensors) - 4) // 5
+        moves = tensors[4 + 2 * levels :]
         return Inputs(
-            dict(zip(RELATIONS, tensors[:3], strict=True)),
-            tensors[3 : 3 + levels],
-            tensors[3 + levels : 3 + 2 * levels],
+            bias,
+            dict(zip(RELATIONS, taps, strict=True)),
+            tensors[4 : 4 + levels],
+            tensors[4 + levels : 4 + 2 * levels],
             [dict(zip(RELATIONS, moves[3 * n : 3 * n + 3], strict=True)) for n in range(levels)],
         )
 
     def work(self, m: int, relations: Sequence[Relation], heads: int) -> Work:
         """One level's attention."""
+        channels = len(self.bias)
         tensors = []
         for relation in relations:
             n = m + SOURCE_STEP[relation]
-            z, el, _ = parts(cast(Tensor, self.products[n]), heads)
+            z, el, _ = cast(Tensor, self.products[n]).split([channels, heads, heads], 1)
             move = self.moves[n][relation]
             tensors += [z, el + move if isinstance(move, Tensor) else el, self.taps[relation]]
-        er, move = cast(Tensor, self.products[m])[:, -heads:], self.moves[m]["king"]
+        er, move = cast(Tensor, self.products[m])[:, channels + heads :], self.moves[m]["king"]
         return Work(relations, er - move if isinstance(move, Tensor) else er, tensors)
-
-
-def parts(product: Tensor, heads: int) -> tuple[Tensor, ...]:
-    """z, el and er, slices of P."""
-    return product.split([product.shape[1] - 2 * heads, heads, heads], 1)
 
 
 class JointUpdate(torch.autograd.Function):
@@ -128,10 +125,10 @@ class JointUpdate(torch.autograd.Function):
         inputs, out, ys = Inputs.of(tensors), [], []
         for m, present in relations.items():
             product, base = cast(Tensor, inputs.products[m]), inputs.bases[m]
-            h = torch.empty(parts(product, heads)[0].shape, dtype=product.dtype)
+            h = product.new_empty(len(product), len(inputs.bias), *product.shape[2:])
             y = torch.empty_like(h) if training and base is not None else None
             with label("attention"):
-                inputs.work(m, present, heads).forward(h, True, base, y)
+                inputs.work(m, present, heads).forward(h, inputs.bias, base, y)
             out.append(h)
             ys.append(h if y is None else y)
         ctx.relations, ctx.heads = relations, heads
@@ -162,7 +159,8 @@ class Gradients:
     """∂L/∂ of all :class:`Inputs`, added up level by level."""
 
     def __init__(self, inputs: Inputs, heads: int) -> None:
-        self.inputs, self.heads = inputs, heads
+        self.inputs, self.heads, self.channels = inputs, heads, len(inputs.bias)
+        self.bias = torch.zeros(self.channels, dtype=torch.float64)
         self.taps: dict[Relation, Tensor] = {}  # of those that are attended to
         self.products = [None if p is None else torch.empty_like(p) for p in inputs.products]
         self.bases: list[Tensor | None] = [None] * len(inputs.bases)
@@ -172,7 +170,10 @@ class Gradients:
     def add(self, m: int, relations: Sequence[Relation], d: Tensor, y: Tensor) -> None:
         """What reaches them through level m, from d = ∂L/∂h and y."""
         g = torch.empty_like(y)
-        linear(d[:, :0], d.new_empty(d.shape[1], 0), g, base=d, gate=y)
+        nothing = d.new_empty(self.channels, 0)
+        sums = linear(d[:, :0], nothing, g, base=d, gate=y, moments=True)
+        assert sums is not None
+        self.bias += sums[..., 0].sum(0)
         if self.inputs.bases[m] is not None:
             self.bases[m] = d
         started = [bool(self.els[m + SOURCE_STEP[relation]]) for relation in RELATIONS[:2]]
@@ -192,7 +193,7 @@ class Gradients:
 
     def parts(self, n: int) -> tuple[Tensor, ...]:
         """∂L/∂z, ∂L/∂el and ∂L/∂er of a level, slices of one tensor."""
-        return parts(cast(Tensor, self.products[n]), self.heads)
+        return cast(Tensor, self.products[n]).split([self.channels, self.heads, self.heads], 1)
 
     def flat(self) -> list[Tensor | None]:
         """In the order of the inputs."""
@@ -214,7 +215,7 @@ class Gradients:
                 elif relation == "king" and d_move is not None and er is not None:
                     d_move = d_move - er
                 moves.append(d_move)
-        taps = [self.taps.get(relation) for relation in RELATIONS]
-        dtype = self.inputs.taps["king"].dtype
-        taps = [None if x is None else x.to(dtype) for x in taps]
-        return [*taps, *self.products, *self.bases, *moves]
+        dtype = self.inputs.bias.dtype
+        small = [self.bias, *(self.taps.get(relation) for relation in RELATIONS)]
+        small = [None if x is None else x.to(dtype) for x in small]
+        return [*small, *self.products, *self.bases, *moves]

@@ -237,8 +237,8 @@ def forward(task, sources, er_, er_child_, own_, out_, last_, slope, size):  # t
     plane to plane, too: ``er_`` of er, ``er_child_`` of er for the children (0 where one softmax
     runs over all), ``own_`` of self or 0.
 
-    ``last_`` are 1 if one softmax's sum passes a ReLU, too, else 0; to what this, y_i, is added,
-    ``h_i = base_i + y_i``, and where y_i alone goes; 0 where it is not.
+    ``last_`` is all zero, or a bias c that one softmax's update has, what it is added to, and where
+    the update alone goes, ``y_i = ReLU(Σ_k α_ik z_j + c)``, ``h_i = base_i + y_i``; 0 for neither.
     """
     king_, child_, parent_ = sources
     channels, height, width = task.channels, task.height, task.width
@@ -246,8 +246,8 @@ def forward(task, sources, er_, er_child_, own_, out_, last_, slope, size):  # t
     children, parents, _ = places(king_, child_, parent_)
     numbers = constants(slope)
     zero = numbers.zero
-    relu, base_, y_ = last_
-    least = zero if typed or relu else numbers.nowhere
+    bias_, base_, y_ = last_
+    least = zero if typed else numbers.nowhere
     e = pointer(task.scratch, slope)
     a = ahead(e, TAPS * SIMD)
     for index in range(task.first, task.last):
@@ -259,6 +259,7 @@ def forward(task, sources, er_, er_child_, own_, out_, last_, slope, size):  # t
         er_child = pointer(er_child_[0] + size * (b * er_child_[1] + head * nodes), slope)
         own = pointer(own_[0] + size * (b * own_[1] + head * channels * nodes), slope)
         h = pointer(out_[0] + size * (b * out_[1] + head * channels * out_[2]), slope)
+        bias = pointer(bias_ + size * head * channels, slope)
         base = pointer(base_[0] + size * (b * base_[1] + head * channels * nodes), slope)
         alone = pointer(y_[0] + size * (b * y_[1] + head * channels * nodes), slope)
         for y in range(first, last):
@@ -291,10 +292,11 @@ def forward(task, sources, er_, er_child_, own_, out_, last_, slope, size):  # t
                         h_i = h_i + w1 * both(z, above, mask1, zero)
                     at = c * out_[2] + here
                     write(h, at, columns.same, columns.whole, maximum(least, h_i))
-                for c in range(channels if base_[0] else 0):
-                    at, from_ = c * out_[2] + here, c * nodes + here
-                    y_i = load(h, at, columns.same, zero)
+                for c in range(channels if bias_ else 0):
+                    at = c * out_[2] + here
+                    h_i = maximum(zero, load(h, at, columns.same, zero) + repeat(bias, c))
                     if y_[0]:
-                        write(alone, from_, columns.same, columns.whole, y_i)
-                    h_i = load(base, from_, columns.same, zero) + y_i
+                        write(alone, c * nodes + here, columns.same, columns.whole, h_i)
+                    if base_[0]:
+                        h_i = h_i + load(base, c * nodes + here, columns.same, zero)
                     write(h, at, columns.same, columns.whole, h_i)

@@ -58,17 +58,17 @@ class Work:
     def forward(
         self,
         out: Tensor,
-        relu: bool = False,
+        bias: Tensor | None = None,
         base: Tensor | None = None,
         y: Tensor | None = None,
     ) -> None:
         """Σ_j α_ij z_j into ``out``, ``[B, heads · D, H_m, W_m]``.
 
-        With ``relu`` y_i = ReLU(Σ_j α_ij z_j) instead, with ``base`` that plus y_i; ``y`` is where
-        y_i alone goes.
+        With a bias y_i = ReLU(Σ_j α_ij z_j + bias) instead, with ``base`` that plus y_i; ``y`` is
+        where y_i alone goes.
         """
         last = (
-            int(relu),
+            0 if bias is None else bias.data_ptr(),
             NONE if base is None else self.planes(base),
             NONE if y is None else self.planes(y),
         )
