@@ -147,7 +147,7 @@ class JointUpdate(torch.autograd.Function):
             for here, value in zip(ctx.present, ctx.absent, strict=True)
         ]
         inputs = Inputs.of(tensors)
-        found = Gradients(inputs, ctx.heads)
+        found = _Gradients(inputs, ctx.heads)
         for (m, present), d, y in zip(ctx.relations.items(), arrived, ys, strict=True):
             if d is not None:
                 with label("attention"):
@@ -155,7 +155,7 @@ class JointUpdate(torch.autograd.Function):
         return None, None, None, *found.flat()
 
 
-class Gradients:
+class _Gradients:
     """∂L/∂ of all :class:`Inputs`, added up level by level."""
 
     def __init__(self, inputs: Inputs, heads: int) -> None:
