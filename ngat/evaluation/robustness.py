@@ -3,8 +3,8 @@
 Every change is made to validation images and scored against their own annotation, changed alike:
 other magnifications, fluorescence in other colours, inversion, surroundings that have nothing to do
 with the image, other cameras and files. The difference to the unchanged images is what the change
-costs. The test is never looked at; the rule for blank ground (:mod:`ngat.data.contrast`) was chosen
-on validation images, these among them.
+costs. The test is never looked at; the rules for blank background (:mod:`ngat.data.contrast`), for
+magnification and for that of parts were chosen on validation images, these among them.
 """
 
 from __future__ import annotations

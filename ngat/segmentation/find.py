@@ -146,10 +146,9 @@ def _with_parts(job: PictureJob, parts: Sequence[Part], notes: list[str]) -> pd.
         one = find(
             pixels, job.network, job.method, job.thresholds, magnification=part.magnification
         )
-        window = (slice(0, pixels.shape[0]), slice(0, pixels.shape[1]))
-        found.append(PartLabels(part, one.labels.read(window)))
+        found.append(PartLabels(part, one.labels.whole()))
         notes.append(f"a part of the picture was seen at magnification {part.magnification:.2f}")
-    labels = merged(PartLabels(every, job.labels.read(every.window)), found)
+    labels = merged(PartLabels(every, job.labels.whole()), found)
     job.labels.write(every.window, labels)
     names = job.picture.channel_names
     return measure(labels, job.picture.read_all(), names)

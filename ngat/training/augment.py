@@ -59,7 +59,7 @@ class AugmentConfig:
         jpeg: probability of compression as JPEG, at a quality of 40 to 95.
         margin: probability that up to half of the crop, from one side, is black or white and holds
             nothing, as where pictures are filled up or laid beside one another.
-        texture: probability that large nuclei and the ground between them show grains
+        texture: probability that large nuclei and the background show grains
             (:mod:`ngat.training.texture`).
     """
 

@@ -172,7 +172,7 @@ class Patches:
         if key not in self._ranges:
             tile = WINDOW / 2.0 ** (octave / 2)
             found = local_contrast(self.samples[index].image, tile)
-            # Patches show blank ground as it is, on every device alike.
+            # Patches show blank background as it is, on every device alike.
             self._ranges[key] = replace(found, blank=None)
         return self._ranges[key]
 

@@ -208,9 +208,9 @@ class RunFolder:
         A stretch that started from weights still counts what was before when it is resumed.
         """
         with contextlib.suppress(OSError, ValueError, AttributeError):
-            told = json.loads((self.path / "provenance.json").read_text(encoding="utf-8"))
-            if "before" in told:
-                self.history = {"before": told["before"], **self.history}
+            earlier = json.loads((self.path / "provenance.json").read_text(encoding="utf-8"))
+            if "before" in earlier:
+                self.history = {"before": earlier["before"], **self.history}
         return load_checkpoint(self.checkpoint, model, optimiser, self.preset, self.fingerprint)
 
     def _weights(

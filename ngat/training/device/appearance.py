@@ -100,7 +100,7 @@ def appearance(view: Tensor, generator: torch.Generator, config: AugmentConfig) 
 def textured(
     view: Tensor, nuclei: Tensor, size: Tensor, generator: torch.Generator, config: AugmentConfig
 ) -> Tensor:
-    """Grains in the large nuclei of a batch and on its ground (:mod:`ngat.training.texture`).
+    """Grains in the large nuclei of a batch and on its background (:mod:`ngat.training.texture`).
 
     Args:
         view: ``float32 [B, 3, S, S]`` in [0, 1].
@@ -125,11 +125,11 @@ def textured(
         return chance.uniform(0, most)[:, None, None, None]
 
     mask = nuclei[:, None].to(view.dtype)
-    grains, ground = relief(*texture.GRAIN), relief(*texture.UNEVENNESS).clamp(min=0)
+    grains, uneven = relief(*texture.GRAIN), relief(*texture.UNEVENNESS).clamp(min=0)
     grains = where(chance.happens(0.5), grains.clamp(min=0), grains)
     inside = blurred(mask, texture.EDGE * size)
     relative = strength(texture.INSIDE) * inside * grains
-    relative = relative + strength(texture.OUTSIDE) * (1 - inside) * ground
+    relative = relative + strength(texture.OUTSIDE) * (1 - inside) * uneven
     share = mask.mean((2, 3), keepdim=True)
     mean = view.mean((2, 3), keepdim=True)
     within = (view * mask).mean((2, 3), keepdim=True)
