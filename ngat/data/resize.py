@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from scipy import ndimage
-from torch import Tensor
 
 from ngat.data.sample import Sample
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Labels = npt.NDArray[np.int32]
 
@@ -105,6 +107,9 @@ def shares(before: int, after: int, *, lanczos: bool = False) -> npt.NDArray[np.
 
 def _rows(planes: Tensor, length: int, lanczos: bool, band: int = 32) -> Tensor:
     """Planes with so many rows, a band at a time, which stays in a core's cache."""
+    # Here, since StarDist's environment (peers/) has no torch and uses the rest of this module.
+    import torch
+
     places, shares = _taps(planes.shape[2], length, lanczos)
     index = torch.from_numpy(places).to(planes.device)
     weights = torch.from_numpy(shares).to(planes)[:, :, None]

@@ -370,23 +370,33 @@ def test_requirements_are_pinned_to_the_last_package() -> None:
         assert all("==" in pin and "nvidia" not in pin for pin in pins)
 
 
-@pytest.fixture(scope="module")
-def loaded() -> list[Path]:
-    """Files of the modules that the command loads."""
+def loaded(name: str) -> list[Path]:
+    """Files of this project's modules that the command loads for a peer, its own among them."""
+    own = ROOT / "peers" / f"with_{name}.py"
     code = (
-        "import sys, peers.__main__; "
+        "import sys, importlib; "
+        "[importlib.import_module(name) for name in sys.argv[1:]]; "
         "print(*(m.__file__ for n, m in sys.modules.items() if n.startswith(('ngat', 'peers'))))"
     )
+    # The peer's own module cannot be loaded without its packages; what it takes from ngat can.
+    nodes = ast.parse(own.read_text("utf-8")).body
+    needed = [str(n.module) for n in nodes if isinstance(n, ast.ImportFrom)]
+    ours = [module for module in needed if module.split(".")[0] in ("ngat", "peers")]
+    assert "ngat.training.augment" in ours
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, "peers.__main__", *ours],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    return [*map(Path, done.stdout.split())]
+    return [*map(Path, done.stdout.split()), own]
 
 
 @pytest.mark.parametrize("name", command.PEERS)
-def test_a_peer_s_environment_has_what_its_run_imports(name: str, loaded: list[Path]) -> None:
+def test_a_peer_s_environment_has_what_its_run_imports(name: str) -> None:
     """All that the modules which the command loads import at their top, and the peer's own."""
-    files = [*loaded, ROOT / "peers" / f"with_{name}.py"]
+    files = loaded(name)
     names = set()
     for node in (node for file in files for node in ast.parse(file.read_text("utf-8")).body):
         if isinstance(node, ast.Import):
