@@ -63,6 +63,7 @@ class Thresholds:
         landscape: what the watershed floods from the seeds, see :func:`ngat.instances.split`.
         smoothing: of the core map before it is read as a landscape, σ in pixels as the network sees
             it (``split`` only).
+        confidence: a nucleus is kept if the mean probability of its pixels is at least so high.
     """
 
     probability: float = 0.5
@@ -71,6 +72,7 @@ class Thresholds:
     min_area: int = MIN_AREA
     landscape: Landscape = "distance"
     smoothing: float = SMOOTHING
+    confidence: float = 0.0
 
 
 class Prediction(NamedTuple):
@@ -132,8 +134,7 @@ def predict(
     if result.shape[-2:] != (height, width):
         result = resized(result, height, width)
     values = result[0].numpy()
-    # What `load_weights` read beside the tensors.
-    chosen = thresholds_from(getattr(model, "provenance", {}), tta)
+    chosen = thresholds_from(getattr(model, "provenance", {}), tta)  # which `load_weights` read
     seen = tuple(
         (part, predict(model, image[part.window], magnification=part.magnification, **options))
         for part in parts
@@ -208,7 +209,7 @@ def instances(
     t = thresholds or prediction.thresholds.get(method) or Thresholds()
     min_area = max(MIN_SEED, round(t.min_area / prediction.magnification**2))
     if method == "components":
-        return components(prediction.probability, t.probability, min_area)
+        return components(prediction.probability, t.probability, min_area, 0, t.confidence)
     if method == "split":
         return split(
             prediction.probability,
@@ -219,6 +220,7 @@ def instances(
             landscape=t.landscape,
             prominence=t.prominence,
             smoothing=smoothing_at(t, prediction.magnification),
+            confidence=t.confidence,
         )
     raise InputError(f"Unknown instance method {method!r}; known: {', '.join(METHODS)}.")
 

@@ -43,6 +43,7 @@ def components(
     threshold: float = 0.5,
     min_area: int = MIN_AREA,
     max_hole: int = 0,
+    confidence: float = 0.0,
 ) -> Labels:
     """Connected components of the thresholded mask.
 
@@ -51,13 +52,14 @@ def components(
         threshold: a pixel is foreground where ``probability > threshold``.
         min_area: smaller components (pixels) are dropped.
         max_hole: patches of background of up to so many pixels are filled first; 0 fills none.
+        confidence: a component whose mean probability is lower is dropped.
 
     Returns:
         ``int32 [H, W]``, 1 ... n in reading order.
     """
     mask = _mask(probability, threshold, max_hole)
     labels, _ = ndimage.label(mask)
-    return _drop_small(labels, min_area)
+    return _drop_doubtful(_drop_small(labels, min_area), probability, confidence)
 
 
 def split(
@@ -71,12 +73,13 @@ def split(
     landscape: Landscape = "distance",
     prominence: float = 0.0,
     smoothing: float = SMOOTHING,
+    confidence: float = 0.0,
 ) -> Labels:
     """Components, divided where several cores lie in one component.
 
     No nucleus is lost: a component without a seed stays one nucleus, and the nuclei together cover
-    what :func:`components` covers. A seed that would win fewer than ``min_area`` pixels is
-    withdrawn and its pixels go to its neighbours.
+    what :func:`components` covers, unless ``confidence`` drops some. A seed that would win fewer
+    than ``min_area`` pixels is withdrawn and its pixels go to its neighbours.
 
     How a component is divided depends only on it and :func:`margin` pixels around it.
 
@@ -93,6 +96,7 @@ def split(
         prominence: if not 0, seeds are the :func:`~ngat.h_maxima.h_maxima` of the core map above
             the threshold, whatever their size.
         smoothing: of the core map, as a landscape and for its maxima: σ in pixels.
+        confidence: a nucleus whose mean probability is lower is dropped, once all are divided.
 
     Returns:
         ``int32 [H, W]``, 1 ... n in reading order.
@@ -134,7 +138,7 @@ def split(
         parts = _flood(height, np.where(inside, seeds[window], 0), inside, min_area)
         labels[window][inside] = parts[inside] + last
         last += int(parts.max())
-    return in_reading_order(labels)
+    return _drop_doubtful(in_reading_order(labels), probability, confidence)
 
 
 def in_reading_order(labels: npt.NDArray[np.integer]) -> Labels:
@@ -242,5 +246,20 @@ def _smaller(labels: npt.NDArray[np.integer], min_area: int) -> npt.NDArray[np.b
 def _drop_small(labels: npt.NDArray[np.integer], min_area: int) -> Labels:
     """The labels with at least ``min_area`` pixels, renumbered 1 ... n."""
     keep = np.bincount(labels.ravel(), minlength=1) >= max(min_area, 1)
+    keep[0] = False
+    return (np.cumsum(keep) * keep)[labels].astype(np.int32)
+
+
+def _drop_doubtful(labels: Labels, probability: Floats, confidence: float) -> Labels:
+    """The labels with at least this mean probability, renumbered 1 ... n.
+
+    A pale patch is a little like a nucleus everywhere. No threshold of single pixels removes it
+    that does not remove the rims of nuclei too.
+    """
+    if not confidence:
+        return labels
+    numbers = labels.ravel()
+    means = np.bincount(numbers, np.ravel(probability)) / np.maximum(np.bincount(numbers), 1)
+    keep = means >= confidence
     keep[0] = False
     return (np.cumsum(keep) * keep)[labels].astype(np.int32)

@@ -238,6 +238,8 @@ def test_components_keep_and_split_parts_touching_nuclei() -> None:
     assert instances(two_touching(), "split", Thresholds(prominence=0.95)).max() == 1
     assert instances(two_touching(), "components", Thresholds(probability=0.85)).max() == 0
     assert instances(two_touching(), "components", Thresholds(min_area=129)).max() == 0
+    for method in ("components", "split"):
+        assert instances(two_touching(), method, Thresholds(confidence=0.81)).max() == 0
     with pytest.raises(InputError, match="Unknown instance method"):
         instances(two_touching(), "guess")  # type: ignore[arg-type]
 

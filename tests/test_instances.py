@@ -200,6 +200,34 @@ def test_a_seed_too_poor_to_live_gives_its_pixels_to_its_neighbour():
     assert (split(probability, core, min_area=149, min_seed=1) == 1).all()
 
 
+@pytest.mark.parametrize("cores", [False, True])
+def test_a_nucleus_is_as_sure_as_its_pixels_are_on_average(cores):
+    probability = np.zeros((12, 40))
+    probability[2:8, 2:8] = 0.6
+    probability[2:8, 12:18] = 0.6
+    probability[3:7, 13:17] = 0.9  # a mean of (20 · .6 + 16 · .9) / 36 = .7333
+    probability[2:8, 22:28] = 0.8
+    maps = (probability, probability) if cores else (probability,)
+    find = split if cores else components
+    for confidence, left in ((0.0, 3), (0.59, 3), (0.61, 2), (0.733, 2), (0.734, 1), (0.81, 0)):
+        labels = find(*maps, min_area=1, confidence=confidence)
+        assert labels.max() == left
+        assert sorted(set(np.unique(labels)) - {0}) == list(range(1, left + 1))
+    assert labels.dtype == np.int32
+    assert labels.shape == probability.shape
+
+
+def test_each_of_two_touching_nuclei_has_a_confidence_of_its_own():
+    probability = np.full((10, 21), 0.9)
+    probability[:, 11:] = 0.6
+    core = np.zeros_like(probability)
+    core[3:7, 3:7] = core[3:7, 14:18] = 1.0
+    assert split(probability, core).max() == 2
+    sure = split(probability, core, confidence=0.7)
+    np.testing.assert_array_equal(sure > 0, np.arange(21)[None, :].repeat(10, 0) < 11)
+    assert components(probability, confidence=0.7).astype(bool).all()  # .76 together
+
+
 def test_nothing_above_threshold():
     assert not split(np.zeros((4, 5)), np.ones((4, 5))).any()
     assert not components(np.zeros((4, 5))).any()
@@ -288,9 +316,9 @@ def test_otsu_on_a_picture_of_one_colour():
 
 @pytest.mark.parametrize("landscape", ["distance", "core"])
 @pytest.mark.parametrize("prominence", [0.0, 0.05])
-@pytest.mark.parametrize("smoothing", [0.7, 1.0, 2.5])
+@pytest.mark.parametrize(("smoothing", "confidence"), [(0.7, 0.0), (1.0, 0.56), (2.5, 0.0)])
 def test_nuclei_of_a_component_depend_on_it_alone(
-    landscape: str, prominence: float, smoothing: float
+    landscape: str, prominence: float, smoothing: float, confidence: float
 ) -> None:
     """What lies further than the margin may change at will: tiles rely on it."""
     rng = np.random.default_rng(5)
@@ -299,9 +327,11 @@ def test_nuclei_of_a_component_depend_on_it_alone(
     core = ndimage.gaussian_filter(rng.random((120, 140)), 1.5)
     core = (core - core.min()) / np.ptp(core)
     options = {"core_threshold": 0.4, "landscape": landscape, "prominence": prominence}
-    options["smoothing"] = smoothing
+    options |= {"smoothing": smoothing, "confidence": confidence}
     reach = margin(smoothing)
     labels = split(probability, core, **options)
+    if confidence:
+        assert 0 < labels.max() < split(probability, core, **{**options, "confidence": 0.0}).max()
     whole = components(probability)
     divided = 0
     for number, window in enumerate(ndimage.find_objects(whole), start=1):
@@ -313,7 +343,7 @@ def test_nuclei_of_a_component_depend_on_it_alone(
         expected = in_reading_order(np.where(inside, labels[rows, columns], 0))
         np.testing.assert_array_equal(alone, expected)
         divided += int(alone.max() > 1)
-    assert divided > 3
+    assert divided > (0 if confidence else 3)
 
 
 @pytest.mark.parametrize("seed", range(4))

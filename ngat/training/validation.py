@@ -43,6 +43,7 @@ COARSE: dict[str, list[Any]] = {
     "landscape": ["distance", "core"],
     "smoothing": [1.0, 1.5, 2.0, 2.5],
     "min_area": [16, 8, 32, 64],
+    "confidence": [0.0, 0.5, 0.55, 0.6, 0.65, 0.7],
 }
 
 
@@ -54,7 +55,7 @@ def around(name: str, value: Any) -> list[Any]:
         return [value]
     if name == "smoothing":
         return [value, value - 0.25, value + 0.25]
-    if name == "prominence":
+    if name in ("prominence", "confidence"):
         return [value, max(0.0, round(value - 0.02, 2)), round(value + 0.02, 2)]
     return [value, round(value - 0.05, 2), round(value + 0.05, 2)]
 
@@ -170,7 +171,7 @@ def choose_thresholds(
         return {
             method: search(
                 partial(average_f1, method),
-                COARSE if method == "split" else ["probability", "min_area"],
+                COARSE if method == "split" else ["probability", "min_area", "confidence"],
             )
             for method in track(METHODS, "Choose thresholds", progress=progress)
         }
