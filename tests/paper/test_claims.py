@@ -258,3 +258,11 @@ def test_no_method_is_as_far_up_between_the_bounds_as_the_paper() -> None:
     place = table.set_index("method")["place between"]
     assert len(same) > 3
     assert place.drop(published.PAPER).max() < place[published.PAPER]
+
+
+@pytest.mark.parametrize("page", ["10_errors", "13_your_own_images"])
+def test_a_robustness_table_of_other_thresholds_says_so(page: str) -> None:
+    stored = json.loads((RESULTS / "robustness.json").read_text(encoding="utf-8"))
+    older = "confidence" not in stored["training"]["thresholds"]["split"]
+    text = (ROOT / "notebooks" / f"{page}.ipynb").read_text(encoding="utf-8")
+    assert ("measured before nuclei of low confidence were dropped" in text) == older
