@@ -127,6 +127,7 @@ def time_layers(
     """
     for case in cases:
         compiles = case.side in compiled and case.batch == min(c.batch for c in cases)
+        where = _where(case, setting)
         calls: dict[tuple[str, str], Call] = {}
         for engine in plan.of_engines:
             if engine != "compile" or compiles:
@@ -142,15 +143,14 @@ def time_layers(
                 calls |= {(engine, which): call for which, call in of_engine.items()}
                 if engine == "compile":
                     spent = time.perf_counter() - began
-                    yield row("compile_s", spent, **_what(case, setting, engine))
+                    yield row("compile_s", spent, **where, **_layer(case, engine))
         began, numbers = time.perf_counter(), case.nodes * case.channels
         times, rates = beside_the_machine(
             calls, numbers, case.torch_dtype, plan.rounds, plan.seconds, setting.device
         )
         for (engine, which), t in times.items():
-            what = _what(case, setting, engine) | {"pass": which}
-            yield row("time_ms", **t._asdict(), **what)
-        where = _where(case, setting)
+            what = _layer(case, engine) | {"pass": which}
+            yield row("time_ms", **t._asdict(), **where, **what)
         of_case = {} if case.relations == "joint" else {"scope": case.scope}
         yield row("copy_gb_per_s", rates.copy, engine="machine", **of_case, **where)
         yield row("gfma_per_s", rates.product, engine="machine", **of_case, **where)
@@ -203,8 +203,8 @@ def memory(setting: Setting, case: Case, engine: str, which: str) -> Found:
     if peak is None:
         yield Note("memory", "peak memory needs Linux and glibc, or a GPU")
     else:
-        what = _what(case, setting, engine) | {"pass": which}
-        yield row("peak_bytes_per_node", peak / case.nodes, **what)
+        what = _layer(case, engine) | {"pass": which}
+        yield row("peak_bytes_per_node", peak / case.nodes, **_where(case, setting), **what)
 
 
 def first_call(setting: Setting, case: Case, engine: str, quantity: str) -> Found:
@@ -221,7 +221,8 @@ def first_call(setting: Setting, case: Case, engine: str, quantity: str) -> Foun
         began = time.perf_counter()
         passes_of(build(engine, at, setting.device))["forward+backward"]()
         wait(setting.device)
-        yield row(name, time.perf_counter() - began, **_what(at, setting, engine))
+        spent = time.perf_counter() - began
+        yield row(name, spent, **_where(at, setting), **_layer(at, engine))
 
 
 def _where(case: Case, setting: Setting) -> dict[str, Any]:
@@ -237,10 +238,9 @@ def _where(case: Case, setting: Setting) -> dict[str, Any]:
     }
 
 
-def _what(case: Case, setting: Setting, engine: str) -> dict[str, Any]:
-    """Columns of a layer's rows."""
-    layer = {"scope": case.scope, "engine": engine, "version": version_of(engine)}
-    return _where(case, setting) | layer
+def _layer(case: Case, engine: str) -> dict[str, Any]:
+    """Columns that name a layer."""
+    return {"scope": case.scope, "engine": engine, "version": version_of(engine)}
 
 
 def _say(text: str) -> None:

@@ -227,18 +227,16 @@ def run(
     return found
 
 
-def do(
-    job: Job, setting: Setting, arguments: Mapping[str, Any]
-) -> tuple[list[Row], dict[str, str]]:
+def do(job: Job, setting: Setting, arguments: Mapping[str, Any]) -> Result:
     """Do a job in this process."""
     rows: list[Row] = []
     notes: dict[str, str] = {}
     try:
         for found in job(setting, **arguments):
-            if isinstance(found, Note):
-                notes[found.engine] = found.reason
-            else:
+            if isinstance(found, dict):
                 rows.append(found)
+            else:
+                notes[found.engine] = found.reason
     except MissingDependency as error:
         notes[arguments["engine"]] = str(error)
     return rows, notes
