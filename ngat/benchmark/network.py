@@ -100,21 +100,27 @@ class Contender(NamedTuple):
     inference: Callable[[], object]
 
 
-def contender(name: str, plan: NetworkPlan) -> Contender:
-    """A network by name: an attention engine, or :data:`UNET`.
+def network_of(name: str, preset_name: str) -> tuple[nn.Module, Preset]:
+    """A network by name (an attention engine, or :data:`UNET`), and its preset.
 
     Raises:
-        InputError: unknown engine.
+        InputError: unknown preset or engine.
         MissingDependency: the network's package is not installed.
     """
+    if name != UNET:
+        chosen = preset(preset_name, engine=name)
+        return build(chosen.model), chosen
+    # Bare: the sizes here need no padding, which would cost it time.
+    chosen = preset(preset_name)
+    return unet(RivalConfig("unet", outputs=chosen.model.outputs)), chosen
+
+
+def contender(name: str, plan: NetworkPlan) -> Contender:
+    """A network by name, see :func:`network_of`, ready to be timed."""
     torch.manual_seed(0)
     where = torch.device(plan.device)
-    chosen = preset(plan.preset) if name == UNET else preset(plan.preset, engine=name)
-    model: nn.Module
-    if name == UNET:  # bare: the sizes here need no padding, which would cost it time
-        model = unet(RivalConfig("unet", outputs=chosen.model.outputs)).to(where)
-    else:
-        model = build(chosen.model).to(where)
+    model, chosen = network_of(name, plan.preset)
+    model.to(where)
     optimiser = torch.optim.AdamW(
         parameter_groups(model, chosen.train.weight_decay), lr=1e-4, fused=where.type == "cuda"
     )
@@ -164,8 +170,9 @@ def multiply_adds(name: str, preset_name: str, side: int) -> float:
 
     They do not depend on the engine; the sums are counted where the reference engine is called.
     """
-    plan = NetworkPlan(preset=preset_name, batch=1, patch=side, side=side)
-    network = contender(UNET if name == UNET else "reference", plan)
+    model, _ = network_of(UNET if name == UNET else "reference", preset_name)
+    model.eval()
+    picture = torch.rand(1, 3, side, side)
     in_place = {torch.ops.aten.baddbmm_: _flops}  # torch counts the other kind alone
     sums = 0
 
@@ -176,12 +183,11 @@ def multiply_adds(name: str, preset_name: str, side: int) -> float:
         return attend(groups, destination, "reference")
 
     with FlopCounterMode(display=False, custom_mapping=in_place) as counter, torch.no_grad():
-        if isinstance(network.model, NGAT):
-            picture, model = torch.rand(1, 3, side, side), network.model.eval()
+        if isinstance(model, NGAT):
             graph = PyramidGraph(side, side, model.config.levels)
             model.message_passing(model.plasticity(picture, graph), counted)
         else:
-            network.inference()
+            model(picture)
     return (counter.get_total_flops() / 2 + sums) / side**2
 
 
