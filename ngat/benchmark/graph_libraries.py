@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -20,11 +20,27 @@ from ngat.benchmark.layers import (
     draw,
 )
 from ngat.errors import InputError, MissingDependency
-from ngat.graph import RELATIONS, batch_dgl, import_dgl
+from ngat.graph import RELATIONS, Relation, batch_dgl, import_dgl
 
 
 class Rows(Layer):
     """Layers on explicit edges hold one row per node, picture after picture, level after level."""
+
+    def __init__(self, case: Case, weights: LayerWeights) -> None:
+        super().__init__(case)
+        if case.relations == "typed":
+            self.own, self.out = _linear(weights.own), _linear(weights.out)
+
+    def gather(self, h: Tensor) -> Tensor:
+        """What nodes receive along edges, ``[N, C]`` → ``[N, C]``."""
+        raise NotImplementedError
+
+    def forward(self, inputs: list[Tensor]) -> list[Tensor]:
+        """``[N, C]`` → ``[N, C]``."""
+        (h,) = inputs
+        if self.case.relations == "joint":
+            return [h + F.relu(self.gather(h))]
+        return [h + self.out(F.relu(self.own(h) + self.gather(h)))]
 
     def lay_out(self, planes: Sequence[Tensor]) -> list[Tensor]:
         flat = torch.cat([plane.flatten(2) for plane in planes], dim=2)
@@ -37,6 +53,25 @@ class Rows(Layer):
         return [part.unflatten(2, size) for part, size in zip(parts, sizes, strict=True)]
 
 
+def _linear(weight: Tensor) -> nn.Linear:
+    linear = nn.Linear(*weight.T.shape)
+    linear.weight.data.copy_(weight)
+    nn.init.zeros_(linear.bias)
+    return linear
+
+
+def _gat(
+    kind: Callable[..., nn.Module], case: Case, softmax: Softmax, *names: str, **options: Any
+) -> nn.Module:
+    """A library's GATConv with our weights; names are those of W, a_s and a_d there."""
+    size = case.channels, case.channels // case.heads, case.heads
+    conv = kind(*size, bias=case.relations == "joint", **options)
+    for name, value in zip(names, softmax, strict=True):
+        parameter = conv.get_parameter(name)
+        parameter.data.copy_(value.reshape(parameter.shape))
+    return conv
+
+
 class DGLLayer(Rows):
     """``dgl.nn.GATConv`` on ``PyramidGraph.to_dgl()``, or a ``HeteroGraphConv``; pictures joined.
 
@@ -44,33 +79,22 @@ class DGLLayer(Rows):
         MissingDependency: DGL is not installed, or its build does not serve this device.
     """
 
-    apart = False
-
     def __init__(self, case: Case, weights: LayerWeights, device: torch.device) -> None:
-        super().__init__(case)
+        super().__init__(case, weights)
         dgl, _ = import_dgl()  # raises before the next line can
         from dgl.nn import GATConv, GraphConv, HeteroGraphConv
 
-        def gat(softmax: Softmax, bias: bool) -> nn.Module:
-            conv = GATConv(
-                case.channels,
-                case.channels // case.heads,
-                case.heads,
-                bias=bias,
-                allow_zero_in_degree=True,  # spares the check; the base has no children
-            )
-            conv.fc.weight.data.copy_(softmax.projection)
-            conv.attn_l.data.copy_(softmax.source[None])
-            conv.attn_r.data.copy_(softmax.destination[None])
-            found: nn.Module = conv
-            return found
+        def gat(softmax: Softmax) -> nn.Module:
+            # Zero in-degrees are allowed, which spares the check; the base has no children.
+            names = ("fc.weight", "attn_l", "attn_r")
+            return _gat(GATConv, case, softmax, *names, allow_zero_in_degree=True)
 
         if case.relations == "joint":
             one = case.graph.to_dgl()
             for data in (one.ndata, one.edata):
                 for name in list(data):
                     data.pop(name)
-            self.conv = gat(weights.king, bias=True)
+            self.conv = gat(weights.king)
         else:
             edges = {
                 ("node", r, "node"): tuple(torch.from_numpy(e) for e in case.graph.edges(r)[:2])
@@ -81,9 +105,8 @@ class DGLLayer(Rows):
                 case.channels, case.channels, norm="none", bias=False, allow_zero_in_degree=True
             )
             parent.weight.data.copy_(weights.parent.T)
-            convs = {"king": gat(weights.king, False), "child": gat(weights.child, False)}
-            self.conv = HeteroGraphConv({**convs, "parent": parent}, aggregate=_summed)
-            self.own, self.out = _linear(weights.own), _linear(weights.out)
+            convs = {"king": gat(weights.king), "child": gat(weights.child), "parent": parent}
+            self.conv = HeteroGraphConv(convs, aggregate=_summed)
         graph = batch_dgl([one] * case.batch)
         try:
             self.graph = graph.to(device)
@@ -91,13 +114,11 @@ class DGLLayer(Rows):
             raise MissingDependency(f"This build of DGL does not serve {device}.") from error
         self.graph.create_formats_()
 
-    def forward(self, inputs: list[Tensor]) -> list[Tensor]:
-        """``[N, C]`` → ``[N, C]``."""
-        (h,) = inputs
+    def gather(self, h: Tensor) -> Tensor:
         if self.case.relations == "joint":
-            return [h + F.relu(self.conv(self.graph, h).flatten(1))]
-        gathered = self.conv(self.graph, {"node": h})["node"]
-        return [h + self.out(F.relu(self.own(h) + gathered))]
+            return self.conv(self.graph, h).flatten(1)
+        found: Tensor = self.conv(self.graph, {"node": h})["node"]
+        return found
 
 
 def _summed(parts: list[Tensor], _: str) -> Tensor:
@@ -106,13 +127,6 @@ def _summed(parts: list[Tensor], _: str) -> Tensor:
     for other in others:
         first = first + other
     return first
-
-
-def _linear(weight: Tensor) -> nn.Linear:
-    linear = nn.Linear(*weight.T.shape)
-    linear.weight.data.copy_(weight)
-    nn.init.zeros_(linear.bias)
-    return linear
 
 
 class PyGLayer(Rows):
@@ -125,8 +139,7 @@ class PyGLayer(Rows):
     conv: Any
 
     def __init__(self, case: Case, weights: LayerWeights, device: torch.device) -> None:
-        super().__init__(case)
-        self.apart = case.relations == "joint"
+        super().__init__(case, weights)
         try:
             from torch_geometric.nn import GATConv, SimpleConv
         except ImportError as error:
@@ -134,61 +147,37 @@ class PyGLayer(Rows):
                 f"PyTorch Geometric cannot be loaded ({error}): pip install 'ngat[benchmark]'."
             ) from error
 
-        def gat(softmax: Softmax, bias: bool) -> nn.Module:
-            conv = GATConv(
-                case.channels,
-                case.channels // case.heads,
-                heads=case.heads,
-                bias=bias,
-                add_self_loops=False,  # they are among the edges
-            )
-            conv.lin.weight.data.copy_(softmax.projection)
-            conv.att_src.data.copy_(softmax.source[None])
-            conv.att_dst.data.copy_(softmax.destination[None])
-            found: nn.Module = conv
-            return found
+        def gat(softmax: Softmax) -> nn.Module:
+            # No self-loops are added: they are among the edges.
+            names = ("lin.weight", "att_src", "att_dst")
+            return _gat(GATConv, case, softmax, *names, add_self_loops=False)
 
         if case.relations == "joint":
-            self.register_buffer("edges", self._edges(*RELATIONS).to(device))
-            self.conv = gat(weights.king, bias=True)
+            self.edges = {"": self._edges(*RELATIONS).to(device)}
+            self.conv = gat(weights.king)
             return
-        for relation in RELATIONS:
-            self.register_buffer(f"edges_{relation}", self._edges(relation).to(device))
-        softmaxes = {"king": gat(weights.king, False), "child": gat(weights.child, False)}
-        self.convs = nn.ModuleDict({**softmaxes, "parent": SimpleConv(aggr="sum")})
-        linear = {"parent": weights.parent, "own": weights.own, "out": weights.out}
-        self.linear = nn.ModuleDict({name: _linear(weight) for name, weight in linear.items()})
+        self.edges = {relation: self._edges(relation).to(device) for relation in RELATIONS}
+        softmaxes = {"king": gat(weights.king), "child": gat(weights.child)}
+        self.conv = nn.ModuleDict({**softmaxes, "parent": SimpleConv(aggr="sum")})
+        self.parent = _linear(weights.parent)
 
-    def _edges(self, *relations: str) -> Tensor:
+    def _edges(self, *relations: Relation) -> Tensor:
         """Edges of these relations in all pictures, ``[2, E]``, sorted by destination."""
         graph = self.case.graph
-        ends = [graph.edges(relation)[:2] for relation in RELATIONS if relation in relations]
+        ends = [graph.edges(relation)[:2] for relation in relations]
         one = torch.cat([torch.stack([torch.from_numpy(e) for e in pair]) for pair in ends], dim=1)
         one = one[:, one[1].argsort(stable=True)]
         shift = torch.arange(self.case.batch)[:, None] * graph.num_nodes
         return (one[:, None] + shift).flatten(1).contiguous()
 
-    def forward(self, inputs: list[Tensor]) -> list[Tensor]:
-        """``[N, C]`` → ``[N, C]``."""
-        (h,) = inputs
+    def gather(self, h: Tensor) -> Tensor:
         if self.case.relations == "joint":
-            return [h + F.relu(self.conv(h, self.edges))]
-        gathered: Tensor = self.linear["own"](h)
-        for relation, conv in self.convs.items():
-            x = self.linear["parent"](h) if relation == "parent" else h
-            gathered = gathered + conv(x, getattr(self, f"edges_{relation}"))
-        return [h + self.linear["out"](F.relu(gathered))]
-
-    def project(self, inputs: list[Tensor]) -> list[Tensor]:
-        """z ``[N, heads, D]``, el and er ``[N, heads]``."""
-        z = self.conv.lin(inputs[0]).unflatten(1, (self.case.heads, -1))
-        return [z, (z * self.conv.att_src).sum(-1), (z * self.conv.att_dst).sum(-1)]
-
-    def attention(self, maps: list[Tensor]) -> list[Tensor]:
-        """The two steps that its ``forward`` takes after the projection."""
-        z, el, er = maps
-        alpha = self.conv.edge_updater(self.edges, alpha=(el, er), edge_attr=None, size=None)
-        return [self.conv.propagate(self.edges, x=(z, z), alpha=alpha, size=None).flatten(1)]
+            found: Tensor = self.conv(h, self.edges[""])
+            return found
+        of_king = self.conv["king"](h, self.edges["king"])
+        of_child = self.conv["child"](h, self.edges["child"])
+        of_parent: Tensor = self.conv["parent"](self.parent(h), self.edges["parent"])
+        return of_parent + of_king + of_child
 
 
 def build(engine: str, case: Case, device: str = "cpu") -> Layer:

@@ -22,11 +22,11 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from ngat.attention import Attend, find_engine
+from ngat.attention import find_engine
 from ngat.attention import reference as reference_engine
 from ngat.config import ModelConfig
 from ngat.errors import InputError
-from ngat.graph import RELATIONS, PyramidGraph, sources_of
+from ngat.graph import RELATIONS, PyramidGraph
 from ngat.model import PyramidGATConv
 
 # Engines of ours are named as in ngat.attention.ENGINES.
@@ -92,13 +92,11 @@ class Case:
         found: torch.dtype = getattr(torch, self.dtype)
         return found
 
-    def planes(self, channels: int, seed: int) -> list[Tensor]:
-        """Normal numbers, ``[B, channels, H_m, W_m]`` for every level."""
-        generator = torch.Generator().manual_seed(seed)
-        return [
-            torch.randn(self.batch, channels, *size, generator=generator).to(self.torch_dtype)
-            for size in self.graph.sizes
-        ]
+    def planes(self) -> list[Tensor]:
+        """Normal numbers, ``[B, C, H_m, W_m]`` for every level."""
+        generator = torch.Generator().manual_seed(1)
+        shapes = [(self.batch, self.channels, *size) for size in self.graph.sizes]
+        return [torch.randn(s, generator=generator).to(self.torch_dtype) for s in shapes]
 
 
 class Softmax(NamedTuple):
@@ -129,9 +127,9 @@ class LayerWeights(NamedTuple):
     out: Tensor
 
 
-def draw(case: Case, seed: int = 0) -> LayerWeights:
+def draw(case: Case) -> LayerWeights:
     """Weights of ordinary size, the same for all layers."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     heads = (case.heads, case.channels // case.heads)
 
     def normal(*size: int) -> Tensor:
@@ -145,25 +143,11 @@ def draw(case: Case, seed: int = 0) -> LayerWeights:
 
 
 class Layer(nn.Module):
-    """A layer on a pyramid of planes: NGAT's own layout. Others override how they lie.
-
-    Where ``apart`` is true, the layer is ``attention(project(inputs))`` and the attention can be
-    measured alone.
-    """
-
-    apart = True
+    """A layer on a pyramid of planes: NGAT's own layout. Others override how they lie."""
 
     def __init__(self, case: Case) -> None:
         super().__init__()
         self.case = case
-
-    def project(self, inputs: list[Tensor]) -> list[Tensor]:
-        """z, el and er (eq. 15), in the layer's own layout."""
-        raise NotImplementedError
-
-    def attention(self, maps: list[Tensor]) -> list[Tensor]:
-        """The attention alone (eq. 16–18), from what :meth:`project` gives."""
-        raise NotImplementedError
 
     def lay_out(self, planes: Sequence[Tensor]) -> list[Tensor]:
         """A pyramid of planes ``[B, C, H_m, W_m]`` as this layer's input."""
@@ -185,7 +169,6 @@ class PyramidLayer(Layer):
     def __init__(self, case: Case, weights: LayerWeights, engine: str) -> None:
         super().__init__(case)
         self.engine = engine
-        self.apart = case.relations == "joint"
         config = ModelConfig(
             levels=case.levels,
             channels=case.channels,
@@ -195,20 +178,17 @@ class PyramidLayer(Layer):
             plasticity="fixed",
         )
         self.conv = PyramidGATConv(config)
-        w_king, _, _ = king = weights.king
+        king, child = weights.king, weights.child
+        own, other = [king.projection, king.rows("source"), king.rows("destination")], {}
+        if case.relations == "typed":
+            own = [weights.own, *own, child.rows("destination")]
+            other["child"] = torch.cat([child.projection, child.rows("source")])
+            other["parent"] = weights.parent
         with torch.no_grad():
-            if case.relations == "joint":
-                rows = [w_king, king.rows("source"), king.rows("destination")]
-                self.conv.own.weight.copy_(torch.cat(rows))
-            else:
-                child, other = weights.child, self.conv.other
-                ers = [king.rows("destination"), child.rows("destination")]
-                self.conv.own.weight.copy_(
-                    torch.cat([weights.own, w_king, king.rows("source"), *ers])
-                )
-                of_child = torch.cat([child.projection, child.rows("source")])
-                other["child"].get_parameter("weight").copy_(of_child)
-                other["parent"].get_parameter("weight").copy_(weights.parent)
+            self.conv.own.weight.copy_(torch.cat(own))
+            for relation, weight in other.items():
+                self.conv.other[relation].get_parameter("weight").copy_(weight)
+            if case.relations == "typed":
                 self.conv.out.weight.copy_(weights.out)
             for name, taps in self.conv.terms.named_parameters():
                 if ".t." in name:
@@ -226,20 +206,3 @@ class PyramidLayer(Layer):
 
         nodes = [Nodes(h, self.conv.norm, m) for m, h in enumerate(planes)]
         return [new.h for new in layer(self.conv, nodes, None).values()]
-
-    def project(self, planes: list[Tensor]) -> list[Tensor]:
-        """(z, el, er) of all levels, one after the other."""
-        return [part for h in planes for part in self.conv.own(h)]
-
-    def attention(self, maps: list[Tensor]) -> list[Tensor]:
-        """From (z, el, er) of all levels, one after the other."""
-        levels = self.case.levels
-        attend: Attend = reference_engine.attend
-        if self.engine != "compile":
-            attend = find_engine(self.engine, maps[0]).attend
-        updates = []
-        for m in range(levels):
-            of_sources = {r: tuple(maps[3 * n : 3 * n + 3]) for r, n in sources_of(m, levels)}
-            ((groups, er),) = self.conv.softmaxes(of_sources, m, None)
-            updates.append(attend(groups, er))
-        return updates

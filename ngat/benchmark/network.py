@@ -11,9 +11,9 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,23 +22,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ngat.attention import TapGroup, attend
 from ngat.baselines.networks import build, unet
-from ngat.benchmark.measure import (
-    Call,
-    check_device,
-    in_words,
-    interleaved,
-    processor,
-    threads_of,
-    wait,
-)
+from ngat.benchmark.measure import in_words, interleaved, processor
 from ngat.benchmark.parts import split_by_part
 from ngat.benchmark.rows import row, version_of
-from ngat.benchmark.worker import Jobs, Setting, WorkerResult
+from ngat.benchmark.worker import Found, Note, Plan, Setting, Task
 from ngat.config import Preset, RivalConfig, preset
 from ngat.errors import InputError, MissingDependency
 from ngat.graph import PyramidGraph
 from ngat.loss import loss_of
 from ngat.model import NGAT, Output
+from ngat.system.precision import label
 from ngat.training.step import parameter_groups
 
 STEP, INFERENCE = "training step", "inference"
@@ -50,6 +43,47 @@ NETWORK_LABELS = {
     "dgl": "NGAT dgl",
     UNET: "BasicUNet",
 }
+
+
+@dataclass(frozen=True)
+class NetworkPlan(Plan):
+    """What is measured; further attributes are those of :class:`ngat.benchmark.worker.Plan`.
+
+    Attributes:
+        engines: the first of them has its training step split by part.
+        preset: NGAT's configuration.
+        batch, patch: of a training step; 0 takes the preset's own.
+        side: of the picture of the inference.
+    """
+
+    LABELS = NETWORK_LABELS
+    ENGINES_ON: ClassVar = {
+        "cpu": ("cpu", "dgl", "reference", UNET),
+        "cuda": ("cuda", "reference", UNET),
+    }
+
+    seconds: float = 60.0
+    preset: str = "companion"
+    batch: int = 0
+    patch: int = 0
+    side: int = 256
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if min(self.batch, self.patch) < 0 or self.side < 32:
+            raise InputError("A benchmark needs pictures of at least 32 × 32.")
+        preset(self.preset)
+
+    @property
+    def of_step(self) -> tuple[int, int]:
+        """Pictures of a training step, and their side."""
+        own = preset(self.preset).train
+        return self.batch or own.batch, self.patch or own.patch
+
+    def tasks(self) -> Iterator[Task]:
+        """Training steps and inference, side by side, for each number of threads."""
+        for threads in self.of_threads:
+            yield time_networks, Setting(threads, "kept", self.device), {"plan": self}
 
 
 class Contender(NamedTuple):
@@ -66,41 +100,39 @@ class Contender(NamedTuple):
     inference: Callable[[], object]
 
 
-def contender(
-    name: str, preset_name: str, batch: int, patch: int, side: int, device: str, dtype: str
-) -> Contender:
-    """A network by name.
-
-    Args:
-        name: an attention engine, or :data:`UNET`.
-        preset_name: NGAT's configuration.
-        batch, patch: pictures of a training step, and their side.
-        side: of the picture of the inference.
-        dtype: ``float32``, or ``bfloat16`` for autocast.
+def network_of(name: str, preset_name: str) -> tuple[nn.Module, Preset]:
+    """A network by name (an attention engine, or :data:`UNET`), and its preset.
 
     Raises:
         InputError: unknown preset or engine.
         MissingDependency: the network's package is not installed.
     """
+    if name != UNET:
+        chosen = preset(preset_name, engine=name)
+        return build(chosen.model), chosen
+    # Bare: the sizes here need no padding, which would cost it time.
+    chosen = preset(preset_name)
+    return unet(RivalConfig("unet", outputs=chosen.model.outputs)), chosen
+
+
+def contender(name: str, plan: NetworkPlan) -> Contender:
+    """A network by name, see :func:`network_of`, ready to be timed."""
     torch.manual_seed(0)
-    where = torch.device(device)
-    chosen = preset(preset_name) if name == UNET else preset(preset_name, engine=name)
-    model: nn.Module
-    if name == UNET:  # bare: the sizes here need no padding, which would cost it time
-        model = unet(RivalConfig("unet", outputs=chosen.model.outputs)).to(where)
-    else:
-        model = build(chosen.model).to(where)
+    where = torch.device(plan.device)
+    model, chosen = network_of(name, plan.preset)
+    model.to(where)
     optimiser = torch.optim.AdamW(
         parameter_groups(model, chosen.train.weight_decay), lr=1e-4, fused=where.type == "cuda"
     )
+    batch, patch = plan.of_step
     image = torch.rand(batch, 3, patch, patch, device=where)
     targets = (torch.rand(batch, chosen.model.outputs, patch, patch, device=where) > 0.8).float()
-    picture = torch.rand(1, 3, side, side, device=where)
+    picture = torch.rand(1, 3, plan.side, plan.side, device=where)
 
     def mixed() -> contextlib.AbstractContextManager[object]:
-        if dtype == "float32":
+        if plan.dtype == "float32":
             return contextlib.nullcontext()
-        return torch.autocast(where.type, dtype=getattr(torch, dtype))
+        return torch.autocast(where.type, dtype=getattr(torch, plan.dtype))
 
     def step() -> Tensor:
         model.train()
@@ -109,7 +141,7 @@ def contender(
             found = model(image) if name == UNET else model(image, targets)
         loss = objective(found, targets, chosen)
         loss.backward()
-        with torch.profiler.record_function("ngat: optimiser"):
+        with label("optimiser"):
             nn.utils.clip_grad_norm_(model.parameters(), chosen.train.clip)
             optimiser.step()
         return loss.detach()
@@ -126,7 +158,7 @@ def contender(
 
 def objective(found: Output | Tensor, targets: Tensor, chosen: Preset) -> Tensor:
     """NGAT's own loss; binary cross-entropy for the U-Net."""
-    with torch.profiler.record_function("ngat: loss"):
+    with label("loss"):
         if isinstance(found, Tensor):
             return F.binary_cross_entropy_with_logits(found.float(), targets)
         found = found._replace(logits=[logits.float() for logits in found.logits])
@@ -138,9 +170,9 @@ def multiply_adds(name: str, preset_name: str, side: int) -> float:
 
     They do not depend on the engine; the sums are counted where the reference engine is called.
     """
-    network = contender(
-        UNET if name == UNET else "reference", preset_name, 1, side, side, "cpu", "float32"
-    )
+    model, _ = network_of(UNET if name == UNET else "reference", preset_name)
+    model.eval()
+    picture = torch.rand(1, 3, side, side)
     in_place = {torch.ops.aten.baddbmm_: _flops}  # torch counts the other kind alone
     sums = 0
 
@@ -151,12 +183,11 @@ def multiply_adds(name: str, preset_name: str, side: int) -> float:
         return attend(groups, destination, "reference")
 
     with FlopCounterMode(display=False, custom_mapping=in_place) as counter, torch.no_grad():
-        if isinstance(network.model, NGAT):
-            picture, model = torch.rand(1, 3, side, side), network.model.eval()
+        if isinstance(model, NGAT):
             graph = PyramidGraph(side, side, model.config.levels)
             model.message_passing(model.plasticity(picture, graph), counted)
         else:
-            network.inference()
+            model(picture)
     return (counter.get_total_flops() / 2 + sums) / side**2
 
 
@@ -166,59 +197,37 @@ def _flops(_: Sequence[int], left: Sequence[int], right: Sequence[int], **__: ob
     return 2 * batch * rows * inner * right[2]
 
 
-def time_networks(
-    setting: Setting,
-    names: Sequence[str],
-    shape: dict[str, Any],
-    rounds: int,
-    seconds: float,
-) -> WorkerResult:
-    """Medians of all networks, and of the first how its step splits up.
-
-    Args:
-        names: engines, and :data:`ngat.benchmark.network.UNET`.
-        shape: preset_name, batch, patch, side and dtype of
-            :func:`ngat.benchmark.network.contender`.
-    """
-    found = WorkerResult([], {})
+def time_networks(setting: Setting, plan: NetworkPlan) -> Found:
+    """Medians of all networks, and of the first how its step splits up."""
+    names = plan.of_engines
     contenders: dict[str, Contender] = {}
-    calls: dict[tuple[str, str], Call] = {}
     for name in names:
         try:
-            contenders[name] = contender(name, device=setting.device, **shape)
+            contenders[name] = contender(name, plan)
         except MissingDependency as error:
-            found.notes[name] = str(error)
-            continue
-        calls[STEP, name], calls[INFERENCE, name] = contenders[name][1:]
-    sizes = {
-        STEP: {"side": shape["patch"], "batch": shape["batch"]},
-        INFERENCE: {"side": shape["side"], "batch": 1},
-    }
+            yield Note(name, str(error))
     where = {
         "scope": "network",
         "threads": setting.threads,
         "allocator": setting.allocator,
-        "dtype": shape["dtype"],
+        "dtype": plan.dtype,
         "hardware": processor(setting.device),
     }
-    for which in (STEP, INFERENCE):
+    sizes = {STEP: plan.of_step, INFERENCE: (1, plan.side)}
+    for which, (batch, side) in sizes.items():
         began = time.perf_counter()
-        turns = {name: call for (of, name), call in calls.items() if of == which}
-        times = interleaved(turns, rounds, seconds, setting.device)
+        calls = {n: c.step if which == STEP else c.inference for n, c in contenders.items()}
+        times = interleaved(calls, plan.rounds, plan.seconds, setting.device)
         for name, t in times.items():
-            what = {"pass": which, "engine": name, "version": version_of(name), **sizes[which]}
-            numbers = {"low": t.low, "high": t.high, "rounds": t.rounds}
-            found.rows.append(row("time_ms", t.median, **numbers, **where, **what))
-        for name, network in contenders.items():
-            if which == STEP and isinstance(network.model, NGAT) and name == names[0]:
-                steps = min(2, rounds)
-                shares = split_by_part(network.step, network.model, setting.device, steps)
-                what = {"pass": which, "engine": name, "version": version_of(name), **sizes[which]}
+            of_pass = {"pass": which, "side": side, "batch": batch}
+            of: dict[str, Any] = where | of_pass | {"engine": name, "version": version_of(name)}
+            yield row("time_ms", **t._asdict(), **of)
+            model = contenders[name].model
+            if which == STEP and name == names[0] and isinstance(model, NGAT):
+                shares = split_by_part(calls[name], model, setting.device)
                 for (part, direction), share in sorted(shares.items()):
-                    label = f"{part}, {direction}" if direction else part
-                    spent = share * times[name].median
-                    found.rows.append(row("part_ms", spent, part=label, **where, **what))
-        wait(setting.device.startswith("cuda"))
+                    labelled = f"{part}, {direction}" if direction else part
+                    yield row("part_ms", share * t.value, part=labelled, **of)
         print(
             f"{which}, {in_words(setting.threads)}: {time.perf_counter() - began:.0f} s",
             file=sys.stderr,
@@ -227,74 +236,7 @@ def time_networks(
     for name, network in contenders.items():
         if name in (names[0], UNET):
             count = sum(p.numel() for p in network.model.parameters())
-            found.rows.append(row("parameters", count, scope="network", engine=name))
-            work = multiply_adds(name, shape["preset_name"], shape["side"])
-            what = {"scope": "network", "pass": INFERENCE, "engine": name, "side": shape["side"]}
-            found.rows.append(row("multiply_adds_per_pixel", work, **what))
-    return found
-
-
-ENGINES_ON = {"cpu": ("cpu", "dgl", "reference", UNET), "cuda": ("cuda", "reference", UNET)}
-
-
-@dataclass(frozen=True)
-class NetworkPlan:
-    """What is measured.
-
-    Attributes:
-        preset: NGAT's configuration.
-        batch, patch: of a training step; 0 takes the preset's own.
-        side: of the picture of the inference.
-        threads: one process each; empty for 1 and, where there are two cores, 2.
-        device: ``cpu`` or ``cuda``.
-        dtype: ``float32``, or ``bfloat16`` for autocast.
-        engines: keys of :data:`NETWORK_LABELS`, the first of which has its training step split by
-            part; empty for all that suit the device.
-        rounds, seconds: of training and of inference: at most so many rounds, and none begun after
-            so long (but 3).
-    """
-
-    preset: str = "companion"
-    batch: int = 0
-    patch: int = 0
-    side: int = 256
-    threads: tuple[int, ...] = ()
-    device: str = "cpu"
-    dtype: str = "float32"
-    engines: tuple[str, ...] = ()
-    rounds: int = 15
-    seconds: float = 60.0
-
-    def __post_init__(self) -> None:
-        check_device(self.device, self.dtype, self.threads)
-        for engine in self.engines:
-            if engine not in NETWORK_LABELS:
-                known = ", ".join(NETWORK_LABELS)
-                raise InputError(f"Unknown network {engine!r}; known: {known}.")
-        if min(self.batch, self.patch) < 0 or self.side < 32 or self.rounds < 1:
-            raise InputError("A benchmark needs pictures of at least 32 × 32 and a round.")
-        preset(self.preset)
-
-    @property
-    def shape(self) -> dict[str, Any]:
-        """Arguments of :func:`ngat.benchmark.network.contender`."""
-        own = preset(self.preset).train
-        return {
-            "preset_name": self.preset,
-            "batch": self.batch or own.batch,
-            "patch": self.patch or own.patch,
-            "side": self.side,
-            "dtype": self.dtype,
-        }
-
-    def measure(self, jobs: Jobs) -> None:
-        """Training steps and inference, side by side, for each number of threads."""
-        for threads in threads_of(self.threads, self.device):
-            jobs.do(
-                time_networks,
-                threads=threads,
-                names=self.engines or ENGINES_ON[self.device.partition(":")[0]],
-                shape=self.shape,
-                rounds=self.rounds,
-                seconds=self.seconds,
-            )
+            yield row("parameters", count, scope="network", engine=name)
+            work = multiply_adds(name, plan.preset, plan.side)
+            what = {"scope": "network", "pass": INFERENCE, "engine": name, "side": plan.side}
+            yield row("multiply_adds_per_pixel", work, **what)

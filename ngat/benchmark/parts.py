@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from ngat.benchmark.measure import wait
 from ngat.model import NGAT, Maps, Norm
 from ngat.plasticity import Plasticity
 from ngat.system.precision import LABEL
@@ -31,6 +31,7 @@ PARTS: dict[type[nn.Module], str] = {
 ATTENTION = "Attention"
 LABELLED = ("TypedUpdate", "JointUpdate", "NormedMaps")
 PRODUCTS = ("aten::bmm", "aten::baddbmm", "aten::baddbmm_", "aten::mm", "aten::addmm")
+NODE = "autograd::engine::evaluate_function"  # of the backward graph, as the profiler names it
 Shares = dict[tuple[str, str], float]
 
 
@@ -47,22 +48,16 @@ def labelled(model: NGAT) -> Iterator[None]:
     def leave(module: nn.Module, _: object, __: object) -> None:
         open_labels.pop().__exit__(None, None, None)
 
-    handles = []
-    for module in model.modules():
-        if type(module) in PARTS:
-            handles += [
-                module.register_forward_pre_hook(enter),
-                module.register_forward_hook(leave),
-            ]
-    try:
+    with ExitStack() as hooks:
+        for module in model.modules():
+            if type(module) in PARTS:
+                hooks.enter_context(module.register_forward_pre_hook(enter))
+                hooks.enter_context(module.register_forward_hook(leave))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
-def split_by_part(step: Callable[[], object], model: NGAT, device: str, steps: int = 2) -> Shares:
-    """Share of a step's time by (part, ``forward``, ``backward`` or empty); they add up to 1.
+def split_by_part(step: Callable[[], object], model: NGAT, device: str) -> Shares:
+    """Share of two steps' time by (part, ``forward``, ``backward`` or empty); they add up to 1.
 
     On a GPU the time is that of the device's kernels, and ``rest`` is what the device waits.
     """
@@ -71,10 +66,9 @@ def split_by_part(step: Callable[[], object], model: NGAT, device: str, steps: i
     with labelled(model):
         step()
         with profile(activities=activities) as found, record_function(LABEL + "all"):
-            for _ in range(steps):
-                step()
-            if cuda:
-                torch.cuda.synchronize()
+            step()
+            step()
+            wait(device)
     return shares(list(found.events()), cuda)
 
 
@@ -112,31 +106,30 @@ def shares(events: list[Any], cuda: bool = False) -> Shares:
 def _label(event: Any) -> str:
     """The part that an operation of the forward pass belongs to."""
     known = "rest"
-    while event is not None:
-        if event.name.startswith(LABEL) and event.name != LABEL + "all":
-            return str(event.name.removeprefix(LABEL))
-        if event.name == ATTENTION:
+    for caller in _callers(event):
+        if caller.name.startswith(LABEL) and caller.name != LABEL + "all":
+            return str(caller.name.removeprefix(LABEL))
+        if caller.name == ATTENTION:
             return "attention"
-        if event.name in PRODUCTS:
+        if caller.name in PRODUCTS:
             known = PARTS[Maps]
-        event = event.cpu_parent
     return known
 
 
 def _labels_itself(event: Any) -> bool:
     """Whether an event is part of an operation that labels what it does."""
-    while event is not None:
-        if event.name.rpartition(" ")[2].removesuffix("Backward") in LABELLED:
-            return True
-        event = event.cpu_parent
-    return False
+    names = (caller.name.rpartition(" ")[2] for caller in _callers(event))
+    return any(name.removesuffix("Backward") in LABELLED for name in names)
 
 
 def _backward(event: Any) -> Any:
     """The node of the backward graph that an event is or is called by; None in the forward pass."""
-    found = None
+    nodes = [caller for caller in _callers(event) if caller.name.startswith(NODE)]
+    return nodes[-1] if nodes else None
+
+
+def _callers(event: Any) -> Iterator[Any]:
+    """The event, what called it, and so on."""
     while event is not None:
-        if event.name.startswith("autograd::engine::evaluate_function"):
-            found = event
+        yield event
         event = event.cpu_parent
-    return found

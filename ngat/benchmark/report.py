@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pandas as pd
 
@@ -20,22 +21,18 @@ def attention_report(frame: pd.DataFrame) -> Iterator[str]:
     """Tables in milliseconds with ratios to DGL; then memory, compilation, first calls."""
     for where in sorted(set(frame["hardware"].dropna())):
         yield f"on {where}"
-    times = select(frame, quantity="time_ms")
-    times = times[times["scope"].isin(LAYERS)]
     keys = ["scope", "allocator", "dtype", "threads"]
-    for (scope, allocator, dtype, threads), part in times.groupby(keys, sort=False):
+    for setting, part in frame[frame["scope"].isin(LAYERS)].groupby(keys, sort=False):
+        scope, allocator, dtype, threads = setting
         for which in PASSES:
-            yield (
-                f"\n{which}, {LAYERS[scope]}, {dtype}, {in_words(threads)}, "
-                f"allocator {allocator}: median ms (times faster than DGL)"
-            )
-            floors = select(frame, quantity="floor_ms", scope=scope, pass_=which)
-            floors = select(floors, allocator=allocator, dtype=dtype, threads=threads)
-            yield time_table(select(part, pass_=which), floors).to_string()
-    alone = select(frame, quantity="time_ms", scope="attention")
-    if len(alone):
-        yield "\nattention alone: median ms, and the share of a copy's bandwidth"
-        yield alone_table(frame).to_string(index=False)
+            times = select(part, quantity="time_ms", pass_=which)
+            if len(times):
+                yield (
+                    f"\n{which}, {LAYERS[scope]}, {dtype}, {in_words(threads)}, "
+                    f"allocator {allocator}: median ms (times faster than DGL)"
+                )
+                floors = select(part, quantity="floor_ms", pass_=which)
+                yield time_table(times, floors).to_string()
     peaks = select(frame, quantity="peak_bytes_per_node")
     for scope, part in peaks.groupby("scope", sort=False):
         side = part["side"].iloc[0]
@@ -55,9 +52,7 @@ def attention_report(frame: pd.DataFrame) -> Iterator[str]:
 
 def network_report(frame: pd.DataFrame) -> Iterator[str]:
     """Medians with ratios to DGL, the parts of a training step, parameters."""
-    times = select(frame, quantity="time_ms")
-    for which in times["pass"].unique():
-        part = select(times, pass_=which)
+    for which, part in select(frame, quantity="time_ms").groupby("pass", sort=False):
         first = part.iloc[0]
         size = f"{first['batch']} × {first['side']} × {first['side']}"
         yield f"\n{which}, {size} pixels, {first['dtype']}: median ms (times faster than DGL)"
@@ -74,15 +69,54 @@ def network_report(frame: pd.DataFrame) -> Iterator[str]:
         )
 
 
+def ratios(found: pd.DataFrame, baseline: str = BASELINE) -> pd.DataFrame:
+    """``found`` with a column ``ratio``: the baseline's value over the engine's, same setting.
+
+    NaN where the baseline was not measured.
+    """
+    where = ["scope", "pass", "side", "batch", "threads", "allocator", "dtype"]
+    base = found[found["engine"] == baseline].set_index(where)["value"]
+    of_row = [base.get(tuple(key)) for key in found[where].itertuples(index=False)]
+    return found.assign(ratio=pd.Series(of_row, index=found.index, dtype=float) / found["value"])
+
+
+def time_table(times: pd.DataFrame, floors: pd.DataFrame) -> pd.DataFrame:
+    """Sizes down, engines across: ``median (ratio)``; the floor in front."""
+    size = ["side", "batch"]
+    table = _table(ratios(times), size, "engine", lambda r: f"{r.value:.3g}{_faster(r.ratio)}")
+    table = table[[name for name in LABELS if name in table]].rename(columns=LABELS)
+    table.insert(0, "floor", floors.set_index(size)["value"].map("{:.3g}".format))
+    return table.fillna("")
+
+
 def network_table(times: pd.DataFrame) -> pd.DataFrame:
     """Networks down, threads across: ``median (ratio)``."""
-    base = times[times["engine"] == "dgl"].set_index("threads")["value"]
-    cells: dict[str, dict[str, str]] = {}
-    for r in times.itertuples():
-        ratio = f" ({base[r.threads] / r.value:.2g}×)" if r.threads in base else ""
-        column = cells.setdefault(in_words(r.threads), {})
-        column[NETWORK_LABELS[r.engine]] = f"{r.value:.4g}{ratio}"
-    return pd.DataFrame(cells).fillna("")
+    beside = ratios(times, "dgl")
+    table = _table(beside, "engine", "threads", lambda r: f"{r.value:.4g}{_faster(r.ratio)}")
+    return table.rename(index=NETWORK_LABELS, columns=in_words).rename_axis(index=None)
+
+
+def memory_table(peaks: pd.DataFrame) -> pd.DataFrame:
+    """Engines down, passes across: ``bytes (share of the baseline's)``."""
+
+    def cell(r: Any) -> str:
+        return f"{r.value:.0f}" + (f" ({1 / r.ratio:.2f})" if r.ratio > 0 else "")
+
+    table = _table(ratios(peaks), "engine", "pass", cell)
+    return table.rename(index=LABELS).rename_axis(index=None)
+
+
+def _faster(ratio: float) -> str:
+    return f" ({ratio:.2g}×)" if ratio > 0 else ""
+
+
+def _table(
+    found: pd.DataFrame, down: str | list[str], across: str, cell: Callable[[Any], str]
+) -> pd.DataFrame:
+    """A text for every row, by two of its columns, in the order of the rows."""
+    texts = found.assign(text=[cell(r) for r in found.itertuples()])
+    table = texts.pivot_table("text", down, across, aggfunc="first", sort=False).fillna("")
+    return table.rename_axis(columns=None)
 
 
 def parts_table(parts: pd.DataFrame) -> pd.DataFrame:
@@ -93,69 +127,3 @@ def parts_table(parts: pd.DataFrame) -> pd.DataFrame:
     table.columns = [f"{in_words(threads)}, ms" for threads in table]
     percent.columns = [f"{in_words(threads)}, %" for threads in percent]
     return table.join(percent).round(1)
-
-
-def ratios(times: pd.DataFrame) -> pd.DataFrame:
-    """``times`` with a column ``ratio``: the baseline's median over the engine's, same setting.
-
-    NaN where the baseline was not measured.
-    """
-    where = ["scope", "pass", "side", "batch", "threads", "allocator", "dtype"]
-    baseline = times[times["engine"] == BASELINE].set_index(where)["value"]
-    of_row = [baseline.get(tuple(key)) for key in times[where].itertuples(index=False)]
-    return times.assign(ratio=pd.Series(of_row, index=times.index, dtype=float) / times["value"])
-
-
-def time_table(times: pd.DataFrame, floors: pd.DataFrame) -> pd.DataFrame:
-    """Sizes down, engines across: ``median (ratio)``; the floor in front."""
-    times = ratios(times)
-    table: dict[str, dict[tuple[int, int], str]] = {"floor": {}}
-    for r in floors.itertuples():
-        table["floor"][r.side, r.batch] = f"{r.value:.3g}"
-    for engine, label in LABELS.items():
-        part = times[times["engine"] == engine]
-        cells = {
-            (r.side, r.batch): f"{r.value:.3g}" + (f" ({r.ratio:.2g}×)" if r.ratio > 0 else "")
-            for r in part.itertuples()
-        }
-        if cells:
-            table[label] = cells
-    found = pd.DataFrame(table).fillna("")
-    found.index.names = ["side", "batch"]
-    return found
-
-
-def alone_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """The attention alone: milliseconds, and bytes that must move over what a copy moves then.
-
-    The backward pass is the difference of both passes and the forward pass.
-    """
-    where = ["side", "batch", "threads", "allocator", "dtype"]
-    copy = select(frame, quantity="copy_gb_per_s")
-    copy = copy[copy["scope"].isna()].set_index(where)["value"]
-    alone = select(frame, scope="attention")
-    bytes_of = select(alone, quantity="floor_bytes_per_node").set_index([*where, "pass"])["value"]
-    found = []
-    for (engine, *setting), part in select(alone, quantity="time_ms").groupby(
-        ["engine", *where], sort=False
-    ):
-        ms = part.set_index("pass")["value"]
-        moved = {which: bytes_of[(*setting, which)] * part["nodes"].iloc[0] for which in PASSES}
-        for which in ("forward", "backward"):
-            time, price = ms[PASSES[0]], moved[PASSES[0]]
-            if which == "backward":
-                time, price = ms[PASSES[1]] - time, moved[PASSES[1]] - price
-            share = 1e-6 * price / time / copy[tuple(setting)]
-            found.append([which, LABELS[engine], *setting, time, round(share, 3)])
-    columns = ["pass", "engine", *where, "ms", "of copy bandwidth"]
-    return pd.DataFrame(found, columns=columns)
-
-
-def memory_table(peaks: pd.DataFrame) -> pd.DataFrame:
-    """Engines down, passes across: ``bytes (share of the baseline's)``."""
-    base = peaks[peaks["engine"] == BASELINE].set_index("pass")["value"]
-    cells: dict[str, dict[str, str]] = {which: {} for which in PASSES}
-    for r in peaks.rename(columns={"pass": "which"}).itertuples():
-        share = f" ({r.value / base[r.which]:.2f})" if r.which in base else ""
-        cells[r.which][LABELS[r.engine]] = f"{r.value:.0f}{share}"
-    return pd.DataFrame(cells).fillna("")

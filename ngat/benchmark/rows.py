@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -16,13 +17,14 @@ import pandas as pd
 import torch
 
 from ngat.errors import InputError
-from ngat.system.files import read_table, replacing
+from ngat.system.files import read_table, write_json, write_table
+from ngat.system.provenance import provenance
 
 # quantity   what was measured and its unit: time_ms, peak_bytes_per_node, floor_ms, ...
-# scope      layer (joint relations), typed layer, attention alone, or network
+# scope      layer (joint relations), typed layer, or network
 # pass       forward, forward+backward; of a network inference, training step
 # part       of a training step
-# engine     a key of rivals.LABELS, or what of the machine was measured
+# engine     a key of layers.LABELS, or what of the machine was measured
 # low, high  quartiles of the rounds
 COLUMNS = [
     "quantity",
@@ -77,8 +79,7 @@ def write(path: Path | str | None, rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Write rows as CSV, whole or not at all (nowhere for None); gives the table."""
     frame = pd.DataFrame(rows).reindex(columns=COLUMNS).astype(_COUNTS)
     if path is not None:
-        with replacing(path) as beside:
-            frame.to_csv(beside, index=False, lineterminator="\n")
+        write_table(path, frame)
     return frame
 
 
@@ -91,29 +92,55 @@ def read(path: Path | str) -> pd.DataFrame:
     return read_table(path, COLUMNS, "measured times", "ngat benchmark").astype(_COUNTS)
 
 
-def kept(
+def select(frame: pd.DataFrame, **where: Any) -> pd.DataFrame:
+    """The rows whose columns have these values (``pass_`` for ``pass``)."""
+    mask = pd.Series(True, index=frame.index)
+    for column, value in where.items():
+        mask &= frame[column.rstrip("_")] == value
+    return frame[mask]
+
+
+def record(
     out: Path | str,
-    columns: Sequence[str],
-    what: str,
-    made_by: str,
-    weights: Mapping[str, str] | None = None,
+    command: str | Sequence[str],
+    began: float,
+    *,
+    seed: int | None = 0,
+    data: str | None = None,
+    device: str = "cpu",
+    **about: Any,
+) -> None:
+    """Write where a file's rows come from beside it, with the suffix ``.json``.
+
+    Args:
+        began: by ``time.perf_counter``.
+        seed, data, device, about: as in :func:`ngat.system.provenance.provenance`.
+    """
+    minutes = (time.perf_counter() - began) / 60
+    found = provenance(command, seed, data, minutes, device=device, **about)
+    write_json(Path(out).with_suffix(".json"), found)
+
+
+def kept(
+    out: Path | str, columns: Sequence[str], made_by: str, weights: Mapping[str, str] | None = None
 ) -> list[dict[str, Any]]:
     """Rows of an earlier run that a benchmark goes on with; none where there is no file.
 
     Args:
-        out: the CSV file. Beside it, with the suffix ``.json``, lies the provenance of its rows,
-            whose entry ``weights`` names the network that was measured.
-        columns, what, made_by: as in :func:`ngat.system.files.read_table`.
+        out: the CSV file. What :func:`record` wrote beside it names the network that was measured,
+            as ``weights``.
+        columns, made_by: as in :func:`ngat.system.files.read_table`.
         weights: name and hash of those that are measured now; None where rows depend on none.
 
     Raises:
         InputError: the rows are of other weights, or nothing says of which; or another table.
     """
-    if not Path(out).exists():
+    out = Path(out)
+    if not out.exists():
         return []
-    table = read_table(out, columns, what, made_by)
+    table = read_table(out, columns, "this benchmark", made_by)
     if weights is not None:
-        _check_weights(Path(out), weights)
+        _check_weights(out, weights)
     return [dict(row) for row in table.to_dict("records")]
 
 
@@ -130,12 +157,3 @@ def _check_weights(out: Path, weights: Mapping[str, str]) -> None:
         ) from error
     if measured != weights:
         raise InputError(f"{out}: holds rows of other weights; {remedy}.")
-
-
-def select(frame: pd.DataFrame, **where: Any) -> pd.DataFrame:
-    """The rows whose columns have these values (``pass_`` for ``pass``)."""
-    wanted: Mapping[str, Any] = {key.rstrip("_"): value for key, value in where.items()}
-    mask = pd.Series(True, index=frame.index)
-    for column, value in wanted.items():
-        mask &= frame[column] == value
-    return frame[mask]

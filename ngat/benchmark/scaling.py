@@ -9,9 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,27 +18,24 @@ import tifffile
 from scipy import ndimage
 
 from ngat.benchmark import worker
-from ngat.benchmark.measure import resident
-from ngat.benchmark.rows import kept
-from ngat.benchmark.worker import Setting, WorkerResult
+from ngat.benchmark.measure import peak, reset_peak
+from ngat.benchmark.rows import kept, record
+from ngat.benchmark.worker import Found, Row, Setting
 from ngat.data.nuclei import generator
 from ngat.data.stains import PAINTERS
 from ngat.errors import InputError
-from ngat.h_maxima import h_maxima
 from ngat.inference import Thresholds
 from ngat.instances import core_of, split
 from ngat.segmentation.batch import Options, segment_file
 from ngat.segmentation.files import Input
 from ngat.segmentation.network import trained
 from ngat.segmentation.tasks import Tasks
-from ngat.system.files import write_json, write_table
-from ngat.system.provenance import provenance
+from ngat.system.files import write_table
 
 # One row for each picture: its side, the share of it that is tissue, threads of Dask, tiles that
 # were searched, nuclei; seconds by the clock and of all processors; peak memory.
-PICTURE = ("side", "tissue", "workers")
-SCALING = (*PICTURE, "tiles", "nuclei", "seconds", "cpu_seconds", "peak_mib")
-# One row for each pair of maps and what was done with it.
+SCALING = ("side", "tissue", "workers", "tiles", "nuclei", "seconds", "cpu_seconds", "peak_mib")
+# One row for each pair of maps and what was done with it: split.
 SPLIT = ("side", "what", "found", "cpu_seconds", "peak_mib")
 # Pictures are mosaics of this many drawn squares of stained tissue, each turned and mirrored at
 # random. They are drawn at half the resolution: nuclei are then as large as at 40 times.
@@ -52,78 +47,59 @@ MEBIBYTE = 1 << 20
 Bytes = npt.NDArray[np.uint8]
 
 
-@dataclass(frozen=True)
-class ScalingPlan:
-    """What is measured.
-
-    Attributes:
-        pictures: sides in pixels, and the share of tissue in each.
-        workers: numbers of threads that do tiles at once.
-        split_sides: sides of the maps that ``split`` divides.
-    """
-
-    pictures: tuple[tuple[int, float], ...] = ()
-    workers: tuple[int, ...] = (1,)
-    split_sides: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        sides = [side for side, _ in self.pictures] + list(self.split_sides)
-        if any(side < 64 for side in sides):
-            raise InputError("A picture needs at least 64 pixels a side.")
-        if any(not 0 < tissue <= 1 for _, tissue in self.pictures):
-            raise InputError("The share of tissue lies between 0 and 1, for example 20000:0.1.")
-        if any(count < 1 for count in self.workers):
-            raise InputError("--workers: at least one thread is needed.")
-
-
 def benchmark_scaling(
-    plan: ScalingPlan,
     out: Path | str,
+    pictures: Sequence[tuple[int, float]] = (),
+    workers: Sequence[int] = (1,),
+    split_sides: Sequence[int] = (),
     *,
     command: str | Sequence[str] = "ngat.benchmark.scaling.benchmark_scaling",
     quiet: bool = False,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Measure what of a plan is not in the result files yet.
+    """Measure what is not in the result files yet.
 
     Args:
         out: CSV file of the pictures; beside it lies that of ``split`` (``NAME_split.csv``), and
             the provenance with the suffix ``.json``.
+        pictures: sides in pixels, and the share of tissue in each.
+        workers: numbers of threads that do tiles at once.
+        split_sides: sides of the maps that ``split`` divides.
 
     Returns:
         both tables.
 
     Raises:
         BenchmarkFailed: a process ended with an error.
-        InputError: ``out`` is another table, or holds rows of other weights.
+        InputError: a number makes no sense; ``out`` is another table, or holds rows of other
+            weights.
     """
+    if any(side < 64 for side in (*(side for side, _ in pictures), *split_sides)):
+        raise InputError("A picture needs at least 64 pixels a side.")
+    if any(not 0 < tissue <= 1 for _, tissue in pictures):
+        raise InputError("The share of tissue lies between 0 and 1, for example 20000:0.1.")
+    if any(count < 1 for count in workers):
+        raise InputError("--workers: at least one thread is needed.")
     out = Path(out)
     beside = out.with_name(f"{out.stem}_split{out.suffix}")
-    measured = trained(None, "cpu", False).identity
-    pictures = kept(out, SCALING, "scaling", "ngat benchmark scaling", measured)
-    maps = kept(beside, SPLIT, "scaling", "ngat benchmark scaling")  # drawn, whatever the weights
-    began = time.perf_counter()
-
-    def record() -> None:
-        minutes = (time.perf_counter() - began) / 60
-        found = provenance(command, 0, None, minutes, plan=asdict(plan), weights=measured)
-        write_json(out.with_suffix(".json"), found)
-
-    record()  # a run that is stopped tells whose rows it leaves
-    for side, tissue in plan.pictures:
-        for workers in plan.workers:
-            if any(
-                tuple(row[name] for name in PICTURE) == (side, tissue, workers) for row in pictures
-            ):
-                continue
-            arguments = {"side": side, "tissue": tissue, "workers": workers}
-            pictures += _measured(segment_picture, arguments, quiet)
-            _write(out, pictures, SCALING)
-    for side in plan.split_sides:
+    weights = trained(None, "cpu", False).identity
+    plan = {"pictures": pictures, "workers": workers, "split_sides": split_sides}
+    found = kept(out, SCALING, "ngat benchmark scaling", weights)
+    maps = kept(beside, SPLIT, "ngat benchmark scaling")  # drawn, whatever the weights
+    began, setting = time.perf_counter(), Setting(allocator="default")
+    # At once, so that a run that is stopped tells whose rows it leaves.
+    record(out, command, began, plan=plan, weights=weights)
+    for side, tissue in pictures:
+        for count in workers:
+            which = {"side": side, "tissue": tissue, "workers": count}
+            if not any(which.items() <= row.items() for row in found):
+                found += worker.run(segment_picture, setting, which, quiet=quiet)[0]
+                _write(out, found, SCALING)
+    for side in split_sides:
         if all(row["side"] != side for row in maps):
-            maps += _measured(split_maps, {"side": side}, quiet)
+            maps += worker.run(split_maps, setting, {"side": side}, quiet=quiet)[0]
             _write(beside, maps, SPLIT)
-    record()
-    return _write(out, pictures, SCALING), _write(beside, maps, SPLIT)
+    record(out, command, began, plan=plan, weights=weights)
+    return _write(out, found, SCALING), _write(beside, maps, SPLIT)
 
 
 def scaling_report(pictures: pd.DataFrame, maps: pd.DataFrame) -> list[str]:
@@ -140,12 +116,7 @@ def scaling_report(pictures: pd.DataFrame, maps: pd.DataFrame) -> list[str]:
     return lines
 
 
-def _measured(job: worker.Job, arguments: dict[str, Any], quiet: bool) -> list[dict[str, Any]]:
-    setting = worker.Setting(1, "default")
-    return worker.run(job, arguments, setting, quiet=quiet).rows
-
-
-def _write(path: Path, rows: list[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
+def _write(path: Path, rows: list[Row], columns: Sequence[str]) -> pd.DataFrame:
     """The rows so far, sorted; no file where there are none."""
     table = pd.DataFrame(rows, columns=list(columns)).sort_values(list(columns[:3]))
     if rows:
@@ -153,7 +124,7 @@ def _write(path: Path, rows: list[dict[str, Any]], columns: Sequence[str]) -> pd
     return table
 
 
-def draw(path: Path, side: int, tissue: float, seed: int = 0) -> None:
+def draw(path: Path, side: int, tissue: float) -> None:
     """Write a square picture, RGB: tissue on the left, glass on the right.
 
     Args:
@@ -161,8 +132,8 @@ def draw(path: Path, side: int, tissue: float, seed: int = 0) -> None:
         side: in pixels.
         tissue: its share of the width.
     """
-    squares, _ = _squares(seed)
-    rng = generator(seed, 1)
+    squares, _ = _squares()
+    rng = generator(0, 1)
     columns = -(-side // SIDE)
     edge = round(tissue * side)
 
@@ -180,7 +151,7 @@ def draw(path: Path, side: int, tissue: float, seed: int = 0) -> None:
         file.write(rows(), shape=(side, side, 3), dtype=np.uint8, photometric="rgb", rowsperstrip=1)
 
 
-def segment_picture(setting: Setting, side: int, tissue: float, workers: int) -> WorkerResult:
+def segment_picture(setting: Setting, side: int, tissue: float, workers: int) -> Found:
     """``ngat segment`` of one drawn picture, with its default formats.
 
     The diameter of nuclei is told, so that the magnification is not searched.
@@ -196,7 +167,7 @@ def segment_picture(setting: Setting, side: int, tissue: float, workers: int) ->
         draw(path, side, tissue)
         options = Options(diameter=DIAMETER, device="cpu")
         options.network()  # what is loaded and compiled once does not grow with a picture
-        Path("/proc/self/clear_refs").write_text("5")  # VmHWM := VmRSS
+        reset_peak()
         searched: list[int] = []
         began, cpu = time.perf_counter(), time.process_time()
         [outcome] = segment_file(
@@ -207,10 +178,10 @@ def segment_picture(setting: Setting, side: int, tissue: float, workers: int) ->
             progress=lambda done, total: searched.append(total // 2),
         )
         seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
-        peak = resident("VmHWM")
+        peak_mib = round(peak() / MEBIBYTE)
     if outcome.status != "done":
         raise RuntimeError(outcome.remark)
-    row = {
+    yield {
         "side": side,
         "tissue": tissue,
         "workers": workers,
@@ -218,70 +189,52 @@ def segment_picture(setting: Setting, side: int, tissue: float, workers: int) ->
         "nuclei": outcome.nuclei,
         "seconds": round(seconds, 1),
         "cpu_seconds": round(cpu_seconds, 1),
-        "peak_mib": round(peak / MEBIBYTE),
+        "peak_mib": peak_mib,
     }
-    return WorkerResult([row], {})
 
 
-def split_maps(setting: Setting, side: int) -> WorkerResult:
-    """``split`` of drawn maps, and its h-maxima alone."""
+def split_maps(setting: Setting, side: int) -> Found:
+    """``split`` of drawn maps: nuclei, seconds of the processor, peak memory beyond the maps."""
     probability, core = _maps(side)
     chosen = Thresholds(core=0.2, prominence=0.1, landscape="core")
-    smooth = ndimage.gaussian_filter(core.astype(np.float64), 1.0)
-    mask = probability > chosen.probability
-    calls = {
-        "split": lambda: split(
-            probability,
-            core,
-            chosen.probability,
-            chosen.core,
-            landscape=chosen.landscape,
-            prominence=chosen.prominence,
-        ).max(),
-        "h_maxima": lambda: ndimage.label(h_maxima(smooth, chosen.prominence, mask))[1],
+    before, began = reset_peak(), time.process_time()
+    labels = split(
+        probability,
+        core,
+        chosen.probability,
+        chosen.core,
+        landscape=chosen.landscape,
+        prominence=chosen.prominence,
+    )
+    yield {
+        "side": side,
+        "what": "split",
+        "found": int(labels.max()),
+        "cpu_seconds": round(time.process_time() - began, 2),
+        "peak_mib": round((peak() - before) / MEBIBYTE),
     }
-    rows = []
-    for name, call in calls.items():
-        Path("/proc/self/clear_refs").write_text("5")
-        before, began = resident("VmHWM"), time.process_time()
-        count = int(call())
-        rows.append(
-            {
-                "side": side,
-                "what": name,
-                "found": count,
-                "cpu_seconds": round(time.process_time() - began, 2),
-                "peak_mib": round((resident("VmHWM") - before) / MEBIBYTE),
-            }
-        )
-    return WorkerResult(rows, {})
 
 
-def _squares(seed: int) -> tuple[list[Bytes], list[npt.NDArray[np.int32]]]:
+def _squares() -> tuple[list[Bytes], list[npt.NDArray[np.int32]]]:
     """Drawn squares of tissue, and their labels."""
-    drawn = [PAINTERS[TYPE](generator(seed, 0, k), SIDE // 2, SIDE // 2) for k in range(SQUARES)]
+    drawn = [PAINTERS[TYPE](generator(0, 0, k), SIDE // 2, SIDE // 2) for k in range(SQUARES)]
     larger = [ndimage.zoom(picture, (2, 2, 1), order=1) for picture, _ in drawn]
     pictures = [np.clip(np.rint(picture), 0, 255).astype(np.uint8) for picture in larger]
     return pictures, [np.kron(labels, np.ones((2, 2), np.int32)) for _, labels in drawn]
 
 
-def _maps(side: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Maps as a good network would draw them: blurred masks and cores, and some ripple."""
+def _maps(side: int) -> npt.NDArray[np.float32]:
+    """Nuclei and cores, ``[2, side, side]``, as a good network draws them: blurred, some ripple."""
     rng = np.random.default_rng(0)
-    maps = []
-    for labels in _squares(0)[1]:
-        ripple = 0.08 * ndimage.gaussian_filter(rng.standard_normal(labels.shape), 2.0) * 7
-        maps.append(
-            [
-                np.clip(ndimage.gaussian_filter(plane.astype(float), 2.0) + ripple, 0, 1)
-                for plane in (labels > 0, core_of(labels))
-            ]
-        )
+    squares = []
+    for labels in _squares()[1]:
+        ripple = 0.56 * ndimage.gaussian_filter(rng.standard_normal(labels.shape), 2.0)
+        masks = np.stack([labels > 0, core_of(labels)]).astype(float)
+        squares.append(np.clip(ndimage.gaussian_filter(masks, (0, 2.0, 2.0)) + ripple, 0, 1))
     columns = -(-side // SIDE)
-    order = rng.integers(0, len(maps), (columns, columns))
-    both = (np.block([[maps[k][plane] for k in row] for row in order]) for plane in (0, 1))
-    probability, core = (plane[:side, :side].astype(np.float32) for plane in both)
-    return probability, core
+    order = rng.integers(0, len(squares), (columns, columns))
+    mosaic = np.block([[squares[k] for k in row] for row in order])
+    return mosaic[:, :side, :side].astype(np.float32)
 
 
 def _turned(square: Bytes, way: int) -> Bytes:

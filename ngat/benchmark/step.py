@@ -1,10 +1,15 @@
-"""A training step on a device: its floors, its profile, and what a CUDA graph makes of it.
+"""A training step on a device: its floors, and what a CUDA graph makes of it.
 
     python -m ngat.benchmark.step --device cuda --out runs/gpu/benchmark
 
-writes ``step.json`` and ``step_profile.txt``. The step is the trainer's own, in the precision that
-the device computes well. A graph is tried in this process, so that no training is lost where it
-cannot be had; ``difference`` in the file says how its gradients differ, ``why`` what refused it.
+writes ``step.json``. The step is the trainer's own, in the precision that the device computes well.
+A graph is tried in this process, so that no training is lost where it cannot be had; ``why`` in the
+file says what refused it.
+
+The floor of a step is the sum of those of its operations. An operation reads its inputs once and
+writes its outputs once, forward; backward it reads inputs and the outputs' gradient, and writes
+those of its inputs. Activations, residuals and projections are taken to be part of their
+neighbours, which a fused kernel can make them: the sum is optimistic.
 """
 
 from __future__ import annotations
@@ -13,160 +18,150 @@ import argparse
 import copy
 import time
 import warnings
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ngat.attention import TapGroup, attend
 from ngat.baselines.networks import build
-from ngat.benchmark.floor import step_costs, step_floors
-from ngat.benchmark.layers import Case
-from ngat.benchmark.measure import interleaved, machine
+from ngat.benchmark.floor import Cost, floor_ms
+from ngat.benchmark.measure import Rates, beside_the_machine
+from ngat.benchmark.parts import PARTS
+from ngat.benchmark.rows import record
 from ngat.config import Preset, preset
-from ngat.model import NGAT
-from ngat.system.files import replacing, write_json
-from ngat.system.precision import lowest, scaler
-from ngat.system.provenance import provenance
-from ngat.training.device.captured import Passes, Recorder, recorder_for
+from ngat.graph import PyramidGraph
+from ngat.model import NGAT, Maps, Norm
+from ngat.plasticity import Dense, Plasticity
+from ngat.system.precision import lowest
+from ngat.training.device.captured import Recorder, recorder_for
+from ngat.training.distributed import Team
 from ngat.training.patches import Batch
-from ngat.training.step import Objective, parameter_groups
+from ngat.training.step import Optimisation
 
-GOAL = 3.0  # a step should take at most so many times the sum of its floors
-
-
-class TimedStep:
-    """A network with its optimiser, stepping over one batch.
-
-    Args:
-        objective: with the network; its weights change.
-        chosen: weight decay, rate and clipping.
-        recorder: see :class:`ngat.training.device.captured.Passes`.
-    """
-
-    def __init__(self, objective: nn.Module, chosen: Preset, recorder: Recorder | None) -> None:
-        device = next(objective.parameters()).device
-        self.scaler, self.clip = scaler(device), chosen.train.clip
-        self.passes = Passes(objective, self.scaler, recorder)
-        self.optimiser = torch.optim.AdamW(
-            parameter_groups(objective, chosen.train.weight_decay),
-            lr=chosen.train.learning_rate,
-            fused=device.type == "cuda",
-        )
-
-    def __call__(self, batch: Batch) -> Tensor:
-        """One step; gives the loss."""
-        loss, _ = self.passes(batch)
-        self.scaler.unscale_(self.optimiser)
-        nn.utils.clip_grad_norm_(self.passes.objective.parameters(), self.clip)
-        self.scaler.step(self.optimiser)
-        self.scaler.update()
-        return loss
+SINGLE = 4  # bytes of a number of losses, weights and their moments
+PLACE = 0.5  # in the schedule: the learning rate does not matter here
 
 
 def measure_step(
     chosen: Preset,
-    batch: int,
+    count: int,
     device: str,
     *,
     recorder: Recorder | None = None,
     rounds: int = 15,
     seconds: float = 10.0,
-) -> tuple[dict[str, Any], str]:
-    """Times, floors and profile of a step.
+) -> dict[str, Any]:
+    """Times and floors of a step.
 
     Args:
         chosen: the network and how it is trained; its ``patch`` counts, its ``batch`` does not.
+        count: pictures at once.
         recorder: how a graph is made; None for none.
 
     Returns:
-        what :func:`main` writes, and the profile as a table.
+        what :func:`main` writes.
     """
     where, side = torch.device(device), chosen.train.patch
     torch.manual_seed(0)
     model = build(chosen.model)
     assert isinstance(model, NGAT)
     dtype = lowest(where)
-    costs = step_costs(model, side, batch, dtype.itemsize)
-    objective = Objective(model, chosen.loss).to(where).train()
-    batches = [_batch(batch, side, where, seed) for seed in (0, 1)]
-    found: dict[str, Any] = {"batch": batch, "patch": side, "dtype": str(dtype).split(".")[-1]}
-    found |= _compared(objective, batches, recorder)
-    steps = {"one by one": TimedStep(copy.deepcopy(objective), chosen, None)}
-    if found["recorded"]:
-        steps["graph"] = TimedStep(copy.deepcopy(objective), chosen, recorder)
+    costs = step_costs(model, side, count, dtype.itemsize)
+    nuclei = (torch.rand(count, 4, side, side) > 0.8).float()
+    batch = Batch(torch.rand(count, 3, side, side), nuclei).to(where)
+    members = Team(0, 1, where)
+    steps = {"one by one": Optimisation(copy.deepcopy(model).to(where), chosen, members)}
+    why = "A CUDA graph was not tried."
+    if recorder is not None:
+        recorded = Optimisation(model.to(where), chosen, members)
+        recorded.passes.recorder = recorder
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            recorded.step(batch, 0, PLACE)
+        why = str(said[-1].message) if recorded.passes.recorder is None else ""
+        if not why:
+            steps["graph"] = recorded
     calls: dict[str, Callable[[], object]] = {
-        name: lambda step=step: step(batches[0])  # type: ignore[misc]
-        for name, step in steps.items()
+        name: lambda one=one: one.step(batch, 0, PLACE)  # type: ignore[misc]
+        for name, one in steps.items()
     }
-    names = {torch.float16: "bfloat16", torch.bfloat16: "bfloat16"}
-    case = Case(side, batch, channels=32, dtype=names.get(dtype, "float32"))
-    rates = machine(case, device)
-    times = interleaved(calls | {n: c for n, (c, _) in rates.items()}, rounds, seconds, device)
-    per_second = {name: 1e3 * rates[name][1] / times[name].median for name in rates}
-    floors = step_floors(costs, per_second["copy"], per_second["product"])
-    least, best = sum(floors.values()), min(times[name].median for name in steps)
-    found |= {
-        "milliseconds": {name: times[name].median for name in steps},
-        "quartiles": {name: [times[name].low, times[name].high] for name in steps},
-        "copy_gb_per_s": per_second["copy"],
-        "gfma_per_s": per_second["product"],
+    nodes = count * PyramidGraph(side, side, model.config.levels).num_nodes
+    numbers = nodes * model.config.channels
+    times, rates = beside_the_machine(calls, numbers, dtype, rounds, seconds, device)
+    floors = step_floors(costs, rates)
+    return {
+        "batch": count,
+        "patch": side,
+        "dtype": str(dtype).removeprefix("torch."),
+        "recorded": "graph" in steps,
+        "why": why,
+        "milliseconds": {name: t.value for name, t in times.items()},
+        "quartiles": {name: [t.low, t.high] for name, t in times.items()},
+        "copy_gb_per_s": rates.copy,
+        "gfma_per_s": rates.product,
         "floor_ms": floors,
-        "times_the_floor": best / least,
-        "goal": GOAL,
+        "times_the_floor": min(t.value for t in times.values()) / sum(floors.values()),
     }
-    try:
-        return found, _profile(calls["one by one"], where)
-    except RuntimeError as error:  # counters of a GPU may be forbidden
-        return found, f"There is no profile: {error}\n"
 
 
-def _batch(count: int, side: int, device: torch.device, seed: int) -> Batch:
-    """Random pictures and nuclei."""
-    generator = torch.Generator().manual_seed(seed)
-    image = torch.rand(count, 3, side, side, generator=generator)
-    nuclei = (torch.rand(count, 4, side, side, generator=generator) > 0.8).float()
-    return Batch(image, nuclei).to(device)
+def step_costs(model: NGAT, side: int, batch: int, itemsize: int) -> list[tuple[str, Cost]]:
+    """(part, cost) of every operation of a training step, forward and backward together.
 
-
-def _compared(
-    objective: nn.Module, batches: list[Batch], recorder: Recorder | None
-) -> dict[str, Any]:
-    """Whether a step can be recorded, and how its gradients differ from those one by one.
-
-    The second batch counts: a recorded step must not remember the one that it was recorded with.
+    Args:
+        model: on the CPU.
+        side, batch: of the pictures.
+        itemsize: bytes of a number of the embeddings.
     """
-    if recorder is None:
-        return {"recorded": False, "difference": None, "why": "A CUDA graph was not tried."}
-    device = batches[0].image.device
-    one = Passes(copy.deepcopy(objective), scaler(device))
-    other = Passes(copy.deepcopy(objective), scaler(device), recorder)
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        for batch in batches:
-            for passes in (one, other):
-                passes(batch)
-    if other.recorder is None:
-        return {"recorded": False, "difference": None, "why": str(said[-1].message)}
-    pairs = zip(one.objective.parameters(), other.objective.parameters(), strict=True)
-    both = [(a.grad, b.grad) for a, b in pairs if a.grad is not None and b.grad is not None]
-    apart = torch.stack([(a - b).double().norm() for a, b in both]).norm()
-    size = torch.stack([a.double().norm() for a, _ in both]).norm()
-    return {"recorded": True, "difference": float(apart / size), "why": ""}
+    found: list[tuple[str, Cost]] = []
+
+    def add(part: str, numbers: int, multiply_adds: int, size: int = itemsize) -> None:
+        found.append((part, Cost(batch * numbers * size, batch * multiply_adds)))
+
+    def of_maps(part: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: Sequence[Tensor], outputs: Any) -> None:
+            channels, made = inputs[0].shape[1], outputs
+            made = sum(o.shape[1] for o in made) if isinstance(made, tuple) else made.shape[1]
+            nodes = inputs[0].numel() // channels
+            add(part, nodes * (3 * channels + 2 * made), 3 * nodes * channels * made)
+
+        return hook
+
+    def of_norm(module: nn.Module, inputs: Sequence[Tensor], _: Tensor) -> None:
+        add(PARTS[Norm], 5 * inputs[0].numel(), 0)
+
+    def attended(groups: Sequence[TapGroup], destination: Tensor) -> Tensor:
+        out = attend(groups, destination, "reference")
+        read = destination.numel() + sum(g.values.numel() + g.source.numel() for g in groups)
+        taps = sum(group.tap.shape[1] for group in groups)
+        add("attention", 3 * read + 2 * out.numel(), 3 * taps * out.numel())
+        return out
+
+    hooks = {Maps: of_maps(PARTS[Maps]), Dense: of_maps(PARTS[Plasticity]), Norm: of_norm}
+    with ExitStack() as stack, torch.no_grad():
+        for module in model.modules():
+            if type(module) in hooks:
+                stack.enter_context(module.register_forward_hook(hooks[type(module)]))
+        image, graph = torch.rand(1, 3, side, side), PyramidGraph(side, side, model.config.levels)
+        logits = model.message_passing(model.plasticity(image, graph), attended)
+    for level in logits:  # logits and targets in, a gradient out
+        add("loss", 3 * level.numel(), 0, SINGLE)
+    # AdamW reads weight, gradient and two moments, and writes all but the gradient.
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    found.append(("optimiser", Cost(7 * weights * SINGLE, 0)))
+    return found
 
 
-def _profile(call: Callable[[], object], device: torch.device) -> str:
-    """Operations by the time that they take, as a table."""
-    cuda = device.type == "cuda"
-    kinds = [torch.profiler.ProfilerActivity.CPU]
-    kinds += [torch.profiler.ProfilerActivity.CUDA] * cuda
-    with torch.profiler.profile(activities=kinds) as found:
-        call()
-        if cuda:
-            torch.cuda.synchronize()
-    order = "self_device_time_total" if cuda else "self_cpu_time_total"
-    return str(found.key_averages().table(sort_by=order, row_limit=40, max_name_column_width=60))
+def step_floors(costs: Sequence[tuple[str, Cost]], rates: Rates) -> dict[str, float]:
+    """Sums of the operations' floors in milliseconds, by part."""
+    floors: dict[str, float] = defaultdict(float)
+    for part, price in costs:
+        floors[part] += floor_ms(price, rates)
+    return dict(floors)
 
 
 def main() -> None:
@@ -186,15 +181,11 @@ def main() -> None:
     # Written without a graph first: a trial that fails badly may end this process.
     for tried in (None, recorder) if recorder else (None,):
         began = time.perf_counter()
-        found, table = measure_step(
+        found = measure_step(
             chosen, asked.batch, asked.device, recorder=tried, seconds=asked.seconds
         )
-        minutes = (time.perf_counter() - began) / 60
         command = "python -m ngat.benchmark.step"
-        record = provenance(command, 0, None, minutes, device=asked.device, step=found)
-        with replacing(asked.out / "step_profile.txt") as beside:
-            beside.write_text(table, encoding="utf-8")
-        write_json(asked.out / "step.json", record)
+        record(asked.out / "step.json", command, began, device=asked.device, step=found)
         print(
             f"A step takes {found['times_the_floor']:.1f} times the sum of its floors "
             f"({', '.join(f'{n} {t:.2f} ms' for n, t in found['milliseconds'].items())}). "

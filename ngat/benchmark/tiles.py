@@ -13,15 +13,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ngat.benchmark.rows import kept
+from ngat.benchmark.rows import kept, record
 from ngat.data.sample import TYPES, Sample, fingerprint
 from ngat.errors import InputError
 from ngat.io.picture import Picture, array_picture
 from ngat.segmentation.find import FoundNuclei, find, in_turn
 from ngat.segmentation.job import PictureJob
 from ngat.segmentation.network import Network, trained
-from ngat.system.files import write_json, write_table
-from ngat.system.provenance import provenance
+from ngat.system.files import write_table
 
 # A picture counts only if tiles with their halos are smaller than it: its longer side is at least
 # so many pixels, of which the network sees nearly as many.
@@ -61,47 +60,46 @@ def benchmark_tiles(
         weights: None takes those that are shipped.
     """
     network = trained(weights, "cpu", False)
-    measured, told = network.identity, Path(out).with_suffix(".json")
-    rows = kept(out, TILES, "tiles beside the whole", "ngat benchmark tiles", measured)
-    for row in rows:
-        row["image_id"] = str(row["image_id"])  # a name of digits reads as a number
-    began, of_data = time.perf_counter(), fingerprint(list(samples))
-
-    def record() -> None:
-        minutes = (time.perf_counter() - began) / 60
-        found = provenance(command, None, of_data, minutes, weights=measured, halo=network.halo)
-        write_json(told, found)
-
-    record()  # a run that is stopped tells whose rows it leaves
+    about: dict[str, Any] = {"weights": network.identity, "halo": network.halo}
+    about |= {"seed": None, "data": fingerprint(samples)}
+    rows = kept(out, TILES, "ngat benchmark tiles", network.identity)
+    done = {str(row["image_id"]) for row in rows}  # a name of digits reads as a number
+    began = time.perf_counter()
+    record(out, command, began, **about)  # a run that is stopped tells whose rows it leaves
     for sample in samples:
-        if any(row["image_id"] == sample.image_id for row in rows):
-            continue
-        progress(sample.image_id)
-        picture = array_picture(sample.image)
-        wanted = SEEN / max(picture.shape)
-        whole_job, whole = _found(picture, network, wanted, 8 * max(picture.shape))
-        everything = (slice(0, picture.shape[0]), slice(0, picture.shape[1]))
-        for tile in tiles:
-            job, cut = _found(picture, network, wanted, tile)
-            differing = cut.labels.read(everything) != whole.labels.read(everything)
-            largest = max(
-                float(np.abs(one.read(everything) - other.read(everything)).max())
-                for one, other in (
-                    (job.probability, whole_job.probability),
-                    (job.core, whole_job.core),
-                )
-            )
-            numbers = (len(job.grid), len(cut.table), len(whole.table), int(differing.sum()))
-            named = (sample.image_id, sample.type, round(cut.magnification, 4), tile)
-            rows.append(dict(zip(TILES, (*named, *numbers, float(f"{largest:.3g}")), strict=True)))
-        write_table(out, pd.DataFrame(rows, columns=list(TILES)))
-    record()
+        if sample.image_id not in done:
+            progress(sample.image_id)
+            rows += _compared(sample, network, tiles)
+            write_table(out, pd.DataFrame(rows, columns=list(TILES)))
+    record(out, command, began, **about)
     return pd.DataFrame(rows, columns=list(TILES))
 
 
-def _found(
-    picture: Picture, network: Network, magnification: float, tile: int
-) -> tuple[PictureJob, FoundNuclei]:
+def _compared(sample: Sample, network: Network, tiles: Sequence[int]) -> list[dict[str, Any]]:
+    """Rows of a picture, one for each side of tiles."""
+    picture = array_picture(sample.image)
+    whole_job, whole = _found(picture, network, 8 * max(picture.shape))
+    rows = []
+    for tile in tiles:
+        job, found = _found(picture, network, tile)
+        row = {
+            "image_id": sample.image_id,
+            "type": sample.type,
+            "magnification": round(found.magnification, 4),
+            "tile": tile,
+            "tiles": len(job.grid),
+            "nuclei": len(found.table),
+            "nuclei_whole": len(whole.table),
+            "pixels_differing": int((job.labels.whole() != whole_job.labels.whole()).sum()),
+        }
+        probability = job.probability.whole() - whole_job.probability.whole()
+        core = job.core.whole() - whole_job.core.whole()
+        largest = max(float(np.abs(probability).max()), float(np.abs(core).max()))
+        rows.append({**row, "largest_difference": float(f"{largest:.3g}")})
+    return rows
+
+
+def _found(picture: Picture, network: Network, tile: int) -> tuple[PictureJob, FoundNuclei]:
     """The nuclei, and the job that holds the maps."""
     jobs: list[PictureJob] = []
 
@@ -109,7 +107,8 @@ def _found(
         jobs.append(job)
         in_turn(work, job, *rest)
 
-    found = find(picture, network, magnification=magnification, tile=tile, whole=0, tiles=noted)
+    wanted = SEEN / max(picture.shape)
+    found = find(picture, network, magnification=wanted, tile=tile, whole=0, tiles=noted)
     return jobs[0], found
 
 

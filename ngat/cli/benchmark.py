@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ngat.cli.options import Data, Quiet, Root, command_line, interruptible
 from ngat.errors import InputError
+
+if TYPE_CHECKING:
+    from ngat.benchmark.worker import Plan
 
 app = typer.Typer(help="Measure speed and memory, side by side with others.", no_args_is_help=True)
 
@@ -57,32 +60,29 @@ def attention(
 
     NGAT_SIMD=avx2 keeps everything to the instructions of a processor without AVX-512.
     """
-    with _measuring():
-        from ngat.benchmark.attention import LayerPlan
-        from ngat.benchmark.report import attention_report
-        from ngat.benchmark.worker import benchmark
+    from ngat.benchmark.attention import LayerPlan
+    from ngat.benchmark.report import attention_report
 
-        plan = LayerPlan(
-            sides=_numbers(sides, "sides"),
-            batches=_numbers(batches, "batches"),
-            most_pixels=most_pixels,
-            levels=levels,
-            heads=heads,
-            channels=channels,
-            layers=_names(layers),
-            threads=_numbers(threads, "threads"),
-            device=device,
-            dtype=dtype,
-            engines=_names(engines),
-            compiled=() if no_compile else _numbers(compile_sides, "compile-sides"),
-            rounds=repeats,
-            seconds=seconds,
-            memory_side=memory_side,
-            first_side=first_side,
-            default_side=default_side,
-        )
-        frame, notes = benchmark(plan, out, command=command_line(), quiet=quiet)
-    _print([*attention_report(frame)], notes, out)
+    plan = LayerPlan(
+        sides=_numbers(sides, "sides"),
+        batches=_numbers(batches, "batches"),
+        most_pixels=most_pixels,
+        levels=levels,
+        heads=heads,
+        channels=channels,
+        layers=_names(layers),
+        compiled=() if no_compile else _numbers(compile_sides, "compile-sides"),
+        memory_side=memory_side,
+        first_side=first_side,
+        default_side=default_side,
+        threads=_numbers(threads, "threads"),
+        device=device,
+        dtype=dtype,
+        engines=_names(engines),
+        rounds=repeats,
+        seconds=seconds,
+    )
+    _measure(plan, attention_report, out, quiet)
 
 
 @app.command()
@@ -101,25 +101,22 @@ def network(
     quiet: Quiet = False,
 ) -> None:
     """Training step and inference of a preset on all engines, beside MONAI's BasicUNet."""
-    with _measuring():
-        from ngat.benchmark.network import NetworkPlan
-        from ngat.benchmark.report import network_report
-        from ngat.benchmark.worker import benchmark
+    from ngat.benchmark.network import NetworkPlan
+    from ngat.benchmark.report import network_report
 
-        plan = NetworkPlan(
-            preset=preset,
-            batch=batch,
-            patch=patch,
-            side=side,
-            threads=_numbers(threads, "threads"),
-            device=device,
-            dtype=dtype,
-            engines=_names(engines),
-            rounds=repeats,
-            seconds=seconds,
-        )
-        frame, notes = benchmark(plan, out, command=command_line(), quiet=quiet)
-    _print([*network_report(frame)], notes, out)
+    plan = NetworkPlan(
+        preset=preset,
+        batch=batch,
+        patch=patch,
+        side=side,
+        threads=_numbers(threads, "threads"),
+        device=device,
+        dtype=dtype,
+        engines=_names(engines),
+        rounds=repeats,
+        seconds=seconds,
+    )
+    _measure(plan, network_report, out, quiet)
 
 
 @app.command()
@@ -139,14 +136,16 @@ def scaling(
     Pictures are drawn. Each row is written at once; a stopped run goes on with the same command.
     """
     with _measuring():
-        from ngat.benchmark.scaling import ScalingPlan, benchmark_scaling, scaling_report
+        from ngat.benchmark.scaling import benchmark_scaling, scaling_report
 
-        plan = ScalingPlan(
-            pictures=_shares(pictures),
-            workers=_numbers(workers, "workers"),
-            split_sides=_numbers(split_sides, "split-sides"),
+        tables = benchmark_scaling(
+            out,
+            _shares(pictures),
+            _numbers(workers, "workers"),
+            _numbers(split_sides, "split-sides"),
+            command=command_line(),
+            quiet=quiet,
         )
-        tables = benchmark_scaling(plan, out, command=command_line(), quiet=quiet)
     _print(scaling_report(*tables), {}, out)
 
 
@@ -185,6 +184,17 @@ def _shares(text: str) -> tuple[tuple[int, float], ...]:
         raise InputError(f"--pictures {text}: write for example 2500:1,20000:0.25.") from error
 
 
+def _measure(
+    plan: Plan, report: Callable[[Any], Iterable[str]], out: Path | None, quiet: bool
+) -> None:
+    """Measure a plan, and print its table and what could not be measured."""
+    from ngat.benchmark.worker import benchmark
+
+    with _measuring():
+        frame, notes = benchmark(plan, out, command=command_line(), quiet=quiet)
+    _print(report(frame), notes, out)
+
+
 @contextlib.contextmanager
 def _measuring() -> Iterator[None]:
     """A worker's failure and Ctrl-C end with a sentence."""
@@ -198,7 +208,7 @@ def _measuring() -> Iterator[None]:
             raise typer.Exit(1) from error
 
 
-def _print(lines: list[str], notes: dict[str, str], out: Path | None) -> None:
+def _print(lines: Iterable[str], notes: dict[str, str], out: Path | None) -> None:
     typer.echo("\n".join(lines).strip())
     for name, reason in notes.items():
         typer.echo(f"\nnot measured: {name}: {reason}")

@@ -224,7 +224,7 @@ def gpu(
             find_device("cuda")
         plan = GpuPlan(minutes, work, root, rehearse, start, tuple(only.split(",")) if only else ())
         whole = run(plan.steps, out, work, minutes, device=plan.device, say=typer.echo)
-    if lines := afterwards(plan, out):
+    if lines := afterwards(out):
         typer.echo("\nThen, where the whole store is:")
         typer.echo("\n".join(lines))
     if not whole:

@@ -7,16 +7,15 @@ rehearsal has generated images in the files that a real run reads, in a few kilo
 from __future__ import annotations
 
 import importlib.util
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from ngat.data.pack import MASKS, image_forms, label_forms, smallest
+from ngat.data import store
+from ngat.data.pack import write_pack
 from ngat.data.split import SPLIT_COLUMNS
-from ngat.data.store import NAME, PACK, StoredImage, content_hash, write_archive
 from ngat.data.synthetic import load_synthetic
 from ngat.errors import InputError
 from ngat.gpu.session import Step
@@ -28,29 +27,18 @@ COUNTS = {"train": 2, "val": 1}  # images of each split
 
 def write_data(root: Path) -> None:
     """Write ``split.csv`` and ``dsb2018/pack.zip`` with a few generated images into ``root``."""
-    lines, contents = [], []
+    lines, entries = [], []
     for part, count in COUNTS.items():
         for sample in load_synthetic(part, seed=0, limit=count):
             image, labels = sample.image[:64, :64], sample.labels[:64, :64]
-            hashes = content_hash(image), content_hash(labels)
-            height, width = labels.shape
-            nuclei = int(labels.max())
-            image_id = content_hash(image)
+            hashes = store.content_hash(image), store.content_hash(labels)
             # As if all had been corrected for training: here both masks are the same.
-            corrected = hashes[1] if MASKS[part] == "corrected" else ""
-            row = StoredImage(image_id, part, height, width, nuclei, nuclei, *hashes, corrected)
-            # A pack tells images apart by the first digits of their ids.
-            short, files = image_id[:NAME], {}
-            for folder, forms in (
-                ("images", image_forms(image)),
-                (MASKS[part], label_forms(labels)),
-            ):
-                ending, data = smallest(forms)
-                files[f"{folder}/{short}{ending}"] = data
-            contents.append((row, files))
-            lines.append([part, image_id, part, sample.type, sample.group, *hashes])
-    write_archive(root / "dsb2018" / PACK, contents, {"masks": MASKS})
+            entries.append(store.Entry(hashes[0], part, image, labels, labels))
+            lines.append([part, hashes[0], part, sample.type, sample.group, *hashes])
     write_table(root / "split.csv", pd.DataFrame(lines, columns=SPLIT_COLUMNS))
+    whole = store.write(root / "dsb2018", entries, {})
+    write_pack(root, progress=False)
+    whole.unlink()  # a pack is read where there is no store
 
 
 # Presets that are trained, side by side: no GPU idles while Python asks for the next operation, and
@@ -139,33 +127,39 @@ class GpuPlan:
         yield from self.benchmarks()
         yield from (self.predictions(preset) for preset in TRAINED if preset not in COMPACT)
 
+    @property
+    def _where(self) -> tuple[str, ...]:
+        """Options of all commands that read the images."""
+        root = ("--data", "dsb2018", "--root", str(self.root))
+        return (*root, "--device", self.device, "--quiet")
+
+    def _limit(self, minutes: float) -> float:
+        return REHEARSAL if self.rehearse else minutes
+
     def kernels(self) -> Step:
         """The CUDA engine against the reference; interpreted, and little of it, in a rehearsal."""
-        commands: list[tuple[str, ...]] = []
+        agreement: tuple[str, ...] = ("-m", "ngat.engines.agreement")
         if self.rehearse:
-            commands.append(("-m", "ngat.engines.agreement", "--device", "cpu", "--few"))
-        else:
-            commands.append(("-m", "ngat.engines.agreement"))
-            if importlib.util.find_spec("pytest") is not None:
-                # Without the project's own settings, which need further packages of pytest.
-                plain = ("-c", "/dev/null", "--rootdir", ".", "-q", "-p", "no:cacheprovider")
-                tests = ("tests/engines/test_attention_cuda.py", "-m", "gpu and not slow")
-                commands.append(("-m", "pytest", *plain, *tests, "--maxfail", "20"))
-        limit = REHEARSAL if self.rehearse else SLACK * TESTS
-        interpreted = (("TRITON_INTERPRET", "1"),) if self.rehearse else ()
-        return Step("kernels", tuple(commands), limit, ("triton",), environment=interpreted)
+            agreement = (*agreement, "--device", "cpu", "--few")
+            interpreted = (("TRITON_INTERPRET", "1"),)
+            return Step("kernels", (agreement,), REHEARSAL, ("triton",), environment=interpreted)
+        commands = [agreement]
+        if importlib.util.find_spec("pytest") is not None:
+            # Without the project's own settings, which need further packages of pytest.
+            plain = ("-c", "/dev/null", "--rootdir", ".", "-q", "-p", "no:cacheprovider")
+            tests = ("tests/engines/test_attention_cuda.py", "-m", "gpu and not slow")
+            commands.append(("-m", "pytest", *plain, *tests, "--maxfail", "20"))
+        return Step("kernels", tuple(commands), SLACK * TESTS, ("triton",))
 
     def one_step(self) -> Step:
-        """A training step's floors and profile, and whether a CUDA graph makes it faster."""
+        """A training step's floors, and whether a CUDA graph makes it faster."""
         words = ["-m", "ngat.benchmark.step", "--device", self.device]
         words += ["--out", str((self.work / MEASURED).parent)]
         if self.rehearse:
             words += ["--few", "--batch", "1", "--seconds", "0.1"]
         else:
             words += ["--batch", str(BATCH), "--seconds", "5"]
-        limit = REHEARSAL if self.rehearse else SLACK * BENCHMARK
-        keeps = (MEASURED, MEASURED.replace(".json", "_profile.txt"))
-        return Step("step", (tuple(words),), limit, keeps=keeps)
+        return Step("step", (tuple(words),), self._limit(SLACK * BENCHMARK), keeps=(MEASURED,))
 
     def trainings(self) -> Step:
         """All trainings side by side; thresholds are chosen afterwards."""
@@ -175,7 +169,7 @@ class GpuPlan:
         return Step(
             "training",
             tuple(self.train(preset) for preset in self.present),
-            REHEARSAL if self.rehearse else self.training + SLACK * LOADING,
+            self._limit(self.training + SLACK * LOADING),
             keeps=tuple(keeps),
             environment=(("OMP_NUM_THREADS", "4"),),
             together=True,
@@ -183,9 +177,9 @@ class GpuPlan:
 
     def train(self, preset: str) -> tuple[str, ...]:
         """One training."""
-        words = ["-m", "ngat", "train", "--data", "dsb2018", "--root", str(self.root)]
-        words += ["--preset", preset, "--out", str(self.work / preset), "--resume", "--quiet"]
-        words += ["--no-thresholds", "--device", self.device, "--pipeline", "device"]
+        words = ["-m", "ngat", "train", *self._where, "--preset", preset]
+        words += ["--out", str(self.work / preset), "--resume", "--no-thresholds"]
+        words += ["--pipeline", "device"]
         words += ["--contrast", str(self.root / "dsb2018" / FILE)]
         if self.start is not None and preset == "companion":
             words += ["--start", str(self.start)]
@@ -204,31 +198,26 @@ class GpuPlan:
 
     def benchmarks(self) -> list[Step]:
         """The layer and the network, against the device's own bandwidth and others."""
-        common = ["--device", self.device]
-        attention = ["-m", "ngat", "benchmark", "attention", *common, "--batches", "1"]
-        network = ["-m", "ngat", "benchmark", "network", *common]
+        attention, network = "--batches 1 --first-side 0 --default-side 0", ""
         if self.rehearse:
-            few = shlex.split("--threads 1 --engines reference --repeats 1")
-            attention += ["--no-compile", "--memory-side", "0", *few]
-            attention += shlex.split("--sides 16 --first-side 0 --default-side 0 --seconds 0.1")
-            network += [*shlex.split("--preset smoke --batch 1 --patch 32 --side 32"), *few]
+            few = "--threads 1 --engines reference --repeats 1"
+            attention += f" --sides 16 --no-compile --memory-side 0 --seconds 0.1 {few}"
+            network += f"--preset smoke --batch 1 --patch 32 --side 32 {few}"
         else:
-            attention += ["--sides", "256,512,1024", "--most-pixels", str(1024**2)]
-            attention += shlex.split("--dtype bfloat16 --first-side 0 --default-side 0 --seconds 2")
-            network += ["--batch", str(BATCH), "--dtype", "bfloat16", "--seconds", "10"]
+            attention += f" --sides 256,512,1024 --most-pixels {1024**2} --seconds 2"
+            attention += " --dtype bfloat16"
+            network += f"--batch {BATCH} --dtype bfloat16 --seconds 10"
         made = []
-        limit = REHEARSAL if self.rehearse else SLACK * BENCHMARK
-        for name, words in (("attention", attention), ("network", network)):
-            path = self.work / "benchmark" / f"{name}.csv"
-            command = (*words, "--out", str(path))
+        for name, options in (("attention", attention), ("network", network)):
+            out = ("--device", self.device, "--out", str(self.work / f"benchmark/{name}.csv"))
+            command = ("-m", "ngat", "benchmark", name, *options.split(), *out)
             keeps = (f"benchmark/{name}.csv", f"benchmark/{name}.json")
-            made.append(Step(name, (command,), limit, keeps=keeps))
+            made.append(Step(name, (command,), self._limit(SLACK * BENCHMARK), keeps=keeps))
         return made
 
     def predictions(self, preset: str) -> Step:
         """Nuclei in the validation images by one network, counted."""
         weights, results = self.work / preset / "best.safetensors", self.work / "results"
-        where = ["--data", "dsb2018", "--root", str(self.root), "--device", self.device, "--quiet"]
         commands: list[tuple[str, ...]] = []
         keeps = [f"results/dsb2018-val-{preset}*"]
         if preset in COMPACT:
@@ -237,23 +226,22 @@ class GpuPlan:
             compact = ("-m", "ngat.training.weights", str(full), str(weights))
             # Once before anything can go wrong, so that the weights survive in any case.
             commands.append(compact)
-            commands.append(("-m", "ngat", "choose", "--weights", str(full), *few, *where))
+            commands.append(("-m", "ngat", "choose", "--weights", str(full), *few, *self._where))
             commands.append(compact)
             keeps.append(f"{preset}/compact.safetensors")
-        evaluate = ["-m", "ngat", "evaluate", "--split", "val", "--weights", str(weights)]
-        commands.append((*evaluate, "--out", str(results), *where))
-        limit = REHEARSAL if self.rehearse else LEFT * PREDICTIONS
+        evaluate = ("-m", "ngat", "evaluate", "--split", "val", "--weights", str(weights))
+        commands.append((*evaluate, "--out", str(results), *self._where))
         return Step(
             f"predictions-{preset}",
             tuple(commands),
-            limit,
+            self._limit(LEFT * PREDICTIONS),
             NEEDS.get(preset, ()),
             after=f"{preset}/best.safetensors",
             keeps=tuple(keeps),
         )
 
 
-def afterwards(plan: GpuPlan, out: Path) -> list[str]:
+def afterwards(out: Path) -> list[str]:
     """Commands that make results to commit of the output folder, where the whole store is."""
     lines = []
     for preset in TRAINED:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import pickle
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,13 +18,13 @@ import torch
 from typer.testing import CliRunner
 
 from ngat.benchmark import attention, measure, network, parts, report, rows, worker
-from ngat.benchmark.attention import LayerPlan
+from ngat.benchmark.attention import LayerPlan, passes_of
 from ngat.benchmark.floor import PASSES, Cost, cost, floor_ms
 from ngat.benchmark.graph_libraries import build
 from ngat.benchmark.layers import BASELINE, Case, draw
-from ngat.benchmark.measure import ALLOCATORS, interleaved, passes_of, peak_bytes, quartiles
+from ngat.benchmark.measure import Rates, interleaved, peak_bytes, quartiles
 from ngat.benchmark.network import NetworkPlan
-from ngat.benchmark.worker import BenchmarkFailed, Setting, benchmark
+from ngat.benchmark.worker import ALLOCATORS, BenchmarkFailed, Setting, benchmark
 from ngat.cli import app
 from ngat.config import PRESETS, ModelConfig, Preset, preset
 from ngat.errors import InputError, MissingDependency
@@ -85,7 +86,7 @@ def by_hand(case: Case, planes: list[torch.Tensor]) -> list[torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def planes() -> list[torch.Tensor]:
-    return CASE.planes(CASE.channels, seed=1)
+    return CASE.planes()
 
 
 @pytest.fixture(scope="module")
@@ -97,15 +98,9 @@ def expected(planes: list[torch.Tensor]) -> dict[str, list[torch.Tensor]]:
 @pytest.mark.parametrize("engine", ON_CPU)
 def test_every_layer_computes_the_formula(engine, case, planes, expected) -> None:
     layer = layer_of(engine, case)
-    inputs = layer.lay_out(planes)
-    found = layer.planes(layer(inputs))
+    found = layer.planes(layer(layer.lay_out(planes)))
     for level, value in zip(found, expected[case.relations], strict=True):
         torch.testing.assert_close(level.double(), value, rtol=1e-5, atol=1e-5)
-    if layer.apart:
-        alone = layer.planes(layer.attention(layer.project(inputs)))
-        for level, value, x in zip(alone, found, layer.planes(inputs), strict=True):
-            with_residual = x + torch.relu(level.reshape(value.shape))
-            torch.testing.assert_close(with_residual, value, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("case", [CASE, TYPED], ids=["joint", "typed"])
@@ -124,7 +119,7 @@ def test_every_layer_has_the_same_gradients(engine, case, planes) -> None:
             conv = layer.conv if case.relations == "joint" else layer.conv.mods["king"]
             return {"x": x, "w": conv.fc.weight.grad, "a": conv.attn_l.grad, "d": conv.attn_r.grad}
         if name == "pyg_gatconv":
-            conv = layer.conv if case.relations == "joint" else layer.convs["king"]
+            conv = layer.conv if case.relations == "joint" else layer.conv["king"]
             of_a = {"a": conv.att_src.grad, "d": conv.att_dst.grad}
             return {"x": x, "w": conv.lin.weight.grad, **of_a}
         w, a_s, a_d = draw(case).king
@@ -170,13 +165,11 @@ def test_the_layer_that_is_timed_is_the_one_that_the_network_runs(case, planes, 
 
 
 def test_passes_are_those_of_the_layer() -> None:
-    layer = layer_of("reference")
-    for scope, inputs, weights in (("layer", 3, 5), ("attention", 9, 3)):
-        calls = passes_of(layer, scope)
-        assert tuple(calls) == PASSES
-        assert len(calls["forward"]()) == CASE.levels
-        assert not any(out.requires_grad for out in calls["forward"]())
-        assert len(calls["forward+backward"]()) == inputs + weights
+    calls = passes_of(layer_of("reference"))
+    assert tuple(calls) == PASSES
+    assert len(calls["forward"]()) == CASE.levels
+    assert not any(out.requires_grad for out in calls["forward"]())
+    assert len(calls["forward+backward"]()) == 3 + 5  # inputs and weights
 
 
 def test_cost_counted_by_hand() -> None:
@@ -184,21 +177,19 @@ def test_cost_counted_by_hand() -> None:
     case = Case(side=2, levels=2, heads=2, channels=4)
     assert (case.nodes, case.edges) == (5, 25)
     products, sums = 5 * 4 * (4 + 2 + 2), 25 * 4
-    assert cost(case, "layer", "forward") == Cost(4 * 5 * (4 + 4), products + sums)
-    assert cost(case, "layer", "forward+backward") == Cost(4 * 5 * 20, 3 * products + 3 * sums)
-    assert cost(case, "attention", "forward") == Cost(4 * 5 * (4 + 2 + 2 + 4), sums)
-    both = Cost(4 * 5 * (12 + (8 + 4) + 8), 3 * sums)  # z el er g in, their gradients out
-    assert cost(case, "attention", "forward+backward") == both
+    assert cost(case, "forward") == Cost(4 * 5 * (4 + 4), products + sums)
+    assert cost(case, "forward+backward") == Cost(4 * 5 * 20, 3 * products + 3 * sums)
     twice = Case(side=2, batch=2, levels=2, heads=2, channels=4, dtype="bfloat16")
-    assert cost(twice, "layer", "forward") == Cost(4 * 5 * 8, 2 * (products + sums))
+    assert cost(twice, "forward") == Cost(4 * 5 * 8, 2 * (products + sums))
     # own 12 + 6 rows, of 4 children 6, of 1 parent 4, at the end 4 rows a node; 21 edges
     typed = (5 * (3 * 4 + 3 * 2) + 4 * (4 + 2) + 4) * 4 + 21 * 4
-    assert cost(case, "typed layer", "forward") == Cost(4 * 5 * 8, typed)
+    case = dataclasses.replace(case, relations="typed")
+    assert cost(case, "forward") == Cost(4 * 5 * 8, typed)
 
 
 def test_floor_is_the_slower_of_both() -> None:
-    assert floor_ms(Cost(10**9, 10**9), copy_gb_s=2.0, gfma_s=4.0) == 500
-    assert floor_ms(Cost(10**9, 10**9), copy_gb_s=8.0, gfma_s=4.0) == 250
+    assert floor_ms(Cost(10**9, 10**9), Rates(copy=2.0, product=4.0)) == 500
+    assert floor_ms(Cost(10**9, 10**9), Rates(copy=8.0, product=4.0)) == 250
 
 
 def test_every_time_says_of_which_instruction_set_it_is(monkeypatch) -> None:
@@ -212,14 +203,14 @@ def test_every_time_says_of_which_instruction_set_it_is(monkeypatch) -> None:
         named = frame.loc[frame["quantity"] == "time_ms", "hardware"]
         assert named.str.contains("AVX2" if narrow else "AVX-512$").all()
     monkeypatch.setenv("NGAT_SIMD", "")
-    assert measure.restrictions() == {}
+    assert worker.restrictions() == {}
     monkeypatch.setenv("NGAT_SIMD", "avx2")  # torch's own libraries, too
-    assert {v.lower() for v in measure.restrictions().values()} == {"avx2"}
+    assert {v.lower() for v in worker.restrictions().values()} == {"avx2"}
 
 
 def test_machine_rates_are_in_the_units_of_the_floor() -> None:
-    (_, gigabytes), (_, giga_fma) = measure.machine(CASE).values()
-    assert gigabytes == pytest.approx(2 * 4 * CASE.nodes * CASE.channels / 1e9)
+    (_, gigabytes), (_, giga_fma) = measure.machine(1000, torch.float32, "cpu").values()
+    assert gigabytes == pytest.approx(2 * 4 * 1000 / 1e9)
     assert giga_fma == pytest.approx(1.073741824)
 
 
@@ -279,19 +270,20 @@ def test_what_is_not_installed_is_noted(monkeypatch) -> None:
         return build(engine, *_)
 
     monkeypatch.setattr(attention, "build", absent)
-    found = attention.time_layers(
-        Setting(),
-        cases=[{"side": 4, "levels": 2}],
-        engines=["reference", "dgl_gatconv", "pyg_gatconv"],
-        compiled=[],
-        rounds=3,
-        seconds=0,
-    )
-    assert found.notes == {
+    engines = ("reference", "dgl_gatconv", "pyg_gatconv")
+    plan = LayerPlan(sides=(4,), levels=2, engines=engines, rounds=3, seconds=0)
+    arguments = {"plan": plan, "cases": plan.at(4), "compiled": ()}
+    found, notes = worker.do(attention.time_layers, Setting(), arguments)
+    assert notes == {
         "pyg_gatconv": "no such package",
         "dgl_gatconv": "at 4 × 4: a rival's own trouble",
     }
-    assert {r["engine"] for r in found.rows} == {"reference", "machine", "floor"}
+    assert {r["engine"] for r in found} == {"reference", "machine", "floor"}
+    absent_too = {"case": plan.at(4)[0], "engine": "pyg_gatconv", "which": "forward"}
+    assert worker.do(attention.memory, Setting(), absent_too) == (
+        [],
+        {"pyg_gatconv": "no such package"},
+    )
 
 
 def test_trouble_with_an_engine_of_ours_is_not_passed_over(monkeypatch) -> None:
@@ -299,13 +291,14 @@ def test_trouble_with_an_engine_of_ours_is_not_passed_over(monkeypatch) -> None:
         raise ValueError("wrong")
 
     monkeypatch.setattr(attention, "build", broken)
+    plan = LayerPlan(sides=(4,), engines=("cpu",))
     with pytest.raises(ValueError, match="wrong"):
-        attention.time_layers(Setting(), [{"side": 4}], ["cpu"], [], 3, 0)
+        list(attention.time_layers(Setting(), plan, plan.at(4), ()))
 
 
-def in_this_process(job, arguments, setting, **_):
+def in_this_process(job, setting, arguments, **_):
     """As :func:`ngat.benchmark.worker.run`, in no process of its own."""
-    return job(setting, **json.loads(json.dumps(arguments)))
+    return worker.do(*pickle.loads(pickle.dumps((job, setting, arguments))))
 
 
 def test_command_writes_what_it_says(tmp_path, monkeypatch) -> None:
@@ -340,9 +333,9 @@ def test_command_writes_what_it_says(tmp_path, monkeypatch) -> None:
 
 
 def test_failed_worker_is_told_in_a_sentence() -> None:
-    job = {"case": {"side": 0}, "engine": "cpu", "which": "forward"}
-    with pytest.raises(BenchmarkFailed, match="InputError: A benchmark needs sizes"):
-        worker.run(attention.memory, job, Setting(), quiet=True)
+    job = {"case": Case(4), "engine": "none", "which": "forward"}
+    with pytest.raises(BenchmarkFailed, match="KeyError: 'none'"):
+        worker.run(attention.memory, Setting(), job, quiet=True)
 
 
 @pytest.mark.parametrize(
@@ -351,7 +344,7 @@ def test_failed_worker_is_told_in_a_sentence() -> None:
         ({"device": "tpu"}, "Unknown device 'tpu'"),
         ({"dtype": "int8"}, "Unknown dtype 'int8'"),
         ({"threads": (10_000,)}, "10000 threads cannot be measured"),
-        ({"engines": ("magic",)}, "Unknown"),
+        ({"engines": ("magic",)}, "Unknown engine 'magic'"),
         ({"rounds": 0}, "round"),
     ],
 )
@@ -402,24 +395,6 @@ def test_ratios_are_within_one_setting() -> None:
     assert ratio.tolist()[2:] == [1, 1]
 
 
-def test_share_of_bandwidth_by_hand() -> None:
-    """10 nodes: 100 and 300 bytes a node must move, 1 ms and 5 ms, beside 1 MB/ms … copied."""
-    alone = {"scope": "attention", "engine": "cuda"}
-    both = {**alone, "pass": "forward+backward"}
-    frame = frame_of(
-        {"quantity": "copy_gb_per_s", "engine": "machine", "value": 0.002, "scope": None},
-        {**alone, "quantity": "floor_bytes_per_node", "engine": "floor", "value": 100},
-        {**both, "quantity": "floor_bytes_per_node", "engine": "floor", "value": 300},
-        {**alone, "quantity": "time_ms", "value": 1.0},
-        {**both, "quantity": "time_ms", "value": 5.0},
-    )
-    table = report.alone_table(frame)
-    assert table["pass"].tolist() == ["forward", "backward"]
-    assert table["ms"].tolist() == [1.0, 4.0]
-    # 1000 B in 1 ms are 0.001 GB/s, half of 0.002; 2000 B in 4 ms are 0.0005 GB/s, a quarter.
-    assert table["of copy bandwidth"].tolist() == [0.5, 0.25]
-
-
 def test_rows_survive_the_file(tmp_path) -> None:
     frame = frame_of({"quantity": "time_ms", "engine": "cpu", "value": 1.23456789})
     frame.to_csv(tmp_path / "a.csv", index=False)
@@ -433,7 +408,7 @@ def test_rows_survive_the_file(tmp_path) -> None:
 
 def contender(name: str, preset_name: str = "smoke") -> network.Contender:
     try:
-        return network.contender(name, preset_name, 2, 32, 33, "cpu", "float32")
+        return network.contender(name, NetworkPlan(preset=preset_name, batch=2, patch=32, side=33))
     except MissingDependency as error:
         pytest.skip(str(error))
 
@@ -459,7 +434,7 @@ def test_unet_is_the_one_that_is_named() -> None:
 def test_parts_of_a_step_add_up_and_leave_no_trace(engine, monkeypatch) -> None:
     monkeypatch.setitem(PRESETS, "shallow", preset("smoke", depth=1, levels=3))
     network = contender(engine, "shallow")
-    found = parts.split_by_part(network.step, network.model, "cpu", steps=1)
+    found = parts.split_by_part(network.step, network.model, "cpu")
     assert sum(found.values()) == pytest.approx(1)
     assert min(found.values()) >= 0
     # The cpu engine does attention and the maps around it in one.

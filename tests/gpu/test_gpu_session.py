@@ -326,7 +326,6 @@ def test_the_whole_session_in_a_rehearsal(tree, tmp_path):
     measured = json.loads((out / plan.MEASURED).read_text())
     assert measured["step"]["floor_ms"]["attention"] > 0
     assert not measured["step"]["recorded"]
-    assert "aten::" in (out / "benchmark" / "step_profile.txt").read_text()
     assert (out / "companion" / "best.safetensors").exists()
     assert (out / "results" / "dsb2018-val-companion-split.counts.csv").exists()
-    assert any("ngat choose" in line for line in afterwards(GpuPlan(1, work), out))
+    assert any("ngat choose" in line for line in afterwards(out))

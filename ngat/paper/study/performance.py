@@ -27,7 +27,7 @@ def agreement(case: Case) -> pd.DataFrame:
     for name in names:
         try:
             layer = build(name, case)
-            inputs = [x.requires_grad_() for x in layer.lay_out(case.planes(case.channels, seed=1))]
+            inputs = [x.requires_grad_() for x in layer.lay_out(case.planes())]
             outputs = layer.planes(layer(inputs))
         except MissingDependency:
             continue
