@@ -10,7 +10,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -204,12 +204,7 @@ def check(path: Path, parameters: Mapping[str, Any]) -> None:
             )
 
 
-def execute(
-    source: Path,
-    target: Path,
-    parameters: Mapping[str, Any],
-    on_cell: Callable[[int], None] | None = None,
-) -> None:
+def execute(source: Path, target: Path, parameters: Mapping[str, Any], place: str = "") -> None:
     """Run ``source`` with ``parameters`` and write the executed notebook to ``target``.
 
     The kernel works in the folder of ``source``, as it does in JupyterLab and under nbval, so
@@ -220,7 +215,7 @@ def execute(
         source: the notebook; it is not changed.
         target: where the executed notebook goes, in another folder.
         parameters: values for the ``parameters`` cell.
-        on_cell: called with the number of cells done before each cell.
+        place: for the progress bar on a terminal: ``3 of 14``.
 
     Raises:
         InputError: a parameter does not fit the notebook.
@@ -229,12 +224,7 @@ def execute(
     """
     check(source, parameters)
     target.parent.mkdir(parents=True, exist_ok=True)
-    hooks: dict[str, Any] = {}
-    if on_cell is not None:
-        report = on_cell
-        hooks["on_cell_start"] = lambda cell, cell_index: report(cell_index)
     at = f"{target.name} in {target.parent} shows how far it came."
-    kernel = f"the Jupyter kernel of {sys.executable}"
     # The errors below say all of what papermill and nbclient would log.
     logging.getLogger("papermill").setLevel(logging.CRITICAL)
     try:
@@ -246,34 +236,34 @@ def execute(
                 kernel_name="python3",
                 kernel_manager_class=ThisInterpreter,
                 cwd=str(source.parent.resolve()),
-                progress_bar=False,
+                progress_bar={"desc": f"{source.stem} {place}", "leave": False, "disable": None},
                 start_timeout=180,
-                **hooks,
             )
     except papermill.PapermillExecutionError as error:
-        reason = next(iter(str(error.evalue).splitlines()), "")
-        raise NotebookFailed(
-            f"{source.name}: cell [{error.exec_count}] stopped with {error.ename}: {reason}; {at}"
-        ) from error
+        failure = (
+            f"cell [{error.exec_count}] stopped with {error.ename}: {_first_line(error.evalue)}"
+        )
+        raise NotebookFailed(f"{source.name}: {failure}; {at}") from error
     except CellTimeoutError as error:
         raise NotebookFailed(f"{source.name}: a cell ran out of time; {at}") from error
     except (RuntimeError, OSError) as error:
-        if ThisInterpreter.stopped_by:
-            raise Interrupted(
-                f"{source.name}: stopped; the same command goes on with it.",
-                ThisInterpreter.stopped_by,
-            ) from error
+        if number := ThisInterpreter.stopped_by:
+            sentence = f"{source.name}: stopped; the same command goes on with it."
+            raise Interrupted(sentence, number) from error
         if isinstance(error, DeadKernelError):
-            raise NotebookFailed(
-                f"{source.name}: the kernel died, perhaps for want of memory; {at}"
-            ) from error
+            failure = "the kernel died, perhaps for want of memory"
+            raise NotebookFailed(f"{source.name}: {failure}; {at}") from error
         if isinstance(error, OSError) and error.errno in FULL:
             raise
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise NotebookFailed(
-            f"{source.name}: {kernel} did not start ({reason}); try: {sys.executable} -m pip "
-            "install --force-reinstall ipykernel"
+            f"{source.name}: the Jupyter kernel of {sys.executable} did not start "
+            f"({_first_line(error)}); try: {sys.executable} -m pip install --force-reinstall "
+            "ipykernel"
         ) from error
+
+
+def _first_line(error: object) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def to_html(path: Path) -> str:
