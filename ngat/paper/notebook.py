@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -37,7 +38,7 @@ except ImportError as error:  # pragma: no cover - the environment of the tests 
         "pip install 'ngat[notebooks]'."
     ) from error
 
-NAME = re.compile(r"(?P<number>\d\d)_\w+")
+NAME = re.compile(r"\d\d_\w+")
 # The parameters of every notebook, with their defaults.
 STANDARD: dict[str, Any] = {
     "data": "synthetic",
@@ -105,10 +106,9 @@ def numbered(folder: Path) -> list[Path]:
             f"{folder}: there is no such folder; run this from the top of the repository."
         )
     found = sorted(path for path in folder.glob("*.ipynb") if NAME.fullmatch(path.stem))
-    numbers = [path.stem[:2] for path in found]
-    for number in numbers:
-        if numbers.count(number) > 1:
-            raise InputError(f"{folder}: two notebooks are numbered {number}; renumber one.")
+    for one, two in pairwise(found):
+        if one.stem[:2] == two.stem[:2]:
+            raise InputError(f"{folder}: two notebooks are numbered {one.stem[:2]}; renumber one.")
     return found
 
 
@@ -126,12 +126,9 @@ def read(path: Path) -> nbformat.NotebookNode:
 
 def title(notebook: nbformat.NotebookNode) -> str:
     """The first heading, without its signs; empty where there is none."""
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            for line in cell.source.splitlines():
-                if line.startswith("#"):
-                    return str(line.lstrip("# ").rstrip())
-    return ""
+    prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    heading = re.search(r"^#+ *(.*?) *$", prose, re.MULTILINE)
+    return heading[1] if heading else ""
 
 
 def declared(path: Path) -> dict[str, Any]:
@@ -150,15 +147,15 @@ def declared(path: Path) -> dict[str, Any]:
     inspected = papermill.inspect_notebook(str(path))
     if not inspected:
         raise InputError(f"{path}: has no cell tagged 'parameters' that assigns its parameters.")
-    found: dict[str, Any] = {}
-    for name, parameter in inspected.items():
+    found = {name: parameter["default"] for name, parameter in inspected.items()}
+    for name, default in found.items():
         try:
-            found[name] = ast.literal_eval(parameter["default"])
+            found[name] = ast.literal_eval(default)
         except (ValueError, SyntaxError) as error:
             # papermill would silently keep a value that the cell computes.
             raise InputError(
-                f"{path}: parameter {name} = {parameter['default']} is not a plain value; "
-                "compute it in a later cell."
+                f"{path}: parameter {name} = {default} is not a plain value; compute it in a "
+                "later cell."
             ) from error
     missing = [name for name in STANDARD if name not in found]
     if missing:
@@ -198,7 +195,7 @@ def check(path: Path, parameters: Mapping[str, Any]) -> None:
             )
         kind = type(known[name])
         fits = type(value) is kind or (kind is float and type(value) is int)
-        if known[name] is not None and not fits:
+        if not fits and known[name] is not None:
             raise InputError(
                 f"{path.name}: parameter {name} must be {kind.__name__}, not {value!r}."
             )
@@ -270,5 +267,4 @@ def to_html(path: Path) -> str:
     """An executed notebook as one HTML page with its pictures inside."""
     quiet = logging.getLogger("ngat.paper.notebook.html")
     quiet.setLevel(logging.ERROR)
-    page, _ = HTMLExporter(log=quiet).from_notebook_node(read(path))
-    return str(page)
+    return str(HTMLExporter(log=quiet).from_notebook_node(read(path))[0])

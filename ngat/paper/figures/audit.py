@@ -13,7 +13,7 @@ from ngat.paper.style import BLACK, BLUE, GREY, TYPE_NAMES, VERMILION, grid_line
 
 
 @style()
-def scores_possible(ratios: pd.DataFrame, table1: pd.DataFrame | None = None) -> Figure:
+def scores_possible(ratios: pd.DataFrame, table1: pd.DataFrame) -> Figure:
     """Competition score against average F1, with the bounds that arithmetic sets.
 
     Args:
@@ -27,18 +27,15 @@ def scores_possible(ratios: pd.DataFrame, table1: pd.DataFrame | None = None) ->
     ax.fill_between(m, low, high, color="#EEF3F8", linewidth=0)
     ax.plot(m, high, color=GREY, linewidth=0.8)
     ax.plot(m, low, color=GREY, linewidth=0.8)
-    least = ratios["average f1"].min()
-    if table1 is not None and len(table1):
-        f1 = table1["average_f1"]
-        ax.plot(f1, table1["score"], "x", color=BLUE, markersize=6, label="measured here")
-        least = min(least, f1.min())
+    f1 = table1["average_f1"]
+    ax.plot(f1, table1["score"], "x", color=BLUE, markersize=6, label="measured here")
     ours = ratios["system"] == published.PAPER
     for rows, colour, name in (
         (ratios[~ours], BLACK, "challenge's systems, published"),
         (ratios[ours], VERMILION, "the paper"),
     ):
         ax.plot(rows["average f1"], rows["score"], "o", color=colour, markersize=5, label=name)
-    start = np.floor(10 * least) / 10
+    start = np.floor(10 * np.nanmin([*ratios["average f1"], *f1])) / 10
     ax.set(xlim=(start, 0.85), ylim=(max(0, start - 0.1), 0.8))
     ax.set(xlabel="average F1", ylabel="competition score")
     look = {"textcoords": "offset points", "color": GREY, "size": 7, "va": "center"}

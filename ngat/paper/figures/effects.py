@@ -135,11 +135,10 @@ def _frame(ax: Axes, y: npt.NDArray[Any], rows: pd.DataFrame) -> None:
                 va="center", ha="left" if left else "right", bbox={"color": "white", "pad": 1},
             )  # fmt: skip
         if len(ends):
-            for at in (0.0, 0.012) if left else (1.0, 0.988):
-                ax.plot(
-                    [at - 0.006, at + 0.006], [-0.012, 0.012], color="black", lw=1,
-                    transform=ax.transAxes, clip_on=False,
-                )  # fmt: skip
+            ax.plot(
+                [0, 0.012] if left else [1, 0.988], [0, 0], color="black", ls="none", mew=1,
+                marker=[(-0.3, -1), (0.3, 1)], ms=9, transform=ax.transAxes, clip_on=False,
+            )  # fmt: skip
 
 
 @style()

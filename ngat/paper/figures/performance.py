@@ -76,16 +76,16 @@ def scaling(frame: pd.DataFrame, threads: int) -> Figure:
 
 
 @style()
-def speedups(frame: pd.DataFrame, side: int = 256) -> Figure:
-    """Times faster than DGL at one size, by number of threads; DGL itself as a line at 1."""
-    times = layer_times(frame, side=side, batch=1)
+def speedups(frame: pd.DataFrame) -> Figure:
+    """Times faster than DGL at 256 × 256, by number of threads; DGL itself as a line at 1."""
+    times = layer_times(frame, side=256, batch=1)
     fig = Figure(figsize=(8.4, 2.9))
     panels: Any = fig.subplots(1, 2)
     for ax, which in zip(panels, PASSES, strict=True):
         part = select(times, pass_=which)
         _bars(ax, part.pivot(index="engine", columns="threads", values="ratio"))
         ax.axvline(1, color=BLACK, linestyle="--", linewidth=1, zorder=0)
-        ax.set_title(f"{which}, {side} × {side} pixels")
+        ax.set_title(f"{which}, 256 × 256 pixels")
         ax.set_xlabel("times faster than DGL")
     panels[1].set_yticklabels([])
     return fig

@@ -14,7 +14,6 @@ from matplotlib.patches import Patch
 from matplotlib.projections.polar import PolarAxes
 
 from ngat.data.sample import TYPES
-from ngat.errors import InputError
 from ngat.evaluation import published
 from ngat.evaluation.error_types import OUTCOMES, SIZES, by
 from ngat.paper.figures.segmentation import ERROR_COLOURS
@@ -127,7 +126,7 @@ def _contours(ax: Axes) -> None:
 
 
 @style()
-def radar(table2: pd.DataFrame, methods: Sequence[str] | None = None) -> Figure:
+def radar(table2: pd.DataFrame, methods: Sequence[str]) -> Figure:
     """Figure 7: F1 at IoU > 0.7 by image type, one polygon per method.
 
     All lines are alike but for colour and dashes, and none is filled: the legend tells published
@@ -136,19 +135,8 @@ def radar(table2: pd.DataFrame, methods: Sequence[str] | None = None) -> Figure:
 
     Args:
         table2: from :func:`ngat.evaluation.tables.table2`.
-        methods: those to draw, in this order; all by default.
-
-    Raises:
-        InputError: a method is not in the table, or there is nothing to draw.
+        methods: those to draw, in this order.
     """
-    known = list(dict.fromkeys(table2["method"]))
-    methods = known if methods is None else list(methods)
-    unknown = [method for method in methods if method not in known]
-    if unknown or not methods:
-        raise InputError(
-            f"{unknown[0] if unknown else 'nothing'!r} is not in table 2; "
-            f"it has {', '.join(known) or 'no method'}."
-        )
     drawn = table2[table2["method"].isin(methods)]
     types = [name for name in TYPES if name in set(drawn["type"])]
     angles = 2 * np.pi * np.arange(len(types)) / len(types)
@@ -159,14 +147,13 @@ def radar(table2: pd.DataFrame, methods: Sequence[str] | None = None) -> Figure:
     axes.set_theta_direction(-1)
     looks = method_styles(methods)
     sets: dict[str, list[Line2D]] = {}
-    groups = drawn.groupby(["method", "measured on"], sort=False)
-    for (method, where), rows in sorted(groups, key=lambda group: methods.index(group[0][0])):
-        f1 = rows.set_index("type")["f1"].reindex([*types, types[0]])  # closed
-        (line,) = axes.plot(
-            np.append(angles, angles[0]), f1, label=method, linewidth=1.3, marker="o", markersize=3,
-            **looks[method],
-        )  # fmt: skip
-        sets.setdefault(where, []).append(line)
+    for method in methods:
+        for where, rows in drawn[drawn["method"] == method].groupby("measured on", sort=False):
+            f1 = rows.set_index("type")["f1"].reindex([*types, types[0]])  # closed
+            look = {"linewidth": 1.3, "marker": "o", "markersize": 3, **looks[method]}
+            sets.setdefault(where, []).extend(
+                axes.plot(np.append(angles, angles[0]), f1, label=method, **look)
+            )
     axes.set_ylim(0, 1)
     rings = [0.2, 0.4, 0.6, 0.8, 1.0]
     axes.set_yticks(rings, [""] * len(rings))

@@ -61,7 +61,8 @@ def effects(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     """
     base = table[table["factor"] == BASE].set_index("seed")[metric]
     others = table[table["factor"] != BASE]
-    others = others.assign(values=others[metric] - others["seed"].map(base)).dropna(subset="values")
+    values = others[metric] - others["seed"].map(base).astype(float)
+    others = others.assign(values=values).dropna(subset="values")
     groups = others.groupby(["factor", "variant"], sort=False)["values"]
     bounds = pd.DataFrame([interval(values) for _, values in groups], columns=["low", "high"])
     found = groups.agg(seeds="size", mean="mean", values=list).reset_index().join(bounds)
