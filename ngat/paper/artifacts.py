@@ -42,12 +42,9 @@ def weights(session: Session) -> Path:
     Raises:
         InputError: there are none.
     """
-    if session.weights is not None:
-        return session.weights
-    own = trained(session)
-    found = own if own.is_file() else committed(session)
-    if found is not None:
-        return found
+    for path in (session.weights, trained(session), committed(session)):
+        if path is not None and path.is_file():
+            return path
     raise InputError(
         f"There are no weights for {session.data} yet; run notebook 06 in the same run, or give "
         "`weights`."

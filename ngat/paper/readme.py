@@ -59,19 +59,14 @@ def short(runs: Sequence[Run]) -> str:
     that were trained for the same minutes of a GPU stand there all.
     """
     same = [run for run in runs if published.same_images(run.counts)]
-    one = tables.table1(same)
-    theirs = one["measured on"] == published.MEASURED_ON
-    system = one["method"].str.partition(":")[0]
     validated = [run for run in runs if artifacts.of_validation(run)]
     ours = artifacts.headline(same, validated) if same else []
     on_gpu = [run.method for run in same if run.method.endswith("-gpu (split)")]
     ours = list(dict.fromkeys([*ours[:1], *on_gpu, *ours[1:]]))
-    rows = pd.concat(
-        [
-            *(one[theirs & (system == name)] for name in SHORT),
-            *(one[~theirs & (one["method"] == name)] for name in ours),
-        ]
-    )
+    one = tables.table1(same)
+    theirs = one["measured on"] == published.MEASURED_ON
+    names = one["method"].mask(theirs, one["method"].str.partition(":")[0])
+    rows = one.set_index(names).loc[[*SHORT, *ours]]
     shown = tables.printed(rows)
     for name in {"recall", "extra"} & {*shown}:  # intervals stand on the page of results
         shown[name] = shown[name].str.partition(" ")[0]

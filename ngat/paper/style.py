@@ -115,7 +115,7 @@ def save_animation(
     """
     drawn = [Image.open(io.BytesIO(_png(fig, 110))).convert("RGB") for fig, _ in frames]
     # One palette, found in all frames: colours that change from frame to frame would flicker.
-    palette = Image.fromarray(np.concatenate(drawn)).quantize(128, kmeans=1)
+    palette = Image.fromarray(np.concatenate([*map(np.asarray, drawn)])).quantize(128, kmeans=1)
     first, *others = (frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in drawn)
     times = [milliseconds for _, milliseconds in frames]
     path = Path(folder) / f"{name}.gif"

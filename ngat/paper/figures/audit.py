@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -38,7 +40,7 @@ def scores_possible(ratios: pd.DataFrame, table1: pd.DataFrame) -> Figure:
     start = np.floor(10 * np.nanmin([*ratios["average f1"], *f1])) / 10
     ax.set(xlim=(start, 0.85), ylim=(max(0, start - 0.1), 0.8))
     ax.set(xlabel="average F1", ylabel="competition score")
-    look = {"textcoords": "offset points", "color": GREY, "size": 7, "va": "center"}
+    look: dict[str, Any] = {"textcoords": "offset points", "color": GREY, "size": 7, "va": "center"}
     ax.annotate("every F1 is 0 or 1", (0.67, 0.67), (-6, 3), ha="right", **look)
     ax.annotate("every F1 the same", (0.64, score_bounds(0.64)[0]), (6, -5), ha="left", **look)
     ax.legend(loc="upper left")
@@ -57,7 +59,7 @@ def one_column_less(left_out: pd.DataFrame) -> Figure:
     fig = Figure(figsize=(6.6, 3.0))
     ax = fig.subplots()
     places = range(lines.shape[1])
-    look = {"linestyle": "none", "markeredgewidth": 2}
+    look: dict[str, Any] = {"linestyle": "none", "markeredgewidth": 2}
     ax.plot(places, rivals.T, marker="_", markersize=14, color=GREY, **look)
     ax.plot(places, ours, marker="o", markersize=7, color=VERMILION, **look)
     for x, name, value in zip(places, rivals.idxmax(), rivals.max(), strict=True):

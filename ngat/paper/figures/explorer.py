@@ -170,10 +170,11 @@ def _taps(ax: Axes, alpha: npt.NDArray[np.float64], level: int, top: int, colour
     for tap, (x, y) in places.items():
         value = float(alpha[tap])
         shade = tuple(1 - value * (1 - part) for part in to_rgb(colour))
-        look = {"ec": "black", "lw": 1.2, "zorder": 2} if tap == 4 else {"ec": "#999999", "lw": 0.4}
-        ax.add_patch(Rectangle((x, y), 1, 1, facecolor=shade, **look))
+        own = tap == 4
+        edge: dict[str, Any] = {"ec": "black" if own else "#999999", "lw": 1.2 if own else 0.4}
+        ax.add_patch(Rectangle((x, y), 1, 1, facecolor=shade, zorder=1 + own, **edge))
         ink = "white" if sum(shade) < 1.45 else "#222222"
-        middle = {"ha": "center", "va": "center", "zorder": 3}
+        middle: dict[str, Any] = {"ha": "center", "va": "center", "zorder": 3}
         ax.text(x + 0.5, y + 0.5, f"{100 * value:.0f}", size=6.5, color=ink, **middle)
     ax.set(xlim=(-0.1, 5.45), ylim=(3.1, -0.1), aspect="equal")
     ax.axis("off")

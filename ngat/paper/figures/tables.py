@@ -138,8 +138,7 @@ def radar(table2: pd.DataFrame, methods: Sequence[str]) -> Figure:
         methods: those to draw, in this order.
     """
     drawn = table2[table2["method"].isin(methods)]
-    types = [name for name in TYPES if name in set(drawn["type"])]
-    angles = 2 * np.pi * np.arange(len(types)) / len(types)
+    angles = np.linspace(0, 2 * np.pi, len(TYPES) + 1)  # closed
     fig = Figure(figsize=(7.6, 4.0))
     axes = fig.add_subplot(projection="polar")
     assert isinstance(axes, PolarAxes)
@@ -149,20 +148,18 @@ def radar(table2: pd.DataFrame, methods: Sequence[str]) -> Figure:
     sets: dict[str, list[Line2D]] = {}
     for method in methods:
         for where, rows in drawn[drawn["method"] == method].groupby("measured on", sort=False):
-            f1 = rows.set_index("type")["f1"].reindex([*types, types[0]])  # closed
+            f1 = rows.set_index("type")["f1"].reindex([*TYPES, TYPES[0]])
             look = {"linewidth": 1.3, "marker": "o", "markersize": 3, **looks[method]}
-            sets.setdefault(where, []).extend(
-                axes.plot(np.append(angles, angles[0]), f1, label=method, **look)
-            )
+            sets.setdefault(where, []).extend(axes.plot(angles, f1, label=method, **look))
     axes.set_ylim(0, 1)
     rings = [0.2, 0.4, 0.6, 0.8, 1.0]
     axes.set_yticks(rings, [""] * len(rings))
     for ring in rings:
         # Above the polygons, which would hide an axis' own labels.
-        axes.text(np.pi / len(types), ring, f"{ring}", size=7, color=GREY, ha="center", va="center",
+        axes.text(np.pi / len(TYPES), ring, f"{ring}", size=7, color=GREY, ha="center", va="center",
                   bbox={"color": "white", "alpha": 0.8, "pad": 0.8})  # fmt: skip
-    axes.set_xticks(angles, [_spoke(name, drawn) for name in types])
-    for label, angle in zip(axes.get_xticklabels(), angles, strict=True):
+    axes.set_xticks(angles[:-1], [_spoke(name, drawn) for name in TYPES])
+    for label, angle in zip(axes.get_xticklabels(), angles, strict=False):
         # Words beside the circle grow away from it, words above and below stay centred.
         side = np.sin(angle)
         label.set_horizontalalignment(

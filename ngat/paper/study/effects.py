@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy import stats
-from torch import nn
 
 from ngat.data import Sample
 from ngat.data.sample import TYPES
@@ -152,44 +151,51 @@ def pairs(table: pd.DataFrame) -> pd.DataFrame:
     return found.iloc[np.lexsort([found["network"], place])].reset_index(drop=True)
 
 
-def _home(model: NGAT) -> None:
+# What each lesion sets to zero.
+Zeroed = Callable[[NGAT], Iterable[torch.Tensor]]
+
+
+def _moves(model: NGAT) -> Iterable[torch.Tensor]:
     """ξ becomes the identity."""
-    if model.plasticity.xi is not None:
-        _silence(model.plasticity.xi.layers[-1])
+    xi = model.plasticity.xi
+    return [] if xi is None else xi.layers[-1].parameters()
 
 
-def _no_positions(model: NGAT) -> None:
-    for update in _updates(model):
-        _silence(update.terms)
+def _position_terms(model: NGAT) -> Iterable[torch.Tensor]:
+    return [p for update in _updates(model) for p in update.terms.parameters()]
 
 
-def _alike(model: NGAT) -> None:
+def _scores(model: NGAT) -> Iterable[torch.Tensor]:
     """All scores become zero, so that every softmax is a mean."""
-    _no_positions(model)
+    yield from _position_terms(model)
     for update in _updates(model):
         for maps in (update.own, *update.other.values()):
             for parameter in maps.parameters():
                 for part in parameter.split(cast(Maps, maps).parts):
                     if len(part) == model.config.heads:  # el and er; all other parts are wider
-                        part.zero_()
+                        yield part
 
 
-def _without(relation: str) -> Callable[[NGAT], None]:
-    def cut(model: NGAT) -> None:
-        for update in _updates(model):
-            if relation in update.other:
-                _silence(update.other[relation])
+def _messages(relation: str) -> Zeroed:
+    return lambda model: [
+        parameter
+        for update in _updates(model)
+        if relation in update.other
+        for parameter in update.other[relation].parameters()
+    ]
 
-    return cut
+
+def _updates(model: NGAT) -> list[PyramidGATConv]:
+    return [cast(PyramidGATConv, update) for update in model.updates]
 
 
-LESIONS: Mapping[str, Callable[[NGAT], None]] = {
-    "whole network": lambda model: None,
-    "nodes at home": _home,
-    "no position term": _no_positions,
-    "attention alike": _alike,
-    "nothing from children": _without("child"),
-    "nothing from parents": _without("parent"),
+LESIONS: Mapping[str, Zeroed] = {
+    "whole network": lambda model: [],
+    "nodes at home": _moves,
+    "no position term": _position_terms,
+    "attention alike": _scores,
+    "nothing from children": _messages("child"),
+    "nothing from parents": _messages("parent"),
 }
 
 
@@ -197,7 +203,8 @@ def lesioned(model: NGAT, name: str) -> NGAT:
     """A copy of a network of typed relations with a part of :data:`LESIONS` switched off."""
     changed = copy.deepcopy(model).eval()
     with torch.no_grad():
-        LESIONS[name](changed)
+        for parameter in LESIONS[name](changed):
+            parameter.zero_()
     return changed
 
 
@@ -216,12 +223,3 @@ def scores(model: NGAT, samples: Sequence[Sample], thresholds: Thresholds) -> pd
             f1 = average_f1(instances(prediction, "split", thresholds), sample.labels)
             rows.append({"lesion": name, "dice": dice, "average_f1": f1})
     return pd.DataFrame(rows).groupby("lesion", sort=False, as_index=False).mean()
-
-
-def _updates(model: NGAT) -> list[PyramidGATConv]:
-    return [cast(PyramidGATConv, update) for update in model.updates]
-
-
-def _silence(module: nn.Module) -> None:
-    for parameter in module.parameters():
-        parameter.zero_()

@@ -104,8 +104,8 @@ def explore(
         places = (zeta[part] * longer - corner for zeta in (home, moved))
         levels.append(WindowLevel(alpha[part], *places))
     window = (slice(top, bottom), slice(left, right))
-    picture = shown(image, (height, width))[window]
-    return Explored(name, picture, probability[window], factor, (top, left), levels)
+    pixels = shown(image, (height, width))[window]
+    return Explored(name, pixels, probability[window], factor, (top, left), levels)
 
 
 def shown(image: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
