@@ -93,7 +93,7 @@ def reproduce(
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise InputError(f"{name!r} cannot name a run; use letters, digits, '-', '_' and '.'.")
     run = runs.resolve() / name
-    standard = {
+    standard: dict[str, Any] = {
         "data": data,
         "profile": profile,
         "run_dir": str(run),

@@ -202,8 +202,8 @@ def _from_runs(root: Path, of: str, runs: Sequence[Run]) -> Status:
     name = artifacts.headline(list(runs_of.values()), validated)[0]
     run = runs_of[name]
     row = tables.table1([run], with_published=False).iloc[0]
-    bounds = (row[f"average_f1{bound}"] for bound in ("", " low", " high"))
-    score = f"average F1 {tables.with_interval(*bounds, decimals=3, bounds=3)} ({name})"
+    f1, low, high = (row[f"average_f1{bound}"] for bound in ("", " low", " high"))
+    score = f"average F1 {tables.with_interval(f1, low, high, decimals=3, bounds=3)} ({name})"
     if not real:
         status = f"{NOT_MEASURED}; generated: {score}"
     elif of in ("Figure 5", "Figure 6"):
