@@ -42,12 +42,9 @@ def weights(session: Session) -> Path:
     Raises:
         InputError: there are none.
     """
-    if session.weights is not None:
-        return session.weights
-    own = trained(session)
-    found = own if own.is_file() else committed(session)
-    if found is not None:
-        return found
+    for path in (session.weights, trained(session), committed(session)):
+        if path is not None and path.is_file():
+            return path
     raise InputError(
         f"There are no weights for {session.data} yet; run notebook 06 in the same run, or give "
         "`weights`."
@@ -97,23 +94,25 @@ def results(session: Session) -> list[Run]:
         InputError: there are none, or a file is damaged.
     """
     stored = session.top / "data" / "results"
-    folders = [session.results]
-    if session.data != "dsb2018" and not _any(session.results):
-        folders.append(stored / session.data)
-    folders.append(stored)
+    own = _runs(session.results)
+    generated = [] if own or session.data == "dsb2018" else _runs(stored / session.data)
     found: list[Run] = []
-    taken: set[tuple[str, str, str]] = set()
-    for folder in folders:
-        for run in runs_in(folder) if _any(folder) else []:
-            names = set(zip(*(run.counts[c] for c in ("method", "data", "split")), strict=True))
-            if not names & taken:
-                found.append(run)
-            taken |= names
+    taken: set[tuple[str, ...]] = set()
+    for run in (*own, *generated, *_runs(stored)):
+        names = set(run.counts[["method", "data", "split"]].itertuples(index=False, name=None))
+        if not names & taken:
+            found.append(run)
+        taken |= names
     if not found:
         raise InputError(
             f"There are no results for {session.data} yet; run notebook 07 in the same run."
         )
     return found
+
+
+def _runs(folder: Path) -> list[Run]:
+    """The runs in a folder, which may be absent."""
+    return runs_in(folder) if any(folder.glob("*.counts.csv")) else []
 
 
 def ablations(session: Session) -> tuple[Path, str]:
@@ -122,14 +121,21 @@ def ablations(session: Session) -> tuple[Path, str]:
     Raises:
         InputError: neither is there.
     """
-    stored = session.top / "data" / "results"
-    places = [(stored / "synthetic" / "ablations.csv", "generated pictures (synthetic)")]
-    if session.data == "dsb2018":
-        places.insert(0, (stored / "ablations.csv", "2018 Data Science Bowl, stage 1"))
-    for path, source in places:
-        if path.is_file():
-            return path, source
+    if session.data == "dsb2018" and (path := session.found("ablations.csv")):
+        return path, "2018 Data Science Bowl, stage 1"
+    if path := session.found("synthetic/ablations.csv"):
+        return path, "generated pictures (synthetic)"
     raise InputError("There is no table of ablations; make one with `ngat ablate`.")
+
+
+def real(run: Run) -> bool:
+    """Whether a run was measured on real pictures."""
+    return bool(run.counts["data"].iloc[0] == "dsb2018")
+
+
+def of_validation(run: Run) -> bool:
+    """Whether a run was measured on validation pictures, by which choices are made."""
+    return bool(run.counts["split"].iloc[0] == "val")
 
 
 def family(run: Run) -> str:
@@ -147,8 +153,7 @@ def validated(top: Path) -> list[Run]:
     Args:
         top: the top of the repository.
     """
-    folder = top / "data" / "results" / "validation"
-    return runs_in(folder) if _any(folder) else []
+    return _runs(top / "data" / "results" / "validation")
 
 
 def headline(runs: Sequence[Run], validated: Sequence[Run] = ()) -> list[str]:
@@ -161,17 +166,16 @@ def headline(runs: Sequence[Run], validated: Sequence[Run] = ()) -> list[str]:
     alone. The untrained network is left out.
     """
     there = [run for run in runs if family(run) != "untrained"]
-    real = [run for run in there if run.counts["data"].iloc[0] == "dsb2018"]
-    of_validation = {run.method: _average_f1(run) for run in validated}
-    best: dict[int, tuple[float, float, str]] = {}
-    for run in real or there:
+    average_f1 = {run.method: _average_f1(run) for run in validated}
+
+    def score(run: Run) -> tuple[float, float]:
+        return average_f1.get(run.method, -1.0), _stored_f1(run)
+
+    sorts: dict[int, list[Run]] = {}
+    for run in [run for run in there if real(run)] or there:
         learnt = str(run.provenance.get("preset")) in PRESETS or "peer" in run.provenance
-        sort = 0 if family(run) == "ngat" else 1 if learnt else 2
-        name = run.method
-        score = of_validation.get(name, -1.0), _stored_f1(run, name)
-        if sort not in best or score > best[sort][:2]:
-            best[sort] = (*score, name)
-    return [best[sort][2] for sort in sorted(best)]
+        sorts.setdefault(0 if family(run) == "ngat" else 1 if learnt else 2, []).append(run)
+    return [max(of_sort, key=score).method for _, of_sort in sorted(sorts.items())]
 
 
 def _average_f1(run: Run) -> float:
@@ -180,12 +184,8 @@ def _average_f1(run: Run) -> float:
     return float(metrics.f1(counts["tp"], counts["fp"], counts["fn"]).mean())
 
 
-def _stored_f1(run: Run, method: str) -> float:
+def _stored_f1(run: Run) -> float:
     """Average F1 that a weights file stores of this run's instance method; -1 if unknown."""
     scores = (run.provenance.get("training") or {}).get("validation") or {}
-    key = "components_f1" if method.endswith("(components)") else "average_f1"
+    key = "components_f1" if run.method.endswith("(components)") else "average_f1"
     return float(scores.get(key, -1.0))
-
-
-def _any(folder: Path) -> bool:
-    return any(folder.glob("*.counts.csv"))

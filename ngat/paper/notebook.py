@@ -10,7 +10,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -37,7 +38,7 @@ except ImportError as error:  # pragma: no cover - the environment of the tests 
         "pip install 'ngat[notebooks]'."
     ) from error
 
-NAME = re.compile(r"(?P<number>\d\d)_\w+")
+NAME = re.compile(r"\d\d_\w+")
 # The parameters of every notebook, with their defaults.
 STANDARD: dict[str, Any] = {
     "data": "synthetic",
@@ -105,10 +106,9 @@ def numbered(folder: Path) -> list[Path]:
             f"{folder}: there is no such folder; run this from the top of the repository."
         )
     found = sorted(path for path in folder.glob("*.ipynb") if NAME.fullmatch(path.stem))
-    numbers = [path.stem[:2] for path in found]
-    for number in numbers:
-        if numbers.count(number) > 1:
-            raise InputError(f"{folder}: two notebooks are numbered {number}; renumber one.")
+    for one, two in pairwise(found):
+        if one.stem[:2] == two.stem[:2]:
+            raise InputError(f"{folder}: two notebooks are numbered {one.stem[:2]}; renumber one.")
     return found
 
 
@@ -126,12 +126,9 @@ def read(path: Path) -> nbformat.NotebookNode:
 
 def title(notebook: nbformat.NotebookNode) -> str:
     """The first heading, without its signs; empty where there is none."""
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            for line in cell.source.splitlines():
-                if line.startswith("#"):
-                    return str(line.lstrip("# ").rstrip())
-    return ""
+    prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    heading = re.search(r"^#+ *(.*?) *$", prose, re.MULTILINE)
+    return heading[1] if heading else ""
 
 
 def declared(path: Path) -> dict[str, Any]:
@@ -150,15 +147,15 @@ def declared(path: Path) -> dict[str, Any]:
     inspected = papermill.inspect_notebook(str(path))
     if not inspected:
         raise InputError(f"{path}: has no cell tagged 'parameters' that assigns its parameters.")
-    found: dict[str, Any] = {}
-    for name, parameter in inspected.items():
+    found = {name: parameter["default"] for name, parameter in inspected.items()}
+    for name, default in found.items():
         try:
-            found[name] = ast.literal_eval(parameter["default"])
+            found[name] = ast.literal_eval(default)
         except (ValueError, SyntaxError) as error:
             # papermill would silently keep a value that the cell computes.
             raise InputError(
-                f"{path}: parameter {name} = {parameter['default']} is not a plain value; "
-                "compute it in a later cell."
+                f"{path}: parameter {name} = {default} is not a plain value; compute it in a "
+                "later cell."
             ) from error
     missing = [name for name in STANDARD if name not in found]
     if missing:
@@ -198,18 +195,13 @@ def check(path: Path, parameters: Mapping[str, Any]) -> None:
             )
         kind = type(known[name])
         fits = type(value) is kind or (kind is float and type(value) is int)
-        if known[name] is not None and not fits:
+        if not fits and known[name] is not None:
             raise InputError(
                 f"{path.name}: parameter {name} must be {kind.__name__}, not {value!r}."
             )
 
 
-def execute(
-    source: Path,
-    target: Path,
-    parameters: Mapping[str, Any],
-    on_cell: Callable[[int], None] | None = None,
-) -> None:
+def execute(source: Path, target: Path, parameters: Mapping[str, Any], place: str = "") -> None:
     """Run ``source`` with ``parameters`` and write the executed notebook to ``target``.
 
     The kernel works in the folder of ``source``, as it does in JupyterLab and under nbval, so
@@ -220,7 +212,7 @@ def execute(
         source: the notebook; it is not changed.
         target: where the executed notebook goes, in another folder.
         parameters: values for the ``parameters`` cell.
-        on_cell: called with the number of cells done before each cell.
+        place: for the progress bar on a terminal: ``3 of 14``.
 
     Raises:
         InputError: a parameter does not fit the notebook.
@@ -229,12 +221,7 @@ def execute(
     """
     check(source, parameters)
     target.parent.mkdir(parents=True, exist_ok=True)
-    hooks: dict[str, Any] = {}
-    if on_cell is not None:
-        report = on_cell
-        hooks["on_cell_start"] = lambda cell, cell_index: report(cell_index)
     at = f"{target.name} in {target.parent} shows how far it came."
-    kernel = f"the Jupyter kernel of {sys.executable}"
     # The errors below say all of what papermill and nbclient would log.
     logging.getLogger("papermill").setLevel(logging.CRITICAL)
     try:
@@ -246,39 +233,38 @@ def execute(
                 kernel_name="python3",
                 kernel_manager_class=ThisInterpreter,
                 cwd=str(source.parent.resolve()),
-                progress_bar=False,
+                progress_bar={"desc": f"{source.stem} {place}", "leave": False, "disable": None},
                 start_timeout=180,
-                **hooks,
             )
     except papermill.PapermillExecutionError as error:
-        reason = next(iter(str(error.evalue).splitlines()), "")
-        raise NotebookFailed(
-            f"{source.name}: cell [{error.exec_count}] stopped with {error.ename}: {reason}; {at}"
-        ) from error
+        failure = (
+            f"cell [{error.exec_count}] stopped with {error.ename}: {_first_line(error.evalue)}"
+        )
+        raise NotebookFailed(f"{source.name}: {failure}; {at}") from error
     except CellTimeoutError as error:
         raise NotebookFailed(f"{source.name}: a cell ran out of time; {at}") from error
     except (RuntimeError, OSError) as error:
-        if ThisInterpreter.stopped_by:
-            raise Interrupted(
-                f"{source.name}: stopped; the same command goes on with it.",
-                ThisInterpreter.stopped_by,
-            ) from error
+        if number := ThisInterpreter.stopped_by:
+            sentence = f"{source.name}: stopped; the same command goes on with it."
+            raise Interrupted(sentence, number) from error
         if isinstance(error, DeadKernelError):
-            raise NotebookFailed(
-                f"{source.name}: the kernel died, perhaps for want of memory; {at}"
-            ) from error
+            failure = "the kernel died, perhaps for want of memory"
+            raise NotebookFailed(f"{source.name}: {failure}; {at}") from error
         if isinstance(error, OSError) and error.errno in FULL:
             raise
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise NotebookFailed(
-            f"{source.name}: {kernel} did not start ({reason}); try: {sys.executable} -m pip "
-            "install --force-reinstall ipykernel"
+            f"{source.name}: the Jupyter kernel of {sys.executable} did not start "
+            f"({_first_line(error)}); try: {sys.executable} -m pip install --force-reinstall "
+            "ipykernel"
         ) from error
+
+
+def _first_line(error: object) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def to_html(path: Path) -> str:
     """An executed notebook as one HTML page with its pictures inside."""
     quiet = logging.getLogger("ngat.paper.notebook.html")
     quiet.setLevel(logging.ERROR)
-    page, _ = HTMLExporter(log=quiet).from_notebook_node(read(path))
-    return str(page)
+    return str(HTMLExporter(log=quiet).from_notebook_node(read(path))[0])

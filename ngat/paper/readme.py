@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +11,7 @@ from ngat.errors import InputError
 from ngat.evaluation import paired, published, tables
 from ngat.evaluation.results import Run, runs_in
 from ngat.paper import artifacts
-from ngat.paper.status import PAPER_ITEMS, RESULTS, RULES, status_of
+from ngat.paper.status import PAPER_ITEMS, RESULTS, RULES, notebook_of, status_of
 from ngat.system.files import replacing
 
 PAGE = RESULTS / "README.md"  # the long tables
@@ -37,15 +36,14 @@ def paper(root: Path, runs: Sequence[Run], up: str = "") -> str:
     rows = []
     for item in PAPER_ITEMS:
         found = status_of(root, item.of, runs)
-        notebook = next((root / "notebooks").glob(f"{item.notebook}_*.ipynb"), None)
-        result = found.result.as_posix() if found.result else ""
+        notebook, result = notebook_of(root, item.notebook), found.result
         data = "DATA=../shared/dsb2018 " if found.real else ""
         rows.append(
             {
                 "in the paper": f"{item.of}: {item.shows}",
-                "notebook": f"[{item.notebook}]({up}notebooks/{notebook.name})" if notebook else "",
+                "notebook": f"[{item.notebook}]({up}{notebook.as_posix()})" if notebook else "",
                 "command": f"`make reproduce {data}ONLY={item.notebook}`",
-                "result file": f"[{Path(result).name}]({up}{result})" if result else "–",
+                "result file": f"[{result.name}]({up}{result.as_posix()})" if result else "–",
                 "hardware": found.hardware or "–",
                 "minutes": "–" if found.minutes is None else f"{found.minutes:.1f}",
                 "status": found.status,
@@ -61,19 +59,14 @@ def short(runs: Sequence[Run]) -> str:
     that were trained for the same minutes of a GPU stand there all.
     """
     same = [run for run in runs if published.same_images(run.counts)]
-    one = tables.table1(same)
-    theirs = one["measured on"] == published.MEASURED_ON
-    system = one["method"].str.partition(":")[0]
-    validated = [run for run in runs if run.counts["split"].iloc[0] == "val"]
+    validated = [run for run in runs if artifacts.of_validation(run)]
     ours = artifacts.headline(same, validated) if same else []
     on_gpu = [run.method for run in same if run.method.endswith("-gpu (split)")]
     ours = list(dict.fromkeys([*ours[:1], *on_gpu, *ours[1:]]))
-    rows = pd.concat(
-        [
-            *(one[theirs & (system == name)] for name in SHORT),
-            *(one[~theirs & (one["method"] == name)] for name in ours),
-        ]
-    )
+    one = tables.table1(same)
+    theirs = one["measured on"] == published.MEASURED_ON
+    names = one["method"].mask(theirs, one["method"].str.partition(":")[0])
+    rows = one.set_index(names).loc[[*SHORT, *ours]]
     shown = tables.printed(rows)
     for name in {"recall", "extra"} & {*shown}:  # intervals stand on the page of results
         shown[name] = shown[name].str.partition(" ")[0]
@@ -95,7 +88,7 @@ def measured(runs: Sequence[Run]) -> str:
         else "No measured rows yet: this folder holds no result files of stage 2."
     )
     parts = [note, "", *_both(same, with_published=True)]
-    validated = [run for run in other if run.counts["split"].iloc[0] == "val"]
+    validated = [run for run in other if artifacts.of_validation(run)]
     parts += _differences(same, validated)
     if other:
         parts += ["**Other images**, never to be compared with the rows above:", ""]
@@ -137,14 +130,14 @@ def _differences(runs: Sequence[Run], validated: Sequence[Run]) -> list[str]:
 
 def _at_equal_minutes(runs: Sequence[Run], ours: Sequence[Run]) -> list[str]:
     """This network less another one that was trained on the same machine for as long."""
-    tables_of = []
-    for run in ours:
-        alike = [other for other in runs if other not in ours and _equally_trained(run, other)]
-        if alike:
-            tables_of.append(paired.paired([run, *alike], run.method))
-    if not tables_of:
+    found = [
+        paired.paired([run, *alike], run.method)
+        for run in ours
+        if (alike := [one for one in runs if one not in ours and _equally_trained(run, one)])
+    ]
+    if not found:
         return []
-    table = pd.concat(tables_of)
+    table = pd.concat(found)
     shown = paired.printed(table)
     shown.insert(0, "of", table["method"])
     return [
@@ -172,14 +165,11 @@ def replace(text: str, name: str, content: str, page: str = "README.md") -> str:
         InputError: the marks are missing, there twice or in the wrong order.
     """
     begin, end = f"<!-- begin:{name} -->\n", f"<!-- end:{name} -->"
-    if text.count(begin) != 1 or text.count(end) != 1:
-        raise InputError(f"{page}: must hold '{begin.strip()}' and '{end}' once each.")
-    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-    # A function, because a replacement string would interpret backslashes.
-    changed, count = pattern.subn(lambda _: begin + content.rstrip("\n") + "\n" + end, text)
-    if count != 1:
-        raise InputError(f"{page}: '{end}' stands before '{begin.strip()}'; swap them.")
-    return changed
+    before, _, rest = text.partition(begin)
+    _, found, after = rest.partition(end)
+    if not found or text.count(begin) + text.count(end) != 2:
+        raise InputError(f"{page}: must hold '{begin.strip()}' and then '{end}', once each.")
+    return f"{before}{begin}{content.rstrip()}\n{end}{after}"
 
 
 def refresh(root: Path = Path("."), *, check: bool = False) -> bool:
@@ -194,20 +184,19 @@ def refresh(root: Path = Path("."), *, check: bool = False) -> bool:
             written then.
     """
     runs = committed(root)
-    sections: dict[Path, dict[str, Callable[[], str]]] = {
-        Path("README.md"): {"short": lambda: short(runs)},
-        PAGE: {"paper": lambda: paper(root, runs, "../../"), "tables": lambda: measured(runs)},
-    }
     stale: dict[Path, str] = {}
-    for name, parts in sections.items():
+    for name, sections in (
+        (Path("README.md"), {"short": short(runs)}),
+        (PAGE, {"paper": paper(root, runs, "../../"), "tables": measured(runs)}),
+    ):
         path = root / name
         if not path.is_file():
             raise InputError(
                 f"{path}: there is no such file; run this from the top of the repository."
             )
         text = wanted = path.read_text(encoding="utf-8")
-        for mark, content in parts.items():
-            wanted = replace(wanted, mark, content(), name.as_posix())
+        for mark, content in sections.items():
+            wanted = replace(wanted, mark, content, name.as_posix())
         if wanted != text:
             stale[path] = wanted
     if not check:

@@ -14,14 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
 
 import ngat
 from ngat.errors import InputError
@@ -101,16 +93,14 @@ def reproduce(
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise InputError(f"{name!r} cannot name a run; use letters, digits, '-', '_' and '.'.")
     run = runs.resolve() / name
-    standard = {
+    standard: dict[str, Any] = {
         "data": data,
         "profile": profile,
         "run_dir": str(run),
         "seed": seed,
         "weights": str(Path(weights).resolve()) if weights else "",
     }
-    parameters: dict[Path, dict[str, Any]] = {
-        path: standard | _own(path, extra or {}) for path in chosen
-    }
+    parameters = {path: standard | _own(path, extra or {}) for path in chosen}
     for key in extra or {}:
         if not any(key in given for given in parameters.values()):
             raise InputError(f"No notebook of this run knows a parameter {key!r}.")
@@ -126,26 +116,18 @@ def reproduce(
             console.print(f"the run with other parameters: moved to {aside}", soft_wrap=True)
         state = State(run, standard)
         index = _write_index(run, found, state)
-        with _progress(console) as progress:
-            overall = progress.add_task("notebooks", total=len(chosen))
-            cells = progress.add_task("")
-            for path in chosen:
-                given = parameters[path]
-                files = {n: sha256(given[n]) for n in files_of(path) if given.get(n)}
-                key = state.key(path, given, files, around)
-                target = run / "notebooks" / path.name
-                if not fresh and state.finished(path.stem, key) and target.is_file():
-                    console.print(f"{path.stem}: unchanged since it finished, kept")
-                    progress.advance(overall)
-                    continue
-                progress.reset(cells, total=len(read(path).cells) + 1, description=path.stem)
-                began = time.monotonic()
-                try:
-                    _run_one(path, target, given, key, state, progress, cells)
-                finally:
-                    _write_index(run, found, state)
-                console.print(f"{path.stem}: finished in {time.monotonic() - began:.0f} s")
-                progress.advance(overall)
+        for number, (path, given) in enumerate(parameters.items(), start=1):
+            files = {n: sha256(given[n]) for n in files_of(path) if given.get(n)}
+            key = state.key(path, {**around, "parameters": given, "files": files})
+            target = run / "notebooks" / path.name
+            if not fresh and state.finished(path.stem, key) and target.is_file():
+                console.print(f"{path.stem}: unchanged since it finished, kept")
+                continue
+            try:
+                _run_one(path, target, given, key, state, f"{number} of {len(chosen)}")
+            finally:
+                _write_index(run, found, state)
+            console.print(f"{path.stem}: finished in {state.records[path.stem].seconds:.0f} s")
 
     for kind in ("notebooks", "tables", "figures"):
         if (run / kind).is_dir():
@@ -155,43 +137,24 @@ def reproduce(
 
 
 def _run_one(
-    path: Path,
-    target: Path,
-    given: Mapping[str, Any],
-    key: str,
-    state: State,
-    progress: Progress,
-    task: TaskID,
+    path: Path, target: Path, given: Mapping[str, Any], key: str, state: State, place: str
 ) -> None:
     """Execute a notebook and note how it ended."""
     state.forget(path.stem)
     before, began = state.written(), time.monotonic()
     status, message = "finished", ""
     try:
-        execute(path, target, given, lambda done: progress.update(task, completed=done))
+        execute(path, target, given, place)
     except (NotebookFailed, Interrupted) as error:
         status, message = "stopped" if isinstance(error, Interrupted) else "failed", str(error)
         raise
     finally:
         seconds = round(time.monotonic() - began, 1)
-        wrote = tuple(n for n, at in state.written().items() if before.get(n) != at)
+        wrote = [name for name, at in state.written().items() if before.get(name) != at]
         state.note(path.stem, Record(key, status, seconds, message, wrote))
         if target.is_file():
             with replacing(target.with_suffix(".html")) as beside:
                 beside.write_text(to_html(target), encoding="utf-8")
-
-
-def _progress(console: Console) -> Progress:
-    """Bars on a terminal; in a log the lines of finished notebooks are enough."""
-    return Progress(
-        TextColumn("{task.description:<28}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
 
 
 def _store(data: str, root: Path, console: Console) -> str:

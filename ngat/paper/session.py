@@ -20,7 +20,7 @@ import ngat
 from ngat.data import DATA, Sample, load
 from ngat.errors import InputError
 from ngat.paper.style import GREY, save
-from ngat.system.files import replacing
+from ngat.system.files import replacing, write_table
 from ngat.system.process import sleep_while_waiting
 
 if TYPE_CHECKING:
@@ -141,9 +141,9 @@ class Session:
         """Write a table as CSV and Markdown; gives it back, to be shown."""
         from ngat.evaluation.tables import markdown
 
-        for suffix, text in (("csv", frame.to_csv(index=False)), ("md", markdown(frame))):
-            with replacing(self.tables / f"{name}.{suffix}") as beside:
-                beside.write_text(text, encoding="utf-8", newline="\n")
+        write_table(self.tables / f"{name}.csv", frame)
+        with replacing(self.tables / f"{name}.md") as beside:
+            beside.write_text(markdown(frame), encoding="utf-8", newline="\n")
         return frame
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib as mpl
+import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -97,13 +98,11 @@ def save(fig: Figure, name: str, folder: Path | str = "figures") -> list[Path]:
         "png": {"Software": None},
         "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
     }
-    written = []
-    for suffix in ("png", "pdf"):
-        path = Path(folder) / f"{name}.{suffix}"
+    paths = [Path(folder) / f"{name}.{suffix}" for suffix in metadata]
+    for path, (suffix, without) in zip(paths, metadata.items(), strict=True):
         with style(), replacing(path) as beside:
-            fig.savefig(beside, format=suffix, metadata=metadata[suffix], bbox_inches="tight")
-        written.append(path)
-    return written
+            fig.savefig(beside, format=suffix, metadata=without, bbox_inches="tight")
+    return paths
 
 
 def save_animation(
@@ -114,26 +113,24 @@ def save_animation(
     Args:
         frames: figures of one size, and how long each is shown, in milliseconds.
     """
-    drawn = []
-    for fig, _ in frames:
-        stream = io.BytesIO()
-        with style():
-            fig.savefig(stream, format="png", dpi=110)
-        drawn.append(Image.open(stream).convert("RGB"))
+    drawn = [Image.open(io.BytesIO(_png(fig, 110))).convert("RGB") for fig, _ in frames]
     # One palette, found in all frames: colours that change from frame to frame would flicker.
-    together = Image.new("RGB", (drawn[0].width, sum(frame.height for frame in drawn)))
-    for k, frame in enumerate(drawn):
-        together.paste(frame, (0, k * frame.height))
-    palette = together.quantize(128, kmeans=1)
-    reduced = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in drawn]
+    palette = Image.fromarray(np.concatenate([*map(np.asarray, drawn)])).quantize(128, kmeans=1)
+    first, *others = (frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in drawn)
+    times = [milliseconds for _, milliseconds in frames]
     path = Path(folder) / f"{name}.gif"
     with replacing(path) as beside:
-        first, *others = reduced
-        times = [milliseconds for _, milliseconds in frames]
         first.save(
             beside, format="gif", save_all=True, append_images=others, duration=times, loop=0
         )
     return path
+
+
+def _png(fig: Figure, dpi: int) -> bytes:
+    stream = io.BytesIO()
+    with style():
+        fig.savefig(stream, format="png", dpi=dpi, metadata={"Software": None})
+    return stream.getvalue()
 
 
 def bare(axes: Iterable[Axes], frame: bool = False) -> None:
@@ -168,18 +165,10 @@ def widgets() -> Any:
 def live(sliders: Sequence[Any], draw: Callable[[], Figure]) -> Any:
     """Sliders, and below them the figure that ``draw`` makes whenever one of them moves."""
     ipywidgets = widgets()
-
-    def drawn() -> bytes:
-        stream = io.BytesIO()
-        fig = draw()
-        with style():
-            fig.savefig(stream, format="png", dpi=100, metadata={"Software": None})
-        return stream.getvalue()
-
-    image = ipywidgets.Image(value=drawn(), format="png")
+    image = ipywidgets.Image(value=_png(draw(), 100), format="png")
 
     def redraw(_: object) -> None:
-        image.value = drawn()
+        image.value = _png(draw(), 100)
 
     for slider in sliders:
         slider.observe(redraw, names="value")

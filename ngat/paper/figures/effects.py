@@ -61,6 +61,7 @@ WORDS: dict[str, dict[str, str]] = {
 }
 
 
+@style()
 def forest(table: pd.DataFrame) -> Figure:
     """Differences to the base of the same seed: a point per seed, the mean and its interval.
 
@@ -69,87 +70,78 @@ def forest(table: pd.DataFrame) -> Figure:
     Args:
         table: from :func:`ngat.paper.study.effects.read`.
     """
-    found = {metric: effects(table, metric) for metric in METRICS}
-    first = found["dice"]
+    first = effects(table, "dice")
     seeds = int(first["seeds"].max())
-    new_factor = (first["factor"] != first["factor"].shift()).to_numpy()
-    y = np.arange(len(first)) + 0.5 * np.cumsum(new_factor)
-    with style():
-        fig = Figure(figsize=(8.4, 0.23 * (y[-1] + 2) + 0.7))
-        panels: Any = fig.subplots(1, len(METRICS), sharey=True)
-        for ax, (metric, name) in zip(panels, METRICS.items(), strict=True):
-            rows = found[metric]
-            for place, row in zip(y, rows.itertuples(), strict=True):
-                if seeds > 1:
-                    ax.plot(
-                        row.values, [place] * len(row.values), "o", color=BLUE, ms=2.5, alpha=0.5
-                    )
-            ax.hlines(y, rows["low"], rows["high"], color=BLUE, linewidth=1.4)
-            ax.plot(rows["mean"], y, "|", color="black", markersize=9, markeredgewidth=1.8)
-            ax.axvline(0, color=GREY, linewidth=0.8)
-            if seeds == 1:
-                ax.axvspan(*of_other_seeds(table, metric), color="#E4E4E4", zorder=0)
-            low, high = _frame(rows)
-            ax.set_xlim(low, high)
-            _beyond(ax, y, rows, low, high)
-            ax.set_xlabel(f"difference in {name}")
-            grid_lines(ax, "x")
-        own = own_values(str(table["network"].iloc[0]))
-        names = []
-        for factor, variant in zip(first["factor"], first["variant"], strict=True):
-            other = WORDS[factor][own[factor]]
-            names.append(WORDS[factor][variant] + (f" instead of {other}" if other else ""))
-        panels[0].set_yticks(y, names)
-        panels[0].set_ylim(y[-1] + 0.8, y[0] - 0.8)
-        drawn = (
-            "bars are one seed, the band is the base with others"
-            if seeds == 1
-            else f"dots are {seeds} seeds, bars their mean, lines its 95 % interval"
-        )
-        fig.suptitle(
-            f"change from the base: {drawn}; arrows go on beyond the broken axis", fontsize=8
-        )
+    new_factor = first["factor"] != first["factor"].shift()
+    y = np.arange(len(first)) + 0.5 * new_factor.cumsum().to_numpy()
+    fig = Figure(figsize=(8.4, 0.23 * (y[-1] + 2) + 0.7))
+    panels: Any = fig.subplots(1, len(METRICS), sharey=True)
+    for ax, (metric, name) in zip(panels, METRICS.items(), strict=True):
+        rows = effects(table, metric)
+        if seeds > 1:
+            each = rows["values"].explode().astype(float)
+            ax.plot(each, y[each.index], "o", color=BLUE, ms=2.5, alpha=0.5)
+        else:
+            ax.axvspan(*of_other_seeds(table, metric), color="#E4E4E4", zorder=0)
+        ax.hlines(y, rows["low"], rows["high"], color=BLUE, linewidth=1.4)
+        ax.plot(rows["mean"], y, "|", color="black", markersize=9, markeredgewidth=1.8)
+        ax.axvline(0, color=GREY, linewidth=0.8)
+        _frame(ax, y, rows)
+        ax.set_xlabel(f"difference in {name}")
+        grid_lines(ax, "x")
+    own = own_values(str(table["network"].iloc[0]))
+    names = []
+    for factor, variant in zip(first["factor"], first["variant"], strict=True):
+        other = WORDS[factor][own[factor]]
+        names.append(WORDS[factor][variant] + (f" instead of {other}" if other else ""))
+    panels[0].set_yticks(y, names)
+    panels[0].set_ylim(y[-1] + 0.8, y[0] - 0.8)
+    drawn = (
+        "bars are one seed, the band is the base with others"
+        if seeds == 1
+        else f"dots are {seeds} seeds, bars their mean, lines its 95 % interval"
+    )
+    fig.suptitle(f"change from the base: {drawn}; arrows go on beyond the broken axis", fontsize=8)
     return fig
 
 
-def _frame(rows: pd.DataFrame) -> tuple[float, float]:
-    """Limits that hold zero, and the means and seeds of all variants that did not fail altogether.
+def _frame(ax: Axes, y: npt.NDArray[Any], rows: pd.DataFrame) -> None:
+    """Cut an axis to zero and the means and seeds of all variants that did not fail altogether.
 
     A variant has failed whose mean is more than five times as far from zero as that of 85 % of all:
-    its row would press all others together.
+    its row would press all others together. Arrows stand where an interval leaves the frame,
+    numbers for means outside, and the axis is broken there.
     """
-    usual = 5 * max(0.01, float(rows["mean"].abs().quantile(0.85)))
-    kept = rows[rows["mean"].abs() <= usual]
-    values = np.concatenate([*kept["values"].map(np.asarray), kept["mean"].to_numpy(), [0.0]])
+    mean = rows["mean"]
+    usual = 5 * max(0.01, float(mean.abs().quantile(0.85)))
+    kept = rows[mean.abs() <= usual]
+    values = np.concatenate([*kept["values"].map(np.asarray), kept["mean"], [0.0]])
     # A seed far from the others of its row leaves the frame too.
     inner = values[np.abs(values) <= usual / 2]
     pad = 0.12 * max(float(np.ptp(inner)), 0.01)
-    return float(inner.min()) - pad, float(inner.max()) + pad
-
-
-def _beyond(ax: Axes, y: npt.NDArray[Any], rows: pd.DataFrame, low: float, high: float) -> None:
-    """Arrows where an interval leaves the frame, numbers of means outside, and a broken axis."""
-    for side, edge, marker in ((-1, low, "<"), (1, high, ">")):
-        ends = rows["low"] < edge if side < 0 else rows["high"] > edge
-        ax.plot(
-            np.full(int(ends.sum()), edge), y[ends.to_numpy()], marker, color=BLUE, ms=5,
-            clip_on=False, zorder=4,
-        )  # fmt: skip
-        means = rows["mean"] < edge if side < 0 else rows["mean"] > edge
-        for place, mean in zip(y[means.to_numpy()], rows["mean"][means], strict=True):
+    low, high = float(inner.min()) - pad, float(inner.max()) + pad
+    ax.set_xlim(low, high)
+    for left, edge, beyond, outside in (
+        (True, low, rows["low"] < low, mean < low),
+        (False, high, rows["high"] > high, mean > high),
+    ):
+        ends = y[beyond]
+        look: dict[str, Any] = {"color": BLUE, "ms": 5, "clip_on": False, "zorder": 4}
+        ax.plot(np.full(len(ends), edge), ends, "<" if left else ">", **look)
+        inwards = (1 if left else -1) * (high - low)
+        for place, value in zip(y[outside], mean[outside], strict=True):
             ax.text(
-                edge - side * 0.03 * (high - low), place, f"{mean:+.2f}".replace("-", "−"), size=7,
-                va="center", ha="left" if side < 0 else "right", bbox={"color": "white", "pad": 1},
+                edge + 0.03 * inwards, place, f"{value:+.2f}".replace("-", "−"), size=7,
+                va="center", ha="left" if left else "right", bbox={"color": "white", "pad": 1},
             )  # fmt: skip
-        if ends.any():
-            at = 0.0 if side < 0 else 1.0
-            for shift in (0.0, -side * 0.012):
-                ax.plot(
-                    [at + shift - 0.006, at + shift + 0.006], [-0.012, 0.012], color="black", lw=1,
-                    transform=ax.transAxes, clip_on=False,
-                )  # fmt: skip
+        if len(ends):
+            ax.plot(
+                [0, 0.012] if left else [1, 0.988], [0, 0], color="black", ls="none", mew=1,
+                marker=[(-0.3, -1), (0.3, 1)], ms=9, transform=ax.transAxes, clip_on=False,
+            )  # fmt: skip
 
 
+@style()
 def lesions(sample: Sample, found: Mapping[str, npt.NDArray[np.floating]]) -> Figure:
     """Probability of nucleus with parts of a trained network switched off, over one picture.
 
@@ -158,51 +150,46 @@ def lesions(sample: Sample, found: Mapping[str, npt.NDArray[np.floating]]) -> Fi
     """
     columns = -(-(1 + len(found)) // 2)
     height, width = sample.labels.shape
-    with style():
-        fig = Figure(figsize=(2.1 * columns + 0.6, 2 * (2.1 * height / width + 0.3)))
-        rest, extent = beside_picture(fig, sample, columns)
-        for axes, (name, probability) in zip(rest, found.items(), strict=False):
-            image = axes.imshow(probability, cmap="gray", vmin=0, vmax=1, extent=extent)
-            outline(axes, sample.labels, extent, VERMILION)
-            axes.set_title(name)
-        fig.colorbar(image, ax=fig.axes, label="probability of nucleus", shrink=0.8, aspect=30)
+    fig = Figure(figsize=(2.1 * columns + 0.6, 2 * (2.1 * height / width + 0.3)))
+    rest, extent = beside_picture(fig, sample, columns)
+    for axes, (name, probability) in zip(rest, found.items(), strict=False):
+        image = axes.imshow(probability, cmap="gray", vmin=0, vmax=1, extent=extent)
+        outline(axes, sample.labels, extent, VERMILION)
+        axes.set_title(name)
+    fig.colorbar(image, ax=fig.axes, label="probability of nucleus", shrink=0.8, aspect=30)
     return fig
 
 
+@style()
 def seen_and_unseen(pairs: pd.DataFrame) -> Figure:
     """A line per type and network, from the score with the type in training to that without.
 
     Args:
         pairs: from :func:`ngat.paper.study.effects.pairs`.
     """
-    networks = list(dict.fromkeys(pairs["network"]))
-    colours = method_styles(networks)
-    kinds = list(dict.fromkeys(pairs["type"]))
-    step = 0.8 / max(len(networks), 1)
-    with style():
-        fig = Figure(figsize=(6.2, 0.55 * len(kinds) + 1.0))
-        ax: Any = fig.subplots()
-        for row in pairs.itertuples():
-            y = kinds.index(row.type) + step * (
-                networks.index(row.network) - (len(networks) - 1) / 2
-            )
-            colour = colours[row.network]["color"]
-            ax.hlines(y, row.unseen, row.seen, color=colour, linewidth=1.6, zorder=2)
-            ax.plot(row.seen, y, "o", color=colour, markersize=6, zorder=3)
-            ax.plot(row.unseen, y, "o", color=colour, markersize=6, mfc="white", zorder=3)
-        images = pairs.drop_duplicates("type").set_index("type")["images"]
-        ax.set_yticks(
-            range(len(kinds)), [f"{TYPE_NAMES[kind]}\n({images[kind]} pictures)" for kind in kinds]
-        )
-        ax.set_ylim(len(kinds) - 0.5, -0.5)
-        ax.set_xlim(0, 1.05 * max(pairs["seen"].max(), pairs["unseen"].max(), 0.1))
-        ax.set_xlabel("average F1")
-        grid_lines(ax, "x")
-        handles = [Line2D([], [], color=colours[n]["color"], label=n) for n in networks]
-        marker: dict[str, Any] = {"color": GREY, "marker": "o", "linestyle": "", "markersize": 6}
-        handles += [
-            Line2D([], [], **marker, label="type seen in training"),
-            Line2D([], [], **marker, markerfacecolor="white", label="type never seen"),
-        ]
-        fig.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    images = pairs.drop_duplicates("type").set_index("type")["images"]
+    kinds, networks = list(images.index), list(pairs["network"].unique())
+    looks = method_styles(networks)
+    shift = 0.8 / len(networks)
+    fig = Figure(figsize=(6.2, 0.55 * len(kinds) + 1.0))
+    ax = fig.subplots()
+    for n, network in enumerate(networks):
+        rows, colour = pairs[pairs["network"] == network], looks[network]["color"]
+        y = rows["type"].map(kinds.index) + shift * (n - (len(networks) - 1) / 2)
+        ax.hlines(y, rows["unseen"], rows["seen"], color=colour, zorder=2, label=network)
+        ax.plot(rows["seen"], y, "o", color=colour, markersize=6, zorder=3)
+        ax.plot(rows["unseen"], y, "o", color=colour, markersize=6, mfc="white", zorder=3)
+    names = [f"{TYPE_NAMES[kind]}\n({images[kind]} pictures)" for kind in kinds]
+    ax.set_yticks(range(len(kinds)), names)
+    ax.set_ylim(len(kinds) - 0.5, -0.5)
+    ax.set_xlim(0, 1.05 * max(pairs["seen"].max(), pairs["unseen"].max(), 0.1))
+    ax.set_xlabel("average F1")
+    grid_lines(ax, "x")
+    marker: dict[str, Any] = {"color": GREY, "marker": "o", "linestyle": "", "markersize": 6}
+    handles = [
+        *ax.get_legend_handles_labels()[0],
+        Line2D([], [], **marker, label="type seen in training"),
+        Line2D([], [], **marker, markerfacecolor="white", label="type never seen"),
+    ]
+    fig.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     return fig

@@ -23,41 +23,39 @@ if TYPE_CHECKING:
     from ipywidgets import VBox
 
 
-def nuclei(
-    image: npt.NDArray[np.uint8], prediction: Prediction, labels: Labels, title: str = ""
-) -> Figure:
+@style()
+def nuclei(image: npt.NDArray[np.uint8], prediction: Prediction, labels: Labels) -> Figure:
     """A picture, the probabilities of nucleus and of core, and the resulting nuclei."""
-    with style():
-        fig = Figure(figsize=(8.4, 2.35))
-        axes = fig.subplots(1, 4)
-        axes[0].imshow(outlined(visible(image)[0], labels))
-        axes[0].set_title(title or "nuclei outlined")
-        for ax, plane, name in (
-            (axes[1], prediction.probability, "nucleus"),
-            (axes[2], prediction.core, "core"),
-        ):
-            ax.imshow(plane, cmap="gray", vmin=0, vmax=1)
-            ax.set_title(f"probability of {name}")
-        axes[3].imshow(numbered_colours(labels))
-        axes[3].set_title(f"{len(np.unique(labels[labels > 0]))} nuclei")
-        bare(axes)
+    planes = {
+        "nuclei outlined": outlined(visible(image)[0], labels),
+        "probability of nucleus": prediction.probability,
+        "probability of core": prediction.core,
+        f"{len(np.unique(labels[labels > 0]))} nuclei": numbered_colours(labels),
+    }
+    fig = Figure(figsize=(8.4, 2.35))
+    axes = fig.subplots(1, 4)
+    for ax, (title, plane) in zip(axes, planes.items(), strict=True):
+        ax.imshow(plane, cmap="gray", vmin=0, vmax=1)
+        ax.set_title(title)
+    bare(axes)
     return fig
 
 
+@style()
 def sizes(table: pd.DataFrame) -> Figure:
     """Histogram of nuclear areas.
 
     Args:
         table: from :func:`ngat.paper.study.dataset.measured`.
     """
-    with style():
-        fig = Figure(figsize=(4.6, 2.2))
-        ax = fig.subplots()
-        ax.hist(table["diameter"], bins=min(20, max(5, len(table) // 3)), color=BLUE)
-        ax.set(xlabel="diameter of nuclei / px", ylabel="nuclei")
+    fig = Figure(figsize=(4.6, 2.2))
+    ax = fig.subplots()
+    ax.hist(table["diameter"], bins=min(20, max(5, len(table) // 3)), color=BLUE)
+    ax.set(xlabel="diameter of nuclei / px", ylabel="nuclei")
     return fig
 
 
+@style()
 def robustness(table: pd.DataFrame) -> Figure:
     """Average F1 of changed pictures (filled) beside that of the same pictures unchanged (hollow).
 
@@ -68,20 +66,20 @@ def robustness(table: pd.DataFrame) -> Figure:
     """
     loss = table["unchanged"] - table["changed"]
     table = table.loc[loss.sort_values(kind="stable").index]
-    with style():
-        fig = Figure(figsize=(6.4, 0.24 * len(table) + 0.8))
-        ax = fig.subplots()
-        y = np.arange(len(table))
-        ax.hlines(y, table["changed"], table["unchanged"], color="#BBBBBB", zorder=0)
-        ax.scatter(table["unchanged"], y, facecolors="white", edgecolors=BLUE, label="unchanged")
-        ax.scatter(table["changed"], y, color=VERMILION, label="changed")
-        ax.set_yticks(y, list(table["change"]))
-        ax.set_xlabel("average F1")
-        grid_lines(ax, "x")
-        fig.legend(loc="outside upper center", ncols=2)
+    fig = Figure(figsize=(6.4, 0.24 * len(table) + 0.8))
+    ax = fig.subplots()
+    y = np.arange(len(table))
+    ax.hlines(y, table["changed"], table["unchanged"], color="#BBBBBB", zorder=0)
+    ax.scatter(table["unchanged"], y, facecolors="white", edgecolors=BLUE, label="unchanged")
+    ax.scatter(table["changed"], y, color=VERMILION, label="changed")
+    ax.set_yticks(y, list(table["change"]))
+    ax.set_xlabel("average F1")
+    grid_lines(ax, "x")
+    fig.legend(loc="outside upper center", ncols=2)
     return fig
 
 
+@style()
 def looks(seen: Sequence[Seen], chosen: float) -> Figure:
     """What each look at a picture tells of its nuclei, and the magnification that was chosen.
 
@@ -89,36 +87,35 @@ def looks(seen: Sequence[Seen], chosen: float) -> Figure:
         seen: from :func:`ngat.inference.find_magnification`.
         chosen: likewise.
     """
-    rows = sorted(seen, key=lambda look: look.magnification)
-    with style():
-        fig = Figure(figsize=(5.0, 2.3))
-        ax = fig.subplots()
-        ax.bar(range(len(rows)), [look.evidence for look in rows], color=BLUE, width=0.6)
-        ax.set_xticks(range(len(rows)), [f"× {look.magnification:g}" for look in rows])
-        ax.set_xlabel(f"magnification of the look; chosen: × {chosen:.2f}")
-        ax.set_ylabel("evidence of nuclei")
+    evidence = dict(sorted((look.magnification, look.evidence) for look in seen))
+    fig = Figure(figsize=(5.0, 2.3))
+    ax = fig.subplots()
+    ax.bar([f"× {factor:g}" for factor in evidence], list(evidence.values()), width=0.6, color=BLUE)
+    ax.set_xlabel(f"magnification of the look; chosen: × {chosen:.2f}")
+    ax.set_ylabel("evidence of nuclei")
     return fig
 
 
+@style()
 def parts(image: npt.NDArray[np.uint8], prediction: Prediction) -> Figure:
     """Nuclei at the magnification of the whole picture, and with parts at their own, in frames."""
     seen = {"one magnification": prediction._replace(parts=()), "parts at their own": prediction}
-    with style():
-        fig = Figure(figsize=(8.4, 2 * 8.2 * image.shape[0] / image.shape[1] + 0.6))
-        axes = fig.subplots(2, 1)
-        for ax, (title, one) in zip(axes, seen.items(), strict=True):
-            labels = instances(one)
-            ax.imshow(visible(image)[0])
-            outline(ax, labels, (0, image.shape[1], image.shape[0], 0), YELLOW)
-            ax.set_title(f"{title}: {labels.max()} nuclei, × {one.magnification:.2f}")
-            for part, _ in one.parts:
-                rows, columns = part.inner
-                corner, end = (columns.start, rows.start), (columns.stop, rows.stop)
-                width, height = end[0] - corner[0], end[1] - corner[1]
-                ax.add_patch(Rectangle(corner, width, height, fill=False, ls="--", ec=VERMILION))
-                told = {"textcoords": "offset points", "ha": "right", "color": VERMILION}
-                ax.annotate(f"× {part.magnification:.2f}", end, (-4, 4), **told)
-        bare(axes)
+    height, width = image.shape[:2]
+    fig = Figure(figsize=(8.4, 2 * 8.2 * height / width + 0.6))
+    axes = fig.subplots(2, 1)
+    for ax, (title, one) in zip(axes, seen.items(), strict=True):
+        labels = instances(one)
+        ax.imshow(visible(image)[0])
+        outline(ax, labels, (0, width, height, 0), YELLOW)
+        ax.set_title(f"{title}: {labels.max()} nuclei, × {one.magnification:.2f}")
+        for part, _ in one.parts:
+            rows, columns = part.inner
+            corner, end = (columns.start, rows.start), (columns.stop, rows.stop)
+            sides = np.subtract(end, corner)
+            ax.add_patch(Rectangle(corner, *sides, fill=False, ls="--", ec=VERMILION))
+            told = {"textcoords": "offset points", "ha": "right", "color": VERMILION}
+            ax.annotate(f"× {part.magnification:.2f}", end, (-4, 4), **told)
+    bare(axes)
     return fig
 
 
@@ -131,20 +128,15 @@ def workbench(
         MissingDependency: ipywidgets is not installed.
     """
     ipywidgets = widgets()
+    share = {"min": 0.05, "max": 0.95, "step": 0.05}
     sliders = {
-        "probability": ipywidgets.FloatSlider(
-            thresholds.probability, min=0.05, max=0.95, step=0.05, description="nucleus"
-        ),
-        "core": ipywidgets.FloatSlider(
-            thresholds.core, min=0.05, max=0.95, step=0.05, description="core"
-        ),
-        "prominence": ipywidgets.FloatSlider(
-            thresholds.prominence, min=0.0, max=0.5, step=0.01, description="prominence"
-        ),
-        "min_area": ipywidgets.IntSlider(
-            thresholds.min_area, min=1, max=200, description="least px"
-        ),
+        "probability": ipywidgets.FloatSlider(description="nucleus", **share),
+        "core": ipywidgets.FloatSlider(description="core", **share),
+        "prominence": ipywidgets.FloatSlider(description="prominence", max=0.5, step=0.01),
+        "min_area": ipywidgets.IntSlider(description="least px", min=1, max=200),
     }
+    for name, slider in sliders.items():
+        slider.value = getattr(thresholds, name)
 
     def draw() -> Figure:
         chosen = replace(thresholds, **{name: slider.value for name, slider in sliders.items()})

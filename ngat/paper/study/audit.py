@@ -6,9 +6,10 @@ Everything follows from :mod:`ngat.evaluation.published`; no picture is needed.
 from __future__ import annotations
 
 from itertools import permutations
-from math import pi, sin
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from ngat import metrics
@@ -16,8 +17,11 @@ from ngat.data.sample import TYPES
 from ngat.data.split import PUBLISHED
 from ngat.evaluation import published
 
-OBJECTS = sum(stratum.objects for stratum in published.STAGE_2.values())
-IMAGES = sum(stratum.images for stratum in published.STAGE_2.values())
+# The published tables with a row per system, and stage 2 with a row per type.
+TABLE_1 = pd.DataFrame(published.TABLE_1).set_index("system")
+TABLE_2 = pd.DataFrame(published.TABLE_2).T.rename_axis("system")
+STAGE_2 = pd.DataFrame(published.STAGE_2, index=published.Stratum._fields).T.rename_axis("type")
+IMAGES, OBJECTS = (int(STAGE_2[name].sum()) for name in ("images", "objects"))
 
 # Section 4.3 counts 37,333 annotated cells; these are the masks in the published files. Stage 2 has
 # one fewer than objects in Caicedo et al. 2019: they count connected parts, and one mask has two.
@@ -32,23 +36,12 @@ def pooled() -> pd.DataFrame:
         One row per system whose counts are published: tp, fp, fn, the three by formula, the three
         as printed (``<name> printed``), and the largest difference.
     """
-    rows = []
-    for line in published.TABLE_1:
-        counts = published.COUNTS_AT_07.get(line.system)
-        if counts is None:
-            continue
-        found = metrics.pooled(*counts)
-        printed = {name: getattr(line, name) for name in found._fields}
-        rows.append(
-            {
-                "system": line.system,
-                **counts._asdict(),
-                **found._asdict(),
-                **{f"{name} printed": value for name, value in printed.items()},
-                "difference": max(abs(getattr(found, n) - v) for n, v in printed.items()),
-            }
-        )
-    return pd.DataFrame(rows)
+    counts = pd.DataFrame(published.COUNTS_AT_07, index=published.Pool._fields).T
+    found = pd.DataFrame([metrics.pooled(*row) for row in counts.to_numpy()], counts.index)
+    printed = TABLE_1.loc[found.index, found.columns]
+    difference = (found - printed).abs().max(axis=1).rename("difference")
+    table = pd.concat([counts, found, printed.add_suffix(" printed"), difference], axis=1)
+    return table.rename_axis("system").reset_index()
 
 
 def implied() -> pd.DataFrame:
@@ -56,25 +49,14 @@ def implied() -> pd.DataFrame:
 
     The paper prints no counts; four digits of a share of 3,717 objects give them back exactly.
     """
-    rows = []
-    for line in published.TABLE_1:
-        tp, fp = round(line.recall * OBJECTS), round(line.extra * OBJECTS)
-        fn = OBJECTS - tp
-        rows.append(
-            {
-                "system": line.system,
-                "tp": tp,
-                "fp": fp,
-                "fn": fn,
-                "precision": tp / (tp + fp),
-                "pooled f1": float(metrics.f1(tp, fp, fn)),
-            }
-        )
-    return pd.DataFrame(rows)
+    tp, fp = ((TABLE_1[name] * OBJECTS).round().astype(int) for name in ("recall", "extra"))
+    table = pd.DataFrame({"tp": tp, "fp": fp, "fn": OBJECTS - tp, "precision": tp / (tp + fp)})
+    table["pooled f1"] = metrics.f1(tp, fp, OBJECTS - tp)
+    return table.reset_index()
 
 
-def score_bounds(average_f1: float) -> tuple[float, float]:
-    """Between what bounds the competition score lies, given the average F1.
+def score_bounds(average_f1: Any) -> tuple[Any, Any]:
+    """Between what bounds the competition score lies, given the average F1 (a number or several).
 
     For each image and threshold S = F1 / (2 − F1), a convex function with S ≤ F1. By Jensen the
     mean of S is least when every F1 is the same, m / (2 − m), and largest, m, when each is 0 or 1.
@@ -82,23 +64,26 @@ def score_bounds(average_f1: float) -> tuple[float, float]:
     return average_f1 / (2 - average_f1), average_f1
 
 
+def place_between(score: pd.Series, average_f1: pd.Series) -> pd.Series:
+    """Where a score lies between :func:`score_bounds`: 0 if all F1 are the same, 1 if 0 or 1."""
+    low, high = score_bounds(average_f1)
+    return (score - low) / (high - low)
+
+
 def ratios() -> pd.DataFrame:
     """Competition score over average F1, and where between its bounds the score lies (0 to 1)."""
-    rows = []
-    for line in published.TABLE_1:
-        low, high = score_bounds(line.average_f1)
-        rows.append(
-            {
-                "system": line.system,
-                "score": line.score,
-                "average f1": line.average_f1,
-                "ratio": line.score / line.average_f1,
-                "lowest score": low,
-                "highest score": high,
-                "place between": (line.score - low) / (high - low),
-            }
-        )
-    return pd.DataFrame(rows)
+    score, average_f1 = TABLE_1["score"], TABLE_1["average_f1"]
+    low, high = score_bounds(average_f1)
+    return pd.DataFrame(
+        {
+            "score": score,
+            "average f1": average_f1,
+            "ratio": score / average_f1,
+            "lowest score": low,
+            "highest score": high,
+            "place between": place_between(score, average_f1),
+        }
+    ).reset_index()
 
 
 def weights() -> pd.DataFrame:
@@ -107,21 +92,13 @@ def weights() -> pd.DataFrame:
     ``one nucleus`` is what one nucleus found instead of missed (where another was claimed) moves
     the column by: 1 / objects, if images hold equally many.
     """
-    rows = []
-    for kind in TYPES:
-        stratum = published.STAGE_2[kind]
-        rows.append(
-            {
-                "type": kind,
-                "images": stratum.images,
-                "objects": stratum.objects,
-                "share of images": stratum.images / IMAGES,
-                "share of objects": stratum.objects / OBJECTS,
-                "share of table 2": 1 / len(TYPES),
-                "one nucleus": 1 / stratum.objects,
-            }
-        )
-    return pd.DataFrame(rows)
+    shares = {
+        "share of images": STAGE_2["images"] / IMAGES,
+        "share of objects": STAGE_2["objects"] / OBJECTS,
+        "share of table 2": 1 / len(TYPES),
+        "one nucleus": 1 / STAGE_2["objects"],
+    }
+    return STAGE_2.assign(**shares).reset_index()
 
 
 def by_images() -> pd.DataFrame:
@@ -130,20 +107,10 @@ def by_images() -> pd.DataFrame:
     Both are means over the same images, so they should agree. Columns ``table 2``, ``published``
     (missing for the paper), ``difference``, and ``unweighted`` (what the radar shows).
     """
-    rows = []
-    for system, values in published.TABLE_2.items():
-        mean = sum(published.STAGE_2[kind].images * f1 for kind, f1 in values.items()) / IMAGES
-        theirs = published.F1_AT_07.get(system, float("nan"))
-        rows.append(
-            {
-                "system": system,
-                "table 2": mean,
-                "published": theirs,
-                "difference": mean - theirs,
-                "unweighted": sum(values.values()) / len(values),
-            }
-        )
-    return pd.DataFrame(rows)
+    table = pd.DataFrame({"table 2": TABLE_2 @ STAGE_2["images"] / IMAGES})
+    table["published"] = pd.Series(published.F1_AT_07)
+    table["difference"] = table["table 2"] - table["published"]
+    return table.assign(unweighted=TABLE_2.mean(axis=1)).reset_index()
 
 
 def left_out() -> pd.DataFrame:
@@ -152,54 +119,44 @@ def left_out() -> pd.DataFrame:
     Returns:
         One row per system; columns ``none`` and each type, by what is left out.
     """
-    rows = []
-    for system, values in published.TABLE_2.items():
-        total = sum(values.values())
-        row: dict[str, object] = {"system": system, "none": total / len(values)}
-        row |= {kind: (total - values[kind]) / (len(values) - 1) for kind in TYPES}
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-class Area(NamedTuple):
-    """Area of a radar polygon as a share of the full pentagon, over all orders of the spokes."""
-
-    system: str
-    as_drawn: float
-    least: float
-    largest: float
-    first_in: int
-    orders: int
+    without = {kind: TABLE_2.drop(columns=kind).mean(axis=1) for kind in TYPES}
+    return pd.DataFrame({"none": TABLE_2.mean(axis=1), **without}).reset_index()
 
 
 def areas() -> pd.DataFrame:
     """Figure 7's polygons: their area in the paper's order of types, and in every other order.
 
     The area depends on which types are neighbours. Of five spokes there are twelve orders that
-    differ by more than turning and reflecting; ``first_in`` counts those where a system's polygon
-    is the largest.
+    differ by more than turning and reflecting.
+
+    Returns:
+        One row per system: ``as_drawn``, ``least`` and ``largest`` area as shares of the full
+        pentagon; ``first_in`` how many of the ``orders`` its polygon is the largest.
     """
     first, *rest = range(len(TYPES))
     orders = [(first, *order) for order in permutations(rest) if order[0] < order[-1]]
-    table = {
-        system: [_area([values[TYPES[k]] for k in order]) for order in orders]
-        for system, values in published.TABLE_2.items()
-    }
-    drawn = orders.index(tuple(range(len(TYPES))))
-    best = [max(table, key=lambda system: table[system][k]) for k in range(len(orders))]
-    rows = [
-        Area(system, found[drawn], min(found), max(found), best.count(system), len(orders))
-        for system, found in table.items()
-    ]
-    return pd.DataFrame(rows)
+    found = _area(TABLE_2.to_numpy()[:, orders])
+    largest = np.bincount(found.argmax(axis=0), minlength=len(found))
+    return pd.DataFrame(
+        {
+            "system": TABLE_2.index,
+            "as_drawn": found[:, orders.index(tuple(range(len(TYPES))))],
+            "least": found.min(axis=1),
+            "largest": found.max(axis=1),
+            "first_in": largest,
+            "orders": len(orders),
+        }
+    )
 
 
-def _area(values: list[float]) -> float:
-    """Area of the polygon over that of the regular one with radius 1 (the sines cancel)."""
-    n = len(values)
-    triangle = sin(2 * pi / n) / 2
-    area = sum(triangle * a * b for a, b in zip(values, values[1:] + values[:1], strict=True))
-    return area / (n * triangle)
+def _area(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Area of polygons ``[..., n]`` over that of the regular one with radius 1.
+
+    Each is a sum of n triangles, half of a · b · sin(2π / n): the sines cancel.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    area: npt.NDArray[np.float64] = (values * np.roll(values, -1, axis=-1)).mean(axis=-1)
+    return area
 
 
 class Claim(NamedTuple):
@@ -212,24 +169,17 @@ class Claim(NamedTuple):
 
 def claims() -> list[Claim]:
     """What the paper says of its tables, recomputed."""
-    rows = {line.system: line for line in published.TABLE_1}
-    ours = rows.pop(published.PAPER)
+    ours, others = TABLE_1.loc[published.PAPER], TABLE_1.drop(published.PAPER)
 
     def beside(measure: str, least: bool = False) -> tuple[bool, str]:
-        pick = min if least else max
-        rival = pick(rows.values(), key=lambda line: getattr(line, measure))
-        a, b = getattr(ours, measure), getattr(rival, measure)
-        return (a < b if least else a > b), f"{a:.4f}; next {rival.system} {b:.4f}"
+        rival = others[measure].idxmin() if least else others[measure].idxmax()
+        a, b = ours[measure], others.loc[rival, measure]
+        return bool(a < b if least else a > b), f"{a:.4f}; next {rival} {b:.4f}"
 
-    extras = sorted(line.extra for line in (*rows.values(), ours))
-    polygons = areas().set_index("system")
-    drawn = polygons["as_drawn"].drop(published.PAPER)
-    mine = published.TABLE_2[published.PAPER]
-    won = [
-        kind
-        for kind in TYPES
-        if all(mine[kind] >= other[kind] for other in published.TABLE_2.values())
-    ]
+    extra = TABLE_1["extra"].sort_values()
+    drawn = areas().set_index("system")["as_drawn"]
+    area, rivals = drawn[published.PAPER], drawn.drop(published.PAPER)
+    won = [kind for kind in TYPES if TABLE_2.loc[published.PAPER, kind] >= TABLE_2[kind].max()]
     train = dict(zip(TYPES, PUBLISHED["stage1_train"], strict=True))
     rarer = [kind for kind in TYPES if train[kind] < train["grayscale_tissue"]]
     counted = sum(COUNTED_CELLS.values())
@@ -240,14 +190,13 @@ def claims() -> list[Claim]:
         Claim("fewest missed at 0.7", *beside("missed", least=True)),
         Claim(
             "second in extra, behind Mask R-CNN only",
-            extras.index(ours.extra) == 1 and extras[0] == rows["Deep Retina"].extra,
-            f"{ours.extra:.4f}; Mask R-CNN {rows['Deep Retina'].extra:.4f}",
+            list(extra.index[:2]) == ["Deep Retina", published.PAPER],
+            f"{ours['extra']:.4f}; Mask R-CNN {extra['Deep Retina']:.4f}",
         ),
         Claim(
             "covers the largest area in figure 7",
-            bool(polygons["as_drawn"][published.PAPER] > drawn.max()),
-            f"{polygons['as_drawn'][published.PAPER]:.3f} of the pentagon; "
-            f"next {drawn.idxmax()} {drawn.max():.3f}",
+            bool(area > rivals.max()),
+            f"{area:.3f} of the pentagon; next {rivals.idxmax()} {rivals.max():.3f}",
         ),
         Claim(
             "best on every type (which the paper does not say)",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy import stats
-from torch import Tensor, nn
 
 from ngat.data import Sample
 from ngat.data.sample import TYPES
@@ -37,9 +36,9 @@ def read(path: Path) -> pd.DataFrame:
     changed = set(table.loc[~table["factor"].isin([BASE, HELD_OUT]), "network"])
     table = table[(table["type"] == sweep.ALL) & table["network"].isin(changed or table["network"])]
     known = {BASE: [BASE], **FACTORS, **OF_REAL}
-    order = {pair: k for k, pair in enumerate((f, v) for f in known for v in known[f])}
-    place = table[["factor", "variant"]].apply(tuple, axis=1).map(order)
-    if place.isna().any() or not (table["factor"] == BASE).any() or table["network"].nunique() > 1:
+    order = pd.MultiIndex.from_tuples([(f, variant) for f in known for variant in known[f]])
+    place = order.get_indexer(pd.MultiIndex.from_frame(table[["factor", "variant"]]))
+    if (place < 0).any() or not (table["factor"] == BASE).any() or table["network"].nunique() > 1:
         raise InputError(
             f"{path}: holds unknown variants, no base or several; run `ngat ablate` again."
         )
@@ -60,17 +59,13 @@ def effects(table: pd.DataFrame, metric: str) -> pd.DataFrame:
         One row per variant, in order: factor, variant, seeds, mean, low, high, values (a list).
     """
     base = table[table["factor"] == BASE].set_index("seed")[metric]
-    rows = []
     others = table[table["factor"] != BASE]
-    for (factor, variant), runs in others.groupby(["factor", "variant"], sort=False):
-        runs = runs.set_index("seed")[metric]
-        values = (runs - base).dropna().to_numpy()
-        if len(values):
-            low, high = interval(values)
-            rows.append([factor, variant, len(values), values.mean(), low, high, values.tolist()])
-    return pd.DataFrame(
-        rows, columns=["factor", "variant", "seeds", "mean", "low", "high", "values"]
-    )
+    values = others[metric] - others["seed"].map(base).astype(float)
+    others = others.assign(values=values).dropna(subset="values")
+    groups = others.groupby(["factor", "variant"], sort=False)["values"]
+    bounds = pd.DataFrame([interval(values) for _, values in groups], columns=["low", "high"])
+    found = groups.agg(seeds="size", mean="mean", values=list).reset_index().join(bounds)
+    return found[["factor", "variant", "seeds", "mean", "low", "high", "values"]]
 
 
 def of_other_seeds(table: pd.DataFrame, metric: str) -> tuple[float, float]:
@@ -82,11 +77,11 @@ def of_other_seeds(table: pd.DataFrame, metric: str) -> tuple[float, float]:
     return float((base - base[0]).min()), float((base - base[0]).max())
 
 
-def interval(values: np.ndarray) -> tuple[float, float]:
+def interval(values: np.ndarray | pd.Series) -> tuple[float, float]:
     """Student's 95 % interval of the mean; NaN of fewer than two values."""
     if len(values) < 2:
         return (np.nan, np.nan)
-    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
     return float(values.mean() - half), float(values.mean() + half)
 
 
@@ -95,26 +90,18 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
     Effects as text, ``-0.012 [-0.03, +0.01]``; empty for the base.
     """
-    found = {m: effects(table, m).set_index(["factor", "variant"]) for m in METRICS}
-    rows = []
-    for (factor, variant), runs in table.groupby(["factor", "variant"], sort=False):
-        row: dict[str, object] = {
-            "factor": factor,
-            "variant": variant,
-            "seeds": len(runs),
-            "parameters": int(runs["parameters"].iloc[0]),
-        }
-        for metric, name in METRICS.items():
-            row[name] = round(float(runs[metric].mean()), 3)
-            effect = ""
-            if (factor, variant) in found[metric].index:
-                line = found[metric].loc[(factor, variant)]
-                effect = f"{line['mean']:+.3f}"
-                if not np.isnan(line["low"]):
-                    effect += f" [{line['low']:+.3f}, {line['high']:+.3f}]"
-            row[f"effect on {name}"] = effect
-        rows.append(row)
-    return pd.DataFrame(rows)
+    groups = table.groupby(["factor", "variant"], sort=False)
+    found = groups.agg(seeds=("seed", "size"), parameters=("parameters", "first")).astype(int)
+    for metric, name in METRICS.items():
+        found[name] = groups[metric].mean().round(3)
+        differences = effects(table, metric).set_index(["factor", "variant"])
+        found[f"effect on {name}"] = differences.apply(_with_bounds, axis=1)
+    return found.fillna("").reset_index()
+
+
+def _with_bounds(effect: pd.Series) -> str:
+    bounds = "" if np.isnan(effect["low"]) else f" [{effect['low']:+.3f}, {effect['high']:+.3f}]"
+    return f"{effect['mean']:+.3f}{bounds}"
 
 
 def verdict(low: float, high: float) -> str:
@@ -150,66 +137,65 @@ def pairs(table: pd.DataFrame) -> pd.DataFrame:
         order of :data:`~ngat.data.sample.TYPES`.
     """
     key = ["network", "type", "seed"]
-    seen = table.loc[table["factor"] == BASE, [*key, "images", "average_f1"]]
-    unseen = table.loc[table["variant"] == table["type"], [*key, "average_f1"]]
-    both = seen.rename(columns={"average_f1": "seen"}).merge(
-        unseen.rename(columns={"average_f1": "unseen"})
-    )
+    seen = table[table["factor"] == BASE].set_index(key)[["images", "average_f1"]]
+    unseen = table[table["variant"] == table["type"]].set_index(key)["average_f1"]
+    both = seen.join(unseen.rename("unseen"), how="inner").reset_index()
     found = both.groupby(["network", "type"], sort=False, as_index=False).agg(
         images=("images", "first"),
         seeds=("seed", "nunique"),
-        seen=("seen", "mean"),
+        seen=("average_f1", "mean"),
         unseen=("unseen", "mean"),
     )
-    place = found["type"].map({kind: k for k, kind in enumerate(TYPES)})
-    found = found.assign(kept=found["unseen"] / found["seen"].where(found["seen"] > 0), place=place)
-    found = found.sort_values(["place", "network"], ignore_index=True)
-    return found.drop(columns="place")
+    found["kept"] = found["unseen"] / found["seen"].where(found["seen"] > 0)
+    place = found["type"].map(TYPES.index)
+    return found.iloc[np.lexsort([found["network"], place])].reset_index(drop=True)
 
 
-def _home(model: NGAT) -> None:
+# What each lesion sets to zero.
+Zeroed = Callable[[NGAT], Iterable[torch.Tensor]]
+
+
+def _moves(model: NGAT) -> Iterable[torch.Tensor]:
     """ξ becomes the identity."""
-    if model.plasticity.xi is not None:
-        _silence(model.plasticity.xi.layers[-1])
+    xi = model.plasticity.xi
+    return [] if xi is None else xi.layers[-1].parameters()
 
 
-def _no_positions(model: NGAT) -> None:
-    for update in _updates(model):
-        _silence(update.terms)
+def _position_terms(model: NGAT) -> Iterable[torch.Tensor]:
+    return [p for update in _updates(model) for p in update.terms.parameters()]
 
 
-def _alike(model: NGAT) -> None:
+def _scores(model: NGAT) -> Iterable[torch.Tensor]:
     """All scores become zero, so that every softmax is a mean."""
-    _no_positions(model)
+    yield from _position_terms(model)
     for update in _updates(model):
-        maps = [
-            update.own,
-            *cast(nn.ModuleDict, getattr(update, "other", nn.ModuleDict())).values(),
-        ]
-        for module in maps:
-            first = 0
-            for width in cast(Maps, module).parts:
-                if width == model.config.heads:  # el and er; all other parts are wider
-                    _silence(module, slice(first, first + width))
-                first += width
+        for maps in (update.own, *update.other.values()):
+            for parameter in maps.parameters():
+                for part in parameter.split(cast(Maps, maps).parts):
+                    if len(part) == model.config.heads:  # el and er; all other parts are wider
+                        yield part
 
 
-def _without(relation: str) -> Callable[[NGAT], None]:
-    def cut(model: NGAT) -> None:
-        for update in _updates(model):
-            if relation in update.other:
-                _silence(update.other[relation])
+def _messages(relation: str) -> Zeroed:
+    return lambda model: [
+        parameter
+        for update in _updates(model)
+        if relation in update.other
+        for parameter in update.other[relation].parameters()
+    ]
 
-    return cut
+
+def _updates(model: NGAT) -> list[PyramidGATConv]:
+    return [cast(PyramidGATConv, update) for update in model.updates]
 
 
-LESIONS: Mapping[str, Callable[[NGAT], None]] = {
-    "whole network": lambda model: None,
-    "nodes at home": _home,
-    "no position term": _no_positions,
-    "attention alike": _alike,
-    "nothing from children": _without("child"),
-    "nothing from parents": _without("parent"),
+LESIONS: Mapping[str, Zeroed] = {
+    "whole network": lambda model: [],
+    "nodes at home": _moves,
+    "no position term": _position_terms,
+    "attention alike": _scores,
+    "nothing from children": _messages("child"),
+    "nothing from parents": _messages("parent"),
 }
 
 
@@ -217,7 +203,8 @@ def lesioned(model: NGAT, name: str) -> NGAT:
     """A copy of a network of typed relations with a part of :data:`LESIONS` switched off."""
     changed = copy.deepcopy(model).eval()
     with torch.no_grad():
-        LESIONS[name](changed)
+        for parameter in LESIONS[name](changed):
+            parameter.zero_()
     return changed
 
 
@@ -229,22 +216,10 @@ def scores(model: NGAT, samples: Sequence[Sample], thresholds: Thresholds) -> pd
     """
     rows = []
     for name in LESIONS:
-        changed, dice, f1 = lesioned(model, name), [], []
+        changed = lesioned(model, name)
         for sample in samples:
             prediction = predict(changed, sample.image, magnification=1.0)
-            found = instances(prediction, "split", thresholds)
-            dice.append(pixel_dice(prediction.probability > 0.5, sample.labels > 0))
-            f1.append(average_f1(found, sample.labels))
-        rows.append(
-            {"lesion": name, "dice": sum(dice) / len(dice), "average_f1": sum(f1) / len(f1)}
-        )
-    return pd.DataFrame(rows)
-
-
-def _updates(model: NGAT) -> list[PyramidGATConv]:
-    return [cast(PyramidGATConv, update) for update in model.updates]
-
-
-def _silence(module: nn.Module, rows: slice = slice(None)) -> None:
-    for parameter in module.parameters():
-        cast(Tensor, parameter)[rows] = 0.0
+            dice = pixel_dice(prediction.probability > 0.5, sample.labels > 0)
+            f1 = average_f1(instances(prediction, "split", thresholds), sample.labels)
+            rows.append({"lesion": name, "dice": dice, "average_f1": f1})
+    return pd.DataFrame(rows).groupby("lesion", sort=False, as_index=False).mean()

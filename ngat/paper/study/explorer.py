@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch.nn import functional as F
+from PIL import Image
 
 from ngat.data.normalize import as_tensor
 from ngat.graph import TAP_COUNT, PyramidGraph
@@ -83,8 +82,8 @@ def explore(
         probability = model.reconstruct(output)[0, 0].numpy()
     step = 2 ** (model.config.levels - 1)
     rows, columns = fullest((probability > 0.5).astype(np.int64), max(step, side // step * step))
-    top, left = rows.start // step * step, columns.start // step * step
-    bottom, right = rows.stop - rows.start + top, columns.stop - columns.start + left
+    top, left = (part.start // step * step for part in (rows, columns))
+    bottom, right = top + rows.stop - rows.start, left + columns.stop - columns.start
 
     height, width = probability.shape
     graph, longer = PyramidGraph(height, width, model.config.levels), max(height, width)
@@ -94,53 +93,36 @@ def explore(
     for m in range(graph.levels - 1):
         alphas[m][:, FIRST_TAP["parent"]] = 1.0  # a lone parent needs no softmax
     for softmax in coefficients(model, picture):  # later updates replace earlier ones
-        first = 0
-        for relation in softmax.relations:
-            count = TAP_COUNT[relation]
-            taps = slice(FIRST_TAP[relation], FIRST_TAP[relation] + count)
-            alphas[softmax.level][:, taps] = softmax.alpha[:, first : first + count]
-            first += count
+        taps = [FIRST_TAP[r] + k for r in softmax.relations for k in range(TAP_COUNT[r])]
+        alphas[softmax.level][:, taps] = softmax.alpha
 
     corner = np.array([left, top, 0.0])[:, None, None]
     levels = []
     for m, alpha in enumerate(alphas):
-        part = (slice(top >> m, -(-bottom // 2**m)), slice(left >> m, -(-right // 2**m)))
-        moved = output.positions[m][0].double().numpy()
-        levels.append(
-            WindowLevel(
-                alpha[:, :, *part],
-                graph.home(m)[:, *part] * longer - corner,
-                moved[:, *part] * longer - corner,
-            )
-        )
+        part = (..., slice(top >> m, -(-bottom // 2**m)), slice(left >> m, -(-right // 2**m)))
+        home, moved = graph.home(m), output.positions[m][0].double().numpy()
+        places = (zeta[part] * longer - corner for zeta in (home, moved))
+        levels.append(WindowLevel(alpha[part], *places))
     window = (slice(top, bottom), slice(left, right))
-    return Explored(
-        name,
-        shown(image, (height, width))[window],
-        probability[window],
-        factor,
-        (top, left),
-        levels,
-    )
+    pixels = shown(image, (height, width))[window]
+    return Explored(name, pixels, probability[window], factor, (top, left), levels)
 
 
 def shown(image: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
     """A picture of 8 bits for the eye, ``uint8 [H, W, 3]`` of the size asked for."""
     pixels = np.asarray(image)
-    if pixels.ndim == 2:
-        pixels = np.repeat(pixels[:, :, None], 3, axis=2)
     if pixels.dtype != np.uint8:
         low, high = float(pixels.min()), float(pixels.max())
         pixels = (255 * (pixels.astype(np.float64) - low) / max(high - low, 1e-9)).astype(np.uint8)
-    planes = torch.from_numpy(visible(pixels)[0].copy()).movedim(2, 0)[None].float()
-    resized = F.interpolate(planes, size, mode="bilinear", antialias=True)[0]
-    return resized.round().clamp(0, 255).byte().movedim(0, 2).numpy()
+    picture = Image.fromarray(visible(pixels)[0]).convert("RGB")
+    return np.asarray(picture.resize(size[::-1], Image.Resampling.BILINEAR))
 
 
 def steepest(probability: npt.NDArray[np.float32]) -> tuple[int, int]:
     """The pixel of the middle where the probability of nucleus changes most: on an outline."""
     slope = np.hypot(*np.gradient(probability.astype(np.float64)))
-    aside, below = (side // 4 for side in slope.shape[::-1])
-    middle = slope[below : slope.shape[0] - below, aside : slope.shape[1] - aside]
-    row, column = np.unravel_index(int(middle.argmax()), middle.shape)
-    return int(row) + below, int(column) + aside
+    height, width = slope.shape
+    slope[: height // 4] = slope[height - height // 4 :] = 0
+    slope[:, : width // 4] = slope[:, width - width // 4 :] = 0
+    row, column = np.unravel_index(int(slope.argmax()), slope.shape)
+    return int(row), int(column)

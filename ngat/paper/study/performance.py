@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pandas as pd
 import torch
 
@@ -22,29 +24,27 @@ def agreement(case: Case) -> pd.DataFrame:
         engine, and the largest difference of output and gradient as a share of the reference's
         largest value; layers whose package is missing are left out.
     """
-    found: dict[str, tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
-    names = ["reference", *(name for name in LABELS if name not in ("reference", "compile"))]
-    for name in names:
-        try:
-            layer = build(name, case)
-            inputs = [x.requires_grad_() for x in layer.lay_out(case.planes())]
-            outputs = layer.planes(layer(inputs))
-        except MissingDependency:
-            continue
-        total = torch.stack([(out**2).sum() for out in outputs]).sum()
-        gradients = layer.planes(torch.autograd.grad(total, inputs))
-        found[name] = ([out.detach() for out in outputs], gradients)
+    found: dict[str, list[torch.Tensor]] = {}
+    names = [name for name in LABELS if name != "compile"]
+    for name in sorted(names, key=lambda name: name != "reference"):  # the reference first
+        with contextlib.suppress(MissingDependency):
+            found[LABELS[name]] = _both_passes(name, case)
+    truth = found[LABELS["reference"]]
+    rows = []
+    for label, vectors in found.items():
+        pairs = zip(vectors, truth, strict=True)
+        rows.append([label, *(float((a - b).abs().max() / b.abs().max()) for a, b in pairs)])
+    return pd.DataFrame(rows, columns=["layer", "output", "gradient"])
 
-    def difference(name: str, part: int) -> float:
-        pairs = [*zip(found[name][part], found["reference"][part], strict=True)]
-        scale = max(float(truth.abs().max()) for _, truth in pairs)
-        shaped = [(value.reshape(truth.shape), truth) for value, truth in pairs]
-        return max(float((value - truth).abs().max()) for value, truth in shaped) / scale
 
-    return pd.DataFrame(
-        [[LABELS[name], difference(name, 0), difference(name, 1)] for name in found],
-        columns=["layer", "output", "gradient"],
-    )
+def _both_passes(name: str, case: Case) -> list[torch.Tensor]:
+    """A layer's outputs and the gradients of its inputs, each as one vector."""
+    layer = build(name, case)
+    inputs = [x.requires_grad_() for x in layer.lay_out(case.planes())]
+    outputs = layer.planes(layer(inputs))
+    total = torch.stack([(out**2).sum() for out in outputs]).sum()
+    both = outputs, layer.planes(torch.autograd.grad(total, inputs))
+    return [torch.cat([plane.detach().flatten() for plane in planes]) for planes in both]
 
 
 def layer_times(frame: pd.DataFrame, **where: object) -> pd.DataFrame:
@@ -71,9 +71,9 @@ def beside(attention: pd.DataFrame, network: pd.DataFrame) -> pd.DataFrame:
     for scope in ("layer", "typed layer"):
         times = ratios(select(attention, quantity="time_ms", scope=scope, allocator="kept"))
         ours = select(times, engine="cpu", side=256, batch=1)
-        for row in ours.rename(columns={"pass": "which"}).itertuples():
-            what = f"{scope}, 256 × 256, {row.which}, {in_words(row.threads)}"
-            found.append((what, LABELS[BASELINE], row.ratio))
+        for which, threads, ratio in ours[["pass", "threads", "ratio"]].itertuples(index=False):
+            what = f"{scope}, 256 × 256, {which}, {in_words(threads)}"
+            found.append((what, LABELS[BASELINE], ratio))
         peaks = select(attention, quantity="peak_bytes_per_node", scope=scope)
         peak = peaks.set_index(["engine", "pass"])["value"]
         for which in PASSES:
@@ -99,17 +99,13 @@ def unet_2015() -> int:
     from three channels to two.
     """
 
-    def convolution(side: int, channels: int, made: int) -> int:
-        return side * side * channels * made + made
-
     widths = (64, 128, 256, 512, 1024)
-    total = 0
-    for before, width in zip((3, *widths[:-1]), widths, strict=True):
-        total += convolution(3, before, width) + convolution(3, width, width)
-    for width in reversed(widths[:-1]):
-        total += convolution(2, 2 * width, width)
-        total += convolution(3, 2 * width, width) + convolution(3, width, width)
-    return total + convolution(1, widths[0], 2)
+    kernels = [(1, 64, 2)]  # side, channels that come in and that go out
+    for before, width in zip((3, *widths), widths, strict=False):
+        kernels += [(3, before, width), (3, width, width)]
+    for width in widths[:-1]:
+        kernels += [(2, 2 * width, width), (3, 2 * width, width), (3, width, width)]
+    return sum(side * side * channels * made + made for side, channels, made in kernels)
 
 
 def parameters(network: pd.DataFrame) -> pd.DataFrame:

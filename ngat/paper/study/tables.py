@@ -29,13 +29,9 @@ def columns(table2: pd.DataFrame) -> pd.DataFrame:
         table2: from :func:`ngat.evaluation.tables.table2`.
     """
     index = ["method", "measured on"]
-    order = table2[index].drop_duplicates()
-    parts = []
-    for value, suffix in (("f1", ""), ("low", " low"), ("high", " high")):
-        part = table2.pivot(index=index, columns="type", values=value)
-        parts.append(part.rename(columns=lambda kind, suffix=suffix: f"{kind}{suffix}"))
-    table = pd.concat(parts, axis=1)
-    return table.loc[list(order.itertuples(index=False, name=None))].reset_index()
+    table = table2.pivot(index=index, columns="type", values=["f1", "low", "high"])
+    table.columns = [f"{kind} {value}".removesuffix(" f1") for value, kind in table.columns]
+    return table2[index].drop_duplicates().merge(table.reset_index(), on=index)
 
 
 def by_confidence(session: Session, runs: Sequence[Run], method: str) -> pd.DataFrame:
@@ -93,29 +89,32 @@ def curves(counts: pd.DataFrame, method: str) -> pd.DataFrame:
     Raises:
         InputError: the method is not there.
     """
-    rows = counts[counts["method"] == method]
-    if rows.empty:
-        known = ", ".join(dict.fromkeys(counts["method"]))
-        raise InputError(f"{method!r} is not among the results; there are {known}.")
-    tp, fp, fn = (rows[name].to_numpy(np.float64) for name in ("tp", "fp", "fn"))
+    rows = _of(counts, method)
+    tp, fp, fn = (rows[name] for name in ("tp", "fp", "fn"))
     empty = tp + fp + fn == 0
     rows = rows.assign(
+        type=pd.Categorical(rows["type"], [kind for kind in TYPES if kind in set(rows["type"])]),
         f1=metrics.f1(tp, fp, fn),
         precision=np.where(empty, 1.0, tp / np.maximum(tp + fp, 1)),
         recall=np.where(empty, 1.0, tp / np.maximum(tp + fn, 1)),
     )
-    table = (
-        rows.groupby(["type", "threshold"])
-        .agg(
-            images=("image_id", "nunique"),
-            f1=("f1", "mean"),
-            precision=("precision", "mean"),
-            recall=("recall", "mean"),
-        )
-        .reset_index()
-    )
-    table["type"] = pd.Categorical(table["type"], [k for k in TYPES if k in set(table["type"])])
-    return table.sort_values(["type", "threshold"], ignore_index=True)
+    by_threshold = rows.groupby(["type", "threshold"], observed=True)
+    means = by_threshold[["f1", "precision", "recall"]].mean()
+    means.insert(0, "images", by_threshold["image_id"].nunique())
+    return means.reset_index()
+
+
+def _of(table: pd.DataFrame, method: str) -> pd.DataFrame:
+    """A method's rows.
+
+    Raises:
+        InputError: there are none.
+    """
+    rows = table[table["method"] == method]
+    if rows.empty:
+        known = ", ".join(dict.fromkeys(table["method"]))
+        raise InputError(f"{method!r} is not among the results; there are {known}.")
+    return rows
 
 
 def composition(facts: pd.DataFrame) -> pd.DataFrame:
@@ -128,21 +127,10 @@ def composition(facts: pd.DataFrame) -> pd.DataFrame:
         One row per type: ``type``, ``images``, ``images published``, ``objects``,
         ``objects published``.
     """
-    test = facts[facts["split"] == "test"].groupby("type")["nuclei"].agg(["size", "sum"])
-    rows = []
-    for kind in TYPES:
-        stratum = published.STAGE_2[kind]
-        images, objects = test.loc[kind] if kind in test.index else (0, 0)
-        rows.append(
-            {
-                "type": kind,
-                "images": int(images),
-                "images published": stratum.images,
-                "objects": int(objects),
-                "objects published": stratum.objects,
-            }
-        )
-    return pd.DataFrame(rows)
+    nuclei = facts[facts["split"] == "test"].groupby("type")["nuclei"]
+    found = nuclei.agg(images="size", objects="sum").reindex(list(TYPES), fill_value=0)
+    both = found.join(audit.STAGE_2.add_suffix(" published"))
+    return both[["images", "images published", "objects", "objects published"]].reset_index()
 
 
 def places(table1: pd.DataFrame) -> pd.DataFrame:
@@ -153,20 +141,14 @@ def places(table1: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         ``method``, ``measured on``, ``ratio`` (score over average F1) and ``place between`` the
-        bounds of :func:`ngat.paper.study.audit.score_bounds` (0: every F1 is the same, 1: each is
-        0 or 1); published rows first.
+        bounds (:func:`ngat.paper.study.audit.place_between`); published rows first.
     """
     theirs = audit.ratios().rename(columns={"system": "method"})
-    rows = theirs.assign(**{"measured on": published.MEASURED_ON})
-    low, high = audit.score_bounds(table1["average_f1"])
-    measured = table1[["method", "measured on"]].assign(
-        **{
-            "ratio": table1["score"] / table1["average_f1"],
-            "place between": (table1["score"] - low) / (high - low),
-        }
-    )
-    columns = ["method", "measured on", "ratio", "place between"]
-    return pd.concat([rows[columns], measured[columns]], ignore_index=True)
+    theirs["measured on"] = published.MEASURED_ON
+    score, average_f1 = table1["score"], table1["average_f1"]
+    ours = table1[["method", "measured on"]].assign(ratio=score / average_f1)
+    ours["place between"] = audit.place_between(score, average_f1)
+    return pd.concat([theirs[ours.columns], ours], ignore_index=True)
 
 
 def leads(table2: pd.DataFrame, method: str) -> pd.DataFrame:
@@ -184,26 +166,14 @@ def leads(table2: pd.DataFrame, method: str) -> pd.DataFrame:
     Raises:
         InputError: the method is not there.
     """
-    measured = table2[table2["method"] == method].set_index("type")
-    if measured.empty:
-        known = ", ".join(dict.fromkeys(table2["method"]))
-        raise InputError(f"{method!r} is not among the results; there are {known}.")
-    rows = []
-    for kind in TYPES:
-        others = {
-            system: values[kind]
-            for system, values in published.TABLE_2.items()
-            if system != published.PAPER
-        }
-        rival = max(others, key=lambda system: others[system])
-        there = measured.loc[kind] if kind in measured.index else None
-        rows.append(
-            {
-                "type": kind,
-                "images": published.STAGE_2[kind].images,
-                "rival": rival,
-                "lead": published.TABLE_2[published.PAPER][kind] - others[rival],
-                "half width": float("nan") if there is None else (there["high"] - there["low"]) / 2,
-            }
-        )
-    return pd.DataFrame(rows)
+    measured = _of(table2, method).set_index("type")
+    others = audit.TABLE_2.drop(published.PAPER)
+    return pd.DataFrame(
+        {
+            "images": audit.STAGE_2["images"],
+            "rival": others.idxmax(),
+            "lead": audit.TABLE_2.loc[published.PAPER] - others.max(),
+            "half width": (measured["high"] - measured["low"]) / 2,
+        },
+        index=pd.Index(TYPES, name="type"),
+    ).reset_index()
