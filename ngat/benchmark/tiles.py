@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +16,7 @@ from ngat.benchmark.rows import kept
 from ngat.data.sample import TYPES, Sample, fingerprint
 from ngat.errors import InputError
 from ngat.io.picture import Picture, array_picture
-from ngat.segmentation.find import FoundNuclei, find, in_turn
+from ngat.segmentation.find import FoundNuclei, search, tiled
 from ngat.segmentation.job import PictureJob
 from ngat.segmentation.network import Network, trained
 from ngat.system.files import write_json, write_table
@@ -103,14 +102,9 @@ def _found(
     picture: Picture, network: Network, magnification: float, tile: int
 ) -> tuple[PictureJob, FoundNuclei]:
     """The nuclei, and the job that holds the maps."""
-    jobs: list[PictureJob] = []
-
-    def noted(work: Callable[[PictureJob, int], Any], job: PictureJob, *rest: Any) -> None:
-        jobs.append(job)
-        in_turn(work, job, *rest)
-
-    found = find(picture, network, magnification=magnification, tile=tile, whole=0, tiles=noted)
-    return jobs[0], found
+    cut = tiled(picture, network, magnification, tile)
+    job = PictureJob(picture, network, cut, "split", network.thresholds("split"))
+    return job, search(job)
 
 
 def suitable(samples: Sequence[Sample], count: int) -> list[Sample]:

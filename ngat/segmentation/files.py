@@ -168,11 +168,6 @@ def read_record(path: Path) -> dict[str, Any] | None:
     return dict(record)
 
 
-def is_complete(record: Mapping[str, Any], out: Path) -> bool:
-    """Were all files written, and are they still there?"""
-    return bool(record.get("finished")) and all((out / name).exists() for name in record["outputs"])
-
-
 def write_results(
     out: Path,
     record_path: Path,

@@ -67,13 +67,11 @@ def write_zarr(path: Path, found: FoundNuclei, picture: Picture) -> None:
     """Labels as OME-Zarr: a folder of small files, with reduced copies for viewers."""
     height, width = picture.shape
     dtype = _depth(found)
-    pyramid.write_labels(
-        path,
-        lambda rows: found.labels.read((rows, slice(0, width))).astype(dtype),
-        (height, width),
-        dtype,
-        picture.pixel_size,
-    )
+
+    def read(rows: slice) -> npt.NDArray[Any]:
+        return found.labels.read((rows, slice(0, width))).astype(dtype)
+
+    pyramid.write_labels(path, read, (height, width), dtype, picture.pixel_size)
 
 
 def _depth(found: FoundNuclei) -> np.dtype[Any]:
@@ -108,10 +106,10 @@ def write_rois(path: Path, found: FoundNuclei, picture: Picture) -> None:
     """A zip of ImageJ's regions of interest, for the ROI Manager."""
     digits = len(str(len(found.table)))
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
-        for number, mask, corner in nuclei(found):
+        for number, data in rois(found):
             info = zipfile.ZipInfo(f"{number:0{digits}d}.roi")  # the same nuclei, the same bytes
             info.compress_type = zipfile.ZIP_DEFLATED
-            file.writestr(info, roi(number, polygons(mask, corner)))
+            file.writestr(info, data)
 
 
 def write_table(path: Path, found: FoundNuclei, picture: Picture) -> None:
@@ -176,6 +174,12 @@ def nuclei(found: FoundNuclei) -> Iterator[tuple[int, npt.NDArray[np.bool_], tup
             first, last = top, min(found.labels.shape[0], max(bottom, top + _TILE))
             band = found.labels.read((slice(first, last), slice(0, found.labels.shape[1])))
         yield number, band[top - first : bottom - first, left:right] == number, (top, left)
+
+
+def rois(found: FoundNuclei) -> Iterator[tuple[int, bytes]]:
+    """Every nucleus: its number, and its region for ImageJ."""
+    for number, mask, corner in nuclei(found):
+        yield number, roi(number, polygons(mask, corner))
 
 
 def features(found: FoundNuclei, picture: Picture) -> Iterator[dict[str, Any]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import fields
 from functools import lru_cache
 from numbers import Real
 from pathlib import Path
@@ -217,20 +216,17 @@ def checked(thresholds: Mapping[Method, Thresholds], path: Path | str) -> dict[M
         InputError: one is NaN, of another type, or out of range. NaN would find no nucleus.
     """
     for method in METHODS:
-        for field in fields(Thresholds):
-            value = getattr(thresholds[method], field.name)
-            if field.name == "landscape":
+        for name, value in vars(thresholds[method]).items():
+            if name == "landscape":
                 good = value in get_args(Landscape)
             else:
-                high = {"min_area": 1e6, "smoothing": 16.0}.get(field.name, 1.0)
+                high = {"min_area": 1e6, "smoothing": 16.0}.get(name, 1.0)
                 number = isinstance(value, int | float) and not isinstance(value, bool)
-                good = not isinstance(field.default, int | float) or (
-                    number and math.isfinite(value) and 0 <= value <= high
-                )
+                good = number and 0 <= value <= high  # which NaN is not
             if not good:
                 raise InputError(
-                    f"{path}: its threshold {field.name} for {method} is {value!r}, which cannot "
-                    "be; choose thresholds with `ngat choose`."
+                    f"{path}: its threshold {name} for {method} is {value!r}, which cannot be; "
+                    "choose thresholds with `ngat choose`."
                 )
     return dict(thresholds)
 
