@@ -10,8 +10,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ngat.errors import InputError
-from ngat.io.axes import Stack, array_stack
-from ngat.io.damage import check_size
+from ngat.io.stack import Stack, array_stack, check_size
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF")
 _ORIENTATION = 274  # EXIF's tag
@@ -54,7 +53,6 @@ def open_raster(path: Path, *, raw: bool = False) -> Stack:
     if frames > 1 and picture.format != "MPO":  # a JPEG with previews of the one picture
         raise InputError(f"{name}: holds {frames} frames; save the one to be read as PNG.")
     orientation = picture.getexif().get(_ORIENTATION, 1)
-    orientation = orientation if orientation in range(1, 9) else 1
     if deep_colour:
         pixels = imagecodecs.png_decode(data)
     else:

@@ -26,8 +26,8 @@ from scipy import ndimage
 
 from ngat.data.resize import LOBES
 from ngat.inference import WHOLE, Method, Thresholds
-from ngat.io.axes import Array
 from ngat.io.picture import Picture, array_picture
+from ngat.io.stack import Array
 from ngat.parts import Part, PartLabels, merged, whole_of
 from ngat.segmentation.job import (
     PictureJob,

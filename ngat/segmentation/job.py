@@ -18,8 +18,8 @@ from scipy.sparse import csgraph
 
 from ngat.inference import Method, Prediction, Thresholds, instances, smoothing_at
 from ngat.instances import Labels, margin
-from ngat.io.axes import Array
 from ngat.io.picture import Picture
+from ngat.io.stack import Array
 from ngat.segmentation.measure import measure
 from ngat.segmentation.network import Network, Survey
 from ngat.segmentation.tiles import Canvas, Grid, Window

@@ -29,8 +29,8 @@ from ngat.inference import (
     thresholds_from,
 )
 from ngat.instances import Landscape
-from ngat.io.axes import Array
 from ngat.io.picture import Picture
+from ngat.io.stack import Array
 from ngat.magnification import SIZE
 from ngat.parts import Part, parts_of
 from ngat.system.files import sha256

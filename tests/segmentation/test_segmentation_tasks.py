@@ -19,7 +19,7 @@ from local_network import Local, clumps
 
 from ngat.errors import InputError
 from ngat.io import open_picture
-from ngat.io.damage import reading
+from ngat.io.stack import reading
 from ngat.segmentation import batch, tasks
 from ngat.segmentation.batch import Options, segment_file, segment_files
 from ngat.segmentation.files import Input, find_inputs
