@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ngat.benchmark.rows import kept
-from ngat.data.sample import TYPES, Sample, fingerprint
+from ngat.data import TYPES, Sample, fingerprint
 from ngat.errors import InputError
 from ngat.io.picture import Picture, array_picture
 from ngat.segmentation.find import FoundNuclei, search, tiled

@@ -278,7 +278,7 @@ def grayscale_tissue(rng: Generator, height: int, width: int) -> Picture:
     return np.repeat(grey[:, :, None], 3, axis=2), labels
 
 
-# In the order of ngat.data.sample.TYPES.
+# In the order of ngat.data.TYPES.
 PAINTERS: dict[str, Callable[[Generator, int, int], Picture]] = {
     "small_fluorescent": small_fluorescent,
     "purple_tissue": purple_tissue,

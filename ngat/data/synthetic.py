@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from ngat.data import SPLITS, TYPES, Sample, check_split
 from ngat.data import nuclei as draw
 from ngat.data.nuclei import (
     Float,
@@ -28,7 +29,6 @@ from ngat.data.nuclei import (
     quantise,
     uneven,
 )
-from ngat.data.sample import SPLITS, TYPES, Sample, check_split
 from ngat.data.stains import PAINTERS
 from ngat.errors import InputError
 

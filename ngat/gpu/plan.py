@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from ngat.data.pack import MASKS, image_forms, label_forms, smallest
+from ngat.data.pack import MASKS, files_of
 from ngat.data.split import SPLIT_COLUMNS
-from ngat.data.store import NAME, PACK, StoredImage, content_hash, write_archive
+from ngat.data.store import PACK, Entry, content_hash, row_of, write_archive
 from ngat.data.synthetic import load_synthetic
 from ngat.errors import InputError
 from ngat.gpu.session import Step
@@ -32,23 +32,12 @@ def write_data(root: Path) -> None:
     for part, count in COUNTS.items():
         for sample in load_synthetic(part, seed=0, limit=count):
             image, labels = sample.image[:64, :64], sample.labels[:64, :64]
-            hashes = content_hash(image), content_hash(labels)
-            height, width = labels.shape
-            nuclei = int(labels.max())
-            image_id = content_hash(image)
             # As if all had been corrected for training: here both masks are the same.
-            corrected = hashes[1] if MASKS[part] == "corrected" else ""
-            row = StoredImage(image_id, part, height, width, nuclei, nuclei, *hashes, corrected)
-            # A pack tells images apart by the first digits of their ids.
-            short, files = image_id[:NAME], {}
-            for folder, forms in (
-                ("images", image_forms(image)),
-                (MASKS[part], label_forms(labels)),
-            ):
-                ending, data = smallest(forms)
-                files[f"{folder}/{short}{ending}"] = data
-            contents.append((row, files))
-            lines.append([part, image_id, part, sample.type, sample.group, *hashes])
+            corrected = labels if MASKS[part] == "corrected" else None
+            row = row_of(Entry(content_hash(image), part, image, labels, corrected))
+            contents.append((row, files_of(row.image_id, image, labels, MASKS[part])))
+            hashes = row.image_sha256, row.published_sha256
+            lines.append([part, row.image_id, part, sample.type, sample.group, *hashes])
     write_archive(root / "dsb2018" / PACK, contents, {"masks": MASKS})
     write_table(root / "split.csv", pd.DataFrame(lines, columns=SPLIT_COLUMNS))
 

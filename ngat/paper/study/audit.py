@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from ngat import metrics
-from ngat.data.sample import TYPES
+from ngat.data import TYPES
 from ngat.data.split import PUBLISHED
 from ngat.evaluation import published
 
