@@ -70,14 +70,12 @@ def open_raster(path: Path, *, raw: bool = False) -> Stack:
 
 def _plain(picture: Image.Image) -> Image.Image:
     """In a mode whose bands are grey or red, green and blue, with or without transparency."""
-    mode = picture.mode
-    if mode in ("P", "PA"):
-        return picture.convert("RGBA" if mode == "PA" or "transparency" in picture.info else "RGB")
-    if "transparency" in picture.info and mode in ("L", "RGB"):
-        return picture.convert("LA" if mode == "L" else "RGBA")
-    if mode in ("CMYK", "YCbCr", "LAB", "HSV", "RGBX"):
-        return picture.convert("RGB")
-    if mode == "RGBa":
-        return picture.convert("RGBA")
-    picture.load()
-    return picture
+    mode, clear = picture.mode, "transparency" in picture.info
+    plain = {
+        "P": "RGBA" if clear else "RGB",
+        "L": "LA" if clear else "L",
+        "RGB": "RGBA" if clear else "RGB",
+        **dict.fromkeys(("PA", "RGBa"), "RGBA"),
+        **dict.fromkeys(("CMYK", "YCbCr", "LAB", "HSV", "RGBX"), "RGB"),
+    }.get(mode, mode)
+    return picture if plain == mode else picture.convert(plain)

@@ -117,10 +117,10 @@ def renamed(stack: Stack, axes: str) -> Stack:
     in_plane = [(a, i) for i, a in enumerate(axes) if a in "YXS"]
     if in_plane == [(a, i) for i, a in enumerate(stack.axes) if a in "YXS"]:
         # Only the numbering of planes has other names.
-        names = dict(zip(axes, stack.axes, strict=True))
+        names, inner = dict(zip(axes, stack.axes, strict=True)), stack.read
 
         def read(place: dict[str, int], rows: slice, columns: slice) -> Array:
-            return stack.read({names[a]: i for a, i in place.items()}, rows, columns)
+            return inner({names[a]: i for a, i in place.items()}, rows, columns)
 
         stack = replace(stack, axes=axes, read=read, channel_names=())
     elif stack.whole is None:

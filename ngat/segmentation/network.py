@@ -247,13 +247,11 @@ def _windows(picture: Picture) -> list[Array]:
         for row in range(0, max(1, overview.shape[0] - side + 1), side)
         for column in range(0, max(1, overview.shape[1] - side + 1), side)
     ]
-    variety = [
-        -float(overview[row : row + side, column : column + side].std()) for row, column in corners
-    ]
+    corners.sort(key=lambda c: -float(overview[c[0] : c[0] + side, c[1] : c[1] + side].std()))
     return [
         picture.read(
-            slice(corners[i][0] * step, min(height, corners[i][0] * step + WINDOW)),
-            slice(corners[i][1] * step, min(width, corners[i][1] * step + WINDOW)),
+            slice(row * step, min(height, row * step + WINDOW)),
+            slice(column * step, min(width, column * step + WINDOW)),
         )
-        for i in np.argsort(variety, kind="stable")[:WINDOWS].tolist()
+        for row, column in corners[:WINDOWS]
     ]
