@@ -160,10 +160,12 @@ def _encode(entry: Entry) -> Content:
 def row_of(entry: Entry) -> StoredImage:
     """The picture's line of the manifest."""
     published, corrected = entry.published, entry.corrected
+    height, width = published.shape
     return StoredImage(
         entry.image_id,
         entry.source,
-        *published.shape,
+        height,
+        width,
         int(published.max()),
         int((published if corrected is None else corrected).max()),
         content_hash(entry.image),

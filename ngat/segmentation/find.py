@@ -30,8 +30,8 @@ from ngat.io.picture import Picture, array_picture
 from ngat.io.stack import Array
 from ngat.parts import Part, PartLabels, merged, whole_of
 from ngat.segmentation.job import (
+    Opener,
     PictureJob,
-    Source,
     divide_tile,
     join,
     on_tile,
@@ -72,7 +72,7 @@ def find(
     magnification: float | None = None,
     tile: int = TILE,
     folder: Path | None = None,
-    source: Source | None = None,
+    source: Opener | None = None,
     tasks: Tasks = IN_TURN,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> FoundNuclei:

@@ -26,7 +26,7 @@ from ngat.segmentation.tiles import Canvas, Grid, Window
 from ngat.system.files import replacing
 
 Arrays = dict[str, npt.NDArray[Any]]
-Source = Callable[[], tuple[Picture, Network]]
+Opener = Callable[[], tuple[Picture, Network]]
 
 
 @dataclass
@@ -46,7 +46,7 @@ class PictureJob:
     method: Method
     thresholds: Thresholds
     folder: Path | None = None
-    source: Source | None = None
+    source: Opener | None = None
 
     def __post_init__(self) -> None:
         shape = (self.grid.height, self.grid.width)
@@ -91,7 +91,7 @@ class PictureJob:
 class Job(NamedTuple):
     """What another process needs to work on the tiles of a picture."""
 
-    source: Source
+    source: Opener
     grid: Grid
     method: Method
     thresholds: Thresholds
