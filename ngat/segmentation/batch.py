@@ -78,7 +78,7 @@ class Options:
         return {k: v for k, v in asdict(self).items() if k not in left_out}
 
 
-class Source(NamedTuple):
+class FilePage(NamedTuple):
     """A page of a file and the options: from these any process opens picture and network."""
 
     path: Path
@@ -127,7 +127,7 @@ def segment_file(
 
     try:
         for picture, name, page in _pages(item, options):
-            source = Source(item.path, page, options)
+            source = FilePage(item.path, page, options)
             try:
                 outcomes.append(_segment(source, name, picture, out, overwrite, tasks, progress))
             except DiskFull:
@@ -172,7 +172,7 @@ def _pages(item: Input, options: Options) -> Iterator[tuple[Picture, str, int | 
 
 
 def _segment(
-    source: Source,
+    source: FilePage,
     name: str,
     picture: Picture,
     out: Path,

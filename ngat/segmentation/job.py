@@ -80,15 +80,15 @@ class PictureJob:
             return dict(stored)
 
     @property
-    def elsewhere(self) -> Job | None:
+    def elsewhere(self) -> SharedJob | None:
         """The job for other processes; None where they cannot open the picture or the planes."""
         if self.source is None or self.folder is None:
             return None
         folder = self.folder.resolve()
-        return Job(self.source, self.grid, self.method, self.thresholds, folder)
+        return SharedJob(self.source, self.grid, self.method, self.thresholds, folder)
 
 
-class Job(NamedTuple):
+class SharedJob(NamedTuple):
     """What another process needs to work on the tiles of a picture."""
 
     source: Opener
@@ -99,13 +99,15 @@ class Job(NamedTuple):
 
 
 @lru_cache(maxsize=2)
-def _opened(job: Job) -> PictureJob:
+def _opened(job: SharedJob) -> PictureJob:
     return PictureJob(*job.source(), *job[1:])
 
 
-def on_tile(work: Callable[[PictureJob, int], Any], job: PictureJob | Job, number: int) -> None:
+def on_tile(
+    work: Callable[[PictureJob, int], Any], job: PictureJob | SharedJob, number: int
+) -> None:
     """Work on one tile, in whatever process."""
-    work(_opened(job) if isinstance(job, Job) else job, number)
+    work(_opened(job) if isinstance(job, SharedJob) else job, number)
 
 
 def predict_tile(job: PictureJob, number: int) -> None:
