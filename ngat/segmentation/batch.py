@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -78,7 +78,8 @@ class Options:
         return {k: v for k, v in asdict(self).items() if k not in left_out}
 
 
-class FilePage(NamedTuple):
+@dataclass(frozen=True)
+class FilePage:
     """A page of a file and the options: from these any process opens picture and network."""
 
     path: Path
@@ -180,13 +181,13 @@ def _segment(
     tasks: Tasks,
     progress: Callable[[int, int], None],
 ) -> PictureOutcome:
-    path, page, options = source
+    path, options = source.path, source.options
     network = options.network()
     record_path = out / f"{name}.json"
     made_of: dict[str, Any] = {
         "input": str(path),
         "input_sha256": _digest(path),
-        "page": page,
+        "page": source.page,
         "options": options.chosen(),
         "weights": network.identity,
     }
@@ -208,7 +209,7 @@ def _segment(
                 magnification=chosen_magnification(options.diameter, options.scale),
                 tile=options.tile,
                 folder=folder,
-                source=source._replace(path=path.resolve()),
+                source=replace(source, path=path.resolve()),
                 tasks=tasks,
                 progress=progress,
             )

@@ -100,7 +100,8 @@ class SharedJob(NamedTuple):
 
 @lru_cache(maxsize=2)
 def _opened(job: SharedJob) -> PictureJob:
-    return PictureJob(*job.source(), *job[1:])
+    picture, network = job.source()
+    return PictureJob(picture, network, job.grid, job.method, job.thresholds, job.folder)
 
 
 def on_tile(
