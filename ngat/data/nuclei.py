@@ -271,8 +271,8 @@ def dye(rng: Generator, red: float, green: float, blue: float, spread: float) ->
 def lay(canvas: Float, window: tuple[slice, slice], opacity: Float, colour: Float) -> None:
     """Lay ``colour`` over a window of ``canvas``, in place.
 
-    The canvas is ``[H, W, 3]`` and the colour ``[3]`` or ``[h, w, 3]``, or both are grey: ``[H, W]``
-    and ``[h, w]``.
+    The canvas is ``[H, W, 3]`` and the colour ``[3]`` or ``[h, w, 3]``; or, in grey, ``[H, W]`` and
+    ``[h, w]``.
     """
     below = canvas[window]
     opacity = opacity[:, :, None] if canvas.ndim == 3 else opacity
