@@ -35,7 +35,7 @@ _OFFERED = {
     "preset": "ngat.config",
     "load": "ngat.data",
     "predict": "ngat.inference",
-    "segment": "ngat.segmentation.result",
+    "segment": "ngat.segmentation",
     "load_weights": "ngat.training.weights",
     "train": "ngat.training.trainer",
 }

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from ngat.errors import InputError
-from ngat.io.damage import as_labels
+from ngat.io.labels import as_labels
 
 Labels = npt.NDArray[np.integer]
 Array = npt.NDArray[np.float64]

@@ -32,7 +32,7 @@ from ngat.baselines.classical import (
     channel_of,
     nuclei,
 )
-from ngat.data.sample import Sample
+from ngat.data import Sample
 from ngat.errors import InputError
 from ngat.metrics import image_score, match
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from ngat.baselines.classical import Settings, settings_from
 from ngat.baselines.classical_search import STARTS, SearchObjective, SearchPlan, crc, rules, search
-from ngat.data.sample import TYPES, Sample, fingerprint
+from ngat.data import TYPES, Sample, fingerprint
 from ngat.errors import InputError
 from ngat.system.files import write_json
 from ngat.system.process import bar

@@ -22,8 +22,8 @@ from torch.nn import functional as F
 
 from ngat.baselines.detection import detection
 from ngat.config import RivalConfig
+from ngat.data import Sample
 from ngat.data.normalize import as_tensor
-from ngat.data.sample import Sample
 from ngat.errors import InputError
 from ngat.inference import SMALLEST, evaluating
 from ngat.magnification import SIZE

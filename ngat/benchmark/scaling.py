@@ -174,7 +174,7 @@ def segment_picture(setting: Setting, side: int, tissue: float, workers: int) ->
             Input(path, "picture"),
             Path(folder) / "out",
             options,
-            tiles=Tasks(workers).tiles(),
+            tasks=Tasks(workers),
             progress=lambda done, total: searched.append(total // 2),
         )
         seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu

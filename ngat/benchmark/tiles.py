@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 
 from ngat.benchmark.rows import kept, record
-from ngat.data.sample import TYPES, Sample, fingerprint
+from ngat.data import TYPES, Sample, fingerprint
 from ngat.errors import InputError
 from ngat.io.picture import Picture, array_picture
-from ngat.segmentation.find import FoundNuclei, find, in_turn
+from ngat.segmentation.find import FoundNuclei, search, tiled
 from ngat.segmentation.job import PictureJob
 from ngat.segmentation.network import Network, trained
 from ngat.system.files import write_table
@@ -101,15 +101,9 @@ def _compared(sample: Sample, network: Network, tiles: Sequence[int]) -> list[di
 
 def _found(picture: Picture, network: Network, tile: int) -> tuple[PictureJob, FoundNuclei]:
     """The nuclei, and the job that holds the maps."""
-    jobs: list[PictureJob] = []
-
-    def noted(work: Callable[[PictureJob, int], Any], job: PictureJob, *rest: Any) -> None:
-        jobs.append(job)
-        in_turn(work, job, *rest)
-
-    wanted = SEEN / max(picture.shape)
-    found = find(picture, network, magnification=wanted, tile=tile, whole=0, tiles=noted)
-    return jobs[0], found
+    cut = tiled(picture, network, SEEN / max(picture.shape), tile)
+    job = PictureJob(picture, network, cut, "split", network.thresholds("split"))
+    return job, search(job)
 
 
 def suitable(samples: Sequence[Sample], count: int) -> list[Sample]:

@@ -96,8 +96,7 @@ def describe(
     root: Root = Path("data"),
 ) -> None:
     """Write each picture's number of nuclei, their size and crowding: facts, no pictures."""
-    from ngat.data import load
-    from ngat.data.sample import SPLITS
+    from ngat.data import SPLITS, load
     from ngat.paper.study.dataset import pictures
     from ngat.system.files import write_table
 

@@ -125,7 +125,7 @@ def _each(
 ) -> bool:
     """Do all pictures with a progress bar, until a signal asks for the end; did one fail?"""
     from ngat.inference import WHOLE
-    from ngat.segmentation.batch import IN_MEMORY, segment_file, summary
+    from ngat.segmentation.batch import IN_MEMORY, segment_file, segment_files, summary
     from ngat.segmentation.tasks import Tasks, connect, usual_threads
     from ngat.system.process import bar, stop_requests
 
@@ -154,12 +154,11 @@ def _each(
         alone = client is None and min(tasks.threads, len(inputs)) < 2
         cut = [alone or _pixels(item.path, options) > most for item in inputs]
         whole = [item for item, tiled in zip(inputs, cut, strict=True) if not tiled]
-        tasks.files(whole, out, options, overwrite, report)
+        segment_files(whole, out, options, report, overwrite=overwrite, tasks=tasks)
         for item in itertools.compress(inputs, cut):
-            tiles = tasks.tiles(item.path, options)
             report(
                 segment_file(
-                    item, out, options, overwrite=overwrite, tiles=tiles, progress=progress
+                    item, out, options, overwrite=overwrite, tasks=tasks, progress=progress
                 )
             )
             if asked.is_set():

@@ -31,6 +31,8 @@ MAX_TOTAL_BYTES = 8 * 2**30
 MAX_FILES = 200_000
 
 _ID = re.compile(r"[0-9A-Za-z_-]{1,100}")
+# Names of files, and folders that end with "/"; and what reads a file.
+Listing = tuple[list[str], Callable[[str], bytes]]
 
 
 @dataclass(frozen=True)
@@ -77,37 +79,35 @@ def opened(path: Path) -> Iterator[Archive]:
     Raises:
         InputError: no zip, a truncated or damaged one, one with unsafe names or absurd sizes.
     """
-    if path.is_dir():
-        yield _folder(path)
-        return
+    with contextlib.ExitStack() as kept:
+        names, read = _folder(path) if path.is_dir() else _zip(path, kept)
+        archive = Archive(path.name, path, read)
+        for name in names:
+            _place(archive, name)
+        for files in archive.masks.values():
+            files.sort()
+        yield archive
+
+
+def _zip(path: Path, kept: contextlib.ExitStack) -> Listing:
     try:
-        file = zipfile.ZipFile(path)
+        file = kept.enter_context(zipfile.ZipFile(path))
     except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise InputError(
             f"{path.name}: not a whole zip file ({error}); download it again."
         ) from error
-    with file:
-        yield _zip(path, file)
-
-
-def _zip(path: Path, file: zipfile.ZipFile) -> Archive:
-    entries = {entry.filename: entry for entry in file.infolist()}
     _check_entries(path.name, file.infolist())
 
     def read(name: str) -> bytes:
         try:
-            with file.open(entries[name]) as stream:
+            with file.open(name) as stream:
                 return stream.read(MAX_FILE_BYTES)
         except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             raise InputError(
                 f"{path.name}: {name} is damaged ({error}); download the archive again."
             ) from error
 
-    archive = Archive(path.name, path, read)
-    for name in entries:
-        _place(archive, name, name.split("/"))
-    _sort(archive)
-    return archive
+    return file.namelist(), read
 
 
 def _check_entries(name: str, entries: list[zipfile.ZipInfo]) -> None:
@@ -145,7 +145,7 @@ def _unsafe(name: str) -> bool:
     )
 
 
-def _folder(path: Path) -> Archive:
+def _folder(path: Path) -> Listing:
     def read(name: str) -> bytes:
         try:
             if (path / name).stat().st_size > MAX_FILE_BYTES:
@@ -156,18 +156,17 @@ def _folder(path: Path) -> Archive:
                 f"{path.name}/{name}: cannot be read ({error.strerror}); check the file."
             ) from error
 
-    archive = Archive(path.name, path, read)
+    names = []
     for folder, folders, files in os.walk(path):
         inner = Path(folder).relative_to(path)
-        for name in [f"{folder}/" for folder in folders] + files:
-            relative = (inner / name).as_posix() + ("/" if name.endswith("/") else "")
-            _place(archive, relative, relative.split("/"))
-    _sort(archive)
-    return archive
+        names += [(inner / name).as_posix() + "/" for name in folders]
+        names += [(inner / name).as_posix() for name in files]
+    return names, read
 
 
-def _place(archive: Archive, name: str, parts: list[str]) -> None:
+def _place(archive: Archive, name: str) -> None:
     """File an entry ``…/<id>/images|masks/<file>`` under its image; pass over all others."""
+    parts = name.split("/")
     if len(parts) < 3 or parts[0] == "__MACOSX" or parts[-1].startswith("."):
         return
     image_id, kind, file = parts[-3:]
@@ -179,11 +178,6 @@ def _place(archive: Archive, name: str, parts: list[str]) -> None:
     files = files_of.setdefault(image_id, [])
     if file:  # The name of a folder ends with "/", so that its last part is empty.
         files.append(name)
-
-
-def _sort(archive: Archive) -> None:
-    for files in archive.masks.values():
-        files.sort()
 
 
 FORMATS = ("PNG", "TIFF", "JPEG")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import logging
 import os
 import time
 import zipfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pooch  # type: ignore[import-untyped]
@@ -188,14 +186,12 @@ class _Resuming:
             ).startswith(f"bytes {have}-")
             if answer.status_code == 206 and not resumed:
                 raise requests.ConnectionError("the site answered with another range")
-            with part.open("ab" if resumed else "wb") as file, self._bar(size) as advance:
-                advance(have if resumed else 0)
+            with (
+                part.open("ab" if resumed else "wb") as file,
+                bar(DownloadColumn(), progress=self.progress) as display,
+            ):
+                task = display.add_task(self.name, total=size if size >= 0 else None)
+                display.advance(task, have if resumed else 0)
                 for piece in answer.iter_content(PIECE):
                     file.write(piece)
-                    advance(len(piece))
-
-    @contextlib.contextmanager
-    def _bar(self, size: int) -> Iterator[Callable[[int], None]]:
-        with bar(DownloadColumn(), progress=self.progress) as display:
-            task = display.add_task(self.name, total=size if size >= 0 else None)
-            yield lambda count: display.advance(task, count)
+                    display.advance(task, len(piece))

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -140,22 +141,14 @@ def _entries(
                 "hold; get both files again."
             )
         total = len(parts[TRAIN].images) + sum(len(t) for t in tables.values())
-        pictures = (
-            entry
-            for group in (
-                _training(parts[TRAIN], fixes, tally),
-                *(
-                    _tabled(parts[part], tables[part], part, tally)
-                    for part in parts
-                    if part in TABLES
-                ),
-            )
-            for entry in group
+        tabled = [part for part in parts if part in TABLES]
+        pictures = chain(
+            _training(parts[TRAIN], fixes, tally),
+            *(_tabled(parts[part], tables[part], part, tally) for part in tabled),
         )
         yield from track(pictures, "Preparing pictures", total=total, progress=progress)
         tally.check({part: a.name for part, a in parts.items()})
-        files = [a.path for a in parts.values()]
-        files += [source / TABLES[part] for part in parts if part in TABLES]
+        files = [a.path for a in parts.values()] + [source / TABLES[part] for part in tabled]
         about["files"] = {p.name: sha256(p) for p in files if p.is_file()}
         about["masks_overlap"] = "a pixel of several masks belongs to the smallest of them"
 
@@ -165,7 +158,7 @@ class _Tally:
 
     def __init__(self, expected: Mapping[str, PartCounts]) -> None:
         self.expected = expected
-        self.found: dict[str, list[int]] = {}
+        self.found: dict[str, npt.NDArray[np.int_]] = {}
 
     def add(self, part: str, masks: int, merged: Merged, name: str) -> Labels:
         """Note one annotated picture; give back its labels."""
@@ -174,9 +167,8 @@ class _Tally:
             raise InputError(
                 f"{name}: {merged.hidden} masks are covered by others; get the file again."
             )
-        found = self.found.setdefault(part, [0, 0, 0])
-        for place, value in enumerate((1, masks, merged.overlaps)):
-            found[place] += value
+        found = self.found.setdefault(part, np.zeros(3, int))
+        found += 1, masks, merged.overlaps
         if overlaps is not None and found[2] > overlaps:
             raise InputError(
                 f"{name}: masks overlap, in all {found[2]} pairs where {overlaps} are known; "
@@ -185,7 +177,7 @@ class _Tally:
         return merged.labels
 
     def counts(self) -> dict[str, PartCounts]:
-        return {part: PartCounts(*found) for part, found in self.found.items()}
+        return {part: PartCounts(*found.tolist()) for part, found in self.found.items()}
 
     def check(self, names: Mapping[str, str]) -> None:
         for part, counts in self.counts().items():

@@ -269,6 +269,11 @@ def dye(rng: Generator, red: float, green: float, blue: float, spread: float) ->
 
 
 def lay(canvas: Float, window: tuple[slice, slice], opacity: Float, colour: Float) -> None:
-    """Lay ``colour`` (``[3]`` or ``[h, w, 3]``) over a window of ``canvas [H, W, 3]``, in place."""
+    """Lay ``colour`` over a window of ``canvas``, in place.
+
+    The canvas is ``[H, W, 3]`` and the colour ``[3]`` or ``[h, w, 3]``; or, in grey, ``[H, W]`` and
+    ``[h, w]``.
+    """
     below = canvas[window]
-    canvas[window] = below + opacity[:, :, None] * (colour - below)
+    opacity = opacity[:, :, None] if canvas.ndim == 3 else opacity
+    canvas[window] = below + opacity * (colour - below)

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from skimage.segmentation import relabel_sequential
 
-from ngat.data import rle
+from ngat.data import SPLITS, Sample, check_split, rle
 from ngat.data.rle import merge
-from ngat.data.sample import SPLITS, Sample, check_split
 from ngat.errors import InputError
 from ngat.io.labels import LABEL_SUFFIXES, read_label_image
 from ngat.io.outlines import read_outlines
@@ -52,10 +52,7 @@ def load_folder(
         pairs.sort()
         if not pairs:
             raise InputError(f"{folder}: holds too few pictures for a part of them to be {split}.")
-    return [
-        _sample(image, mask, split)
-        for image, mask in track(pairs[:limit], "Read", progress=progress)
-    ]
+    return [_sample(*pair, split) for pair in track(pairs[:limit], "Read", progress=progress)]
 
 
 def _pairs(base: Path) -> list[tuple[Path, Path]]:
@@ -110,11 +107,7 @@ def _labels(path: Path, height: int, width: int) -> npt.NDArray[np.int32]:
     suffix = path.suffix.lower()
     if suffix in LABEL_SUFFIXES:
         values = read_label_image(path, masks="components")
-        return (
-            np.unique(np.append(values.ravel(), 0), return_inverse=True)[1][:-1]
-            .reshape(values.shape)
-            .astype(np.int32)
-        )
+        return np.asarray(relabel_sequential(values.astype(np.int64))[0], np.int32)
     if suffix == ".csv":
         try:
             table = pd.read_csv(path, dtype=str, keep_default_na=False)

@@ -8,10 +8,8 @@ same to the last bit.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +20,11 @@ from ngat.data.store import (
     FILE,
     NAME,
     PACK,
+    Content,
     Masks,
     Store,
-    StoredImage,
     encoded,
+    encoded_in_threads,
     label_png,
     write_archive,
 )
@@ -73,42 +72,29 @@ def write_pack(
                 f"{store.path}: {missing[0]} of {root / 'split.csv'} is missing; prepare the store "
                 "again: ngat data prepare --source DIR"
             )
-        lines = list(zip(chosen.image_id, chosen.split, strict=True))
+
+        def packed(line: Any) -> Content:
+            masks = store.held(line.image_id, MASKS[line.split])
+            image, labels = store.image(line.image_id), store.labels(line.image_id, masks)
+            return store.rows[line.image_id], files_of(line.image_id, image, labels, masks)
+
+        lines = list(chosen.itertuples())
         path = Path(out) if out is not None else root / "dsb2018" / PACK
         about = {**store.about, "masks": MASKS}
-        packed = track(_packed(store, lines), "Packing", total=len(lines), progress=progress)
-        return write_archive(path, packed, about, most_bytes=MOST_BYTES)
+        contents = encoded_in_threads(packed, lines)
+        contents = track(contents, "Packing", total=len(lines), progress=progress)
+        return write_archive(path, contents, about, most_bytes=MOST_BYTES)
 
 
-def _packed(
-    store: Store, lines: list[tuple[str, str]]
-) -> Iterator[tuple[StoredImage, dict[str, bytes]]]:
-    """Rows of the manifest as they are, with the files of each; a few encoded ahead."""
-
-    def one(line: tuple[str, str]) -> tuple[StoredImage, dict[str, bytes]]:
-        image_id, image, masks, labels = line[0], *_contents(store, *line)
-        return store.rows[image_id], {
-            f"images/{image_id[:NAME]}{image[0]}": image[1],
-            f"{masks}/{image_id[:NAME]}{labels[0]}": labels[1],
-        }
-
-    workers = os.cpu_count() or 1
-    with ThreadPoolExecutor(workers) as pool:
-        for start in range(0, len(lines), workers):
-            yield from pool.map(one, lines[start : start + workers])
-
-
-def _contents(
-    store: Store, image_id: str, split: str
-) -> tuple[tuple[str, bytes], str, tuple[str, bytes]]:
-    masks = store.held(image_id, MASKS[split])
-    image = smallest(image_forms(store.image(image_id)))
-    return image, masks, smallest(label_forms(store.labels(image_id, masks)))
-
-
-def smallest(forms: dict[str, bytes]) -> tuple[str, bytes]:
-    """The ending and the bytes of the smallest file."""
-    return min(forms.items(), key=lambda form: len(form[1]))
+def files_of(
+    image_id: str, image: npt.NDArray[np.uint8], labels: npt.NDArray[np.int32], masks: Masks
+) -> dict[str, bytes]:
+    """The files of a picture and of its labels, each in its smallest form, by name."""
+    files = {}
+    for folder, forms in (("images", image_forms(image)), (masks, label_forms(labels))):
+        ending = min(forms, key=lambda ending: len(forms[ending]))
+        files[f"{folder}/{image_id[:NAME]}{ending}"] = forms[ending]
+    return files
 
 
 def image_forms(image: npt.NDArray[np.uint8]) -> dict[str, bytes]:
@@ -123,9 +109,8 @@ def image_forms(image: npt.NDArray[np.uint8]) -> dict[str, bytes]:
 
 def label_forms(labels: npt.NDArray[np.int32]) -> dict[str, bytes]:
     """A label image ``[H, W]`` as lossless files, by their endings; WebP has two bytes."""
-    png = label_png(labels)
     planes = np.stack([labels & 255, labels >> 8, np.zeros_like(labels)], axis=2)
     return {
         ".webp": encoded(planes.astype(np.uint8), "WEBP", lossless=True, quality=75, method=4),
-        ".png": png,
+        ".png": label_png(labels),
     }

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from ngat.data.sample import Sample
+from ngat.data import Sample
 
 if TYPE_CHECKING:
     from torch import Tensor

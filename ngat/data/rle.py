@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from ngat.errors import InputError
 
@@ -99,15 +100,8 @@ def encode_labels(labels: npt.ArrayLike) -> list[str]:
     image = np.asarray(labels)
     if image.ndim != 2:
         raise InputError(f"a label image has two axes, this one has {image.ndim}; pass one image.")
-    column_major = image.ravel(order="F")
-    # Cut wherever the label changes, then give every piece to its label.
-    starts = np.flatnonzero(np.diff(column_major, prepend=0) != 0)
-    lengths = np.diff(starts, append=column_major.size)
-    runs: dict[int, list[str]] = {}
-    for owner, start, length in zip(column_major[starts], starts, lengths, strict=True):
-        if owner:
-            runs.setdefault(int(owner), []).append(f"{start + 1} {length}")
-    return [" ".join(runs[label]) for label in sorted(runs)]
+    boxes = enumerate(ndimage.find_objects(image), start=1)
+    return [encode(image[b] == n, b[0].start, b[1].start, len(image)) for n, b in boxes if b]
 
 
 class Merged(NamedTuple):

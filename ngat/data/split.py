@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ngat.data.sample import SPLITS, TYPES, Sample, check_split
+from ngat.data import SPLITS, TYPES, Sample, check_split
 from ngat.data.store import Masks, Store
 from ngat.errors import InputError
 from ngat.system.files import write_table
@@ -104,7 +104,8 @@ def draw(sizes: dict[str, int], target: int, seed: int) -> set[str]:
     Raises:
         InputError: no set of groups sums to ``target``.
     """
-    order = sorted(sizes, key=lambda group: _ticket(seed, group))
+    # Random generators may change their streams between versions; a hash does not.
+    order = sorted(sizes, key=lambda group: hashlib.sha256(f"{seed} {group}".encode()).hexdigest())
     # reachable[i]: the sums that groups i, i + 1, … can still make.
     reachable = [{0}]
     for group in reversed(order):
@@ -118,11 +119,6 @@ def draw(sizes: dict[str, int], target: int, seed: int) -> set[str]:
             taken.add(group)
             target -= sizes[group]
     return taken
-
-
-def _ticket(seed: int, group: str) -> str:
-    # Random generators may change their streams between versions; a hash does not.
-    return hashlib.sha256(f"{seed} {group}".encode()).hexdigest()
 
 
 def write_split(
@@ -175,12 +171,9 @@ def in_turns(kinds: Iterable[str]) -> list[int]:
 
     A list in this order shows every type early, so that its first few are a fair sample.
     """
-    seen: dict[str, int] = {}
-    keys = []
-    for place, kind in enumerate(kinds):
-        seen[kind] = seen.get(kind, -1) + 1
-        keys.append((seen[kind], place))
-    return [place for _, place in sorted(keys)]
+    listed = pd.Series(list(kinds), dtype=object)
+    turns = listed.groupby(listed).cumcount()
+    return [int(place) for place in turns.sort_values(kind="stable").index]
 
 
 def _read(path: Path | str, columns: list[str], remedy: str) -> pd.DataFrame:
@@ -222,17 +215,6 @@ def load_dsb2018(
                     f"of {path}; put all published files into the source folder and prepare the "
                     "store again."
                 )
-        lines = list(table[["image_id", "type", "group"]].itertuples(index=False, name=None))
-        return [
-            Sample(
-                image_id=image_id,
-                image=store.image(image_id),
-                labels=store.labels(image_id, masks),
-                type=kind,
-                group=group,
-                split=split,
-            )
-            for image_id, kind, group in track(
-                lines, f"Loading {split}", total=len(lines), progress=progress
-            )
-        ]
+        lines = table[["image_id", "type", "group", "split"]].itertuples(index=False, name=None)
+        shown = track(lines, f"Loading {split}", total=len(table), progress=progress)
+        return [Sample(i, store.image(i), store.labels(i, masks), *rest) for i, *rest in shown]

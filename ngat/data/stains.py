@@ -55,8 +55,7 @@ def _fluorescent(rng: Generator, height: int, width: int, law: Law, glow: Glow) 
         if float(rng.random()) < 0.04:
             gain = gain * between(rng, 1.8, 3.0)  # condensed chromatin of a dividing cell
         bright = gain * (0.62 + 0.38 * dome) * (1.0 + glow.texture * (chromatin - 0.75))
-        below = light[nucleus.window]
-        light[nucleus.window] = below + nucleus.coverage() * (np.maximum(bright, 0.05) - below)
+        lay(light, nucleus.window, nucleus.coverage(), np.maximum(bright, 0.05))
     if float(rng.random()) < 0.6:
         light = blur(light, 1, 1)
     light = light + 0.05 * blur(light, 9)  # scatter: a wide, faint copy of the picture
@@ -108,6 +107,12 @@ def _fibres(rng: Generator, height: int, width: int) -> Float:
     return 0.6 * coarse + 0.4 * fine
 
 
+def _chromatin(rng: Generator, nucleus: draw.Nucleus) -> Float:
+    """Coarse and fine grains over a nucleus' window, in [0, 1)."""
+    h, w = nucleus.depth.shape
+    return 0.6 * relief(rng, h, w, 4.0) + 0.4 * relief(rng, h, w, 2.0)
+
+
 @dataclass(frozen=True)
 class Stain:
     """A nucleus in transmitted light: its dye and how the dye is spread in it."""
@@ -122,8 +127,7 @@ class Stain:
 def _dyed(rng: Generator, canvas: Float, placed: list[draw.Nucleus], stain: Stain) -> None:
     """Stain the placed nuclei, those beneath first."""
     for nucleus in reversed(placed):
-        h, w = nucleus.depth.shape
-        chromatin = 0.6 * relief(rng, h, w, 4.0) + 0.4 * relief(rng, h, w, 2.0)
+        chromatin = _chromatin(rng, nucleus)
         edge = np.clip(1.0 - np.maximum(nucleus.depth - 0.5, 0.0) / 2.0, 0.0, 1.0)
         thin = between(rng, *stain.mottle) * chromatin
         opacity = between(rng, *stain.opacity) * (1.0 - thin) + stain.rim * edge
@@ -200,8 +204,7 @@ def purple_tissue(rng: Generator, height: int, width: int) -> Picture:
 
 def pink_and_purple_tissue(rng: Generator, height: int, width: int) -> Picture:
     """Crowded purple nuclei of weak contrast in pink stroma with white gaps and red bands."""
-    canvas = np.empty((height, width, 3))
-    canvas[:] = dye(rng, 222.0, 156.0, 206.0, 12.0)
+    canvas = np.full((height, width, 3), dye(rng, 222.0, 156.0, 206.0, 12.0))
     fibres = _fibres(rng, height, width)
     lay(canvas, np.s_[:, :], 0.75 * fibres, dye(rng, 190.0, 92.0, 170.0, 12.0))
     clouds = relief(rng, height, width, 22.0)
@@ -236,15 +239,8 @@ def grayscale_tissue(rng: Generator, height: int, width: int) -> Picture:
     """Small dark nuclei in grey, folded, overlapping cell bodies on a bright noisy ground."""
     grey = np.full((height, width), between(rng, 218.0, 238.0))
     bodies = Law(1, (20.0, 36.0), (1.0, 1.8), ripple=0.2, bend=0.4)
-    law = Law(
-        _count(rng, height, width, 9, 18),
-        (4.0, 6.6),
-        (1.0, 1.6),
-        ripple=0.05,
-        bend=0.15,
-        touching=0.35,
-        gap=3.0,
-    )
+    count = _count(rng, height, width, 9, 18)
+    law = Law(count, (4.0, 6.6), (1.0, 1.6), ripple=0.05, bend=0.15, touching=0.35, gap=3.0)
     labels, placed = draw.pack(rng, height, width, law)
     for nucleus in placed:
         if float(rng.random()) < 0.5:
@@ -265,20 +261,18 @@ def grayscale_tissue(rng: Generator, height: int, width: int) -> Picture:
         granule = draw.place(speck, height, width, margin=2.0)
         grey[granule.window] *= 1.0 - 0.5 * between(rng, 0.3, 1.0) * granule.coverage()
     for nucleus in reversed(placed):
-        h, w = nucleus.depth.shape
-        chromatin = 0.6 * relief(rng, h, w, 4.0) + 0.4 * relief(rng, h, w, 2.0)
+        chromatin = _chromatin(rng, nucleus)
         dark = between(rng, 45.0, 105.0) + 45.0 * (chromatin - 0.5)
         edge = np.clip(1.0 - np.maximum(nucleus.depth - 0.5, 0.0) / 2.0, 0.0, 1.0)
         cover = nucleus.coverage(between(rng, 1.0, 2.0))
-        below = grey[nucleus.window]
-        grey[nucleus.window] = below + cover * (np.minimum(dark - 18.0 * edge, below) - below)
+        lay(grey, nucleus.window, cover, np.minimum(dark - 18.0 * edge, grey[nucleus.window]))
     grey = blur(grey, int(rng.integers(0, 2)), 1)
     grey = grey * uneven(rng, height, width, between(rng, 0.03, 0.15))
     grey = grey + between(rng, 3.0, 8.0) * grain(rng, height, width)
     return np.repeat(grey[:, :, None], 3, axis=2), labels
 
 
-# In the order of ngat.data.sample.TYPES.
+# In the order of ngat.data.TYPES.
 PAINTERS: dict[str, Callable[[Generator, int, int], Picture]] = {
     "small_fluorescent": small_fluorescent,
     "purple_tissue": purple_tissue,

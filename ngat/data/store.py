@@ -17,9 +17,9 @@ import json
 import os
 import zipfile
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,6 +65,10 @@ class StoredImage:
     corrected_sha256: str
 
 
+# A line of the manifest, and files by their names.
+Content = tuple[StoredImage, dict[str, bytes]]
+
+
 def content_hash(array: npt.NDArray[Any]) -> str:
     """SHA-256 of an array's shape and values, whatever the file format, type or byte order."""
     kind = "u1" if array.dtype == np.uint8 else "<i4"
@@ -80,12 +84,12 @@ def write(folder: Path, entries: Iterable[Entry], about: dict[str, Any]) -> Path
     Raises:
         InputError: the folder cannot be written.
     """
-    return write_archive(folder / FILE, _encoded(entries), about)
+    return write_archive(folder / FILE, encoded_in_threads(_encode, entries), about)
 
 
 def write_archive(
     path: Path,
-    contents: Iterable[tuple[StoredImage, dict[str, bytes]]],
+    contents: Iterable[Content],
     about: dict[str, Any],
     *,
     most_bytes: int | None = None,
@@ -107,7 +111,12 @@ def write_archive(
                     rows.append(row)
                     for name, data in files.items():
                         _add(file, name, data)
-                _add(file, "manifest.csv", _manifest(rows), zipfile.ZIP_DEFLATED)
+                stream = io.StringIO()
+                lines = csv.writer(stream, lineterminator="\n")
+                lines.writerow([f.name for f in fields(StoredImage)])
+                lines.writerows(astuple(row) for row in rows)
+                manifest = stream.getvalue().encode()
+                _add(file, "manifest.csv", manifest, zipfile.ZIP_DEFLATED)
                 about = {"format": FORMAT, **about}
                 _add(file, "about.json", json.dumps(about, indent=2, sort_keys=True).encode())
         except OSError as error:
@@ -123,19 +132,19 @@ def write_archive(
     return path
 
 
-def _encoded(entries: Iterable[Entry]) -> Iterator[tuple[StoredImage, dict[str, bytes]]]:
-    """Encode in threads, in order and a few ahead: the codecs let go of the interpreter."""
+def encoded_in_threads(encode: Callable[[Any], Content], items: Iterable[Any]) -> Iterator[Content]:
+    """Each item's content, in order and a few ahead: the codecs let go of the interpreter."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        ahead: deque[Future[tuple[StoredImage, dict[str, bytes]]]] = deque()
-        for entry in entries:
-            ahead.append(pool.submit(_encode, entry))
+        ahead: deque[Future[Content]] = deque()
+        for item in items:
+            ahead.append(pool.submit(encode, item))
             if len(ahead) > AHEAD:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
 
 
-def _encode(entry: Entry) -> tuple[StoredImage, dict[str, bytes]]:
+def _encode(entry: Entry) -> Content:
     name, published, corrected = entry.image_id, entry.published, entry.corrected
     files = {
         # More effort would save 1 MB of 50 and take three times as long. A gray picture costs no
@@ -145,9 +154,15 @@ def _encode(entry: Entry) -> tuple[StoredImage, dict[str, bytes]]:
     }
     if corrected is not None:
         files[f"corrected/{name}.png"] = label_png(corrected)
+    return row_of(entry), files
+
+
+def row_of(entry: Entry) -> StoredImage:
+    """The picture's line of the manifest."""
+    published, corrected = entry.published, entry.corrected
     height, width = published.shape
-    row = StoredImage(
-        name,
+    return StoredImage(
+        entry.image_id,
         entry.source,
         height,
         width,
@@ -157,7 +172,6 @@ def _encode(entry: Entry) -> tuple[StoredImage, dict[str, bytes]]:
         content_hash(published),
         "" if corrected is None else content_hash(corrected),
     )
-    return row, files
 
 
 def encoded(pixels: npt.NDArray[Any], form: str, **options: Any) -> bytes:
@@ -172,14 +186,6 @@ def label_png(labels: npt.NDArray[np.int32]) -> bytes:
     if labels.max(initial=0) > np.iinfo(np.uint16).max:
         raise InputError(f"{labels.max()} nuclei in one picture are more than 16 bits can number.")
     return encoded(labels.astype(np.uint16), "PNG", optimize=True)
-
-
-def _manifest(rows: list[StoredImage]) -> bytes:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([f.name for f in fields(StoredImage)])
-    writer.writerows(asdict(row).values() for row in rows)
-    return stream.getvalue().encode()
 
 
 def _add(

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from ngat.data import SPLITS, TYPES, Sample, check_split
 from ngat.data import nuclei as draw
 from ngat.data.nuclei import (
     Float,
@@ -28,7 +29,6 @@ from ngat.data.nuclei import (
     quantise,
     uneven,
 )
-from ngat.data.sample import SPLITS, TYPES, Sample, check_split
 from ngat.data.stains import PAINTERS
 from ngat.errors import InputError
 
@@ -70,16 +70,8 @@ def load_synthetic(
             picture = picture[:, left : left + size]
             labels = cut(labels[:, left : left + size])
         name = f"synthetic-{seed}-{split}-{type_}"
-        samples.append(
-            Sample(
-                image_id=f"{name}-{index:03d}",
-                image=quantise(picture),
-                labels=labels,
-                type=type_,
-                group=f"{name}-parent-{parent:03d}",
-                split=split,
-            )
-        )
+        named, group = f"{name}-{index:03d}", f"{name}-parent-{parent:03d}"
+        samples.append(Sample(named, quantise(picture), labels, type_, group, split))
     return samples
 
 
@@ -161,8 +153,7 @@ def ring_picture(
     labels, placed = draw.pack(rng, height, width, law)
     ground, outline = STAINS[stain]
     shift = between(rng, -14.0, 14.0)  # one slide is darker than the next, ring and ground alike
-    canvas = np.empty((height, width, 3))
-    canvas[:] = np.array(ground) + shift
+    canvas = np.full((height, width, 3), np.array(ground) + shift)
     colour = dye(rng, *outline, 8.0) + shift
     if stain != "purple_tissue":
         colour[:] = colour[0]

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ngat import metrics
-from ngat.data.sample import TYPES, Sample
+from ngat.data import TYPES, Sample
 from ngat.metrics import Labels
 from ngat.system.files import read_table
 

@@ -17,7 +17,7 @@ import pandas as pd
 from scipy import ndimage
 
 from ngat import metrics
-from ngat.data.sample import Sample
+from ngat.data import Sample
 from ngat.errors import InputError
 from ngat.evaluation.results import read_counts, read_instances
 from ngat.system.files import read_table

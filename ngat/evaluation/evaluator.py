@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from ngat.baselines import thresholding as baselines
 from ngat.baselines.networks import build, finds_nuclei
 from ngat.config import preset as preset_of
-from ngat.data.sample import Sample, fingerprint
+from ngat.data import Sample, fingerprint
 from ngat.errors import InputError
 from ngat.evaluation.results import Measured, measure, write_run
 from ngat.inference import METHODS as INSTANCE_METHODS

@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ngat.data.sample import Sample, fingerprint
+from ngat.data import Sample, fingerprint
 from ngat.errors import InputError
 from ngat.evaluation.results import measure, write_run
 from ngat.evaluation.scoring import read_labels

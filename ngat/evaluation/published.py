@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from ngat.data.sample import TYPES
+from ngat.data import TYPES
 
 MEASURED_ON = "published, stage 2"
 

@@ -32,9 +32,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from ngat import metrics
-from ngat.data import rle
+from ngat.data import Sample, rle
 from ngat.data.rle import merge
-from ngat.data.sample import Sample
 from ngat.errors import InputError
 from ngat.evaluation import confidence
 from ngat.system.files import locked, write_json, write_table

@@ -20,8 +20,8 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
+from ngat.data import Sample
 from ngat.data.resize import resized_sample
-from ngat.data.sample import Sample
 from ngat.evaluation.tables import RESAMPLES, interval, resample
 from ngat.inference import Method, instances, predict
 from ngat.magnification import size_of

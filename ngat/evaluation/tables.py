@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ngat import metrics
-from ngat.data.sample import TYPES
+from ngat.data import TYPES
 from ngat.errors import InputError
 from ngat.evaluation import published
 from ngat.evaluation.results import Run
@@ -98,7 +98,7 @@ def table2(
 
     Returns:
         One row per method and type: ``method``, ``measured on``, ``type``, ``images``, ``objects``,
-        ``f1``, ``low``, ``high``. Types in the order of :data:`~ngat.data.sample.TYPES`; a type
+        ``f1``, ``low``, ``high``. Types in the order of :data:`~ngat.data.TYPES`; a type
         without images has no row.
     """
     rows: list[dict[str, object]] = []

@@ -10,10 +10,10 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from ngat.errors import InputError
-from ngat.io.axes import Stack, choose_page
-from ngat.io.damage import Labels, as_labels, check_size, reading
-from ngat.io.picture import Picture
+from ngat.io.picture import Picture, stored_in
+from ngat.io.stack import Stack, check_size, choose_page, reading
 
+Labels = npt.NDArray[np.integer]
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".npy")
 # Values that programs write for "inside" in a mask.
 _INSIDE = (1, 255, 65535)
@@ -41,7 +41,7 @@ def read_label_image(
             check_size(str(path), stored.shape, stored.dtype.itemsize)
             labels: npt.NDArray[Any] = np.array(stored)
         else:
-            labels = _upright(_stack(path))
+            labels = _upright(choose_page(stored_in(path, raw=True), None)[0])
     return numbered(as_labels(labels, str(path)), str(path), masks)
 
 
@@ -62,17 +62,22 @@ def numbered(
     return pieces.astype(np.int32) if count > 1 else labels
 
 
-def _stack(path: Path) -> Stack:
-    """The image with its values as stored: no colours are looked up."""
-    with path.open("rb") as file:
-        head = file.read(4)
-    if head[:2] in (b"II", b"MM"):
-        from ngat.io.tiff import open_tiff
-
-        return choose_page(open_tiff(path, 0, raw=True), None)[0]
-    from ngat.io.raster import open_raster
-
-    return open_raster(path, raw=True)
+def as_labels(image: npt.ArrayLike, name: str = "the label image") -> Labels:
+    """``image`` as a 2-D integer array, or InputError saying what is wrong with ``name``."""
+    labels = np.asarray(image)
+    if labels.ndim != 2:
+        raise InputError(
+            f"{name} has {labels.ndim} dimensions; a label image has two, height and width."
+        )
+    if labels.dtype.kind == "f" and np.isnan(labels).any():
+        raise InputError(f"{name} holds NaN; save labels as whole numbers, 0 for background.")
+    if labels.dtype.kind not in "biu":
+        raise InputError(
+            f"{name} holds {labels.dtype} values; save labels as whole numbers, 0 for background."
+        )
+    if labels.size and labels.min() < 0:
+        raise InputError(f"{name} holds negative labels; 0 is background, objects are 1 and up.")
+    return labels
 
 
 def _upright(stack: Stack) -> npt.NDArray[Any]:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ngat.errors import InputError
-from ngat.io.damage import reading
+from ngat.io.stack import reading
 
 Ring = list[tuple[int, int]]  # corners (x, y), the last one is not the first again
 Polygon = list[Ring]  # the outer ring, then holes

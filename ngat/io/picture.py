@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ngat.errors import InputError
-from ngat.io.axes import (
+from ngat.io.stack import (
     Array,
     Stack,
     array_stack,
@@ -21,19 +21,17 @@ from ngat.io.axes import (
     channels_of,
     choose_channels,
     choose_page,
-    coloured,
+    reading,
     renamed,
 )
-from ngat.io.damage import reading
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".svs", ".ndpi", ".scn", ".qptiff", ".lsm", ".stk")
 RASTER_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
 SLIDE_SUFFIXES = (".mrxs", ".vms", ".vmu", ".svslide", ".bif")
 PICTURE_SUFFIXES = (*RASTER_SUFFIXES, *TIFF_SUFFIXES, *SLIDE_SUFFIXES, ".zarr")
 
-# EXIF's orientations as (transpose first, then flip rows, flip columns).
+# EXIF's orientations as (transpose first, then flip rows, flip columns); any other is as 1.
 _TURNS = {
-    1: (False, False, False),
     2: (False, False, True),
     3: (False, True, True),
     4: (False, True, False),
@@ -68,7 +66,11 @@ class Picture:
     def shape(self) -> tuple[int, int]:
         """Height and width as it is seen."""
         height, width = self.stack.size("Y"), self.stack.size("X")
-        return (width, height) if _TURNS[self.stack.orientation][0] else (height, width)
+        return (width, height) if self._turn[0] else (height, width)
+
+    @property
+    def _turn(self) -> tuple[bool, bool, bool]:
+        return _TURNS.get(self.stack.orientation, (False, False, False))
 
     @property
     def channel_names(self) -> tuple[str, ...]:
@@ -79,7 +81,7 @@ class Picture:
     def pixel_size(self) -> tuple[float, float] | None:
         """Micrometres (y, x) where the file knows them."""
         size = self.stack.pixel_size
-        return size[::-1] if size and _TURNS[self.stack.orientation][0] else size
+        return size[::-1] if size and self._turn[0] else size
 
     def read(self, rows: slice = slice(None), columns: slice = slice(None)) -> Array:
         """Pixels for a network: ``[h, w]`` of one channel or ``[h, w, 3]``, as stored in depth.
@@ -155,7 +157,7 @@ class Picture:
         height, width = self.shape
         top, bottom, _ = rows.indices(height)
         left, right, _ = columns.indices(width)
-        transpose, flip_y, flip_x = _TURNS[self.stack.orientation]
+        transpose, flip_y, flip_x = self._turn
         if flip_y:
             top, bottom = height - bottom, height - top
         if flip_x:
@@ -239,16 +241,12 @@ def array_picture(
     if pixels.dtype.kind not in "biuf" or pixels.size == 0:
         raise InputError(f"{name}: {pixels.dtype} of shape {pixels.shape} is no picture.")
     if axes is None:
-        if pixels.ndim == 2:
-            axes = "YX"
-        elif pixels.ndim == 3 and pixels.shape[2] in (3, 4):
-            axes = "YXS"
-        else:
+        axes = "YX" if pixels.ndim == 2 else "YXS"
+        if pixels.ndim != 2 and (pixels.ndim != 3 or pixels.shape[2] not in (3, 4)):
             raise InputError(
                 f"{name}: has shape {pixels.shape}; name its axes, for example axes='CYX'."
             )
-    stack = array_stack(name, pixels, "".join("QRUVW"[i % 5] for i in range(pixels.ndim)))
-    stack = coloured(renamed(stack, axes))
+    stack = renamed(array_stack(name, pixels, ("QRUVW" * pixels.ndim)[: pixels.ndim]), axes)
     stack, number = choose_page([stack], page)
     return Picture(stack, stack.page(number), choose_channels(stack, channel))
 
@@ -273,24 +271,32 @@ def _stacks(path: Path, level: int, axes: str | None) -> Sequence[Stack]:
 
             stacks = [open_slide(path, level)]
         else:
-            with path.open("rb") as file:
-                head = file.read(4)
-            if head[:2] in (b"II", b"MM"):
-                from ngat.io.tiff import open_tiff
-
-                stacks = open_tiff(path, level)
-            else:
-                from ngat.io.raster import open_raster
-
-                if level:
-                    raise InputError(f"{name}: has one level; leave out --level.")
-                stacks = [open_raster(path)]
+            stacks = stored_in(path, level)
         for stack in stacks:
             if stack.dtype.kind not in "biuf":
                 raise InputError(f"{name}: holds {stack.dtype} values; save them as numbers.")
         if axes is not None:
-            stacks = [coloured(renamed(stack, axes)) for stack in stacks]
+            stacks = [renamed(stack, axes) for stack in stacks]
     return stacks
+
+
+def stored_in(path: Path, level: int = 0, *, raw: bool = False) -> list[Stack]:
+    """All series of a TIFF file, or of one that Pillow reads; its content tells which it is.
+
+    Args:
+        raw: with values as they are stored, as labels need it: no colours are looked up.
+    """
+    with path.open("rb") as file:
+        head = file.read(2)
+    if head in (b"II", b"MM"):
+        from ngat.io.tiff import open_tiff
+
+        return open_tiff(path, level, raw=raw)
+    from ngat.io.raster import open_raster
+
+    if level:
+        raise InputError(f"{path}: has one level; leave out --level.")
+    return [open_raster(path, raw=raw)]
 
 
 def _full(dtype: np.dtype[Any]) -> float:

@@ -6,7 +6,8 @@ OME-Zarr (0.4 and 0.5) and plain Zarr arrays go through zarr; slides that tifffi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from threading import Event, Lock
@@ -15,8 +16,7 @@ from typing import Any
 import numpy as np
 
 from ngat.errors import InputError, MissingDependency
-from ngat.io.axes import Array, Stack
-from ngat.io.damage import check_size
+from ngat.io.stack import Array, Stack, array_stack, check_size
 
 _UNITS = {"micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3}
 # Sides of the chunks that are written, and of the smallest copy that viewers begin with.
@@ -36,7 +36,7 @@ def open_zarr(path: Path, level: int) -> Stack:
     zarr = _zarr(name)
     opened: Any = zarr.open(str(path), mode="r")
     if isinstance(opened, zarr.Array):
-        return _stack(name, opened, _guess(opened.shape), (), None, 1, level)
+        return _stack(name, opened, _guess(opened.shape), 1, level)
     attributes: dict[str, Any] = dict(opened.attrs)
     ome: dict[str, Any] = attributes.get("ome", attributes)
     if "multiscales" not in ome:
@@ -54,7 +54,8 @@ def open_zarr(path: Path, level: int) -> Stack:
     letters = "".join(str(a["name"])[0].upper() for a in axes)
     names = tuple(str(c.get("label", "")) for c in ome.get("omero", {}).get("channels", []))
     size = _pixel_size(axes, datasets[level].get("coordinateTransformations", []))
-    return _stack(name, array, letters, names, size, len(datasets), level)
+    known = {"channel_names": names, "pixel_size": size}
+    return _stack(name, array, letters, len(datasets), level, **known)
 
 
 def write_labels(
@@ -76,62 +77,46 @@ def write_labels(
         MissingDependency: zarr is not installed.
     """
     zarr = _zarr(str(path))
-    folder, stop = _folder(zarr, path)
-    try:
+    with _folder(zarr, path) as folder:
         root = zarr.open_group(folder, mode="w", zarr_format=2)
-        _write_levels(root, read, shape, dtype, pixel_size)
-    finally:
-        stop()
+        datasets: list[dict[str, Any]] = []
+        step = 1
+        while True:
+            name = str(len(datasets))
+            # Compressed in a way that every reader knows.
+            array = root.create_array(
+                name,
+                shape=shape,
+                chunks=tuple(min(CHUNK, side) for side in shape),
+                dtype=dtype,
+                fill_value=0,
+                compressors={"id": "zlib", "level": 3},
+                chunk_key_encoding={"name": "v2", "separator": "/"},
+            )
+            for top in range(0, shape[0], CHUNK):
+                rows = slice(top, min(top + CHUNK, shape[0]))
+                array[rows] = read(rows)
+            scale = [step * size for size in pixel_size or (1.0, 1.0)]
+            transforms = [{"type": "scale", "scale": scale}]
+            datasets.append({"path": name, "coordinateTransformations": transforms})
+            if max(shape) <= SMALLEST:
+                break
+            read = partial(_every_second, array)
+            shape, step = (-(-shape[0] // 2), -(-shape[1] // 2)), 2 * step
+        unit = {} if pixel_size is None else {"unit": "micrometer"}
+        axes = [{"name": name, "type": "space", **unit} for name in "yx"]
+        described = {"version": "0.4", "name": "nuclei", "axes": axes, "datasets": datasets}
+        root.attrs.update({"multiscales": [described], "image-label": {"version": "0.4"}})
 
 
-def _write_levels(
-    root: Any,
-    read: Callable[[slice], Array],
-    shape: tuple[int, int],
-    dtype: np.dtype[Any],
-    pixel_size: tuple[float, float] | None,
-) -> None:
-    datasets: list[dict[str, Any]] = []
-    step = 1
-    while True:
-        name = str(len(datasets))
-        # Compressed in a way that every reader knows.
-        array = root.create_array(
-            name,
-            shape=shape,
-            chunks=tuple(min(CHUNK, side) for side in shape),
-            dtype=dtype,
-            fill_value=0,
-            compressors={"id": "zlib", "level": 3},
-            chunk_key_encoding={"name": "v2", "separator": "/"},
-        )
-        for top in range(0, shape[0], CHUNK):
-            rows = slice(top, min(top + CHUNK, shape[0]))
-            array[rows] = read(rows)
-        scale = [step * size for size in pixel_size or (1.0, 1.0)]
-        transforms = [{"type": "scale", "scale": scale}]
-        datasets.append({"path": name, "coordinateTransformations": transforms})
-        if max(shape) <= SMALLEST:
-            break
-        read = partial(_every_second, array)
-        shape, step = (-(-shape[0] // 2), -(-shape[1] // 2)), 2 * step
-    unit = {} if pixel_size is None else {"unit": "micrometer"}
-    axes = [{"name": name, "type": "space", **unit} for name in "yx"]
-    described = {"version": "0.4", "name": "nuclei", "axes": axes, "datasets": datasets}
-    root.attrs.update({"multiscales": [described], "image-label": {"version": "0.4"}})
-
-
-def _folder(zarr: Any, path: Path) -> tuple[Any, Callable[[], None]]:
-    """A folder for zarr, and a call after which nothing is written to it.
+@contextlib.contextmanager
+def _folder(zarr: Any, path: Path) -> Iterator[Any]:
+    """A folder for zarr, to which nothing is written after the block.
 
     zarr writes several files at once, in threads of its own; an error or a signal ends the call
     while others are still under way. They would appear after the caller has cleaned up.
     """
     turn, stopped = Lock(), Event()
-
-    def stop() -> None:
-        with turn:
-            stopped.set()
 
     class Folder(zarr.storage.LocalStore):
         async def set(self, key: str, value: Any) -> None:
@@ -150,7 +135,11 @@ def _folder(zarr: Any, path: Path) -> tuple[Any, Callable[[], None]]:
             if not (self.root / key).exists():
                 await self.set(key, value)
 
-    return Folder(path), stop
+    try:
+        yield Folder(path)
+    finally:
+        with turn:
+            stopped.set()
 
 
 def _every_second(larger: Any, rows: slice) -> Array:
@@ -167,38 +156,13 @@ def _zarr(name: str) -> Any:
     return zarr
 
 
-def _stack(
-    name: str,
-    array: Any,
-    axes: str,
-    channel_names: tuple[str, ...],
-    pixel_size: tuple[float, float] | None,
-    levels: int,
-    level: int,
-) -> Stack:
+def _stack(name: str, array: Any, axes: str, levels: int, level: int, **known: Any) -> Stack:
     if level >= levels:
         raise InputError(f"{name}: has one level; leave out --level.")
     if len(axes) != array.ndim or not set("YX") <= set(axes):
         raise InputError(f"{name}: its axes {axes} do not fit {array.shape}; give --axes.")
-
-    def read(place: dict[str, int], rows: slice, columns: slice) -> Array:
-        where = {"Y": rows, "X": columns, "S": slice(None)}
-        part = np.asarray(array[tuple(where.get(a, place.get(a, 0)) for a in axes)])
-        order = [letter for letter in axes if letter in "YXS"]
-        return np.moveaxis(part, [order.index(a) for a in "YXS" if a in order], range(len(order)))
-
-    return Stack(
-        name,
-        axes,
-        tuple(array.shape),
-        np.dtype(array.dtype),
-        read,
-        lambda: np.asarray(array[:]),
-        channel_names,
-        pixel_size,
-        colour="S" in axes and array.shape[axes.index("S")] == 3,
-        levels=levels,
-    )
+    colour = "S" in axes and array.shape[axes.index("S")] == 3
+    return array_stack(name, array, axes, colour=colour, levels=levels, **known)
 
 
 def _guess(shape: tuple[int, ...]) -> str:

@@ -10,8 +10,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ngat.errors import InputError
-from ngat.io.axes import Stack, array_stack
-from ngat.io.damage import check_size
+from ngat.io.stack import Stack, array_stack, check_size
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF")
 _ORIENTATION = 274  # EXIF's tag
@@ -54,7 +53,6 @@ def open_raster(path: Path, *, raw: bool = False) -> Stack:
     if frames > 1 and picture.format != "MPO":  # a JPEG with previews of the one picture
         raise InputError(f"{name}: holds {frames} frames; save the one to be read as PNG.")
     orientation = picture.getexif().get(_ORIENTATION, 1)
-    orientation = orientation if orientation in range(1, 9) else 1
     if deep_colour:
         pixels = imagecodecs.png_decode(data)
     else:
@@ -72,14 +70,12 @@ def open_raster(path: Path, *, raw: bool = False) -> Stack:
 
 def _plain(picture: Image.Image) -> Image.Image:
     """In a mode whose bands are grey or red, green and blue, with or without transparency."""
-    mode = picture.mode
-    if mode in ("P", "PA"):
-        return picture.convert("RGBA" if mode == "PA" or "transparency" in picture.info else "RGB")
-    if "transparency" in picture.info and mode in ("L", "RGB"):
-        return picture.convert("LA" if mode == "L" else "RGBA")
-    if mode in ("CMYK", "YCbCr", "LAB", "HSV", "RGBX"):
-        return picture.convert("RGB")
-    if mode == "RGBa":
-        return picture.convert("RGBA")
-    picture.load()
-    return picture
+    mode, clear = picture.mode, "transparency" in picture.info
+    plain = {
+        "P": "RGBA" if clear else "RGB",
+        "L": "LA" if clear else "L",
+        "RGB": "RGBA" if clear else "RGB",
+        **dict.fromkeys(("PA", "RGBa"), "RGBA"),
+        **dict.fromkeys(("CMYK", "YCbCr", "LAB", "HSV", "RGBX"), "RGB"),
+    }.get(mode, mode)
+    return picture if plain == mode else picture.convert(plain)

@@ -17,8 +17,7 @@ import tifffile
 from tifffile import PHOTOMETRIC
 
 from ngat.errors import InputError
-from ngat.io.axes import Array, Stack
-from ngat.io.damage import check_size
+from ngat.io.stack import Array, Read, Stack, check_size, region
 
 # Kinds whose further series are a label, a thumbnail and the like.
 _SLIDES = ("svs", "ndpi", "scn", "bif", "philips", "qpi", "ventana", "leica")
@@ -73,8 +72,7 @@ def _stack(
             pixel_size[0] * full.sizes["height"] / series.sizes["height"],
             pixel_size[1] * full.sizes["width"] / series.sizes["width"],
         )
-    read = _Reader(name, series)
-    whole = series.asarray
+    read: Read = _Reader(name, series)
     samples = shape[axes.index("S")] if "S" in axes else 1
     alpha, colour = "", False
     photometric = page.photometric
@@ -95,13 +93,18 @@ def _stack(
         raise InputError(f"{name}: its colours are stored as {kind}; save it as RGB.")
     if samples > 1 and _alphas(page):
         alpha = "straight" if _alphas(page)[-1] == _UNASSOCIATED else "premultiplied"
+
+    def whole() -> Array:
+        check_size(name, shape, dtype.itemsize)
+        return np.asarray(series.asarray())
+
     return Stack(
         name,
         axes,
         shape,
         dtype,
         read,
-        lambda: _all(name, whole, shape, dtype),
+        whole,
         channel_names=_channel_names(file, series, index),
         pixel_size=pixel_size,
         colour=colour,
@@ -151,10 +154,7 @@ class _Reader:
         stored = np.memmap(
             self.path, self.dtype.newbyteorder(order), "r", self.offset, self.series.shape
         )
-        where = {"Y": rows, "X": columns, "S": slice(None)}
-        index = tuple(where.get(a, place.get(a, 0)) for a in self.axes)
-        part = np.array(stored[index], dtype=self.dtype)
-        return np.moveaxis(part, 0, -1) if self.axes.endswith("SYX") else part
+        return np.array(region(stored, self.axes, place, rows, columns), dtype=self.dtype)
 
     def _decoded(self, page: Any, rows: slice, columns: slice) -> Array:
         """From the tiles or strips that the region touches."""
@@ -200,19 +200,14 @@ class _Reader:
         return found if "S" in self.axes else found[:, :, 0]
 
 
-def _all(name: str, whole: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    check_size(name, shape, dtype.itemsize)
-    return np.asarray(whole())
-
-
-def _looked_up(read: Any, colormap: npt.NDArray[np.uint16]) -> Any:
+def _looked_up(read: Read, colormap: npt.NDArray[np.uint16]) -> Read:
     def coloured(place: dict[str, int], rows: slice, columns: slice) -> Array:
         return np.moveaxis(colormap[:, read(place, rows, columns)], 0, -1)
 
     return coloured
 
 
-def _from_cmyk(read: Any) -> Any:
+def _from_cmyk(read: Read) -> Read:
     def coloured(place: dict[str, int], rows: slice, columns: slice) -> Array:
         inks = read(place, rows, columns)
         full = float(np.iinfo(inks.dtype).max)
@@ -229,8 +224,7 @@ def _alphas(page: Any) -> list[int]:
 
 def _orientation(page: Any) -> int:
     tag = page.tags.get("Orientation") if hasattr(page, "tags") else None
-    value = int(tag.value) if tag is not None else 1
-    return value if value in range(1, 9) else 1
+    return int(tag.value) if tag is not None else 1
 
 
 def _channel_names(file: tifffile.TiffFile, series: Any, index: int) -> tuple[str, ...]:

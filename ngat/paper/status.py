@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ngat.data.sample import TYPES
+from ngat.data import TYPES
 from ngat.evaluation import published, tables
 from ngat.evaluation.results import Run
 from ngat.paper import artifacts

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ngat.data.sample import TYPES
+from ngat.data import TYPES
 from ngat.errors import InputError, MissingDependency
 from ngat.system.files import replacing
 

@@ -6,7 +6,8 @@ import contextlib
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -18,14 +19,14 @@ from ngat.segmentation.files import (
     FORMAT,
     Input,
     disk_error,
-    is_complete,
     read_record,
     write_results,
 )
-from ngat.segmentation.find import Map, find, in_turn
+from ngat.segmentation.find import find
 from ngat.segmentation.formats import DEFAULT, FORMATS
 from ngat.segmentation.measure import typical_diameter
-from ngat.segmentation.network import TrainedNetwork, chosen_magnification, trained
+from ngat.segmentation.network import Network, TrainedNetwork, chosen_magnification, trained
+from ngat.segmentation.tasks import IN_TURN, Tasks
 from ngat.segmentation.tiles import TILE
 from ngat.system.files import DiskFull, held, sha256
 
@@ -77,6 +78,19 @@ class Options:
         return {k: v for k, v in asdict(self).items() if k not in left_out}
 
 
+@dataclass(frozen=True)
+class FilePage:
+    """A page of a file and the options: from these any process opens picture and network."""
+
+    path: Path
+    page: int | None
+    options: Options
+
+    def __call__(self) -> tuple[Picture, Network]:
+        picture = open_picture(self.path, page=self.page, **self.options.reading)
+        return picture, self.options.network()
+
+
 class PictureOutcome(NamedTuple):
     """The result of a picture; ``remark`` says why it failed, or notes what a user should know."""
 
@@ -95,38 +109,57 @@ def segment_file(
     options: Options,
     *,
     overwrite: bool = False,
-    tiles: Map = in_turn,
+    tasks: Tasks = IN_TURN,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[PictureOutcome]:
     """Find the nuclei of one file and write them; of several pages, of each.
 
     Args:
         overwrite: make anew what is finished already.
-        tiles, progress: as in :func:`ngat.segmentation.find.find`.
+        tasks, progress: as in :func:`ngat.segmentation.find.find`.
 
     Raises:
         DiskFull: there is no space; nothing half-written is left.
     """
     outcomes = []
+
+    def failed(name: str, remark: object) -> None:
+        outcomes.append(PictureOutcome(item.path, name, "failed", remark=str(remark)))
+
     try:
         for picture, name, page in _pages(item, options):
-            named = Input(item.path, name)
+            source = FilePage(item.path, page, options)
             try:
-                outcomes.append(
-                    _segment(named, picture, page, out, options, overwrite, tiles, progress)
-                )
+                outcomes.append(_segment(source, name, picture, out, overwrite, tasks, progress))
             except DiskFull:
                 raise
             except InputError as error:
-                outcomes.append(PictureOutcome(item.path, name, "failed", remark=str(error)))
+                failed(name, error)
     except DiskFull:
         raise
     except InputError as error:
-        outcomes.append(PictureOutcome(item.path, item.name, "failed", remark=str(error)))
+        failed(item.name, error)
     except MemoryError:
         remark = f"{item.path}: needs more memory than there is; save it as tiled TIFF, or cut it."
-        outcomes.append(PictureOutcome(item.path, item.name, "failed", remark=remark))
+        failed(item.name, remark)
     return outcomes
+
+
+def segment_files(
+    items: Sequence[Input],
+    out: Path,
+    options: Options,
+    done: Callable[[list[PictureOutcome]], None],
+    *,
+    overwrite: bool = False,
+    tasks: Tasks = IN_TURN,
+) -> None:
+    """:func:`segment_file` of each, as tasks; ``done`` is told the outcomes of every file."""
+    if tasks.client is not None:  # whose workers may be in other folders
+        items = [item._replace(path=item.path.resolve()) for item in items]
+        out = out.resolve()
+    work = partial(segment_file, out=out, options=options, overwrite=overwrite)
+    tasks.run(work, items, done)
 
 
 def _pages(item: Input, options: Options) -> Iterator[tuple[Picture, str, int | None]]:
@@ -140,36 +173,33 @@ def _pages(item: Input, options: Options) -> Iterator[tuple[Picture, str, int | 
 
 
 def _segment(
-    item: Input,
+    source: FilePage,
+    name: str,
     picture: Picture,
-    page: int | None,
     out: Path,
-    options: Options,
     overwrite: bool,
-    tiles: Map,
+    tasks: Tasks,
     progress: Callable[[int, int], None],
 ) -> PictureOutcome:
+    path, options = source.path, source.options
     network = options.network()
-    record_path = out / f"{item.name}.json"
-    digest = _digest(item.path)
-    source = {"input": str(item.path), "input_sha256": digest, "page": page}
-    how = {"options": options.chosen(), "weights": network.identity}
-    names = {f: f"{FORMATS[f].folder}/{item.name}{FORMATS[f].suffix}" for f in options.formats}
-    earlier = _finished(out, record_path, item, digest)
-    if earlier is not None and not overwrite:
-        other_page = (earlier.get("page") or 0) != (page or 0)
-        if other_page or any(earlier.get(key) != value for key, value in how.items()):
-            raise InputError(
-                f"{record_path}: was made of another page, or with other options or weights; add "
-                "--overwrite to make it anew, or choose another --out."
-            )
-        if set(names.values()) <= set(earlier["outputs"]):
-            values = (earlier[k] for k in ("nuclei", "magnification", "diameter_px"))
-            return PictureOutcome(item.path, item.name, "skipped", *values)
+    record_path = out / f"{name}.json"
+    made_of: dict[str, Any] = {
+        "input": str(path),
+        "input_sha256": _digest(path),
+        "page": source.page,
+        "options": options.chosen(),
+        "weights": network.identity,
+    }
+    forms = {f"{FORMATS[f].folder}/{name}{FORMATS[f].suffix}": FORMATS[f] for f in options.formats}
+    earlier = _finished(out, record_path, made_of, overwrite)
+    if earlier is not None and set(forms) <= set(earlier["outputs"]):
+        values = (earlier[k] for k in ("nuclei", "magnification", "diameter_px"))
+        return PictureOutcome(path, name, "skipped", *values)
     with contextlib.ExitStack() as kept:
         folder = None
         if picture.shape[0] * picture.shape[1] > IN_MEMORY:
-            folder = _work_folder(out, item, {**source, **how, "tile": options.tile})
+            folder = _work_folder(out, name, {**made_of, "tile": options.tile})
             kept.enter_context(held(folder, "this picture"))
         try:
             found = find(
@@ -179,7 +209,8 @@ def _segment(
                 magnification=chosen_magnification(options.diameter, options.scale),
                 tile=options.tile,
                 folder=folder,
-                tiles=tiles,
+                source=replace(source, path=path.resolve()),
+                tasks=tasks,
                 progress=progress,
             )
         except OSError as error:
@@ -188,8 +219,7 @@ def _segment(
         record = {
             "format": FORMAT,
             "ngat": ngat.__version__,
-            **source,
-            **how,
+            **made_of,
             "pixel_size_um": picture.pixel_size,
             "magnification": found.magnification,
             "thresholds": asdict(network.thresholds(options.method)),
@@ -198,47 +228,52 @@ def _segment(
             "notes": list(found.notes),
         }
         writers = {
-            name: lambda path, form=form: FORMATS[form].write(path, found, picture)
-            for form, name in names.items()
+            output: lambda path, form=form: form.write(path, found, picture)
+            for output, form in forms.items()
         }
         write_results(out, record_path, record, writers)
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
             with contextlib.suppress(OSError):  # others are still worked on
                 folder.parent.rmdir()
-    return PictureOutcome(
-        item.path,
-        item.name,
-        "done",
-        len(found.table),
-        found.magnification,
-        diameter,
-        "; ".join(found.notes),
-    )
+    numbers = (len(found.table), found.magnification, diameter)
+    return PictureOutcome(path, name, "done", *numbers, "; ".join(found.notes))
 
 
-def _finished(out: Path, record_path: Path, item: Input, digest: str) -> dict[str, Any] | None:
-    """The record of this very picture, if all that it names is there; else None.
+def _finished(
+    out: Path, record_path: Path, made_of: dict[str, Any], overwrite: bool
+) -> dict[str, Any] | None:
+    """The record of this very picture that holds still, if there is one.
 
     Raises:
-        InputError: the record is of another picture.
+        InputError: the record is of another picture, or of other options.
     """
     record = read_record(record_path)
     if record is None:
         return None
-    if record["input_sha256"] == digest:
-        return record if is_complete(record, out) else None
-    if Path(record["input"]).resolve() != item.path.resolve():
+    if record["input_sha256"] != made_of["input_sha256"]:
+        if Path(record["input"]).resolve() != Path(made_of["input"]).resolve():
+            raise InputError(
+                f"{record_path}: is of another picture, {record['input']}; choose another --out."
+            )
+        return None
+    there = all((out / name).exists() for name in record["outputs"])
+    if overwrite or not (record.get("finished") and there):
+        return None
+    if (record.get("page") or 0) != (made_of["page"] or 0) or any(
+        record.get(key) != made_of[key] for key in ("options", "weights")
+    ):
         raise InputError(
-            f"{record_path}: is of another picture, {record['input']}; choose another --out."
+            f"{record_path}: was made of another page, or with other options or weights; add "
+            "--overwrite to make it anew, or choose another --out."
         )
-    return None
+    return record
 
 
-def _work_folder(out: Path, item: Input, made_with: dict[str, Any]) -> Path:
+def _work_folder(out: Path, name: str, made_with: dict[str, Any]) -> Path:
     """The folder of a large picture's planes; other pictures and options have others."""
     key = hashlib.sha256(repr(sorted(made_with.items())).encode()).hexdigest()[:16]
-    folder = out / ".ngat-tiles" / f"{item.name.replace('/', '_')}-{key}"
+    folder = out / ".ngat-tiles" / f"{name.replace('/', '_')}-{key}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

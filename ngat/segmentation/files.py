@@ -14,6 +14,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,8 +64,15 @@ def find_inputs(words: Sequence[str], out: Path) -> list[Input]:
             )
         for p in paths:
             found.setdefault(p.resolve(), Input(p, _name(p, base)))
-    for item in _named_alone(alone):
-        found.setdefault(item.path.resolve(), item)
+    # Files that were named one by one: without their folders, if that leaves no two alike.
+    named: dict[Path, Input] = {}
+    for path in alone:
+        named.setdefault(path.resolve(), Input(path, _name(path, path.parent)))
+    if len({item.name.lower() for item in named.values()}) < len(named):
+        base = Path(os.path.commonpath([path.parent for path in named]))
+        named = {path: Input(item.path, _name(path, base)) for path, item in named.items()}
+    for path, item in named.items():
+        found.setdefault(path, item)
     return list(found.values())
 
 
@@ -83,18 +91,6 @@ def part_of(inputs: Sequence[Input], part: str | None) -> list[Input]:
     if not (first.isdecimal() and every.isdecimal() and 1 <= int(first) <= int(every)):
         raise InputError(f"--part {part}: give K/N with K from 1 to N, for example 3/100.")
     return list(inputs[int(first) - 1 :: int(every)])
-
-
-def _named_alone(paths: Sequence[Path]) -> Iterator[Input]:
-    """Files that were named one by one: without their folders, if that leaves no two alike."""
-    short = [_name(path, path.parent) for path in paths]
-    distinct = {path.resolve(): name.lower() for path, name in zip(paths, short, strict=True)}
-    if max(Counter(distinct.values()).values(), default=1) == 1:
-        yield from map(Input, paths, short)
-        return
-    base = Path(os.path.commonpath([path.resolve().parent for path in paths]))
-    for path in paths:
-        yield Input(path, _name(path.resolve(), base))
 
 
 def _name(path: Path, base: Path) -> str:
@@ -138,12 +134,7 @@ def _is_result(path: Path, out: Path, base: Path) -> bool:
 
 def _plain_part(pattern: str) -> Path:
     """The folders of a pattern before the first that is a pattern itself."""
-    parts = []
-    for part in Path(pattern).parts[:-1]:
-        if glob.has_magic(part):
-            break
-        parts.append(part)
-    return Path(*parts)
+    return Path(*takewhile(lambda part: not glob.has_magic(part), Path(pattern).parts[:-1]))
 
 
 FORMAT = "ngat-segmentation-1"
@@ -166,11 +157,6 @@ def read_record(path: Path) -> dict[str, Any] | None:
             f"{path}: was not written by ngat segment; move it, or choose another --out."
         ) from error
     return dict(record)
-
-
-def is_complete(record: Mapping[str, Any], out: Path) -> bool:
-    """Were all files written, and are they still there?"""
-    return bool(record.get("finished")) and all((out / name).exists() for name in record["outputs"])
 
 
 def write_results(
@@ -197,7 +183,10 @@ def write_results(
     """
     with _disk_errors(out), locked(record_path):
         earlier = read_record(record_path) or {"outputs": {}}
-        known = {name: _hashes(value) for name, value in earlier["outputs"].items()}
+        known = {
+            name: [value] if isinstance(value, str) else list(value)
+            for name, value in earlier["outputs"].items()
+        }
         for name in writers:
             _check_ours(out / name, known.get(name, []))
         # Left behind by a process that was killed.
@@ -272,7 +261,3 @@ def _digest(path: Path) -> str:
     files = sorted(file for file in path.rglob("*") if file.is_file())
     lines = [f"{file.relative_to(path).as_posix()} {sha256(file)}\n" for file in files]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _hashes(value: Any) -> list[str]:
-    return [value] if isinstance(value, str) else list(value)

@@ -15,33 +15,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import ndimage
 
 from ngat.data.resize import LOBES
 from ngat.inference import WHOLE, Method, Thresholds
-from ngat.io.axes import Array
 from ngat.io.picture import Picture, array_picture
+from ngat.io.stack import Array
 from ngat.parts import Part, PartLabels, merged, whole_of
-from ngat.segmentation.job import PictureJob, divide_tile, join, predict_tile
+from ngat.segmentation.job import (
+    Opener,
+    PictureJob,
+    divide_tile,
+    join,
+    on_tile,
+    predict_tile,
+)
 from ngat.segmentation.measure import measure, typical_diameter
 from ngat.segmentation.network import Network
+from ngat.segmentation.tasks import IN_TURN, Tasks
 from ngat.segmentation.tiles import TILE, Canvas, Grid, at_once, grid
 
 # A tile is empty if, seen from afar, it varies by less than this share of the picture's range.
 EMPTY = 0.02
-
-# Does a work for tiles of a job: the work, the job, their numbers, and who is told of each end.
-Map = Callable[
-    [Callable[[PictureJob, int], Any], PictureJob, Sequence[int], Callable[[Any], None]], None
-]
 
 
 @dataclass(frozen=True)
@@ -61,17 +63,6 @@ class FoundNuclei:
     notes: tuple[str, ...] = ()
 
 
-def in_turn(
-    work: Callable[[PictureJob, int], Any],
-    job: PictureJob,
-    numbers: Sequence[int],
-    done: Callable[[Any], None],
-) -> None:
-    """Tiles one after the other."""
-    for number in numbers:
-        done(work(job, number))
-
-
 def find(
     picture: Picture,
     network: Network,
@@ -80,9 +71,9 @@ def find(
     *,
     magnification: float | None = None,
     tile: int = TILE,
-    whole: int | None = None,
     folder: Path | None = None,
-    tiles: Map = in_turn,
+    source: Opener | None = None,
+    tasks: Tasks = IN_TURN,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> FoundNuclei:
     """Find the nuclei of a picture of any size.
@@ -90,46 +81,60 @@ def find(
     Args:
         thresholds: None takes those chosen for the network.
         magnification: None lets the network find it.
-        tile: side of the tiles as the network sees them; it changes memory, not nuclei.
-        whole: a picture of at most so many pixels, as the network sees it, goes through at once,
-            as in :func:`ngat.inference.predict`, whatever ``tile`` is; None is its ``WHOLE``. The
+        tile: side of the tiles as the network sees them; it changes memory, not nuclei. A picture
+            that goes through at once in :func:`ngat.inference.predict` does so here. The
             magnification of a larger one is rounded by a few per cent, so that tiles fit.
-        folder: where to keep what is known, to go on from it later.
-        tiles: how the work of all tiles is done, see :class:`ngat.segmentation.tasks.Tasks`.
+        folder, source: see :class:`ngat.segmentation.job.PictureJob`.
+        tasks: how the work on all tiles is done.
         progress: told how many steps of how many are done.
 
     Raises:
         InputError: the picture cannot be read.
     """
-    notes: list[str] = []
     thresholds = thresholds or network.thresholds(method)
     parts: tuple[Part, ...] = ()
     if magnification is None:
         magnification, parts = network.magnification(picture)
     seen = picture.shape[0] * picture.shape[1] * magnification**2
-    if seen <= (WHOLE if whole is None else whole):
+    if seen <= WHOLE:
         cut = at_once(picture.shape, magnification)
     else:
-        # Enlarged, a pixel is made of some on each side.
-        halo = network.halo + math.ceil(LOBES * max(1.0, magnification))
-        cut = grid(picture.shape, magnification, halo, tile)
-    job = PictureJob(picture, network, cut, {}, method, thresholds, folder)
-    plan = job.known("plan")
-    if plan is None:
-        survey = network.survey(picture, cut.magnification)
-        plan = {"numbers": np.array(_not_empty(picture, cut), dtype=int), **survey}
-        job.keep("plan", plan)
-    numbers = plan["numbers"].tolist()
-    job.survey = {name: values for name, values in plan.items() if name != "numbers"}
+        cut = tiled(picture, network, magnification, tile)
+    job = PictureJob(picture, network, cut, method, thresholds, folder, source)
+    return search(job, parts, tasks, progress)
+
+
+def tiled(picture: Picture, network: Network, magnification: float, tile: int = TILE) -> Grid:
+    """The tiles of a picture, each with what the network's predictions depend on."""
+    # Enlarged, a pixel is made of some on each side.
+    halo = network.halo + math.ceil(LOBES * max(1.0, magnification))
+    return grid(picture.shape, magnification, halo, tile)
+
+
+def search(
+    job: PictureJob,
+    parts: Sequence[Part] = (),
+    tasks: Tasks = IN_TURN,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> FoundNuclei:
+    """All steps of a job; ``parts`` of the picture are looked at once more."""
+    notes: list[str] = []
+    cut = job.grid
+    searched = job.once("searched", lambda: {"tiles": np.array(_not_empty(job.picture, cut), int)})
+    numbers = searched["tiles"].tolist()
     total, steps = 2 * len(numbers) + 1, count(1)
+    there = job.elsewhere if tasks.client is not None else None
+    if there is None:
+        tasks = replace(tasks, client=None)
     for work in (predict_tile, divide_tile):
-        tiles(work, job, numbers, lambda _: progress(next(steps), total))
+        on_each = partial(on_tile, work, there or job)
+        tasks.run(on_each, numbers, lambda _: progress(next(steps), total))
     if len(numbers) < len(cut):
         notes.append(f"{len(cut) - len(numbers)} of {len(cut)} tiles are empty, not searched")
     table = join(job, numbers, notes)
     if parts:
         table = _with_parts(job, parts, notes)
-    notes += remarks(picture, table, cut.magnification)
+    notes += remarks(job.picture, table, cut.magnification)
     progress(total, total)
     return FoundNuclei(job.labels, table, cut.magnification, tuple(notes))
 
@@ -160,10 +165,9 @@ def _not_empty(picture: Picture, cut: Grid) -> list[int]:
     Seen from afar noise is averaged away, and what remains of empty glass or of a dark field is
     one value. A tile counts with its halo.
     """
-    if len(cut) == 1:
-        overview = np.atleast_3d(picture.overview())
-        return [0] if float(np.ptp(overview)) > 0 else []
     overview = np.atleast_3d(picture.overview())
+    if len(cut) == 1:
+        return [0] if float(np.ptp(overview)) > 0 else []
     step = -(-max(picture.shape) // max(overview.shape[:2]))
     low, high = np.percentile(overview, (0.1, 99.9), axis=(0, 1))
     least = EMPTY * float((high - low).max())
@@ -236,7 +240,8 @@ def features(pixels: Array, diameter: float) -> tuple[float, float]:
     low, high = np.percentile(grey, (0.5, 99.5))
     span = max(float(high - low), 1e-12)
     # Second differences do not see slopes; a sixth of their variance is that of the noise.
-    noise = 1.4826 * np.median(np.abs(_second(grey))) / np.sqrt(6)
+    second = grey[:, 2:] - 2 * grey[:, 1:-1] + grey[:, :-2]
+    noise = 1.4826 * np.median(np.abs(second)) / np.sqrt(6) if second.size else 0.0
     edges = ndimage.gaussian_gradient_magnitude(grey, max(0.5, diameter / 24))
     return span / max(float(noise), 1e-12), float(np.percentile(edges, 99.5)) * diameter / span
 
@@ -261,9 +266,3 @@ def stain(pixels: Array) -> tuple[float, float] | None:
     if np.ptp(dark) < 0.1 * dark.sum():
         return None
     return float(dark[0] / dark.sum()), float(dark[2] / dark.sum())
-
-
-def _second(grey: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    if grey.shape[1] < 3:
-        return np.zeros(1)
-    return grey[:, 2:] - 2 * grey[:, 1:-1] + grey[:, :-2]

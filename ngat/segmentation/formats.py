@@ -22,7 +22,6 @@ from skimage.segmentation import find_boundaries
 
 from ngat.data import rle
 from ngat.errors import InputError, MissingDependency
-from ngat.instances import Labels
 from ngat.io import pyramid
 from ngat.io.outlines import feature, polygons, roi
 from ngat.io.picture import Picture
@@ -67,13 +66,11 @@ def write_zarr(path: Path, found: FoundNuclei, picture: Picture) -> None:
     """Labels as OME-Zarr: a folder of small files, with reduced copies for viewers."""
     height, width = picture.shape
     dtype = _depth(found)
-    pyramid.write_labels(
-        path,
-        lambda rows: found.labels.read((rows, slice(0, width))).astype(dtype),
-        (height, width),
-        dtype,
-        picture.pixel_size,
-    )
+
+    def read(rows: slice) -> npt.NDArray[Any]:
+        return found.labels.read((rows, slice(0, width))).astype(dtype)
+
+    pyramid.write_labels(path, read, (height, width), dtype, picture.pixel_size)
 
 
 def _depth(found: FoundNuclei) -> np.dtype[Any]:
@@ -108,10 +105,10 @@ def write_rois(path: Path, found: FoundNuclei, picture: Picture) -> None:
     """A zip of ImageJ's regions of interest, for the ROI Manager."""
     digits = len(str(len(found.table)))
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
-        for number, mask, corner in nuclei(found):
+        for number, data in rois(found):
             info = zipfile.ZipInfo(f"{number:0{digits}d}.roi")  # the same nuclei, the same bytes
             info.compress_type = zipfile.ZIP_DEFLATED
-            file.writestr(info, roi(number, polygons(mask, corner)))
+            file.writestr(info, data)
 
 
 def write_table(path: Path, found: FoundNuclei, picture: Picture) -> None:
@@ -178,6 +175,12 @@ def nuclei(found: FoundNuclei) -> Iterator[tuple[int, npt.NDArray[np.bool_], tup
         yield number, band[top - first : bottom - first, left:right] == number, (top, left)
 
 
+def rois(found: FoundNuclei) -> Iterator[tuple[int, bytes]]:
+    """Every nucleus: its number, and its region for ImageJ."""
+    for number, mask, corner in nuclei(found):
+        yield number, roi(number, polygons(mask, corner))
+
+
 def features(found: FoundNuclei, picture: Picture) -> Iterator[dict[str, Any]]:
     """Every nucleus as a GeoJSON feature."""
     table = shown_table(found, picture.pixel_size).drop(columns="nucleus")
@@ -207,22 +210,18 @@ def outlined(found: FoundNuclei, picture: Picture) -> npt.NDArray[np.uint8]:
     low, high = np.percentile(some, (0.1, 99.9)).astype(np.float32)
     scale = np.float32(255 / max(float(high - low), 1e-12))
     drawn = np.empty((*seen.shape[:2], 3), np.uint8)
+    height, width = picture.shape
+    step = max(1, -(-max(height, width) // DRAWN))
     # Band by band: of a slide these are the largest arrays there are.
     for top in range(0, len(seen), DRAWN_BAND):
         band = slice(top, min(top + DRAWN_BAND, len(seen)))
         drawn[band] = np.rint(np.clip((seen[band] - low) * scale, 0, 255))
         before = int(top > 0)  # a row of context on either side
-        labels = _reduced(found.labels, slice(top - before, band.stop + 1), picture.shape)
+        rows = slice((top - before) * step, min((band.stop + 1) * step, height))
+        labels = found.labels.read((rows, slice(0, width)))[::step, ::step]
         edges = find_boundaries(labels, mode="inner")[before:][: band.stop - top]
         drawn[band][edges] = OUTLINE
     return drawn
-
-
-def _reduced(labels: Canvas, rows: slice, shape: tuple[int, int]) -> Labels:
-    """Rows of the labels on the grid of the overview: every ``step``-th pixel."""
-    step = max(1, -(-max(shape) // DRAWN))
-    window = (slice(rows.start * step, min(rows.stop * step, shape[0])), slice(0, shape[1]))
-    return labels.read(window)[::step, ::step]
 
 
 def _tiles(labels: Canvas, dtype: np.dtype[Any]) -> Iterator[npt.NDArray[Any]]:
@@ -230,7 +229,5 @@ def _tiles(labels: Canvas, dtype: np.dtype[Any]) -> Iterator[npt.NDArray[Any]]:
     for top in range(0, height, _TILE):
         band = labels.read((slice(top, min(top + _TILE, height)), slice(0, width))).astype(dtype)
         for left in range(0, width, _TILE):
-            tile = np.zeros((_TILE, _TILE), dtype)
             part = band[:, left : left + _TILE]
-            tile[: part.shape[0], : part.shape[1]] = part
-            yield tile
+            yield np.pad(part, [(0, _TILE - side) for side in part.shape])

@@ -4,8 +4,9 @@ seams cut, and the numbering of all.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,14 +18,15 @@ from scipy.sparse import csgraph
 
 from ngat.inference import Method, Prediction, Thresholds, instances, smoothing_at
 from ngat.instances import Labels, margin
-from ngat.io.axes import Array
 from ngat.io.picture import Picture
+from ngat.io.stack import Array
 from ngat.segmentation.measure import measure
 from ngat.segmentation.network import Network, Survey
 from ngat.segmentation.tiles import Canvas, Grid, Window
 from ngat.system.files import replacing
 
 Arrays = dict[str, npt.NDArray[Any]]
+Opener = Callable[[], tuple[Picture, Network]]
 
 
 @dataclass
@@ -33,17 +35,18 @@ class PictureJob:
 
     Attributes:
         picture, network: as opened; other processes open them for themselves.
-        grid, survey, method, thresholds: how.
+        grid, method, thresholds: how.
         folder: of the planes and the tiles' files; None keeps all in memory.
+        source: how another process opens the picture and the network; None if only this one can.
     """
 
     picture: Picture
     network: Network
     grid: Grid
-    survey: Survey
     method: Method
     thresholds: Thresholds
     folder: Path | None = None
+    source: Opener | None = None
 
     def __post_init__(self) -> None:
         shape = (self.grid.height, self.grid.width)
@@ -55,37 +58,71 @@ class PictureJob:
         self.core = canvas("core", np.float32)
         self.parts = canvas("parts", np.int32)
         self.labels = canvas("labels", np.int32)
-        self._known: dict[str, Arrays] = {}
+        self._kept: dict[str, Arrays] = {}
+        magnification = self.grid.magnification
+        self.survey: Survey = self.once(
+            "survey", lambda: self.network.survey(self.picture, magnification)
+        )
 
-    def known(self, name: str) -> Arrays | None:
-        """A result that is there already; None if it is not."""
+    def once(self, name: str, make: Callable[[], Arrays]) -> Arrays:
+        """A result, which is made if it is not there, and kept whole or not at all."""
         if self.folder is None:
-            return self._known.get(name)
+            if name not in self._kept:
+                self._kept[name] = make()
+            return self._kept[name]
         path = self.folder / f"{name}.npz"
         if not path.exists():
-            return None
+            values = make()
+            with replacing(path) as beside, beside.open("wb") as file:
+                np.savez(file, **values)  # type: ignore[arg-type]
+            return values
         with np.load(path, allow_pickle=False) as stored:
             return dict(stored)
 
-    def keep(self, name: str, values: Arrays) -> None:
-        """Keep a result, whole or not at all."""
-        if self.folder is None:
-            self._known[name] = values
-            return
-        with replacing(self.folder / f"{name}.npz") as beside, beside.open("wb") as file:
-            np.savez(file, **values)  # type: ignore[arg-type]
+    @property
+    def elsewhere(self) -> SharedJob | None:
+        """The job for other processes; None where they cannot open the picture or the planes."""
+        if self.source is None or self.folder is None:
+            return None
+        folder = self.folder.resolve()
+        return SharedJob(self.source, self.grid, self.method, self.thresholds, folder)
+
+
+class SharedJob(NamedTuple):
+    """What another process needs to work on the tiles of a picture."""
+
+    source: Opener
+    grid: Grid
+    method: Method
+    thresholds: Thresholds
+    folder: Path
+
+
+@lru_cache(maxsize=2)
+def _opened(job: SharedJob) -> PictureJob:
+    picture, network = job.source()
+    return PictureJob(picture, network, job.grid, job.method, job.thresholds, job.folder)
+
+
+def on_tile(
+    work: Callable[[PictureJob, int], Any], job: PictureJob | SharedJob, number: int
+) -> None:
+    """Work on one tile, in whatever process."""
+    work(_opened(job) if isinstance(job, SharedJob) else job, number)
 
 
 def predict_tile(job: PictureJob, number: int) -> None:
     """The network's maps of one tile, into the job's planes."""
-    if job.known(f"predicted-{number}") is not None:
-        return
-    around, window = job.grid.with_halo(number), job.grid.window(number)
-    maps = _predicted(job, around)
-    inner = _inside(window, around)
-    job.probability.write(window, maps.probability[inner])
-    job.core.write(window, maps.core[inner])
-    job.keep(f"predicted-{number}", {})
+
+    def predict() -> Arrays:
+        around, window = job.grid.with_halo(number), job.grid.window(number)
+        maps = _predicted(job, around)
+        inner = _inside(window, around)
+        job.probability.write(window, maps.probability[inner])
+        job.core.write(window, maps.core[inner])
+        return {}
+
+    job.once(f"predicted-{number}", predict)
 
 
 def _predicted(job: PictureJob, window: Window) -> Prediction:
@@ -105,10 +142,12 @@ def _predicted(job: PictureJob, window: Window) -> Prediction:
     )
 
 
-def divide_tile(job: PictureJob, number: int) -> None:
+def divide_tile(job: PictureJob, number: int) -> Arrays:
     """Nuclei of the components inside one tile; those that a seam cuts are left for later."""
-    if job.known(f"divided-{number}") is not None:
-        return
+    return job.once(f"divided-{number}", lambda: _divided(job, number))
+
+
+def _divided(job: PictureJob, number: int) -> Arrays:
     window = job.grid.window(number)
     pieces, _ = ndimage.label(job.probability.read(window) > job.thresholds.probability)
     edges: Arrays = {}
@@ -133,7 +172,7 @@ def divide_tile(job: PictureJob, number: int) -> None:
         row[4:] = y + rows.start, x + columns.start
     where += np.array([top, left] * 3)
     columns_of = {f"table-{name}": table[name].to_numpy() for name in table}
-    job.keep(f"divided-{number}", {"cut": cut, "where": where, **edges, **columns_of})
+    return {"cut": cut, "where": where, **edges, **columns_of}
 
 
 def nuclei_of(
@@ -185,7 +224,7 @@ def join(job: PictureJob, numbers: Sequence[int], notes: list[str]) -> pd.DataFr
         numbers: of the tiles that were divided.
         notes: takes what a user should know.
     """
-    tiles = {number: job.known(f"divided-{number}") or {} for number in numbers}
+    tiles = {number: divide_tile(job, number) for number in numbers}
     tables = [(number, _table(tiles[number])) for number in numbers]
     tables.append((_ACROSS, _across(job, tiles, notes)))
     return _numbered(job, numbers, [(n, t) for n, t in tables if len(t)])

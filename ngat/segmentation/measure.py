@@ -10,8 +10,7 @@ import pandas as pd
 from skimage.measure import regionprops_table
 
 from ngat.instances import Labels
-from ngat.io.axes import Array
-from ngat.io.damage import silent
+from ngat.io.stack import Array, silent
 
 # Columns by scikit-image's names. The first ones say where a nucleus lies, for what follows.
 _PLACE = {

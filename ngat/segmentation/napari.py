@@ -5,7 +5,6 @@ napari itself is not needed to load this; what it takes are plain tuples (data, 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import tifffile
 
+from ngat.errors import InputError
 from ngat.io.picture import open_picture
-from ngat.segmentation.files import FORMAT
+from ngat.segmentation import segment
+from ngat.segmentation.files import read_record
 from ngat.segmentation.formats import FORMATS
-from ngat.segmentation.result import segment
 
 if TYPE_CHECKING:
     import napari  # type: ignore[import-not-found]
@@ -26,12 +26,9 @@ LayerData = tuple[Any, dict[str, Any], str]
 
 def reader_of(path: str | list[str]) -> Callable[[str], list[LayerData]] | None:
     """A reader of a record that ``ngat segment`` wrote; None for any other file."""
-    if not isinstance(path, str):
-        return None
     try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
-        known = record["format"] == FORMAT and isinstance(record["outputs"], dict)
-    except (OSError, ValueError, KeyError, TypeError):
+        known = isinstance(path, str) and read_record(Path(path))
+    except InputError:
         return None
     return read_record_layers if known else None
 
@@ -43,8 +40,7 @@ def read_record_layers(path: str) -> list[LayerData]:
         InputError: the picture cannot be read.
     """
     place = Path(path)
-    record = json.loads(place.read_text(encoding="utf-8"))
-    options, name = record["options"], place.stem
+    record, name = read_record(place) or {}, place.stem
     # Names of results hold sub-folders, which the place of the record tells.
     out = place.parent
     while not any((out / output).exists() for output in record["outputs"]) and out != out.parent:
@@ -53,16 +49,11 @@ def read_record_layers(path: str) -> list[LayerData]:
     shown: dict[str, Any] = {} if size is None else {"scale": tuple(size)}
     layers: list[LayerData] = []
     if Path(record["input"]).exists():
-        picture = open_picture(
-            record["input"],
-            channel=options["channel"],
-            page=record["page"],
-            level=options["level"],
-            axes=options["axes"],
-        )
-        pixels = picture.read()
+        reading = {option: record["options"][option] for option in ("channel", "level", "axes")}
+        pixels = open_picture(record["input"], page=record["page"], **reading).read()
         layers.append((pixels, {"name": name, "rgb": pixels.ndim == 3, **shown}, "image"))
-    found = {form: out / output for form, output in _by_form(record["outputs"]).items()}
+    forms = {form.folder: name for name, form in FORMATS.items()}
+    found = {forms[output.partition("/")[0]]: out / output for output in record["outputs"]}
     if "labels" in found:
         measured = {}
         if "table" in found:
@@ -85,8 +76,3 @@ def segment_layer(image: napari.layers.Image, diameter: float = 0.0) -> napari.t
     table = nuclei.table.rename(columns={"nucleus": "index"})
     options = {"name": f"{image.name} nuclei", "features": table, "scale": tuple(image.scale)}
     return nuclei.labels, options, "labels"
-
-
-def _by_form(outputs: dict[str, Any]) -> dict[str, str]:
-    folders = {form.folder: name for name, form in FORMATS.items()}
-    return {folders[output.partition("/")[0]]: output for output in outputs}

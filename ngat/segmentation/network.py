@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import fields
 from functools import lru_cache
 from numbers import Real
 from pathlib import Path
@@ -30,8 +29,8 @@ from ngat.inference import (
     thresholds_from,
 )
 from ngat.instances import Landscape
-from ngat.io.axes import Array
 from ngat.io.picture import Picture
+from ngat.io.stack import Array
 from ngat.magnification import SIZE
 from ngat.parts import Part, parts_of
 from ngat.system.files import sha256
@@ -217,20 +216,17 @@ def checked(thresholds: Mapping[Method, Thresholds], path: Path | str) -> dict[M
         InputError: one is NaN, of another type, or out of range. NaN would find no nucleus.
     """
     for method in METHODS:
-        for field in fields(Thresholds):
-            value = getattr(thresholds[method], field.name)
-            if field.name == "landscape":
+        for name, value in vars(thresholds[method]).items():
+            if name == "landscape":
                 good = value in get_args(Landscape)
             else:
-                high = {"min_area": 1e6, "smoothing": 16.0}.get(field.name, 1.0)
+                high = {"min_area": 1e6, "smoothing": 16.0}.get(name, 1.0)
                 number = isinstance(value, int | float) and not isinstance(value, bool)
-                good = not isinstance(field.default, int | float) or (
-                    number and math.isfinite(value) and 0 <= value <= high
-                )
+                good = number and 0 <= value <= high  # which NaN is not
             if not good:
                 raise InputError(
-                    f"{path}: its threshold {field.name} for {method} is {value!r}, which cannot "
-                    "be; choose thresholds with `ngat choose`."
+                    f"{path}: its threshold {name} for {method} is {value!r}, which cannot be; "
+                    "choose thresholds with `ngat choose`."
                 )
     return dict(thresholds)
 
@@ -251,13 +247,11 @@ def _windows(picture: Picture) -> list[Array]:
         for row in range(0, max(1, overview.shape[0] - side + 1), side)
         for column in range(0, max(1, overview.shape[1] - side + 1), side)
     ]
-    variety = [
-        -float(overview[row : row + side, column : column + side].std()) for row, column in corners
-    ]
+    corners.sort(key=lambda c: -float(overview[c[0] : c[0] + side, c[1] : c[1] + side].std()))
     return [
         picture.read(
-            slice(corners[i][0] * step, min(height, corners[i][0] * step + WINDOW)),
-            slice(corners[i][1] * step, min(width, corners[i][1] * step + WINDOW)),
+            slice(row * step, min(height, row * step + WINDOW)),
+            slice(column * step, min(width, column * step + WINDOW)),
         )
-        for i in np.argsort(variety, kind="stable")[:WINDOWS].tolist()
+        for row, column in corners[:WINDOWS]
     ]

@@ -1,30 +1,20 @@
 """Tiles and files as tasks of Dask: on threads of this process, or on a cluster.
 
-A task writes whole files or none, under names that depend on the work alone. What is lost with a
-worker is done again by another one, and doing it twice does no harm. Workers of a cluster must see
-the same folders.
+What is lost with a worker of a cluster is done again by another one; so a task writes whole files
+or none, under names that depend on the work alone. Workers must see the same folders.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from functools import lru_cache, partial
-from pathlib import Path
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
 import torch
 
 from ngat.errors import InputError, MissingDependency
-from ngat.inference import Method, Thresholds
-from ngat.io.picture import open_picture, open_pictures
-from ngat.segmentation.batch import Options, PictureOutcome, segment_file
-from ngat.segmentation.files import Input
-from ngat.segmentation.find import Map
-from ngat.segmentation.job import PictureJob
-from ngat.segmentation.tiles import Grid
 
 RETRIES = 3
 # As many threads at most: each takes the memory of a tile. Cores beyond that work within tiles.
@@ -138,79 +128,5 @@ class Tasks:
             while not finished.empty():
                 done(finished.get())
 
-    def files(
-        self,
-        items: Sequence[Input],
-        out: Path,
-        options: Options,
-        overwrite: bool,
-        done: Callable[[list[PictureOutcome]], None],
-    ) -> None:
-        """Whole files, see :func:`ngat.segmentation.batch.segment_file`."""
-        if self.client is not None:  # whose workers may be in other folders
-            items = [item._replace(path=item.path.resolve()) for item in items]
-            out = out.resolve()
-        work = partial(segment_file, out=out, options=options, overwrite=overwrite)
-        self.run(work, items, done)
 
-    def tiles(self, path: Path | None = None, options: Options | None = None) -> Map:
-        """A way for :func:`ngat.segmentation.find.find` to have the tiles of a picture done.
-
-        Args:
-            path, options: from which a cluster's workers open it. A picture without a file, or
-                whose planes are kept in memory, is done by this process.
-        """
-
-        def run(
-            work: Callable[[PictureJob, int], Any],
-            job: PictureJob,
-            numbers: Sequence[int],
-            done: Callable[[Any], None],
-        ) -> None:
-            if self.client is None or path is None or options is None or job.folder is None:
-                replace(self, client=None).run(partial(work, job), numbers, done)
-            else:
-                part = _Part.of(job, job.folder, path, options)
-                self.run(partial(_work, work, part), numbers, done)
-
-        return run
-
-
-@dataclass(frozen=True)
-class _Part:
-    """What another process needs to open a picture and to work on one of its tiles."""
-
-    path: Path
-    page: int | None
-    options: Options
-    grid: Grid
-    method: Method
-    thresholds: Thresholds
-    folder: Path
-
-    @classmethod
-    def of(cls, job: PictureJob, folder: Path, path: Path, options: Options) -> _Part:
-        page = int(options.page) if options.page not in (None, "all") else None
-        if options.page == "all":
-            page = next(
-                number
-                for number, picture in enumerate(open_pictures(path, **options.reading))
-                if (picture.place, picture.shape) == (job.picture.place, job.picture.shape)
-            )
-        chosen = (job.grid, job.method, job.thresholds)
-        return cls(path.resolve(), page, options, *chosen, folder.resolve())
-
-
-def _work(work: Callable[[PictureJob, int], Any], part: _Part, number: int) -> None:
-    work(_opened(part), number)
-
-
-@lru_cache(maxsize=2)
-def _opened(part: _Part) -> PictureJob:
-    options = part.options
-    picture = open_picture(part.path, page=part.page, **options.reading)
-    network = options.network()
-    job = PictureJob(picture, network, part.grid, {}, part.method, part.thresholds, part.folder)
-    plan = job.known("plan") or {}
-    job.survey = {name: values for name, values in plan.items() if name != "numbers"}
-    return job
+IN_TURN = Tasks()  # one after the other

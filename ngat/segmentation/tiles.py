@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ngat.io.axes import Array
+from ngat.io.stack import Array
 
 Window = tuple[slice, slice]  # rows and columns, with bounds
 

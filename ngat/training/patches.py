@@ -21,10 +21,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ngat.config import TrainConfig
+from ngat.data import Sample
 from ngat.data.contrast import TILE as WINDOW
 from ngat.data.contrast import Contrast, local_contrast
 from ngat.data.normalize import stretch_bytes
-from ngat.data.sample import Sample
 from ngat.errors import InputError
 from ngat.instances import core_of
 from ngat.magnification import SIZE, areas_of, encode

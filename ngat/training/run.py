@@ -15,7 +15,7 @@ from rich.progress import Progress as Bar
 
 from ngat.baselines.networks import build, finds_nuclei
 from ngat.config import Preset
-from ngat.data.sample import Sample
+from ngat.data import Sample
 from ngat.errors import InputError
 from ngat.system.process import Interrupted, bar, stop_requests
 from ngat.training.device.patches import DevicePatches

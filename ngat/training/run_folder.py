@@ -22,7 +22,7 @@ from torch import nn
 
 from ngat.baselines.networks import Network
 from ngat.config import Preset, from_dict, to_dict
-from ngat.data.sample import TYPES
+from ngat.data import TYPES
 from ngat.errors import InputError
 from ngat.system.files import replacing, space_for, write_json
 from ngat.training.validation import Scores, Validated

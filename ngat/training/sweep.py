@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 
 from ngat.baselines.networks import build
-from ngat.data.sample import TYPES, Sample, fingerprint
+from ngat.data import TYPES, Sample, fingerprint
 from ngat.errors import InputError
 from ngat.system.files import Busy, held, locked, read_table, write_json, write_table
 from ngat.system.process import Interrupted, track

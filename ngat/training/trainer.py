@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from ngat.config import Preset
-from ngat.data.sample import Sample, fingerprint, leave_out
+from ngat.data import Sample, fingerprint, leave_out
 from ngat.errors import InputError
 from ngat.system.files import held
 from ngat.system.provenance import provenance

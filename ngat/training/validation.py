@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from ngat.baselines.networks import Network, finds_nuclei
-from ngat.data.sample import Sample
+from ngat.data import Sample
 from ngat.inference import (
     METHODS,
     Method,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ngat.config import Preset, preset
-from ngat.data.sample import TYPES
+from ngat.data import TYPES
 from ngat.errors import InputError
 
 BASE = "base"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from skimage.filters import threshold_otsu
 
-from ngat.data.sample import Sample
+from ngat.data import Sample
 from ngat.errors import InputError
 from ngat.evaluation.evaluator import evaluate
 from ngat.evaluation.results import read_run

@@ -10,7 +10,7 @@ from ngat.baselines import maskrcnn
 from ngat.baselines.detection import detection, nms, roi_align
 from ngat.baselines.maskrcnn import Detections, instances_of, merged
 from ngat.config import preset
-from ngat.data.sample import Sample
+from ngat.data import Sample
 from ngat.errors import InputError, MissingDependency
 from ngat.magnification import SIZE
 from ngat.metrics import image_score, match

@@ -11,8 +11,8 @@ from tiny import rings
 
 from ngat.baselines.networks import Downsampled, build
 from ngat.config import preset
+from ngat.data import fingerprint, leave_out
 from ngat.data.normalize import as_tensor
-from ngat.data.sample import fingerprint, leave_out
 from ngat.errors import InputError
 from ngat.inference import predict
 from ngat.training.trainer import train

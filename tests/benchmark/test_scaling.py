@@ -22,7 +22,7 @@ from ngat.benchmark.scaling import (
 from ngat.benchmark.tiles import benchmark_tiles, suitable, tiles_report
 from ngat.benchmark.worker import Setting
 from ngat.cli import app
-from ngat.data.sample import Sample
+from ngat.data import Sample
 from ngat.errors import InputError
 from ngat.segmentation.network import trained
 

@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 from tiny import rings, tiny
 
+from ngat.data import Sample
 from ngat.data.contrast import Contrast, _flat, local_contrast
 from ngat.data.normalize import as_tensor, stretch, stretch_bytes
 from ngat.data.resize import LOBES, resized, resized_picture
-from ngat.data.sample import Sample
 from ngat.inference import predict
 from ngat.model import NGAT
 from ngat.training.patches import Patches

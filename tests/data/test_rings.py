@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from ngat.data.sample import Sample, fingerprint
+from ngat.data import Sample, fingerprint
 from ngat.data.synthetic import load_rings
 from ngat.errors import InputError
 

@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ngat import data
-from ngat.data import split
+from ngat.data import TYPES, split
 from ngat.data.dsb2018 import prepare
-from ngat.data.sample import TYPES
 from ngat.data.store import Store
 from ngat.errors import InputError
 

@@ -12,9 +12,8 @@ import pytest
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from ngat.data import nuclei, stains, synthetic
+from ngat.data import TYPES, Sample, fingerprint, nuclei, stains, synthetic
 from ngat.data.nuclei import Law, Outline, generator, pack, place
-from ngat.data.sample import TYPES, Sample, fingerprint
 from ngat.data.synthetic import load_synthetic
 from ngat.errors import InputError
 

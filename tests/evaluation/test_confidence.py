@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ngat.data.sample import Sample
+from ngat.data import Sample
 from ngat.evaluation import confidence, results
 from ngat.evaluation.results import read_counts
 

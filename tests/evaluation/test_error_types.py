@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from ngat.cli.study import error_types as command
-from ngat.data import load
-from ngat.data.sample import Sample
+from ngat.data import Sample, load
 from ngat.errors import InputError
 from ngat.evaluation import error_types as study
 from ngat.evaluation.error_types import GAP, OUTCOMES, areas, committed, count, outcomes, touching

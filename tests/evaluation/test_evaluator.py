@@ -10,7 +10,7 @@ from tiny import rings, tiny
 
 from ngat import metrics
 from ngat.baselines import thresholding as baselines
-from ngat.data.sample import fingerprint
+from ngat.data import fingerprint
 from ngat.errors import InputError
 from ngat.evaluation.evaluator import evaluate
 from ngat.evaluation.results import read_instances, read_run, runs_in, write_instances

@@ -6,7 +6,7 @@ import pytest
 from command import inside
 from tiny import tiny
 
-from ngat.data.sample import Sample
+from ngat.data import Sample
 from ngat.evaluation import robustness as study
 from ngat.evaluation.robustness import CHANGES
 from ngat.inference import Prediction

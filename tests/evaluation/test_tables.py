@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from ngat import metrics
-from ngat.data.sample import TYPES
+from ngat.data import TYPES
 from ngat.errors import InputError
 from ngat.evaluation import published, results, tables
 from ngat.paper import style

@@ -14,7 +14,7 @@ from PIL import Image
 
 from ngat.errors import InputError
 from ngat.io import array_picture, is_picture, open_picture, open_pictures
-from ngat.io.damage import MAX_BYTES
+from ngat.io.stack import MAX_BYTES
 
 TYPES = ["uint8", "uint16", "uint32", "int16", "int32", "float32", "float64"]
 

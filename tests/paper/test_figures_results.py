@@ -13,7 +13,7 @@ from PIL import Image
 from tiny import rings
 
 from ngat.config import preset
-from ngat.data.sample import TYPES, Sample
+from ngat.data import TYPES, Sample
 from ngat.evaluation import published, tables
 from ngat.evaluation.results import Run, runs_in
 from ngat.inference import Prediction

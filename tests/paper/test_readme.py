@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ngat.data.sample import Sample
+from ngat.data import Sample
 from ngat.errors import InputError
 from ngat.evaluation import published, results
 from ngat.evaluation.results import Run

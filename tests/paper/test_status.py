@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from ngat import metrics
-from ngat.data.sample import TYPES, Sample
+from ngat.data import TYPES, Sample
 from ngat.evaluation import published, results
 from ngat.paper import readme
 from ngat.paper.status import EXECUTED, PAPER_ITEMS, RESULTS, status_of

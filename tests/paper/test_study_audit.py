@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from ngat import metrics
-from ngat.data.sample import TYPES
+from ngat.data import TYPES
 from ngat.evaluation import published
 from ngat.paper.study import audit
 

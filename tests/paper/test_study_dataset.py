@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ngat.data.sample import Sample
+from ngat.data import Sample
 from ngat.errors import InputError
 from ngat.paper.study import dataset as description
 

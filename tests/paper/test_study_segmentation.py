@@ -11,7 +11,7 @@ import pytest
 import torch
 from tiny import rings, tiny
 
-from ngat.data.sample import Sample
+from ngat.data import Sample
 from ngat.evaluation.results import measure, write_run
 from ngat.model import NGAT
 from ngat.paper.figures.segmentation import window

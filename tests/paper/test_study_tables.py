@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ngat.data.sample import TYPES
+from ngat.data import TYPES
 from ngat.errors import InputError
 from ngat.evaluation import published
 from ngat.metrics import Counts

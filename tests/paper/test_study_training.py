@@ -10,7 +10,7 @@ import pytest
 from tiny import SMALL, rings
 
 from ngat.config import preset
-from ngat.data.sample import Sample
+from ngat.data import Sample
 from ngat.errors import InputError
 from ngat.paper import artifacts
 from ngat.paper.session import Session, open_session

@@ -59,9 +59,8 @@ def test_tiles_say_what_the_whole_says(network, magnification, page):
     assert np.ptp(whole.probability) > 0.02
     cut = grid(picture.shape, magnification, network.halo, tile=64)
     assert len(cut) > 1
-    survey = network.survey(picture, magnification)
-    assert ("blank" in survey) == bool(page)
-    job = PictureJob(picture, network, cut, survey, "split", Thresholds())
+    job = PictureJob(picture, network, cut, "split", Thresholds())
+    assert ("blank" in job.survey) == bool(page)
     for number in range(len(cut)):
         predict_tile(job, number)
     for plane, expected in ((job.probability, whole.probability), (job.core, whole.core)):
@@ -79,8 +78,7 @@ def test_tiles_of_the_shipped_network_round_as_the_whole(shape, magnification):
     maps = []
     for tile in (4096, 96):
         cut = grid(picture.shape, magnification, network.halo, tile)
-        survey = network.survey(picture, cut.magnification)
-        job = PictureJob(picture, network, cut, survey, "split", Thresholds())
+        job = PictureJob(picture, network, cut, "split", Thresholds())
         for number in range(len(cut)):
             predict_tile(job, number)
         everything = tuple(slice(0, side) for side in shape)

@@ -19,9 +19,9 @@ from local_network import Local, clumps
 
 from ngat.errors import InputError
 from ngat.io import open_picture
-from ngat.io.damage import reading
+from ngat.io.stack import reading
 from ngat.segmentation import batch, tasks
-from ngat.segmentation.batch import Options, segment_file
+from ngat.segmentation.batch import Options, segment_file, segment_files
 from ngat.segmentation.files import Input, find_inputs
 from ngat.segmentation.tasks import Tasks, connect, usual_threads
 
@@ -103,7 +103,7 @@ def test_threads_change_nothing(tmp_path, monkeypatch, in_memory):
         item,
         tmp_path / "shared",
         options,
-        tiles=Tasks(3).tiles(),
+        tasks=Tasks(3),
         progress=lambda *step: steps.append(step),
     )
     assert shared == alone
@@ -121,13 +121,13 @@ def test_threads_that_were_stopped_go_on(tmp_path, monkeypatch):
     segment_file(item, tmp_path / "alone", options)
     for stops in (2, 5, 9, 99):
         asked = iter(range(99))
-        run = Tasks(2, stopped=lambda asked=asked, stops=stops: next(asked) >= stops).tiles()
+        run = Tasks(2, stopped=lambda asked=asked, stops=stops: next(asked) >= stops)
         if stops < 99:
             with pytest.raises(KeyboardInterrupt):
-                segment_file(item, tmp_path / "out", options, tiles=run)
+                segment_file(item, tmp_path / "out", options, tasks=run)
             assert not (tmp_path / "out/labels").exists()
         else:
-            segment_file(item, tmp_path / "out", options, tiles=run)
+            segment_file(item, tmp_path / "out", options, tasks=run)
     labels = [(tmp_path / out / "labels/a.tif").read_bytes() for out in ("alone", "out")]
     assert labels[0] == labels[1]
 
@@ -171,7 +171,14 @@ def client():
         os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
 
 
-def killing(folder, work, job, number):
+class Killing(Tasks):
+    """Tasks of a cluster, one of whose workers is killed."""
+
+    def run(self, work, items, done):
+        super().run(partial(killing, Path.cwd(), work), items, done)
+
+
+def killing(folder, work, number):
     """The work of a tile; the first worker that comes to tile 3 is killed before it is done."""
     if number == 3:
         try:
@@ -180,7 +187,7 @@ def killing(folder, work, job, number):
             pass
         else:
             os.kill(os.getpid(), signal.SIGKILL)
-    work(job, number)
+    work(number)
 
 
 @pytest.mark.timeout(600)
@@ -190,12 +197,8 @@ def test_a_killed_worker_changes_nothing(client, tmp_path, monkeypatch):
     tifffile.imwrite(tmp_path / "a.tif", clumps((200, 300)))
     item, options = Input(tmp_path / "a.tif", "a"), Bright(tile=64, formats=("labels", "table"))
     (alone,) = segment_file(item, tmp_path / "alone", options)
-    run = Tasks(client=client).tiles(item.path, options)
-
-    def tiles(work, job, numbers, done):
-        run(partial(killing, tmp_path, work), job, numbers, done)
-
-    (shared,) = segment_file(item, tmp_path / "shared", options, tiles=tiles)
+    monkeypatch.chdir(tmp_path)
+    (shared,) = segment_file(item, tmp_path / "shared", options, tasks=Killing(client=client))
     assert (tmp_path / "killed").exists()
     assert shared == alone
     assert shared.nuclei > 10
@@ -205,7 +208,7 @@ def test_a_killed_worker_changes_nothing(client, tmp_path, monkeypatch):
         tifffile.imwrite(tmp_path / f"in{seed}.tif", clumps((60, 70), seed=seed))
     items = find_inputs([str(tmp_path / "in*.tif")], tmp_path / "out")
     outcomes = []
-    Tasks(client=client).files(items, tmp_path / "out", options, False, outcomes.extend)
+    segment_files(items, tmp_path / "out", options, outcomes.extend, tasks=Tasks(client=client))
     assert sorted((o.name, o.status) for o in outcomes) == [(f"in{i}", "done") for i in range(3)]
     labels = [tifffile.imread(tmp_path / f"out/labels/in{i}.tif") for i in range(3)]
     assert all(np.max(found) > 1 for found in labels)

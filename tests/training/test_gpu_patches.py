@@ -10,8 +10,8 @@ from scipy import ndimage
 from tiny import rings
 
 from ngat.config import TrainConfig
+from ngat.data import Sample
 from ngat.data.contrast import local_contrast
-from ngat.data.sample import Sample
 from ngat.data.synthetic import load_synthetic
 from ngat.errors import InputError
 from ngat.instances import core_of

@@ -9,8 +9,8 @@ from scipy import ndimage
 from tiny import rings, tiny
 
 from ngat.config import TrainConfig
+from ngat.data import Sample
 from ngat.data.normalize import as_tensor
-from ngat.data.sample import Sample
 from ngat.errors import InputError
 from ngat.instances import core_of
 from ngat.magnification import SIZE, size_of

@@ -15,7 +15,7 @@ import pytest
 from tiny import SMALL, rings
 
 from ngat.config import Preset, preset
-from ngat.data.sample import TYPES, fingerprint
+from ngat.data import TYPES, fingerprint
 from ngat.errors import InputError
 from ngat.system.files import held, write_json
 from ngat.system.process import Interrupted

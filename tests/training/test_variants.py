@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ngat.config import preset, to_dict
-from ngat.data.sample import TYPES
+from ngat.data import TYPES
 from ngat.errors import InputError
 from ngat.training.variants import (
     BASE,

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ngat.data.sample import TYPES
+from ngat.data import TYPES
 from ngat.evaluation import published
 from ngat.paper.study.audit import score_bounds
 from ngat.paper.style import BLACK, BLUE, GREY, TYPE_NAMES, VERMILION, grid_lines, style

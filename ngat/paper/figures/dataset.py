@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
-from ngat.data.sample import SPLITS, TYPES, Sample
+from ngat.data import SPLITS, TYPES, Sample
 from ngat.inference import Prediction
 from ngat.magnification import size_of
 from ngat.paper.figures.pictures import crowded, one_of_each, outline, outlined

@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.transforms import Affine2D
 from skimage.segmentation import find_boundaries
 
-from ngat.data.sample import TYPES, Sample
+from ngat.data import TYPES, Sample
 from ngat.graph import SOURCE_STEP, Relation
 from ngat.paper.figures.graph import RELATION_COLOURS
 from ngat.paper.study.pictures import fullest, visible
@@ -26,7 +26,7 @@ MESSAGES: dict[Relation, str] = {"king": "neighbours", "child": "children", "par
 
 
 def one_of_each(samples: Sequence[Sample]) -> list[Sample]:
-    """The first picture of each type, in the order of :data:`~ngat.data.sample.TYPES`."""
+    """The first picture of each type, in the order of :data:`~ngat.data.TYPES`."""
     first = {sample.type: sample for sample in reversed(samples)}
     return [first[kind] for kind in TYPES if kind in first]
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from scipy import ndimage
 
-from ngat.data.sample import TYPES, Sample
+from ngat.data import TYPES, Sample
 from ngat.inference import Prediction
 from ngat.magnification import size_of
 from ngat.paper.figures.pictures import outline, outlined

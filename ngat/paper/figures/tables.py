@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.projections.polar import PolarAxes
 
-from ngat.data.sample import TYPES
+from ngat.data import TYPES
 from ngat.evaluation import published
 from ngat.evaluation.error_types import OUTCOMES, SIZES, by
 from ngat.paper.figures.segmentation import ERROR_COLOURS

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ngat import metrics
-from ngat.data.sample import TYPES
+from ngat.data import TYPES
 from ngat.data.split import PUBLISHED
 from ngat.evaluation import published
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 from skimage.measure import label
 
-from ngat.data.sample import SPLITS, TYPES, Sample
+from ngat.data import SPLITS, TYPES, Sample
 from ngat.errors import InputError
 from ngat.instances import Labels
 from ngat.segmentation.measure import measure

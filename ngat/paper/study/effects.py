@@ -12,8 +12,7 @@ import pandas as pd
 import torch
 from scipy import stats
 
-from ngat.data import Sample
-from ngat.data.sample import TYPES
+from ngat.data import TYPES, Sample
 from ngat.errors import InputError
 from ngat.inference import Thresholds, instances, predict
 from ngat.metrics import pixel_dice
@@ -134,7 +133,7 @@ def pairs(table: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per network and type of which both runs are there, means over the seeds that have
         both: network, type, images, seeds, seen, unseen, kept (unseen over seen); types in the
-        order of :data:`~ngat.data.sample.TYPES`.
+        order of :data:`~ngat.data.TYPES`.
     """
     key = ["network", "type", "seed"]
     seen = table[table["factor"] == BASE].set_index(key)[["images", "average_f1"]]

@@ -13,8 +13,8 @@ import pandas as pd
 import torch
 
 from ngat import metrics
+from ngat.data import TYPES, Sample
 from ngat.data.normalize import as_tensor
-from ngat.data.sample import TYPES, Sample
 from ngat.errors import InputError
 from ngat.evaluation.error_types import OUTCOMES, outcomes
 from ngat.evaluation.evaluator import Method, evaluate

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ngat import metrics
-from ngat.data.sample import TYPES
+from ngat.data import TYPES
 from ngat.errors import InputError
 from ngat.evaluation import confidence, published
 from ngat.evaluation.results import Run
@@ -83,7 +83,7 @@ def curves(counts: pd.DataFrame, method: str) -> pd.DataFrame:
 
     Returns:
         Columns type, threshold, images, f1, precision, recall; types in the order of
-        :data:`~ngat.data.sample.TYPES`. Conventions for images without nuclei as in
+        :data:`~ngat.data.TYPES`. Conventions for images without nuclei as in
         :mod:`ngat.metrics`.
 
     Raises:

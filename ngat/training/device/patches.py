@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ngat.config import TrainConfig
-from ngat.data.sample import Sample
+from ngat.data import Sample
 from ngat.magnification import OCTAVES, SIZE
 from ngat.training.augment import corner
 from ngat.training.device.appearance import appearance, textured

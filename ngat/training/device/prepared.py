@@ -19,8 +19,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from ngat.data import fingerprint
 from ngat.data.contrast import Contrast
-from ngat.data.sample import fingerprint
 from ngat.errors import InputError
 from ngat.system.files import locked, replacing
 from ngat.training.device.images import Ready

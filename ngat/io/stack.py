@@ -1,4 +1,4 @@
-"""A file's arrays by named axes, and the choice of one plane and its channels.
+"""What every reader of files makes of one: arrays by named axes, or one sentence for a failure.
 
 Axes have the letters of the TIFF readers: Y and X are the plane, C channels, S the samples of a
 colour, and whatever else there is (Z depth, T time, Q unknown, …) numbers pages.
@@ -6,7 +6,11 @@ colour, and whatever else there is (Z depth, T time, Q unknown, …) numbers pag
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import logging
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from numbers import Integral
@@ -77,22 +81,28 @@ class Stack:
         }
 
 
-def array_stack(name: str, array: Array, axes: str, **more: Any) -> Stack:
-    """A stack of an array in memory."""
+def array_stack(name: str, array: Any, axes: str, **more: Any) -> Stack:
+    """A stack of an array, in memory or in a file."""
 
     def read(place: dict[str, int], rows: slice, columns: slice) -> Array:
-        index: list[Any] = []
-        for letter in axes:
-            index.append({"Y": rows, "X": columns, "S": slice(None)}.get(letter, place.get(letter)))
-        plane = array[tuple(index)]
-        order = [letter for letter in axes if letter in "YXS"]
-        return np.moveaxis(plane, [order.index(a) for a in "YXS" if a in order], range(len(order)))
+        return region(array, axes, place, rows, columns)
 
-    return Stack(name, axes, array.shape, array.dtype, read, lambda: array, **more)
+    dtype = np.dtype(array.dtype)
+    return Stack(name, axes, tuple(array.shape), dtype, read, lambda: np.asarray(array[:]), **more)
+
+
+def region(array: Any, axes: str, place: dict[str, int], rows: slice, columns: slice) -> Array:
+    """A region of one plane of an array with these axes, samples last; see :data:`Read`."""
+    where = {"Y": rows, "X": columns, "S": slice(None)}
+    part = np.asarray(array[tuple(where.get(a, place.get(a, 0)) for a in axes)])
+    order = [a for a in axes if a in "YXS"]
+    return np.moveaxis(part, [order.index(a) for a in "YXS" if a in order], range(len(order)))
 
 
 def renamed(stack: Stack, axes: str) -> Stack:
     """The stack with axes as the user says (option ``--axes``).
+
+    Three samples are a colour, a fourth is transparency.
 
     Raises:
         InputError: letters are missing or too many, or the data cannot be read that way.
@@ -107,23 +117,20 @@ def renamed(stack: Stack, axes: str) -> Stack:
     in_plane = [(a, i) for i, a in enumerate(axes) if a in "YXS"]
     if in_plane == [(a, i) for i, a in enumerate(stack.axes) if a in "YXS"]:
         # Only the numbering of planes has other names.
-        names = dict(zip(axes, stack.axes, strict=True))
+        names, inner = dict(zip(axes, stack.axes, strict=True)), stack.read
 
         def read(place: dict[str, int], rows: slice, columns: slice) -> Array:
-            return stack.read({names[a]: i for a, i in place.items()}, rows, columns)
+            return inner({names[a]: i for a, i in place.items()}, rows, columns)
 
-        return replace(stack, axes=axes, read=read, channel_names=())
-    if stack.whole is None:
+        stack = replace(stack, axes=axes, read=read, channel_names=())
+    elif stack.whole is None:
         raise InputError(f"{stack.name}: cannot be read as --axes {axes}; save it as TIFF.")
-    return array_stack(
-        stack.name, stack.whole(), axes, pixel_size=stack.pixel_size, inverted=stack.inverted
-    )
-
-
-def coloured(stack: Stack) -> Stack:
-    """A stack whose axes the user named: three samples are a colour, a fourth is alpha."""
+    else:
+        stack = array_stack(
+            stack.name, stack.whole(), axes, pixel_size=stack.pixel_size, inverted=stack.inverted
+        )
     samples = stack.size("S")
-    if stack.colour or "S" not in stack.axes:
+    if stack.colour or "S" not in axes:
         return stack
     return replace(stack, colour=samples in (3, 4), alpha="straight" if samples in (2, 4) else "")
 
@@ -169,13 +176,12 @@ def choose_channels(stack: Stack, channel: str | int | None) -> tuple[int, ...]:
         InputError: there are several and none is chosen, or not that one.
     """
     count, names = channels_of(stack)
-    name = stack.name
+    name, known = stack.name, f" ({', '.join(names)})" if any(names) else ""
     if channel is None:
         if stack.colour and stack.size("C") == 1:
             return tuple(range(min(count, 3)))
         if count == 1:
             return (0,)
-        known = f" ({', '.join(names)})" if any(names) else ""
         raise InputError(
             f"{name}: holds {count} channels{known}; choose that of the nuclei with --channel, "
             "for example --channel 0, or three as red, green and blue with --channel 0,1,2."
@@ -188,7 +194,6 @@ def choose_channels(stack: Stack, channel: str | int | None) -> tuple[int, ...]:
         elif word.isdecimal() and int(word) < count:
             chosen.append(int(word))
         else:
-            known = f" ({', '.join(names)})" if any(names) else ""
             last = f"--channel 0 to {count - 1}" if count > 1 else "it has one, --channel 0"
             raise InputError(f"{name}: has no channel {word!r}; choose {last}{known}.")
     if len(chosen) not in (1, 3):
@@ -219,3 +224,85 @@ def block_means(pixels: npt.NDArray[Any], step: int) -> npt.NDArray[np.float32]:
         sums = np.add.reduceat(sums, starts, axis=axis)
         sums /= counts.reshape([-1 if i == axis else 1 for i in range(sums.ndim)])
     return sums.astype(np.float32)
+
+
+# The most that is read into memory at once. What is larger must be in a form that is read by
+# region: tiled or striped TIFF, OME-Zarr.
+MAX_BYTES = 1 << 30
+
+_lock, _inside, _before = threading.Lock(), 0, contextlib.ExitStack()
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """No warnings, nor what tifffile logs of damage. Several threads may be inside at once.
+
+    For all of them the state before is kept once; each for itself would restore another's silence.
+    """
+    global _inside
+    with _lock:
+        _inside += 1
+        if _inside == 1:
+            _before.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+            log = logging.getLogger("tifffile")
+            _before.callback(setattr, log, "disabled", log.disabled)
+            log.disabled = True
+    try:
+        yield
+    finally:
+        with _lock:
+            _inside -= 1
+            if _inside == 0:
+                _before.close()
+
+
+@contextlib.contextmanager
+def reading(name: str, what: str = "picture") -> Iterator[None]:
+    """Turn whatever a reader raises on a damaged file into one sentence that begins with its name.
+
+    Every exception is meant: a flipped bit can fail anywhere in a decoder, as ZeroDivisionError
+    or struct.error as well as by a class of the decoder's own. What readers log about damage is
+    left out, for the sentence says it.
+
+    Raises:
+        InputError: anything inside failed.
+    """
+    try:
+        with silent():
+            yield
+    except InputError:
+        raise
+    except MemoryError as error:
+        raise InputError(
+            f"{name}: needs more memory than there is; save it as tiled TIFF or cut it."
+        ) from error
+    except OSError as error:
+        if error.strerror is None:
+            raise InputError(_damaged(name, what, error)) from error
+        raise InputError(
+            f"{name}: cannot be read ({error.strerror}); check the file name."
+        ) from error
+    except Exception as error:
+        raise InputError(_damaged(name, what, error)) from error
+
+
+def check_size(name: str, shape: tuple[int, ...], itemsize: int) -> None:
+    """Refuse what a header promises beyond :data:`MAX_BYTES`, before memory is spent on it."""
+    if min(shape, default=0) < 1:
+        raise InputError(f"{name}: has no pixels ({_times(shape)}); get the file again.")
+    if prod(shape) * itemsize > MAX_BYTES:
+        raise InputError(
+            f"{name}: {_times(shape)} values are more than is read at once; "
+            "save the picture as tiled TIFF or OME-Zarr, or cut it."
+        )
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(side) for side in shape)
+
+
+def _damaged(name: str, what: str, error: BaseException) -> str:
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    reason = "".join(c for c in reason if c.isprintable())[:120].rstrip(". ")
+    return f"{name}: not a readable {what} ({reason}); get the file again, or save it anew."
