@@ -29,9 +29,8 @@ from ngat.model import NGAT
 from ngat.system.files import replacing, write_json
 from ngat.system.precision import lowest, scaler
 from ngat.system.provenance import provenance
-from ngat.training.device.captured import Passes, Recorder, recorder_for
 from ngat.training.patches import Batch
-from ngat.training.step import Objective, parameter_groups
+from ngat.training.step import Objective, Passes, Recorder, parameter_groups, recorder_for
 
 GOAL = 3.0  # a step should take at most so many times the sum of its floors
 
@@ -42,7 +41,7 @@ class TimedStep:
     Args:
         objective: with the network; its weights change.
         chosen: weight decay, rate and clipping.
-        recorder: see :class:`ngat.training.device.captured.Passes`.
+        recorder: see :class:`ngat.training.step.Passes`.
     """
 
     def __init__(self, objective: nn.Module, chosen: Preset, recorder: Recorder | None) -> None:

@@ -212,11 +212,12 @@ def test_a_run_from_before_a_parameter_existed_goes_on_with_its_default(tmp_path
     path = tmp_path / "old/checkpoint.safetensors"
     tensors, text = read_tensors(path, FORMAT)
     stored = json.loads(text["configuration"])
-    del stored["train"]["held_out"], stored["model"]["downsample"]
+    del stored["train"]["held_out"], stored["train"]["clip"]
+    stored["model"]["downsample"] = 1  # a parameter that has gone since
     write_tensors(path, tensors, FORMAT, {**text, "configuration": json.dumps(stored)})
     changed = {"steps": 4, "validate_every": 2, "resume": True}
-    with pytest.raises(InputError, match=r"other parameters .downsample: 1, now 2\)"):
-        run(tmp_path / "old", downsample=2, **changed)
+    with pytest.raises(InputError, match=r"other parameters .clip: 1.0, now 2.0\)"):
+        run(tmp_path / "old", clip=2.0, **changed)
     run(tmp_path / "old", **changed)
     assert_same_run(tmp_path / "whole", tmp_path / "old")
 
