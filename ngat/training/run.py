@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
 from rich.progress import Progress as Bar
 
-from ngat.baselines.networks import build, finds_nuclei
+from ngat.baselines.networks import Network
 from ngat.config import Preset
 from ngat.data.sample import Sample
 from ngat.errors import InputError
 from ngat.system.process import Interrupted, bar, stop_requests
 from ngat.training.device.patches import DevicePatches
 from ngat.training.distributed import Team
-from ngat.training.patches import Batch, Patches
+from ngat.training.patches import Patches
 from ngat.training.run_folder import RunFolder, TrainingState
-from ngat.training.step import Optimisation, position, seeded
-from ngat.training.validation import Scores, score_one, store_thresholds, summary
+from ngat.training.step import Optimisation, position
+from ngat.training.validation import validate
 
 LOG_EVERY = 10  # steps per line of the log
 CHECKPOINT_SECONDS = 45.0
@@ -39,67 +38,35 @@ class TrainingInterrupted(Interrupted):
     """A signal asked for the end; a checkpoint was written."""
 
 
+@dataclass
 class TrainingRun:
-    """What a run works with; :func:`ngat.training.trainer.train` starts it."""
+    """What a run works with, and its steps; put together by :func:`ngat.training.trainer.train`."""
 
+    preset: Preset
+    samples_val: Sequence[Sample]
+    team: Team
+    model: Network
+    patches: Patches | DevicePatches
+    optimisation: Optimisation
     folder: RunFolder
-
-    def __init__(
-        self,
-        preset: Preset,
-        samples_train: Sequence[Sample],
-        samples_val: Sequence[Sample],
-        members: Team,
-        progress: bool,
-        pipeline: str = "auto",
-        captured: bool = False,
-        contrast: Path | None = None,
-    ) -> None:
-        self.config, self.team = preset.train, members
-        self.samples_val = samples_val
-        self.progress = progress and members.leads
-        cuda = members.device.type == "cuda"
-        with seeded(members.device, preset.train.seed):
-            model = build(preset.model)
-        self.patches: Patches | DevicePatches
-        if pipeline == "device" or (pipeline == "auto" and (cuda or finds_nuclei(model))):
-            # Before anything else uses the GPU: images are prepared by forks of this process.
-            self.patches = DevicePatches(
-                samples_train,
-                preset.train,
-                contrast=preset.model.contrast,
-                device=members.device,
-                rank=members.rank,
-                world=members.world,
-                kept=contrast,
-            )
-        else:
-            self.patches = Patches(
-                samples_train,
-                preset.train,
-                contrast=preset.model.contrast,
-                workers=max(1, (os.cpu_count() or 2) // members.world - 1) if cuda else 1,
-                rank=members.rank,
-                world=members.world,
-            )
-        self.model = model.to(members.device)
-        self.optimisation = Optimisation(self.model, preset, members, captured=captured)
-        self.at = TrainingState()
+    at: TrainingState
+    progress: bool
+    began: float = 0.0
 
     def fit(self, on_step: Callable[[int], None] | None) -> None:
         """Steps until the schedule ends."""
-        at, config = self.at, self.config
+        at, config = self.at, self.preset.train
         self.sums = torch.tensor(at.window, dtype=torch.float64, device=self.team.device)
-        self.began = self._now() - at.seconds
+        self.began = self._clock() - at.seconds
         saved = last = time.monotonic()
-        with contextlib.ExitStack() as stack:
-            if self.team.leads:
-                stack.enter_context(self.folder.logs(at.step))
-            asked = stack.enter_context(stop_requests())
-            display = stack.enter_context(bar(progress=self.progress))
+        if self.team.leads:
+            self.folder.logs(at.step)
+        with (
+            stop_requests() as asked,
+            bar(progress=self.progress) as display,
+            contextlib.closing(self.patches.batches(at.step, config.steps)) as batches,
+        ):
             task = display.add_task("Train", total=config.steps, completed=at.step)
-            batches = self.patches.batches(at.step, config.steps)
-            stack.callback(batches.close)
             for batch in batches:
                 # All processes must come to the same conclusion.
                 stop, at.seconds = self.team.maximum([asked.is_set(), self._clock()])
@@ -111,7 +78,11 @@ class TrainingRun:
                     )
                 if at.minutes is not None and at.seconds >= 60 * at.minutes:
                     break
-                self._step(batch)
+                # Read once per line of the log: on a GPU, reading waits for the step to end.
+                self.rate, values = self.optimisation.step(batch, at.step, self._place())
+                at.step += 1
+                at.window_steps += 1
+                self.sums = values if self.sums.numel() == 0 else self.sums + values
                 if at.step % LOG_EVERY == 0 or at.step == config.steps:
                     self._log(display, last)
                 else:
@@ -134,23 +105,6 @@ class TrainingRun:
             at.finished = True
             self._save()
 
-    def choose(self) -> None:
-        """Choose the best network's thresholds on validation and store them with it."""
-        if not self.team.leads:
-            return
-        store_thresholds(
-            self.folder.best, self.samples_val, self.team.device, progress=self.progress
-        )
-
-    def _step(self, batch: Batch) -> None:
-        at = self.at
-        place = position(at.step, at.seconds, at.minutes, self.config)
-        # Read once per line of the log: on a GPU, reading waits for the step to end.
-        self.rate, values = self.optimisation.step(batch, at.step, place)
-        at.step += 1
-        at.window_steps += 1
-        self.sums = values if self.sums.numel() == 0 else self.sums + values
-
     def _window(self) -> list[float]:
         """Sums of loss, gradient norm and level losses since the last line of the log.
 
@@ -164,7 +118,7 @@ class TrainingRun:
             raise TrainingDiverged(
                 f"Training diverged: by step {self.at.step} the loss or its gradient was NaN or "
                 f"infinite ({kept}). Train into another folder with a smaller learning_rate "
-                f"(now {self.config.learning_rate:g})."
+                f"(now {self.preset.train.learning_rate:g})."
             )
         return sums
 
@@ -175,19 +129,22 @@ class TrainingRun:
         at.window_seconds += time.monotonic() - last
         if self.team.leads:
             self.folder.log(at, loss, levels, self.rate, norm)
-        place = position(at.step, at.seconds, at.minutes, self.config)
         best = f", best F1 {at.best_f1:.3f}" if at.best_f1 >= 0 else ""
         display.update(
             display.task_ids[0],
-            completed=round(place * self.config.steps),
+            completed=round(self._place() * self.preset.train.steps),
             description=f"Train: loss {loss:.4f}{best}",
         )
         at.window_steps, at.window_seconds = 0, 0.0
         self.sums = self.sums.new_zeros(0)
 
+    def _place(self) -> float:
+        """Place in the schedule."""
+        return position(self.at.step, self.at.seconds, self.at.minutes, self.preset.train)
+
     def _validation_due(self) -> bool:
         at = self.at
-        if at.step % self.config.validate_every:
+        if at.step % self.preset.train.validate_every:
             return False
         if at.minutes is None:
             return True
@@ -200,14 +157,8 @@ class TrainingRun:
         self._window()  # never keep a network that has diverged
         began = self._clock()
         # Every data set deals its pictures round the types, so that the first few show them all.
-        samples = self.samples_val[: self.config.validate_images or None]
-        scores = [
-            score_one(self.model, sample) if i % self.team.world == self.team.rank else Scores()
-            for i, sample in enumerate(samples)
-        ]
-        flat = self.team.sum([value for row in scores for value in row])
-        n = len(Scores._fields)
-        result = summary(samples, [flat[i : i + n] for i in range(0, len(flat), n)])
+        samples = self.samples_val[: self.preset.train.validate_images or None]
+        result = validate(self.model, samples, members=self.team)
         at.seconds = at.validated_at = self._clock()
         (at.validation_seconds,) = self.team.maximum([at.seconds - began])
         at.validated = at.step
@@ -234,13 +185,10 @@ class TrainingRun:
             self.folder.save(self.model, self.optimisation.optimiser, self.at)
 
     def _clock(self) -> float:
-        """Seconds of training, over all sessions."""
-        return self._now() - self.began
-
-    def _now(self) -> float:
-        """The clock that budgets are measured by, in seconds.
+        """Seconds of training, over all sessions: the time that budgets are measured by.
 
         On the CPU, the time of all cores that this process has used: a minute of one core is the
         same work on a busy machine as on a quiet one.
         """
-        return time.process_time() if self.team.device.type == "cpu" else time.monotonic()
+        cpu = self.team.device.type == "cpu"
+        return (time.process_time() if cpu else time.monotonic()) - self.began

@@ -14,18 +14,24 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from ngat.baselines.networks import build, finds_nuclei
 from ngat.config import Preset
 from ngat.data.sample import Sample, fingerprint, leave_out
 from ngat.errors import InputError
 from ngat.system.files import held
 from ngat.system.provenance import provenance
+from ngat.training.device.patches import DevicePatches
 from ngat.training.distributed import team
+from ngat.training.patches import Patches
 from ngat.training.run import TrainingRun
-from ngat.training.run_folder import RunFolder
+from ngat.training.run_folder import RunFolder, TrainingState
+from ngat.training.step import Optimisation, seeded
+from ngat.training.validation import store_thresholds
 from ngat.training.weights import Weights
 
 
@@ -107,11 +113,22 @@ def train(
             "The weights to start from are of another architecture; leave it as it is."
         )
     with team(device) as members, contextlib.ExitStack() as stack:
-        run = TrainingRun(
-            preset, samples_train, samples_val, members, progress, pipeline, captured, contrast
-        )
+        cuda = members.device.type == "cuda"
+        with seeded(members.device, preset.train.seed):
+            model = build(preset.model)
+        drawn = samples_train, preset.train, preset.model.contrast
+        share = {"rank": members.rank, "world": members.world}
+        patches: Patches | DevicePatches
+        if pipeline == "device" or (pipeline == "auto" and (cuda or finds_nuclei(model))):
+            # Before anything else uses the GPU: images are prepared by forks of this process.
+            patches = DevicePatches(*drawn, device=members.device, kept=contrast, **share)
+        else:
+            workers = max(1, (os.cpu_count() or 2) // members.world - 1) if cuda else 1
+            patches = Patches(*drawn, workers=workers, **share)
         if start is not None:
-            run.model.load_state_dict(start.model.state_dict())
+            model.load_state_dict(start.model.state_dict())
+        model = model.to(members.device)
+        optimisation = Optimisation(model, preset, members, captured=captured)
         pictures = fingerprint(samples_train)
         history = provenance(
             command,
@@ -123,32 +140,37 @@ def train(
             preset=preset.name,
             held_out=preset.train.held_out,
             processes=members.world,
-            parameters=sum(p.numel() for p in run.model.parameters()),
+            parameters=sum(p.numel() for p in model.parameters()),
         )
         if start is not None:
             earlier = ("command", "commit", "minutes", "steps", "before")
             history["before"] = {k: start.provenance[k] for k in earlier if k in start.provenance}
         if members.leads:
             stack.enter_context(held(out, "a training run"))
-        run.folder = RunFolder(out, preset, pictures, history)
-        if run.folder.checkpoint.exists():
+        folder, at = RunFolder(out, preset, pictures, history), TrainingState()
+        if folder.checkpoint.exists():
             if not resume:
                 raise InputError(
                     f"{out}: holds a run already; add --resume, or choose another folder."
                 )
-            run.at = run.folder.load(run.model, run.optimisation.optimiser)
+            at = folder.load(model, optimisation.optimiser)
         elif members.leads:
-            run.folder.begin()
+            folder.begin()
         if minutes is not None:
-            run.at.minutes = minutes
+            at.minutes = minutes
             # A finished run that is given more time goes on, at the rate that is due there.
-            run.at.finished &= run.at.step >= preset.train.steps or run.at.seconds >= 60 * minutes
+            at.finished &= at.step >= preset.train.steps or at.seconds >= 60 * minutes
+        shown = progress and members.leads
+        run = TrainingRun(
+            preset, samples_val, members, model, patches, optimisation, folder, at, shown
+        )
+        del optimisation
         try:
-            if not run.at.finished:
+            if not at.finished:
                 run.fit(on_step)
         finally:
             # What it wraps holds on to the group of processes, which ends below.
             del run.optimisation
-        if thresholds:
-            run.choose()
-        return Trained(run.folder.best, run.at.best_f1, run.at.step, run.at.seconds / 60)
+        if thresholds and members.leads:
+            store_thresholds(folder.best, samples_val, members.device, progress=shown)
+        return Trained(folder.best, at.best_f1, at.step, at.seconds / 60)

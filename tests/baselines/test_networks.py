@@ -26,22 +26,22 @@ def small_run(out: Path, **overrides) -> Path:
 def test_a_type_is_left_out_of_training_and_validation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ngat.training import run as training
+    from ngat.training import trainer, validation
 
     out = rings()[1].type
     seen: dict[str, list[str]] = {"patches": [], "validated": [], "chosen": []}
-    patches, score, choose = training.Patches, training.score_one, training.store_thresholds
+    patches, score, choose = trainer.Patches, validation.score_one, trainer.store_thresholds
     noted = {
         "Patches": lambda s, *a, **k: (
             seen["patches"].extend(x.type for x in s) or patches(s, *a, **k)
         ),
-        "score_one": lambda m, s: seen["validated"].append(s.type) or score(m, s),
+        "score_one": lambda m, s, k: seen["validated"].append(s.type) or score(m, s, k),
         "store_thresholds": lambda p, s, *a, **k: (
             seen["chosen"].extend(x.type for x in s) or choose(p, s, *a, **k)
         ),
     }
     for name, stand_in in noted.items():
-        monkeypatch.setattr(training, name, stand_in)
+        monkeypatch.setattr(validation if name == "score_one" else trainer, name, stand_in)
     best = small_run(tmp_path / "a", held_out=out)
     everything = {s.type for s in rings()}
     for where, types in seen.items():

@@ -341,12 +341,11 @@ def test_seeded_chance_depends_on_all_numbers() -> None:
 
 def test_a_log_is_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
-    with RunLog(path, ["step", "loss"]) as log:
-        for step in (10, 20, 30):
-            log.write(step, [1 / step])
+    log = RunLog(path, ["step", "loss"])
+    for step in (10, 20, 30):
+        log.write(step, [1 / step])
     path.write_text(path.read_text() + "4")  # killed while it wrote
-    with RunLog(path, ["step", "loss"], step=20) as log:
-        log.write(25, [None])
+    RunLog(path, ["step", "loss"], step=20).write(25, [None])
     assert path.read_text() == "step,loss\n10,0.1\n20,0.05\n25,\n"
     with pytest.raises(InputError, match="other columns"):
         RunLog(path, ["step", "dice"], step=20)
@@ -448,18 +447,16 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_later(
     seen = itertools.count()
 
     def full(real):
-        def write(self, *arguments):
-            path = str(getattr(self, "_path", self))
-            if name in path and next(seen) >= 1:
+        def opened(self, *arguments, **options):
+            if name in str(self) and next(seen) >= 1:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            return real(self, *arguments)
+            return real(self, *arguments, **options)
 
-        return write
+        return opened
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", full(Path.write_bytes))
+        patch.setattr(Path, "open", full(Path.open))
         patch.setattr(training, "LOG_EVERY", 1)
-        patch.setattr(RunLog, "_append", full(RunLog._append))
         with pytest.raises(DiskFull, match=rf"{name}: cannot be written \(No space left"):
             run(tmp_path / "full")
     assert not list((tmp_path / "full").glob(".*")), "nothing half written is left"
