@@ -108,7 +108,7 @@ def versions(device: str = "cpu") -> dict[str, str]:
     Of a result on a GPU also those of CUDA, its driver and its packages.
     """
     found = {"python": platform.python_version(), "ngat": ngat.__version__}
-    packages = _PACKAGES
+    packages = [*_PACKAGES]
     if device.startswith("cuda"):
         import torch
 

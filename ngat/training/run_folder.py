@@ -20,11 +20,12 @@ import torch
 
 from ngat.baselines.networks import Network
 from ngat.config import Preset, from_dict, to_dict
-from ngat.data.sample import TYPES
+from ngat.data.sample import TYPES, Sample, fingerprint
 from ngat.errors import InputError
 from ngat.system.files import replacing, space_for, write_json
+from ngat.system.provenance import provenance
 from ngat.training.validation import Scores, Validated
-from ngat.training.weights import read_tensors, save_weights, write_tensors
+from ngat.training.weights import Weights, read_tensors, save_weights, write_tensors
 
 FORMAT = "ngat-checkpoint-1"
 
@@ -74,21 +75,55 @@ class RunFolder:
     Args:
         path: the folder.
         preset: the run's configuration.
-        fingerprint: of the training pictures.
+        samples: that are trained on.
+        start: the weights that the run starts from, whose steps and minutes count, if any.
+        command, device, more: for the provenance of the weights.
+
+    Attributes:
         history: provenance of the weights, without what changes as the run goes on.
     """
 
     def __init__(
-        self, path: Path, preset: Preset, fingerprint: str, history: Mapping[str, Any]
+        self,
+        path: Path,
+        preset: Preset,
+        samples: Sequence[Sample],
+        start: Weights | None,
+        *,
+        command: str | Sequence[str],
+        device: str,
+        **more: Any,
     ) -> None:
         self.path, self.preset = path, preset
-        self.fingerprint, self.history = fingerprint, history
+        self.fingerprint = fingerprint(samples)
+        more |= {"preset": preset.name, "held_out": preset.train.held_out}
+        seed = preset.train.seed
+        self.history = provenance(command, seed, self.fingerprint, 0.0, device=device, **more)
+        if start is not None:
+            earlier = ("command", "commit", "minutes", "steps", "before")
+            told = start.provenance
+            self.history["before"] = {key: told[key] for key in earlier if key in told}
         self.checkpoint = path / "checkpoint.safetensors"
         self.best = path / "best.safetensors"
 
-    def begin(self) -> None:
-        """Write the configuration. Raises InputError where nothing can be written."""
-        write_json(self.path / "config.json", to_dict(self.preset))
+    def begin(
+        self, model: Network, optimiser: torch.optim.Optimizer, *, resume: bool, leads: bool
+    ) -> TrainingState:
+        """Go back to the checkpoint if there is one; else write the configuration.
+
+        Raises:
+            InputError: a run is there and is not to be resumed; as :meth:`load`; or nothing can be
+                written.
+        """
+        if self.checkpoint.exists():
+            if not resume:
+                raise InputError(
+                    f"{self.path}: holds a run already; add --resume, or choose another folder."
+                )
+            return self.load(model, optimiser)
+        if leads:
+            write_json(self.path / "config.json", to_dict(self.preset))
+        return TrainingState()
 
     def logs(self, step: int) -> None:
         """Begin both logs, or cut them back to ``step``."""
@@ -107,15 +142,13 @@ class RunFolder:
         speed = at.window_steps * self.preset.train.batch / max(at.window_seconds, 1e-9)
         self._log.write(at.step, [at.seconds / 60, loss, *levels, *missing, rate, norm, speed])
 
-    def validated(self, at: TrainingState, result: Validated) -> None:
-        """A line of validation."""
+    def validated(self, better: Network | None, at: TrainingState, result: Validated) -> None:
+        """A line of validation; write the best weights if these are ``better``."""
+        if better is not None:
+            self._weights(self.best, better, at, {"validation": result._asdict()})
         per_type = [result.per_type.get(kind) for kind in TYPES]
         means = [getattr(result, name) for name in Scores._fields]
         self._scores.write(at.step, [at.seconds / 60, *means, *per_type])
-
-    def keep(self, model: Network, at: TrainingState, result: Validated) -> None:
-        """Write the best weights."""
-        self._weights(self.best, model, at, {"validation": result._asdict()})
 
     def save(self, model: Network, optimiser: torch.optim.Optimizer, at: TrainingState) -> None:
         """Write the last weights, their provenance for the logs, and the checkpoint."""
@@ -144,13 +177,13 @@ class RunFolder:
         with contextlib.suppress(OSError, ValueError, AttributeError):
             earlier = json.loads((self.path / "provenance.json").read_text(encoding="utf-8"))
             if "before" in earlier:
-                self.history = {"before": earlier["before"], **self.history}
+                self.history.setdefault("before", earlier["before"])
         tensors, metadata = read_tensors(path, FORMAT)
         try:
             # A run from before a parameter existed had the parameter's default.
             stored = to_dict(from_dict(json.loads(metadata["configuration"])))
             state = TrainingState(**json.loads(metadata.get("state") or metadata["standing"]))
-            fingerprint = metadata["data"]
+            pictures = metadata["data"]
         except (KeyError, ValueError, TypeError) as error:
             raise InputError(
                 f"{path}: is not of this version of ngat; start the run again."
@@ -160,7 +193,7 @@ class RunFolder:
                 f"{path}: was made with other parameters ({', '.join(changed)}); resume with the "
                 "same ones, or train into another folder."
             )
-        if fingerprint != self.fingerprint:
+        if pictures != self.fingerprint:
             raise InputError(
                 f"{path}: was trained on other pictures; give the same data, or another folder."
             )

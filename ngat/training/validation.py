@@ -95,12 +95,12 @@ def score_one(model: Network, sample: Sample, known_size: bool = True) -> Scores
     magnification = known_magnification(model, sample) if known_size else None
     if finds_nuclei(model):
         found = model.nuclei(sample.image, magnification=magnification)  # type: ignore[operator]
-        mask, labels = found > 0, (found,) * 2
+        mask, labels = found > 0, [found, found]
     else:
         prediction = predict(model, sample.image, magnification=magnification)
         mask = prediction.probability > Thresholds().probability
         methods: tuple[Method, ...] = ("split", "components")
-        labels = tuple(instances(prediction, method, Thresholds()) for method in methods)
+        labels = [instances(prediction, method, Thresholds()) for method in methods]
     truth = sample.labels > 0
     return Scores(
         pixel_dice(mask, truth),

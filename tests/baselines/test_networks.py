@@ -27,10 +27,11 @@ def test_a_type_is_left_out_of_training_and_validation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ngat.training import trainer, validation
+    from ngat.training.device import patches as drawing
 
     out = rings()[1].type
     seen: dict[str, list[str]] = {"patches": [], "validated": [], "chosen": []}
-    patches, score, choose = trainer.Patches, validation.score_one, trainer.store_thresholds
+    patches, score, choose = drawing.Patches, validation.score_one, trainer.store_thresholds
     noted = {
         "Patches": lambda s, *a, **k: (
             seen["patches"].extend(x.type for x in s) or patches(s, *a, **k)
@@ -41,7 +42,8 @@ def test_a_type_is_left_out_of_training_and_validation(
         ),
     }
     for name, stand_in in noted.items():
-        monkeypatch.setattr(validation if name == "score_one" else trainer, name, stand_in)
+        of = {"Patches": drawing, "score_one": validation}.get(name, trainer)
+        monkeypatch.setattr(of, name, stand_in)
     best = small_run(tmp_path / "a", held_out=out)
     everything = {s.type for s in rings()}
     for where, types in seen.items():

@@ -25,12 +25,11 @@ from ngat.inference import predict
 from ngat.metrics import pixel_dice
 from ngat.model import NGAT
 from ngat.system.files import DiskFull
-from ngat.training import run as training
+from ngat.training import trainer as training
 from ngat.training.distributed import team
-from ngat.training.run import TrainingDiverged, TrainingInterrupted
 from ngat.training.run_folder import FORMAT, RunLog
 from ngat.training.step import Objective, learning_rate, parameter_groups, position, seeded
-from ngat.training.trainer import Trained, train
+from ngat.training.trainer import Trained, TrainingDiverged, TrainingInterrupted, train
 from ngat.training.weights import load_weights, read_tensors, write_tensors
 
 
