@@ -104,13 +104,17 @@ def test_a_foreign_configuration_is_refused(damage: str) -> None:
 
 def test_earlier_names_of_parameters_are_read() -> None:
     changed = {"strength": 1.25, "low_resolution": 0.5, "held_out": "purple_tissue"}
-    chosen = config.preset("companion", **changed, downsample=2, contrast="percentile")
+    chosen = config.preset("companion", **changed, contrast="percentile")
     value = to_dict(chosen)
     earlier = {"strength": "vigour", "low_resolution": "coarse", "held_out": "without"}
     for now, then in earlier.items():
         value["train"][then] = value["train"].pop(now)
-    value["model"]["shrink"] = value["model"].pop("downsample")
     value["model"]["contrast"] = "stretched"
+    for dropped in ("shrink", "downsample"):  # no network is left that reduces its pictures
+        value["model"][dropped] = 1
     assert from_dict(value) == chosen
+    value["model"]["downsample"] = 2
+    with pytest.raises(InputError, match="not a configuration of this version"):
+        from_dict(value)
     # So do commands that result files name.
     assert config.preset("companion", coarse=0.5) == config.preset("companion", low_resolution=0.5)

@@ -7,7 +7,6 @@ pictures: what the mean over all of them would be.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -20,7 +19,7 @@ from ngat.baselines.classical import Settings, settings_from
 from ngat.baselines.classical_search import STARTS, SearchObjective, SearchPlan, crc, rules, search
 from ngat.data import TYPES, Sample, fingerprint
 from ngat.errors import InputError
-from ngat.system.files import write_json
+from ngat.system.files import read_json, write_json
 from ngat.system.process import bar
 from ngat.system.provenance import provenance
 
@@ -170,10 +169,7 @@ def cut(sample: Sample, rng: np.random.Generator) -> Sample:
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; run `ngat tune-classical` first.")
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: is not JSON ({error}); tune again.") from error
-    if not isinstance(stored, dict) or not isinstance(stored.get("scores"), dict):
+    stored = read_json(path, "tune again")
+    if not isinstance(stored.get("scores"), dict):
         raise InputError(f"{path}: holds no tuning of the classical pipeline; give another file.")
     return stored

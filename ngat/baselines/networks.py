@@ -1,4 +1,4 @@
-"""Every network that can be trained: ours and its rivals, each also at a lower resolution.
+"""Every network that can be trained: ours and its rivals.
 
 The parts of U-Net and FPN are MONAI's. Around them stands only what lets them be trained, scored
 and stored by the same code as the graph network: padding to the sizes that they can read, and an
@@ -188,37 +188,7 @@ def _monai(module: str) -> Any:
         ) from error
 
 
-class Downsampled(nn.Module):
-    """A network at reduced resolution, for pictures and targets at the full one.
-
-    Blocks of s × s pixels are averaged, with what the picture has of those that overhang; targets
-    become shares of nucleus, like those of coarse nodes. The loss is measured on the reduced
-    pixels, the probabilities are enlarged bilinearly.
-
-    Args:
-        network: has ``config.downsample``, the factor s.
-    """
-
-    def __init__(self, network: NGAT | Rival) -> None:
-        super().__init__()
-        self.network, self.config = network, network.config
-
-    def forward(self, image: Tensor, targets: Tensor | None = None) -> Output:
-        """The network's output for the reduced picture; arguments and errors are the network's."""
-        known = None if targets is None else self._reduced(targets)
-        output: Output = self.network(self._reduced(image), known)
-        return output
-
-    def reconstruct(self, output: Output) -> Tensor:
-        """Probabilities ``[B, K, H', W']``, H' and W' being H and W rounded up to blocks."""
-        small = self.network.reconstruct(output)
-        return F.interpolate(small, scale_factor=self.config.downsample, mode="bilinear")
-
-    def _reduced(self, pixels: Tensor) -> Tensor:
-        return F.avg_pool2d(pixels, self.config.downsample, ceil_mode=True, count_include_pad=False)
-
-
-Network = Union[NGAT, Rival, Downsampled, "MaskRCNN"]
+Network = Union[NGAT, Rival, "MaskRCNN"]
 
 
 def finds_nuclei(network: nn.Module) -> bool:
@@ -237,5 +207,4 @@ def build(config: ModelConfig | RivalConfig) -> Network:
         from ngat.baselines.maskrcnn import MaskRCNN
 
         return MaskRCNN(config)
-    network = Rival(config) if isinstance(config, RivalConfig) else NGAT(config)
-    return network if config.downsample == 1 else Downsampled(network)
+    return Rival(config) if isinstance(config, RivalConfig) else NGAT(config)

@@ -38,10 +38,9 @@ from ngat.graph import PyramidGraph
 from ngat.model import NGAT, Maps, Norm
 from ngat.plasticity import Dense, Plasticity
 from ngat.system.precision import lowest
-from ngat.training.device.captured import Recorder, recorder_for
 from ngat.training.distributed import Team
 from ngat.training.patches import Batch
-from ngat.training.step import Optimisation
+from ngat.training.step import Optimisation, Recorder, recorder_for
 
 SINGLE = 4  # bytes of a number of losses, weights and their moments
 PLACE = 0.5  # in the schedule: the learning rate does not matter here

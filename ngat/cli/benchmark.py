@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ngat.cli.options import Data, Quiet, Root, command_line, interruptible
+from ngat.cli.options import Data, Quiet, Root, command_line, interruptible, names
 from ngat.errors import InputError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def attention(
         levels=levels,
         heads=heads,
         channels=channels,
-        layers=_names(layers),
+        layers=names(layers),
         compiled=() if no_compile else _numbers(compile_sides, "compile-sides"),
         memory_side=memory_side,
         first_side=first_side,
@@ -78,7 +78,7 @@ def attention(
         threads=_numbers(threads, "threads"),
         device=device,
         dtype=dtype,
-        engines=_names(engines),
+        engines=names(engines),
         rounds=repeats,
         seconds=seconds,
     )
@@ -112,7 +112,7 @@ def network(
         threads=_numbers(threads, "threads"),
         device=device,
         dtype=dtype,
-        engines=_names(engines),
+        engines=names(engines),
         rounds=repeats,
         seconds=seconds,
     )
@@ -178,7 +178,7 @@ def tiles(
 
 def _shares(text: str) -> tuple[tuple[int, float], ...]:
     try:
-        pairs = [word.partition(":") for word in _names(text)]
+        pairs = [word.partition(":") for word in names(text)]
         return tuple((int(side), float(share or 1)) for side, _, share in pairs)
     except ValueError as error:
         raise InputError(f"--pictures {text}: write for example 2500:1,20000:0.25.") from error
@@ -216,12 +216,8 @@ def _print(lines: Iterable[str], notes: dict[str, str], out: Path | None) -> Non
         typer.echo(f"\n{out}")
 
 
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
-
-
 def _numbers(text: str, option: str) -> tuple[int, ...]:
     try:
-        return tuple(int(word) for word in _names(text))
+        return tuple(int(word) for word in names(text))
     except ValueError as error:
         raise InputError(f"--{option} {text}: give whole numbers, for example 64,128.") from error

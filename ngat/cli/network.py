@@ -20,6 +20,7 @@ from ngat.cli.options import (
     command_line,
     echo_results,
     interruptible,
+    names,
 )
 from ngat.errors import InputError
 
@@ -222,7 +223,7 @@ def gpu(
             write_data(root)
         else:
             find_device("cuda")
-        plan = GpuPlan(minutes, work, root, rehearse, start, tuple(only.split(",")) if only else ())
+        plan = GpuPlan(minutes, work, root, rehearse, start, names(only))
         whole = run(plan.steps, out, work, minutes, device=plan.device, say=typer.echo)
     if lines := afterwards(out):
         typer.echo("\nThen, where the whole store is:")

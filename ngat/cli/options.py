@@ -51,6 +51,11 @@ def assignments(texts: list[str] | None) -> dict[str, Any]:
     return found
 
 
+def names(text: str) -> tuple[str, ...]:
+    """``levels, loss`` as its words."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
 @contextlib.contextmanager
 def interruptible(sentence: str) -> Iterator[None]:
     """Ctrl-C ends the command with a sentence and exit code 130, SIGTERM with 143.

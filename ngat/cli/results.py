@@ -21,6 +21,7 @@ from ngat.cli.options import (
     command_line,
     echo_results,
     interruptible,
+    names,
 )
 
 app = typer.Typer()
@@ -133,7 +134,7 @@ def reproduce(
             data=data,
             profile=profile,
             name=name,
-            only=[number for number in only.split(",") if number.strip()],
+            only=names(only),
             seed=seed,
             weights=weights,
             extra=assignments(parameter),

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ngat.cli.options import Data, DataSeed, Device, Limit, Quiet, Root, command_line, interruptible
+from ngat.cli.options import (
+    Data,
+    DataSeed,
+    Device,
+    Limit,
+    Quiet,
+    Root,
+    command_line,
+    interruptible,
+    names,
+)
 from ngat.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,7 +62,7 @@ def ablate(
     from ngat.training.variants import ablations
 
     base = base or ("companion" if data == "dsb2018" else "smoke")
-    variants = ablations(base, [name.strip() for name in only.split(",") if name.strip()], seeds)
+    variants = ablations(base, names(only), seeds)
     _sweep(
         out, lambda _: variants, data, split, _budget(steps, minutes, 100), minutes, device, root,
         limit, quiet,
@@ -76,10 +86,10 @@ def leave_out(
     """Train without a type of picture and score on it, type by type."""
     from ngat.training.variants import left_out
 
-    names = [name.strip() for name in networks.split(",")]
-    left_out(names, seeds=seeds)  # says what is wrong with them before pictures are read
+    presets = [name.strip() for name in networks.split(",")]
+    left_out(presets, seeds=seeds)  # says what is wrong with them before pictures are read
     _sweep(
-        out, lambda types: left_out(names, types, seeds), data, split,
+        out, lambda types: left_out(presets, types, seeds), data, split,
         _budget(steps, minutes, 300), minutes, device, root, limit, quiet,
     )  # fmt: skip
 

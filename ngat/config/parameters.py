@@ -37,8 +37,6 @@ class ModelConfig:
             size of the nucleus that covers a node (:mod:`ngat.magnification`).
         reconstruction: weight of a level's prediction relative to the next finer level's.
         engine: attention engine.
-        downsample: pictures are reduced by this factor first
-            (:class:`ngat.baselines.networks.Downsampled`).
         contrast: images enter as they are, ``plain``; every channel over the range of its
             surroundings, ``local`` (:mod:`ngat.data.contrast`); or over that of the whole image,
             ``percentile``.
@@ -64,13 +62,12 @@ class ModelConfig:
     outputs: int = 2
     reconstruction: float = 0.25
     engine: str = "auto"
-    downsample: int = 1
     contrast: Literal["plain", "percentile", "local"] = "plain"
 
     @property
     def coarsest_cell(self) -> int:
         """Pixels a side of the coarsest level's cells."""
-        return self.downsample * 2 ** (self.levels - 1)
+        return 2 ** (self.levels - 1)
 
     @property
     def receptive_field(self) -> int:
@@ -85,7 +82,7 @@ class ModelConfig:
             cells = self.depth * sides[-1]
         else:
             cells = 1 + self.depth * (2 * sum(sides) - sides[-1])
-        return self.downsample * (cells + 4 * sides[-1])
+        return cells + 4 * sides[-1]
 
 
 @dataclass(frozen=True)
@@ -98,7 +95,7 @@ class RivalConfig:
         width: channels at full resolution; deeper stages have up to eight times as many.
         norm: ``instance``, ``group`` (of eight) or ``batch``.
         dropout: probability with which a channel is dropped in training.
-        outputs, downsample, contrast: as in :class:`ModelConfig`.
+        outputs, contrast: as in :class:`ModelConfig`.
     """
 
     network: Literal["unet", "fpn", "maskrcnn"] = "unet"
@@ -106,7 +103,6 @@ class RivalConfig:
     norm: Literal["instance", "group", "batch"] = "instance"
     dropout: float = 0.0
     outputs: int = 2
-    downsample: int = 1
     contrast: Literal["plain", "percentile", "local"] = "plain"
 
     @property
@@ -117,12 +113,12 @@ class RivalConfig:
     @property
     def coarsest_cell(self) -> int:
         """Pixels a side of what the deepest stage sees as one: it halves the sides four times."""
-        return 16 * self.downsample
+        return 16
 
     @property
     def receptive_field(self) -> int:
         """As :attr:`ModelConfig.receptive_field`, of networks that halve their sides four times."""
-        return 256 * self.downsample
+        return 256
 
 
 @dataclass(frozen=True)

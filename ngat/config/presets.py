@@ -13,7 +13,7 @@ from ngat.errors import InputError
 # Smallest and largest value of every number.
 _AT_LEAST_ONE = (
     *("levels", "channels", "heads", "depth", "norm_groups", "plasticity_steps", "width"),
-    *("downsample", "plasticity_width", "steps", "batch", "patch", "validate_every"),
+    *("plasticity_width", "steps", "batch", "patch", "validate_every"),
 )
 _NOT_NEGATIVE = (
     *("seed", "validate_images", "gamma", "core_weight", "size_weight", "octaves", "strength"),
@@ -163,10 +163,11 @@ def preset(name: str, **overrides: Any) -> Preset:
 RENAMED = {
     "vigour": "strength",
     "coarse": "low_resolution",
-    "shrink": "downsample",
     "without": "held_out",
 }
 RENAMED_VALUES = {"stretched": "percentile"}  # the same of values
+# A factor that pictures were once reduced by, under both its names; no network is left that does.
+DROPPED = ("shrink", "downsample")
 
 
 def to_dict(chosen: Preset) -> dict[str, Any]:
@@ -189,6 +190,7 @@ def from_dict(value: dict[str, Any]) -> Preset:
                 **{
                     (now := RENAMED.get(name, name)): checked(part, now, RENAMED_VALUES.get(v, v))
                     for name, v in value[key].items()
+                    if not (name in DROPPED and v == 1)
                 }
             )
             for key, part in parts.items()

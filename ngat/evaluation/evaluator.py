@@ -12,12 +12,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-from ngat.baselines import thresholding as baselines
 from ngat.baselines.networks import build, finds_nuclei
+from ngat.baselines.thresholding import otsu, otsu_watershed
 from ngat.config import preset as preset_of
 from ngat.data import Sample, fingerprint
 from ngat.errors import InputError
-from ngat.evaluation.results import Measured, measure, write_run
+from ngat.evaluation.results import Measured, measure, of_training, run_name, write_run
 from ngat.inference import METHODS as INSTANCE_METHODS
 from ngat.inference import Floats, instances, predict, thresholds_from, thresholds_to_dict
 from ngat.instances import Labels
@@ -117,21 +117,19 @@ def evaluate(
         label = label or f"untrained {preset}"
     label = label or LABELS[method]
     called = loaded.preset.name if loaded and method == "ngat" else method
-    stem = name or f"{data.replace(', ', '-').replace(' ', '-')}-{samples[0].split}-{called}"
+    stem = name or run_name(data, samples[0].split, called)
 
-    rows: dict[str, tuple[str, str]]
-    if loaded is not None and finds_nuclei(loaded.model):
-        find, settings = detector(loaded)
-        rows = {"": (stem, label)}
-    elif loaded is not None:
+    rows = {"": (stem, label)}
+    if loaded is not None and not finds_nuclei(loaded.model):
         find, settings = network(loaded, tta)
         rows = {kind: (f"{stem}-{kind}", f"{label} ({kind})") for kind in INSTANCE_METHODS}
+    elif loaded is not None:
+        find, settings = detector(loaded)
     elif tuned is not None:
         find, settings, history = classical(tuned, method)
-        rows = {"": (stem, label)}
     else:
-        find, settings = {"otsu": otsu, "otsu_watershed": otsu_watershed}[method], {}
-        rows = {"": (stem, label)}
+        threshold = {"otsu": otsu, "otsu_watershed": otsu_watershed}[method]
+        find, settings = (lambda sample: {"": Found(threshold(sample.image))}), {}
 
     began = time.monotonic()
     measured: dict[str, list[Measured]] = {kind: [] for kind in rows}
@@ -152,12 +150,9 @@ def evaluate(
         )
         if loaded is not None:
             told["parameters"] = sum(p.numel() for p in loaded.model.parameters())
-        # A table's minutes and hardware are those of the training.
-        told["evaluation"] = {key: told[key] for key in ("minutes", "hardware")}
-        told["minutes"] = history.get("minutes")
-        told["hardware"] = history.get("hardware", told["hardware"])
         if history:
             told["training"] = dict(history)
+        told = of_training(told, history)
         written += write_run(out, file_name, measured[kind], method=row, data=data, provenance=told)
     return written
 
@@ -190,16 +185,6 @@ def detector(weights: Weights) -> tuple[Predictor, dict[str, Any]]:
     return find, {"preset": weights.preset.name, "thresholds": chosen}
 
 
-def otsu(sample: Sample) -> dict[str, Found]:
-    """:func:`ngat.baselines.thresholding.otsu` as a predictor."""
-    return {"": Found(baselines.otsu(sample.image))}
-
-
-def otsu_watershed(sample: Sample) -> dict[str, Found]:
-    """:func:`ngat.baselines.thresholding.otsu_watershed` as a predictor."""
-    return {"": Found(baselines.otsu_watershed(sample.image))}
-
-
 def classical(
     tuned: Path | str, method: Method
 ) -> tuple[Predictor, dict[str, Any], Mapping[str, Any]]:
@@ -212,15 +197,10 @@ def classical(
     from ngat.baselines.classical_tuning import read_tuned
 
     found = read_tuned(tuned)
-    if method == "classical_one":
-        return (
-            lambda s: {"": Found(run(s.image, found.one))},
-            {"settings": asdict(found.one)},
-            found.history,
-        )
-    settings = {kind: asdict(of_type) for kind, of_type in found.per_type.items()}
-    return (
-        lambda s: {"": Found(run(s.image, found.of(s.type)))},
-        {"settings": settings},
-        found.history,
-    )
+    one = method == "classical_one"
+    of_types = {kind: asdict(of_type) for kind, of_type in found.per_type.items()}
+
+    def find(sample: Sample) -> dict[str, Found]:
+        return {"": Found(run(sample.image, found.one if one else found.of(sample.type)))}
+
+    return find, {"settings": asdict(found.one) if one else of_types}, found.history

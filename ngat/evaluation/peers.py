@@ -15,7 +15,6 @@ What it finds comes back as a folder of label images with a file that tells how 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -29,9 +28,9 @@ from PIL import Image
 
 from ngat.data import Sample, fingerprint
 from ngat.errors import InputError
-from ngat.evaluation.results import measure, write_run
+from ngat.evaluation.results import measure, of_training, run_name, write_run
 from ngat.evaluation.scoring import read_labels
-from ngat.system.files import held, replacing, write_json
+from ngat.system.files import held, read_json, replacing, write_json
 from ngat.system.process import track
 from ngat.system.provenance import provenance
 
@@ -70,7 +69,7 @@ def export(
         "fingerprints": {split: fingerprint(samples) for split, samples in parts.items()},
     }
     described = folder / "export.json"
-    if described.exists() and _read_json(described) == about:
+    if described.exists() and read_json(described, "remove it") == about:
         return False
     if folder.exists() and any(folder.iterdir()) and not described.exists():
         raise InputError(f"{folder}: holds other files; choose an empty folder for the pictures.")
@@ -138,11 +137,14 @@ def score(
         thresholds=told["thresholds"],
         training={key: value for key, value in told.items() if key != "label"},
     )
-    # A table's minutes and hardware are those of the training.
-    history["evaluation"] = {key: history[key] for key in ("minutes", "hardware")}
-    history |= {key: told[key] for key in ("minutes", "hardware")}
-    stem = f"{data.replace(', ', '-').replace(' ', '-')}-{split}-{told['peer']}"
-    return write_run(out, stem, measured, method=str(told["label"]), data=data, provenance=history)
+    return write_run(
+        out,
+        run_name(data, split, told["peer"]),
+        measured,
+        method=str(told["label"]),
+        data=data,
+        provenance=of_training(history, told),
+    )
 
 
 def _write(parts: Mapping[str, Sequence[Sample]], folder: Path, progress: bool) -> None:
@@ -172,18 +174,8 @@ def _sixteen_bits(sample: Sample) -> np.ndarray[Any, np.dtype[np.uint16]]:
 def _told(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise InputError(f"{path}: is missing; `make peers` runs the peer, which writes it.")
-    told = _read_json(path)
+    told = read_json(path, "remove it")
     lacking = [key for key in TOLD if key not in told]
     if lacking:
         raise InputError(f"{path}: says nothing of {lacking[0]}; run the peer again.")
     return told
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({error}); remove it.") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: holds no JSON object; remove it.")
-    return value

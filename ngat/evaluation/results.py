@@ -19,7 +19,6 @@ The same results give the same bytes.
 
 from __future__ import annotations
 
-import json
 import re
 import zlib
 from collections.abc import Iterable, Mapping
@@ -33,27 +32,9 @@ import pandas as pd
 
 from ngat import metrics
 from ngat.data import Sample, rle
-from ngat.data.rle import merge
 from ngat.errors import InputError
 from ngat.evaluation import confidence
-from ngat.system.files import locked, write_json, write_table
-from ngat.system.provenance import provenance
-
-__all__ = [
-    "COUNT_COLUMNS",
-    "PIXEL_COLUMNS",
-    "RLE_COLUMNS",
-    "Measured",
-    "Run",
-    "measure",
-    "provenance",
-    "read_counts",
-    "read_instances",
-    "read_run",
-    "runs_in",
-    "write_instances",
-    "write_run",
-]
+from ngat.system.files import locked, read_json, write_json, write_table
 
 Labels = npt.NDArray[np.integer]
 
@@ -116,6 +97,21 @@ def measure(
     )
 
 
+def run_name(data: str, split: str, method: str) -> str:
+    """The common name of a run's files."""
+    return f"{data.replace(', ', '-').replace(' ', '-')}-{split}-{method}"
+
+
+def of_training(told: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str, Any]:
+    """The provenance of an evaluation with minutes and hardware of the training, as tables show."""
+    return {
+        **told,
+        "evaluation": {key: told[key] for key in ("minutes", "hardware")},
+        "minutes": training.get("minutes"),
+        "hardware": training.get("hardware", told["hardware"]),
+    }
+
+
 def write_run(
     folder: Path | str,
     name: str,
@@ -133,7 +129,7 @@ def write_run(
         measured: one entry per image.
         method: as it shall stand in tables, e.g. ``companion (split)``.
         data: the data set's name, e.g. ``dsb2018``.
-        provenance: from :func:`provenance`.
+        provenance: from :func:`ngat.system.provenance.provenance`.
 
     Raises:
         InputError: a bad name, an image twice, no image, or an unwritable folder.
@@ -180,10 +176,7 @@ def read_run(stem: Path | str) -> Run:
     if set(pixels["image_id"]) != set(counts["image_id"]):
         raise InputError(f"{stem.name}: counts and pixels name different images; rerun evaluate.")
     path = _beside(stem, ".json")
-    try:
-        history = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except ValueError as error:
-        raise InputError(f"{path}: is not JSON ({error}); rerun evaluate.") from error
+    history = read_json(path, "rerun evaluate") if path.exists() else {}
     return Run(stem.name, counts, pixels, history)
 
 
@@ -267,7 +260,7 @@ def read_instances(
         height, width = _stated_size(path, str(image_id), rows, sizes or {})
         name = f"{path}: image {image_id}"
         masks = [rle.pixels(runs, height, width, name=name) for runs in rows["EncodedPixels"]]
-        merged = merge([mask for mask in masks if mask.size], height, width)
+        merged = rle.merge([mask for mask in masks if mask.size], height, width)
         if merged.overlaps and overlap == "refuse":
             raise InputError(f"{name}: two objects share pixels; give each pixel to one.")
         labels[str(image_id)] = merged.labels

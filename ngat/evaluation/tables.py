@@ -11,7 +11,7 @@ there is nothing to draw from, and no interval.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,15 @@ from ngat.system.files import replacing
 
 Array = npt.NDArray[np.float64]
 
-MEASURES = ("score", "average_f1", "recall", "missed", "extra", "dice")
+# Table 1's measures: what is summed over images, and divided by how many there are or by a total.
+MEASURES = {
+    "score": ("score", ""),
+    "average_f1": ("average_f1", ""),
+    "recall": ("tp", "n_true"),
+    "missed": ("fn", "n_true"),
+    "extra": ("fp", "n_true"),
+    "dice": ("pixel_dice", ""),
+}
 RESAMPLES = 2000
 AT = 0.7
 
@@ -78,9 +86,10 @@ def table1(
             "images": len(images),
             "objects": int(images["n_true"].sum()),
         }
-        for measure, value in _measures(images).items():
-            row[measure] = float(value(np.ones((1, len(images))))[0])
-            row[f"{measure} low"], row[f"{measure} high"] = interval(value(weights))
+        for measure in MEASURES:
+            row[measure] = float(_measure(images, measure, np.ones((1, len(images))))[0])
+            resampled = _measure(images, measure, weights)
+            row[f"{measure} low"], row[f"{measure} high"] = interval(resampled)
         rows.append(row | _history(run))
     columns = ["method", "measured on", "images", "objects"]
     columns += [f"{m}{bound}" for m in MEASURES for bound in ("", " low", " high")]
@@ -254,35 +263,15 @@ def _dice(run: Run, counts: pd.DataFrame) -> pd.Series:
     return run.pixels[of_method.all(axis=1)].set_index("image_id")["pixel_dice"]
 
 
-def _measures(images: pd.DataFrame) -> dict[str, Callable[[Array], Array]]:
-    """Table 1's measures as functions of how often each image was drawn, ``[resamples, images]``.
+def _measure(images: pd.DataFrame, measure: str, drawn: Array) -> Array:
+    """A measure of table 1 for how often each image was drawn, ``[resamples, images]``.
 
-    Means weigh images alike; pooled ones divide totals, so that the denominator is redrawn too.
+    Totals that are divided by are redrawn too; NaN where they are 0.
     """
-
-    def mean(column: str) -> Callable[[Array], Array]:
-        values = images[column].to_numpy(np.float64)
-        return lambda weights: weights @ values / weights.sum(axis=1)
-
-    def pooled(column: str) -> Callable[[Array], Array]:
-        above, below = (images[c].to_numpy(np.float64) for c in (column, "n_true"))
-
-        def ratio(weights: Array) -> Array:
-            total = weights @ below
-            return np.divide(
-                weights @ above, total, out=np.full(len(weights), np.nan), where=total > 0
-            )
-
-        return ratio
-
-    return {
-        "score": mean("score"),
-        "average_f1": mean("average_f1"),
-        "recall": pooled("tp"),
-        "missed": pooled("fn"),
-        "extra": pooled("fp"),
-        "dice": mean("pixel_dice"),
-    }
+    above, below = MEASURES[measure]
+    total = drawn @ images[below].to_numpy(np.float64) if below else drawn.sum(axis=1)
+    sums = drawn @ images[above].to_numpy(np.float64)
+    return np.divide(sums, total, out=np.full(len(drawn), np.nan), where=total > 0)
 
 
 def resample(images: int, seed: int, resamples: int) -> Array:

@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from ngat.errors import InputError
 from ngat.system.files import write_json
-from ngat.system.provenance import commit, hardware, of_gpu, versions
+from ngat.system.provenance import commit, hardware, versions
 
 REPORT = "report.json"
 Status = Literal["done", "failed", "skipped"]
@@ -104,7 +104,7 @@ def run(
         say(f"{step.name}: {outcome.status} ({outcome.seconds:.0f} s) {outcome.sentence}".rstrip())
         report = {
             "device": hardware(device),
-            "versions": versions() | (of_gpu() if device.startswith("cuda") else {}),
+            "versions": versions(device),
             "commit": commit(),
             "minutes": minutes,
             "steps": {name: asdict(outcome) for name, outcome in outcomes.items()},

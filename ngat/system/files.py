@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -187,6 +188,21 @@ def write_json(path: Path | str, value: Any) -> None:
         beside.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
+def read_json(path: Path | str, remedy: str) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        InputError: it cannot be read, or is none; the message ends with ``remedy``.
+    """
+    try:
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read, or is not JSON ({error}); {remedy}.") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: holds no JSON object; {remedy}.")
+    return value
+
+
 def read_table(
     path: Path | str,
     columns: Sequence[str],
@@ -212,7 +228,7 @@ def read_table(
 
     try:
         table = pd.read_csv(path, **options)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, zlib.error) as error:  # the last two: compressed ones
         raise InputError(f"{path}: cannot be read as CSV ({error}).") from error
     found = table.columns
     if not (tuple(found) == tuple(columns) if exact else set(columns) <= set(found)):

@@ -56,7 +56,7 @@ def provenance(
         "minutes": round(float(minutes), 2),
         "commit": commit(),
         "hardware": hardware(device),
-        "versions": versions() | (of_gpu() if device.startswith("cuda") else {}),
+        "versions": versions(device),
         **{key: _clean(value) for key, value in extra.items()},
     }
 
@@ -102,25 +102,21 @@ def hardware(device: str = "cpu") -> str:
     return f"{_processor()}, {cores} core{'s' if cores > 1 else ''}"
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python, NGAT and what its numbers depend on, as far as installed."""
+def versions(device: str = "cpu") -> dict[str, str]:
+    """Versions of Python, NGAT and what its numbers depend on, as far as installed.
+
+    Of a result on a GPU also those of CUDA, its driver and its packages.
+    """
     found = {"python": platform.python_version(), "ngat": ngat.__version__}
-    for package in _PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    packages = [*_PACKAGES]
+    if device.startswith("cuda"):
+        import torch
 
-
-def of_gpu() -> dict[str, str]:
-    """Versions of what a result on a GPU depends on besides: CUDA, its driver, its packages."""
-    import torch
-
-    found = {"cuda": str(torch.version.cuda)}
-    if number := driver():
-        found["driver"] = number
-    for package in _GPU_PACKAGES:
+        found["cuda"] = str(torch.version.cuda)
+        if number := driver():
+            found["driver"] = number
+        packages += _GPU_PACKAGES
+    for package in packages:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
     return found

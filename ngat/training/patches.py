@@ -79,8 +79,8 @@ class Patches:
         self,
         samples: Sequence[Sample],
         config: TrainConfig,
-        *,
         contrast: str = "plain",
+        *,
         workers: int = 1,
         rank: int = 0,
         world: int = 1,
@@ -138,10 +138,8 @@ class Patches:
     def zoom(self, rng: np.random.Generator, size: float) -> float:
         """How much a patch of an image whose nuclei have this size in pixels is magnified."""
         if rng.random() < self.config.tail:
-            wanted = SIZE * 2.0 ** rng.uniform(*TAIL)
-        else:
-            wanted = SIZE * 2.0 ** (self.config.octaves * rng.standard_normal())
-        return float(np.clip(wanted / size, *ZOOM))
+            return zoom_to(rng.uniform(*TAIL), size)
+        return zoom_to(self.config.octaves * rng.standard_normal(), size)
 
     def place(self, rng: np.random.Generator, index: int) -> tuple[float, float] | None:
         """The middle of one of a picture's nuclei, row and column; None where there is none."""
@@ -202,8 +200,7 @@ class Patches:
     def batches(self, first: int, last: int) -> Generator[Batch, None, None]:
         """Batches of steps ``first`` … ``last`` − 1, in order, drawn ahead."""
         ahead = 2 + self.workers // max(len(self.places), 1)
-        waiting: deque[list[Future[Patch]]]
-        waiting = deque()
+        waiting: deque[list[Future[Patch]]] = deque()
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="patches")
         try:
             step = first
@@ -214,6 +211,11 @@ class Patches:
                 yield _collate([future.result() for future in waiting.popleft()])
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def zoom_to(octaves: float, size: float) -> float:
+    """How much nuclei of this size in pixels are magnified to lie so many octaves from SIZE."""
+    return float(np.clip(SIZE * 2.0**octaves / size, *ZOOM))
 
 
 def shares(types: Sequence[str], balance: float) -> npt.NDArray[np.float64]:

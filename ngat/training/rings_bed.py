@@ -11,7 +11,6 @@ for the same number of steps on the same pictures and are compared by Dice on he
 from __future__ import annotations
 
 import csv
-import json
 import sys
 import tempfile
 import time
@@ -28,7 +27,7 @@ from ngat.data import Sample, fingerprint, load
 from ngat.errors import InputError
 from ngat.inference import Thresholds, predict
 from ngat.metrics import pixel_dice
-from ngat.system.files import locked, replacing, write_json
+from ngat.system.files import locked, read_json, replacing, write_json
 from ngat.system.process import track
 from ngat.system.provenance import provenance
 from ngat.training.trainer import train
@@ -147,11 +146,7 @@ def read(data: Path) -> dict[str, dict[str, Any]]:
     path = data / "results" / RESULT
     if not path.is_file():
         return {}
-    try:
-        known: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: is not JSON ({error}); measure again.") from error
-    return known
+    return read_json(path, "measure again")
 
 
 def table(known: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:

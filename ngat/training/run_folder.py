@@ -11,22 +11,21 @@ import contextlib
 import csv
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
-from torch import nn
 
 from ngat.baselines.networks import Network
 from ngat.config import Preset, from_dict, to_dict
-from ngat.data import TYPES
+from ngat.data import TYPES, Sample, fingerprint
 from ngat.errors import InputError
 from ngat.system.files import replacing, space_for, write_json
+from ngat.system.provenance import provenance
 from ngat.training.validation import Scores, Validated
-from ngat.training.weights import read_tensors, save_weights, write_tensors
+from ngat.training.weights import Weights, read_tensors, save_weights, write_tensors
 
 FORMAT = "ngat-checkpoint-1"
 
@@ -59,75 +58,6 @@ class TrainingState:
     finished: bool = False
 
 
-def save_checkpoint(
-    path: Path,
-    model: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    state: TrainingState,
-    preset: Preset,
-    data_fingerprint: str,
-) -> None:
-    """Write a checkpoint, whole or not at all."""
-    tensors = {f"model/{name}": t for name, t in model.state_dict().items()}
-    for name, parameter in model.named_parameters():
-        for key, value in optimiser.state.get(parameter, {}).items():
-            tensors[f"optimiser/{key}/{name}"] = torch.as_tensor(value)
-    metadata = {
-        "state": json.dumps(dataclasses.asdict(state)),
-        "configuration": json.dumps(to_dict(preset)),
-        "data": data_fingerprint,
-    }
-    write_tensors(path, tensors, FORMAT, metadata)
-
-
-def load_checkpoint(
-    path: Path,
-    model: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    preset: Preset,
-    data_fingerprint: str,
-) -> TrainingState:
-    """Put a checkpoint into ``model`` and ``optimiser``; say where the run stood.
-
-    Raises:
-        InputError: damaged, or of another configuration or other data.
-    """
-    tensors, metadata = read_tensors(path, FORMAT)
-    try:
-        # A run from before a parameter existed had the parameter's default.
-        stored = to_dict(from_dict(json.loads(metadata["configuration"])))
-        state = TrainingState(**json.loads(metadata.get("state") or metadata["standing"]))
-        fingerprint = metadata["data"]
-    except (KeyError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: is not of this version of ngat; start the run again.") from error
-    if changed := differences(stored, to_dict(preset)):
-        raise InputError(
-            f"{path}: was made with other parameters ({', '.join(changed)}); resume with the same "
-            "ones, or train into another folder."
-        )
-    if fingerprint != data_fingerprint:
-        raise InputError(
-            f"{path}: was trained on other pictures; give the same data, or another folder."
-        )
-    try:
-        model.load_state_dict(_part(tensors, "model/"))
-        for key in sorted(
-            {name.split("/")[1] for name in tensors if name.startswith("optimiser/")}
-        ):
-            values = _part(tensors, f"optimiser/{key}/")
-            for name, parameter in model.named_parameters():
-                if name in values:
-                    # AdamW keeps its step count on the CPU unless it is fused.
-                    scalar = values[name].ndim == 0 and not optimiser.defaults.get("fused")
-                    device = "cpu" if scalar else parameter.device
-                    optimiser.state[parameter][key] = values[name].to(device)
-    except (RuntimeError, IndexError) as error:
-        raise InputError(
-            f"{path}: does not fit this version's network; start the run again."
-        ) from error
-    return state
-
-
 def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
     """Parameters that differ, as ``name: old, now new``."""
     if isinstance(old, dict) and isinstance(new, dict):
@@ -139,44 +69,70 @@ def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
     return [] if old == new else [f"{prefix}: {old}, now {new}"]
 
 
-def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
-
-
 class RunFolder:
     """A run's folder; see :mod:`ngat.training.trainer` for what lies in it.
 
     Args:
         path: the folder.
         preset: the run's configuration.
-        fingerprint: of the training pictures.
+        samples: that are trained on.
+        start: the weights that the run starts from, whose steps and minutes count, if any.
+        command, device, more: for the provenance of the weights.
+
+    Attributes:
         history: provenance of the weights, without what changes as the run goes on.
     """
 
     def __init__(
-        self, path: Path, preset: Preset, fingerprint: str, history: Mapping[str, Any]
+        self,
+        path: Path,
+        preset: Preset,
+        samples: Sequence[Sample],
+        start: Weights | None,
+        *,
+        command: str | Sequence[str],
+        device: str,
+        **more: Any,
     ) -> None:
         self.path, self.preset = path, preset
-        self.fingerprint, self.history = fingerprint, history
+        self.fingerprint = fingerprint(samples)
+        more |= {"preset": preset.name, "held_out": preset.train.held_out}
+        seed = preset.train.seed
+        self.history = provenance(command, seed, self.fingerprint, 0.0, device=device, **more)
+        if start is not None:
+            earlier = ("command", "commit", "minutes", "steps", "before")
+            told = start.provenance
+            self.history["before"] = {key: told[key] for key in earlier if key in told}
         self.checkpoint = path / "checkpoint.safetensors"
         self.best = path / "best.safetensors"
 
-    def begin(self) -> None:
-        """Write the configuration. Raises InputError where nothing can be written."""
-        write_json(self.path / "config.json", to_dict(self.preset))
+    def begin(
+        self, model: Network, optimiser: torch.optim.Optimizer, *, resume: bool, leads: bool
+    ) -> TrainingState:
+        """Go back to the checkpoint if there is one; else write the configuration.
 
-    @contextlib.contextmanager
-    def logs(self, step: int) -> Iterator[None]:
-        """Open both logs, cut back to ``step``."""
+        Raises:
+            InputError: a run is there and is not to be resumed; as :meth:`load`; or nothing can be
+                written.
+        """
+        if self.checkpoint.exists():
+            if not resume:
+                raise InputError(
+                    f"{self.path}: holds a run already; add --resume, or choose another folder."
+                )
+            return self.load(model, optimiser)
+        if leads:
+            write_json(self.path / "config.json", to_dict(self.preset))
+        return TrainingState()
+
+    def logs(self, step: int) -> None:
+        """Begin both logs, or cut them back to ``step``."""
         levels = [f"loss_{m}" for m in range(self.preset.model.levels)]
         columns = ["step", "minutes", "loss", *levels]
         columns += ["learning_rate", "gradient_norm", "patches_per_second"]
         scores = ["step", "minutes", *Scores._fields, *TYPES]
-        with (
-            RunLog(self.path / "log.csv", columns, step) as self._log,
-            RunLog(self.path / "validation.csv", scores, step) as self._scores,
-        ):
-            yield
+        self._log = RunLog(self.path / "log.csv", columns, step)
+        self._scores = RunLog(self.path / "validation.csv", scores, step)
 
     def log(
         self, at: TrainingState, loss: float, levels: Sequence[float], rate: float, norm: float
@@ -186,32 +142,79 @@ class RunFolder:
         speed = at.window_steps * self.preset.train.batch / max(at.window_seconds, 1e-9)
         self._log.write(at.step, [at.seconds / 60, loss, *levels, *missing, rate, norm, speed])
 
-    def validated(self, at: TrainingState, result: Validated) -> None:
-        """A line of validation."""
+    def validated(self, better: Network | None, at: TrainingState, result: Validated) -> None:
+        """A line of validation; write the best weights if these are ``better``."""
+        if better is not None:
+            self._weights(self.best, better, at, {"validation": result._asdict()})
         per_type = [result.per_type.get(kind) for kind in TYPES]
         means = [getattr(result, name) for name in Scores._fields]
         self._scores.write(at.step, [at.seconds / 60, *means, *per_type])
-
-    def keep(self, model: Network, at: TrainingState, result: Validated) -> None:
-        """Write the best weights."""
-        self._weights(self.best, model, at, {"validation": result._asdict()})
 
     def save(self, model: Network, optimiser: torch.optim.Optimizer, at: TrainingState) -> None:
         """Write the last weights, their provenance for the logs, and the checkpoint."""
         history = self._weights(self.path / "last.safetensors", model, at, {})
         write_json(self.path / "provenance.json", history)
-        save_checkpoint(self.checkpoint, model, optimiser, at, self.preset, self.fingerprint)
+        tensors = {f"model/{name}": t for name, t in model.state_dict().items()}
+        for name, parameter in model.named_parameters():
+            for key, value in optimiser.state.get(parameter, {}).items():
+                tensors[f"optimiser/{key}/{name}"] = torch.as_tensor(value)
+        metadata = {
+            "state": json.dumps(dataclasses.asdict(at)),
+            "configuration": json.dumps(to_dict(self.preset)),
+            "data": self.fingerprint,
+        }
+        write_tensors(self.checkpoint, tensors, FORMAT, metadata)
 
     def load(self, model: Network, optimiser: torch.optim.Optimizer) -> TrainingState:
-        """Go back to the checkpoint. Raises InputError where it is damaged or another run's.
+        """Put the checkpoint into ``model`` and ``optimiser``; say where the run stood.
 
         A stretch that started from weights still counts what was before when it is resumed.
+
+        Raises:
+            InputError: damaged, or of another configuration or other data.
         """
+        path = self.checkpoint
         with contextlib.suppress(OSError, ValueError, AttributeError):
             earlier = json.loads((self.path / "provenance.json").read_text(encoding="utf-8"))
             if "before" in earlier:
-                self.history = {"before": earlier["before"], **self.history}
-        return load_checkpoint(self.checkpoint, model, optimiser, self.preset, self.fingerprint)
+                self.history.setdefault("before", earlier["before"])
+        tensors, metadata = read_tensors(path, FORMAT)
+        try:
+            # A run from before a parameter existed had the parameter's default.
+            stored = to_dict(from_dict(json.loads(metadata["configuration"])))
+            state = TrainingState(**json.loads(metadata.get("state") or metadata["standing"]))
+            pictures = metadata["data"]
+        except (KeyError, ValueError, TypeError) as error:
+            raise InputError(
+                f"{path}: is not of this version of ngat; start the run again."
+            ) from error
+        if changed := differences(stored, to_dict(self.preset)):
+            raise InputError(
+                f"{path}: was made with other parameters ({', '.join(changed)}); resume with the "
+                "same ones, or train into another folder."
+            )
+        if pictures != self.fingerprint:
+            raise InputError(
+                f"{path}: was trained on other pictures; give the same data, or another folder."
+            )
+        parameters, network = dict(model.named_parameters()), {}
+        try:
+            for whole_name, value in tensors.items():
+                kind, name = whole_name.split("/", 1)
+                if kind == "model":
+                    network[name] = value
+                    continue
+                key, name = name.split("/", 1)
+                parameter = parameters[name]
+                # AdamW keeps its step count on the CPU unless it is fused.
+                scalar = value.ndim == 0 and not optimiser.defaults.get("fused")
+                optimiser.state[parameter][key] = value.to("cpu" if scalar else parameter.device)
+            model.load_state_dict(network)
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise InputError(
+                f"{path}: does not fit this version's network; start the run again."
+            ) from error
+        return state
 
     def _weights(
         self, path: Path, model: Network, at: TrainingState, more: Mapping[str, Any]
@@ -227,7 +230,7 @@ class RunFolder:
 class RunLog:
     """Lines of numbers whose first column is the step, kept in ``path``.
 
-    Opening an existing log cuts it back to ``step``: what was written after the last checkpoint,
+    An existing log is cut back to ``step``: what was written after the last checkpoint,
     whole or in part, is done again by the run that goes on.
 
     Args:
@@ -251,28 +254,10 @@ class RunLog:
             kept = [row for row in whole if int(row[0]) <= step]
         with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows([list(columns), *kept])
-        self._path = path
-        self._file = path.open("a", newline="", encoding="utf-8")
-        self._writer = csv.writer(self._file, lineterminator="\n")
+        self.path = path
 
     def write(self, step: int, values: Sequence[float | None]) -> None:
         """Append a line; seven digits, empty where there is no value. Raises DiskFull."""
-        with space_for(self._path):
-            self._append([step, *("" if v is None else f"{v:.7g}" for v in values)])
-
-    def _append(self, line: Sequence[object]) -> None:
-        self._writer.writerow(line)
-        self._file.flush()
-
-    def __enter__(self) -> RunLog:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        # After a full disk the buffer still holds the line, and closing would try it again.
-        with contextlib.suppress(OSError):
-            self._file.close()
+        line = [step, *("" if v is None else f"{v:.7g}" for v in values)]
+        with space_for(self.path), self.path.open("a", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerow(line)

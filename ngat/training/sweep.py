@@ -32,8 +32,7 @@ from ngat.system.files import Busy, held, locked, read_table, write_json, write_
 from ngat.system.process import Interrupted, track
 from ngat.system.provenance import provenance
 from ngat.training.distributed import find_device
-from ngat.training.run import TrainingDiverged, TrainingInterrupted
-from ngat.training.trainer import train
+from ngat.training.trainer import TrainingDiverged, TrainingInterrupted, train
 from ngat.training.validation import Scores, score_one
 from ngat.training.variants import BASE, HELD_OUT, Variant
 from ngat.training.weights import load_weights

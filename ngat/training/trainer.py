@@ -14,19 +14,42 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import torch
+from rich.progress import Progress as Bar
+
+from ngat.baselines.networks import Network, build
 from ngat.config import Preset
-from ngat.data import Sample, fingerprint, leave_out
+from ngat.data import Sample, leave_out
 from ngat.errors import InputError
 from ngat.system.files import held
-from ngat.system.provenance import provenance
-from ngat.training.distributed import team
-from ngat.training.run import TrainingRun
-from ngat.training.run_folder import RunFolder
+from ngat.system.process import Interrupted, bar, stop_requests
+from ngat.training.device.patches import DevicePatches, patches_for
+from ngat.training.distributed import Team, team
+from ngat.training.patches import Patches
+from ngat.training.run_folder import RunFolder, TrainingState
+from ngat.training.step import Optimisation, position, seeded
+from ngat.training.validation import store_thresholds, validate
 from ngat.training.weights import Weights
+
+LOG_EVERY = 10  # steps per line of the log
+CHECKPOINT_SECONDS = 45.0
+# With a time limit, at most this share of the time goes into validation before the last one.
+VALIDATION_SHARE = 0.1
+
+
+class TrainingDiverged(InputError):
+    """The loss is no longer a finite number."""
+
+
+class TrainingInterrupted(Interrupted):
+    """A signal asked for the end; a checkpoint was written."""
 
 
 class Trained(NamedTuple):
@@ -73,8 +96,7 @@ def train(
         pipeline: where patches are made: by threads of the ``host`` (:mod:`ngat.training.patches`),
             or all at once on the ``device`` (:mod:`ngat.training.device.patches`), as a GPU and
             Mask R-CNN want it.
-        captured: launch the passes of a step as one CUDA graph, where there is one process with a
-            GPU and the network's work does not depend on what it finds.
+        captured: see :class:`ngat.training.step.Optimisation`.
         progress: show a bar on a terminal, and a line per validation elsewhere.
         thresholds: choose thresholds at the end; else ``ngat choose`` does it later, elsewhere.
         command, data: for the provenance.
@@ -88,8 +110,8 @@ def train(
         InputError: no pictures, a network to start from of another architecture, an unknown type to
             leave out, an unwritable folder, a folder that holds another run or in which another
             process trains, a full disk, or a configuration that makes no network.
-        ngat.training.run.TrainingDiverged: the loss is NaN or infinite.
-        ngat.training.run.TrainingInterrupted: after SIGINT or SIGTERM, with a checkpoint written.
+        TrainingDiverged: the loss is NaN or infinite.
+        TrainingInterrupted: after SIGINT or SIGTERM, with a checkpoint written.
     """
     out = Path(out)
     samples_train = leave_out(samples_train, preset.train.held_out)
@@ -100,55 +122,199 @@ def train(
         raise InputError(f"minutes must be a positive number; got {minutes}.")
     if pipeline not in ("auto", "host", "device"):
         raise InputError(f"pipeline {pipeline!r} is unknown; choose auto, host or device.")
-    if preset.train.steps < 1 or preset.train.validate_every < 1:
-        raise InputError("steps and validate_every must be at least 1.")
     if start is not None and start.preset.model != preset.model:
         raise InputError(
             "The weights to start from are of another architecture; leave it as it is."
         )
     with team(device) as members, contextlib.ExitStack() as stack:
-        run = TrainingRun(
-            preset, samples_train, samples_val, members, progress, pipeline, captured, contrast
-        )
+        with seeded(members.device, preset.train.seed):
+            model = build(preset.model)
+        # Before anything else uses the GPU: images are prepared by forks of this process.
+        patches = patches_for(model, samples_train, preset, members, pipeline, contrast)
         if start is not None:
-            run.model.load_state_dict(start.model.state_dict())
-        pictures = fingerprint(samples_train)
-        history = provenance(
-            command,
-            preset.train.seed,
-            pictures,
-            0.0,
+            model.load_state_dict(start.model.state_dict())
+        model = model.to(members.device)
+        optimisation = Optimisation(model, preset, members, captured=captured)
+        folder = RunFolder(
+            out,
+            preset,
+            samples_train,
+            start,
+            command=command,
             device=str(members.device),
             data=data,
-            preset=preset.name,
-            held_out=preset.train.held_out,
             processes=members.world,
-            parameters=sum(p.numel() for p in run.model.parameters()),
+            parameters=sum(p.numel() for p in model.parameters()),
         )
-        if start is not None:
-            earlier = ("command", "commit", "minutes", "steps", "before")
-            history["before"] = {k: start.provenance[k] for k in earlier if k in start.provenance}
         if members.leads:
             stack.enter_context(held(out, "a training run"))
-        run.folder = RunFolder(out, preset, pictures, history)
-        if run.folder.checkpoint.exists():
-            if not resume:
-                raise InputError(
-                    f"{out}: holds a run already; add --resume, or choose another folder."
-                )
-            run.at = run.folder.load(run.model, run.optimisation.optimiser)
-        elif members.leads:
-            run.folder.begin()
+        at = folder.begin(model, optimisation.optimiser, resume=resume, leads=members.leads)
         if minutes is not None:
-            run.at.minutes = minutes
+            at.minutes = minutes
             # A finished run that is given more time goes on, at the rate that is due there.
-            run.at.finished &= run.at.step >= preset.train.steps or run.at.seconds >= 60 * minutes
+            at.finished &= at.step >= preset.train.steps or at.seconds >= 60 * minutes
+        shown = progress and members.leads
+        run = TrainingRun(
+            preset, samples_val, members, model, patches, optimisation, folder, at, shown
+        )
         try:
-            if not run.at.finished:
+            if not at.finished:
                 run.fit(on_step)
         finally:
             # What it wraps holds on to the group of processes, which ends below.
-            del run.optimisation
-        if thresholds:
-            run.choose()
-        return Trained(run.folder.best, run.at.best_f1, run.at.step, run.at.seconds / 60)
+            del run.optimisation, optimisation
+        if thresholds and members.leads:
+            store_thresholds(folder.best, samples_val, members.device, progress=shown)
+        return Trained(folder.best, at.best_f1, at.step, at.seconds / 60)
+
+
+@dataclass
+class TrainingRun:
+    """What a run works with, and its steps; put together by :func:`train`."""
+
+    preset: Preset
+    samples_val: Sequence[Sample]
+    team: Team
+    model: Network
+    patches: Patches | DevicePatches
+    optimisation: Optimisation
+    folder: RunFolder
+    at: TrainingState
+    progress: bool
+    began: float = 0.0
+
+    def fit(self, on_step: Callable[[int], None] | None) -> None:
+        """Steps until the schedule ends."""
+        at, config = self.at, self.preset.train
+        self.sums = torch.tensor(at.window, dtype=torch.float64, device=self.team.device)
+        self.began = self._clock() - at.seconds
+        saved = last = time.monotonic()
+        if self.team.leads:
+            self.folder.logs(at.step)
+        with (
+            stop_requests() as asked,
+            bar(progress=self.progress) as display,
+            contextlib.closing(self.patches.batches(at.step, config.steps)) as batches,
+        ):
+            task = display.add_task("Train", total=config.steps, completed=at.step)
+            for batch in batches:
+                # All processes must come to the same conclusion.
+                stop, at.seconds = self.team.maximum([asked.is_set(), self._clock()])
+                if stop:
+                    self._save()
+                    raise TrainingInterrupted(
+                        f"Stopped after step {at.step}; the same command with --resume goes on.",
+                        asked.number,
+                    )
+                if at.minutes is not None and at.seconds >= 60 * at.minutes:
+                    break
+                # Read once per line of the log: on a GPU, reading waits for the step to end.
+                self.rate, values = self.optimisation.step(batch, at.step, self._place())
+                at.step += 1
+                at.window_steps += 1
+                self.sums = values if self.sums.numel() == 0 else self.sums + values
+                at.window_seconds += time.monotonic() - last
+                if at.step % LOG_EVERY == 0 or at.step == config.steps:
+                    self._log(display)
+                if on_step is not None:
+                    on_step(at.step)
+                due = self._validation_due()
+                if due:
+                    self._validate()
+                elapsed = self.team.maximum([time.monotonic() - saved])[0]
+                if due or elapsed > CHECKPOINT_SECONDS:
+                    self._save()
+                    saved = time.monotonic()
+                last = time.monotonic()
+            if at.window_steps:
+                self._log(display)
+            display.update(task, completed=config.steps)
+            if at.validated < at.step or at.best_f1 < 0:
+                self._validate()
+            at.finished = True
+            self._save()
+
+    def _window(self) -> list[float]:
+        """Sums of loss, gradient norm and level losses since the last line of the log.
+
+        Raises:
+            TrainingDiverged: they are not finite.
+        """
+        sums = self.team.mean(self.sums.tolist())
+        if not all(math.isfinite(value) for value in sums):
+            checkpoint = self.folder.checkpoint
+            kept = f"kept: {checkpoint}" if checkpoint.exists() else "no checkpoint yet"
+            raise TrainingDiverged(
+                f"Training diverged: by step {self.at.step} the loss or its gradient was NaN or "
+                f"infinite ({kept}). Train into another folder with a smaller learning_rate "
+                f"(now {self.preset.train.learning_rate:g})."
+            )
+        return sums
+
+    def _log(self, display: Bar) -> None:
+        """Write a line of means over the window, and begin the next window."""
+        at = self.at
+        loss, norm, *levels = (value / at.window_steps for value in self._window())
+        if self.team.leads:
+            self.folder.log(at, loss, levels, self.rate, norm)
+        best = f", best F1 {at.best_f1:.3f}" if at.best_f1 >= 0 else ""
+        display.update(
+            display.task_ids[0],
+            completed=round(self._place() * self.preset.train.steps),
+            description=f"Train: loss {loss:.4f}{best}",
+        )
+        at.window_steps, at.window_seconds = 0, 0.0
+        self.sums = self.sums.new_zeros(0)
+
+    def _place(self) -> float:
+        """Place in the schedule."""
+        return position(self.at.step, self.at.seconds, self.at.minutes, self.preset.train)
+
+    def _validation_due(self) -> bool:
+        at = self.at
+        if at.step % self.preset.train.validate_every:
+            return False
+        if at.minutes is None:
+            return True
+        (since,) = self.team.maximum([self._clock() - at.validated_at])
+        return VALIDATION_SHARE * since >= at.validation_seconds
+
+    def _validate(self) -> None:
+        """Score whole validation pictures, shared among the processes; keep the best network."""
+        at = self.at
+        self._window()  # never keep a network that has diverged
+        began = self._clock()
+        # Every data set deals its pictures round the types, so that the first few show them all.
+        samples = self.samples_val[: self.preset.train.validate_images or None]
+        result = validate(self.model, samples, members=self.team)
+        at.seconds = at.validated_at = self._clock()
+        (at.validation_seconds,) = self.team.maximum([at.seconds - began])
+        at.validated = at.step
+        better = result.average_f1 > at.best_f1
+        if better:
+            at.best_f1, at.best_step = result.average_f1, at.step
+        if self.team.leads:
+            self.folder.validated(self.model if better else None, at, result)
+        if self.progress and not sys.stderr.isatty():
+            print(
+                f"step {at.step}, {at.seconds / 60:.1f} min: Dice {result.dice:.3f}, "
+                f"average F1 {result.average_f1:.3f} (best {at.best_f1:.3f})",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def _save(self) -> None:
+        """Write the checkpoint and the last weights, unless the network has diverged."""
+        self.at.window = self._window()
+        self.at.seconds = self._clock()
+        if self.team.leads:
+            self.folder.save(self.model, self.optimisation.optimiser, self.at)
+
+    def _clock(self) -> float:
+        """Seconds of training, over all sessions: the time that budgets are measured by.
+
+        On the CPU, the time of all cores that this process has used: a minute of one core is the
+        same work on a busy machine as on a quiet one.
+        """
+        cpu = self.team.device.type == "cpu"
+        return (time.process_time() if cpu else time.monotonic()) - self.began

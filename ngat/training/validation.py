@@ -30,6 +30,7 @@ from ngat.inference import (
 from ngat.magnification import SIZE, size_of
 from ngat.metrics import image_score, match, pixel_dice, pixel_iou
 from ngat.system.process import track
+from ngat.training.distributed import Team
 from ngat.training.weights import load_weights, save_weights
 
 # How far an image is reduced or enlarged in validation at the annotated size.
@@ -92,28 +93,21 @@ class Scores(NamedTuple):
 
 def score_one(model: Network, sample: Sample, known_size: bool = True) -> Scores:
     """Predict and score one picture, at its annotated size or at the magnification found."""
-    if finds_nuclei(model):
-        size = known_magnification(model, sample) if known_size else None
-        found = model.nuclei(sample.image, magnification=size)  # type: ignore[operator]
-        seen, truth = found > 0, sample.labels > 0
-        f1 = image_score(match(found, sample.labels)).average_f1
-        return Scores(
-            pixel_dice(seen, truth), pixel_iou(seen, truth), float(np.mean(seen == truth)), f1, f1
-        )
     magnification = known_magnification(model, sample) if known_size else None
-    prediction = predict(model, sample.image, magnification=magnification)
-    mask, truth = prediction.probability > Thresholds().probability, sample.labels > 0
-    methods: tuple[Method, ...] = ("split", "components")
-    by_split, by_components = (
-        image_score(match(instances(prediction, method, Thresholds()), sample.labels)).average_f1
-        for method in methods
-    )
+    if finds_nuclei(model):
+        found = model.nuclei(sample.image, magnification=magnification)  # type: ignore[operator]
+        mask, labels = found > 0, [found, found]
+    else:
+        prediction = predict(model, sample.image, magnification=magnification)
+        mask = prediction.probability > Thresholds().probability
+        methods: tuple[Method, ...] = ("split", "components")
+        labels = [instances(prediction, method, Thresholds()) for method in methods]
+    truth = sample.labels > 0
     return Scores(
         pixel_dice(mask, truth),
         pixel_iou(mask, truth),
         float(np.mean(mask == truth)),
-        by_split,
-        by_components,
+        *(image_score(match(one, sample.labels)).average_f1 for one in labels),
     )
 
 
@@ -138,9 +132,25 @@ def summary(samples: Sequence[Sample], scores: Sequence[Sequence[float]]) -> Val
     )
 
 
-def validate(model: Network, samples: Sequence[Sample], known_size: bool = True) -> Validated:
-    """Score a network on whole pictures at the default thresholds, see :func:`score_one`."""
-    return summary(samples, [score_one(model, sample, known_size) for sample in samples])
+def validate(
+    model: Network,
+    samples: Sequence[Sample],
+    known_size: bool = True,
+    *,
+    members: Team | None = None,
+) -> Validated:
+    """Score a network on whole pictures at the default thresholds, see :func:`score_one`.
+
+    With ``members``, processes that train together share the pictures.
+    """
+    team = members or Team(0, 1, torch.device("cpu"))
+    scores = [
+        score_one(model, sample, known_size) if i % team.world == team.rank else Scores()
+        for i, sample in enumerate(samples)
+    ]
+    flat = team.sum([value for row in scores for value in row])
+    n = len(Scores._fields)
+    return summary(samples, [flat[i : i + n] for i in range(0, len(flat), n)])
 
 
 def choose_thresholds(
@@ -220,14 +230,13 @@ def store_thresholds(
     """
     model, preset, history = load_weights(path, device)
     found: dict[str, Any] = {}
-    if finds_nuclei(model):
-        if again or "thresholds" not in history:
-            chosen_score = model.choose(samples, progress=progress)  # type: ignore[operator]
-            history = {**history, "thresholds": chosen_score}
-            save_weights(path, model, preset, history)
-        return history
-    for name in ("thresholds", "thresholds_tta")[: 1 + tta]:
-        if again or name not in history:
+    # A network that finds nuclei itself has one score, whatever it averages over.
+    for name in ("thresholds", "thresholds_tta")[: 1 + (tta and not finds_nuclei(model))]:
+        if not again and name in history:
+            continue
+        if finds_nuclei(model):
+            found[name] = model.choose(samples, progress=progress)  # type: ignore[operator]
+        else:
             averaged = name == "thresholds_tta"
             chosen = choose_thresholds(model, samples, tta=averaged, progress=progress)
             found[name] = thresholds_to_dict(chosen)

@@ -43,7 +43,6 @@ MAX_SIZES = {
     "plasticity_steps": 64,
     "plasticity_width": 1024,
     "width": 512,
-    "downsample": 64,
     "outputs": 16,
 }
 

@@ -13,7 +13,7 @@ from command import inside
 from tiny import log_of, rings
 from torch.nn import functional as F
 
-from ngat.baselines.networks import Downsampled, Rival, build, readable
+from ngat.baselines.networks import Rival, build, readable
 from ngat.config import PRESETS, LossConfig, ModelConfig, RivalConfig, preset
 from ngat.data.normalize import as_tensor
 from ngat.errors import InputError, MissingDependency
@@ -166,16 +166,15 @@ def test_large_pictures_go_in_tiles(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RIVALS)
-@pytest.mark.parametrize("downsample", [1, 2])
-def test_weights_come_back_whole(tmp_path: Path, name: str, downsample: int) -> None:
-    chosen = preset(name, width=8, norm="batch", outputs=1, downsample=downsample)
+def test_weights_come_back_whole(tmp_path: Path, name: str) -> None:
+    chosen = preset(name, width=8, norm="batch", outputs=1)
     model = build(chosen.model)
     with torch.no_grad():
         model.train()(torch.rand(2, 3, 64, 64))  # the running statistics are no longer the first
     save_weights(tmp_path / "w.safetensors", model, chosen, {"minutes": 1.5})
     back = load_weights(tmp_path / "w.safetensors")
     assert back.preset == chosen
-    assert isinstance(back.model, Downsampled if downsample == 2 else Rival)
+    assert isinstance(back.model, Rival)
     image = np.random.default_rng(0).random((37, 21, 3), dtype=np.float32)
     np.testing.assert_array_equal(
         predict(back.model, image).probability, predict(model, image).probability
@@ -194,7 +193,7 @@ def test_weights_come_back_whole(tmp_path: Path, name: str, downsample: int) -> 
         ("unet", {"norm": "none"}, "norm must be one of instance, group, batch; got 'none'"),
         ("unet", {"network": "rcnn"}, "network must be one of unet, fpn"),
         ("unet", {"width": 0}, "width must be a number at least 1"),
-        ("unet", {"downsample": 1.5}, "downsample must be of type int"),
+        ("unet", {"outputs": 1.5}, "outputs must be of type int"),
     ],
 )
 def test_a_parameter_that_is_not_there_is_said(name: str, override: dict, sentence: str) -> None:

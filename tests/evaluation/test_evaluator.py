@@ -9,7 +9,7 @@ import torch
 from tiny import rings, tiny
 
 from ngat import metrics
-from ngat.baselines import thresholding as baselines
+from ngat.baselines.thresholding import otsu_watershed
 from ngat.data import fingerprint
 from ngat.errors import InputError
 from ngat.evaluation.evaluator import evaluate
@@ -80,7 +80,7 @@ def test_anyone_can_score_the_run_lengths(tmp_path: Path) -> None:
     for image_id, lines in counts.groupby("image_id"):
         again = [(c.tp, c.fp, c.fn) for c in scored.counts[image_id]]
         assert again == list(lines[["tp", "fp", "fn"]].itertuples(index=False, name=None))
-    expected = baselines.otsu_watershed(samples[0].image)
+    expected = otsu_watershed(samples[0].image)
     assert scored.images.set_index("image_id").n_pred[samples[0].image_id] == expected.max()
 
 

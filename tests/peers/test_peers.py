@@ -212,7 +212,7 @@ def test_one_nucleus_in_two_pieces_stays_one(tmp_path: Path) -> None:
         (lambda run: (run / "told.json").unlink(), "make peers"),
         (lambda run: told(run, minutes=None) or _drop(run, "thresholds"), "nothing of thresholds"),
         (lambda run: next((run / "labels" / "test").iterdir()).unlink(), "1 of 5"),
-        (lambda run: (run / "told.json").write_text("{"), "cannot be read as JSON"),
+        (lambda run: (run / "told.json").write_text("{"), "is not JSON"),
         (
             lambda run: write_labels(
                 sorted((run / "labels" / "test").iterdir())[0], np.ones((3, 3), np.int32)

@@ -13,9 +13,8 @@ from ngat.config import preset
 from ngat.graph import PyramidGraph
 from ngat.projection import _home_on, home_positions
 from ngat.system.precision import scaler
-from ngat.training.device.captured import Passes, recorder_for
 from ngat.training.patches import Batch
-from ngat.training.step import Objective
+from ngat.training.step import Objective, Passes, recorder_for
 
 CPU = torch.device("cpu")
 

@@ -21,8 +21,8 @@ from ngat.system.files import held, write_json
 from ngat.system.process import Interrupted
 from ngat.training import sweep as module
 from ngat.training import variants
-from ngat.training.run import TrainingDiverged, TrainingInterrupted
 from ngat.training.sweep import COLUMNS, Pictures, Sweep, read
+from ngat.training.trainer import TrainingDiverged, TrainingInterrupted
 from ngat.training.variants import BASE, HELD_OUT, Variant
 
 NAMES = TYPES[:2]
@@ -186,7 +186,7 @@ def test_a_run_that_was_stopped_goes_on_from_its_checkpoint(
             if step == 3:
                 raise TrainingInterrupted("the same command with --resume goes on", 15)
 
-        monkeypatch.setattr("ngat.training.run.CHECKPOINT_SECONDS", 0.0)
+        monkeypatch.setattr("ngat.training.trainer.CHECKPOINT_SECONDS", 0.0)
         return real(*arguments, **options, on_step=on_step)
 
     monkeypatch.setattr(module, "train", stopped)

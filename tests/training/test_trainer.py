@@ -25,12 +25,11 @@ from ngat.inference import predict
 from ngat.metrics import pixel_dice
 from ngat.model import NGAT
 from ngat.system.files import DiskFull
-from ngat.training import run as training
+from ngat.training import trainer as training
 from ngat.training.distributed import team
-from ngat.training.run import TrainingDiverged, TrainingInterrupted
 from ngat.training.run_folder import FORMAT, RunLog
 from ngat.training.step import Objective, learning_rate, parameter_groups, position, seeded
-from ngat.training.trainer import Trained, train
+from ngat.training.trainer import Trained, TrainingDiverged, TrainingInterrupted, train
 from ngat.training.weights import load_weights, read_tensors, write_tensors
 
 
@@ -212,11 +211,12 @@ def test_a_run_from_before_a_parameter_existed_goes_on_with_its_default(tmp_path
     path = tmp_path / "old/checkpoint.safetensors"
     tensors, text = read_tensors(path, FORMAT)
     stored = json.loads(text["configuration"])
-    del stored["train"]["held_out"], stored["model"]["downsample"]
+    del stored["train"]["held_out"], stored["train"]["clip"]
+    stored["model"]["downsample"] = 1  # a parameter that has gone since
     write_tensors(path, tensors, FORMAT, {**text, "configuration": json.dumps(stored)})
     changed = {"steps": 4, "validate_every": 2, "resume": True}
-    with pytest.raises(InputError, match=r"other parameters .downsample: 1, now 2\)"):
-        run(tmp_path / "old", downsample=2, **changed)
+    with pytest.raises(InputError, match=r"other parameters .clip: 1.0, now 2.0\)"):
+        run(tmp_path / "old", clip=2.0, **changed)
     run(tmp_path / "old", **changed)
     assert_same_run(tmp_path / "whole", tmp_path / "old")
 
@@ -340,12 +340,11 @@ def test_seeded_chance_depends_on_all_numbers() -> None:
 
 def test_a_log_is_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
-    with RunLog(path, ["step", "loss"]) as log:
-        for step in (10, 20, 30):
-            log.write(step, [1 / step])
+    log = RunLog(path, ["step", "loss"])
+    for step in (10, 20, 30):
+        log.write(step, [1 / step])
     path.write_text(path.read_text() + "4")  # killed while it wrote
-    with RunLog(path, ["step", "loss"], step=20) as log:
-        log.write(25, [None])
+    RunLog(path, ["step", "loss"], step=20).write(25, [None])
     assert path.read_text() == "step,loss\n10,0.1\n20,0.05\n25,\n"
     with pytest.raises(InputError, match="other columns"):
         RunLog(path, ["step", "dice"], step=20)
@@ -447,18 +446,16 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_later(
     seen = itertools.count()
 
     def full(real):
-        def write(self, *arguments):
-            path = str(getattr(self, "_path", self))
-            if name in path and next(seen) >= 1:
+        def opened(self, *arguments, **options):
+            if name in str(self) and next(seen) >= 1:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            return real(self, *arguments)
+            return real(self, *arguments, **options)
 
-        return write
+        return opened
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", full(Path.write_bytes))
+        patch.setattr(Path, "open", full(Path.open))
         patch.setattr(training, "LOG_EVERY", 1)
-        patch.setattr(RunLog, "_append", full(RunLog._append))
         with pytest.raises(DiskFull, match=rf"{name}: cannot be written \(No space left"):
             run(tmp_path / "full")
     assert not list((tmp_path / "full").glob(".*")), "nothing half written is left"

@@ -21,8 +21,7 @@ from ngat.paper import artifacts
 from ngat.paper.session import Session
 from ngat.system.files import read_table, replacing
 from ngat.training.patches import Patches
-from ngat.training.run import TrainingInterrupted
-from ngat.training.trainer import Trained, train
+from ngat.training.trainer import Trained, TrainingInterrupted, train
 
 # Steps of a training by hand, which only shows that it works; of one in a run, which two slow cores
 # finish well within two minutes; and minutes of one on real pictures.

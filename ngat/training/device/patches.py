@@ -9,6 +9,7 @@ magnification, contrast); the very patches of a step are others. There is no com
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,13 +19,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ngat.config import TrainConfig
+from ngat.baselines.networks import Network, finds_nuclei
+from ngat.config import Preset, TrainConfig
 from ngat.data import Sample
 from ngat.magnification import OCTAVES, SIZE
 from ngat.training.augment import corner
 from ngat.training.device.appearance import appearance, textured
 from ngat.training.device.images import DeviceImages, Places
 from ngat.training.device.prepared import octave_of, prepared
+from ngat.training.distributed import Team
 from ngat.training.patches import DRAWS, Batch, Patches
 
 
@@ -48,6 +51,28 @@ class Drawn(NamedTuple):
     turns: npt.NDArray[np.int64]
 
 
+def patches_for(
+    model: Network,
+    samples: Sequence[Sample],
+    preset: Preset,
+    members: Team,
+    pipeline: str,
+    kept: Path | None = None,
+) -> Patches | DevicePatches:
+    """The patches of this process for a network, made by the host or by the device.
+
+    ``pipeline`` as in :func:`ngat.training.trainer.train`, ``kept`` as in :class:`DevicePatches`.
+    """
+    drawn = samples, preset.train, preset.model.contrast
+    rank, world = members.rank, members.world
+    cuda = members.device.type == "cuda"
+    if pipeline == "device" or (pipeline == "auto" and (cuda or finds_nuclei(model))):
+        return DevicePatches(*drawn, device=members.device, kept=kept, rank=rank, world=world)
+    cores = (os.cpu_count() or 2) // world
+    workers = max(1, cores - 1) if cuda else 1
+    return Patches(*drawn, workers=workers, rank=rank, world=world)
+
+
 class DevicePatches:
     """As :class:`ngat.training.patches.Patches`, with batches that are made on a device.
 
@@ -64,8 +89,8 @@ class DevicePatches:
         self,
         samples: Sequence[Sample],
         config: TrainConfig,
-        *,
         contrast: str = "plain",
+        *,
         device: torch.device | str = "cpu",
         rank: int = 0,
         world: int = 1,

@@ -12,7 +12,6 @@ import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ from ngat.data.contrast import Contrast
 from ngat.errors import InputError
 from ngat.system.files import locked, replacing
 from ngat.training.device.images import Ready
-from ngat.training.patches import TAIL, Patches
+from ngat.training.patches import TAIL, Patches, zoom_to
 
 # Images from which on their contrast is shared among processes.
 MANY = 40
@@ -46,26 +45,8 @@ def octaves_for(patches: Patches, median: float) -> list[int]:
         return [0]
     usual = 6 * patches.config.octaves
     low, high = min(TAIL[0], -usual), max(TAIL[1], usual)
-    first, last = (
-        octave_of(patches.zoom(cast(np.random.Generator, Fixed(wanted)), median))
-        for wanted in (low, high)
-    )
+    first, last = (octave_of(zoom_to(octaves, median)) for octaves in (low, high))
     return list(range(first, last + 1))
-
-
-class Fixed:
-    """A source of chance that always asks for one size, in octaves round the usual one."""
-
-    def __init__(self, octaves: float) -> None:
-        self.octaves = octaves
-
-    def random(self) -> float:
-        """Never a rare size: see :meth:`ngat.training.patches.Patches.zoom`."""
-        return -1.0
-
-    def uniform(self, *_: float) -> float:
-        """The size."""
-        return self.octaves
 
 
 def prepared(patches: Patches, kept: Path | None = None) -> list[Ready]:
