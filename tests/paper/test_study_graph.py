@@ -100,7 +100,6 @@ def test_figures_draw_what_they_are_given() -> None:
         [int(t.get_text()) for t in axes.texts] for axes in figures.taps(graph, (2, 1, 2)).axes
     ]
     assert [sorted(n) for n in numbers] == [[9, 10, 11, 12], list(range(9)), [13]]
-    assert len(figures.levels(seen).axes) == 4
     assert len(figures.pyramids(image, [(0.5, 0.5, 0.1)] * 2).axes[0].collections) == 1 + 2 * 3
 
 

@@ -250,7 +250,7 @@ def test_figures_of_attention(sample) -> None:
     assert titles[0] == "1 layer\n9 pixels"
 
 
-def test_figures_of_the_network(sample) -> None:
+def test_figures_of_the_network() -> None:
     panels = network_figures.updates({"V": SMALL, "layers": JOINT}).axes
     assert (
         len(panels[0].texts) == 5 + 2 + 2
@@ -258,5 +258,3 @@ def test_figures_of_the_network(sample) -> None:
     assert len(panels[1].texts) == 2 * (3 + 4)
     (axes,) = network_figures.dice_by_step({"a": {50: 0.5, 100: 0.7}}).axes
     assert axes.lines[0].get_ydata() == pytest.approx([0.5, 0.7])
-    found = {"one": [np.zeros(sample.labels.shape)]}
-    assert len(network_figures.predictions([sample], found).axes) == 3
