@@ -67,21 +67,6 @@ def test_projection_equals_counting_pixels() -> None:
     assert not colour.any()
 
 
-@pytest.mark.parametrize("side", [4, 5])
-def test_crowded_cut_out_is_half_nucleus(side) -> None:
-    labels = np.zeros((20, 30), dtype=np.int32)
-    labels[8:12, 20:23] = 3
-    top, left = study.crowded(labels, side)
-
-    def uneven(row: int, column: int) -> float:
-        return abs((labels[row : row + side, column : column + side] > 0).mean() - 0.5)
-
-    least = min(uneven(row, c) for row in range(21 - side) for c in range(31 - side))
-    assert uneven(top, left) == least
-    assert top + side <= 20
-    assert left + side <= 30
-
-
 def test_levels_are_means_of_cells() -> None:
     graph = PyramidGraph(8, 12, 3)
     image = picture(8, 12)

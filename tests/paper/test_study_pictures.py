@@ -41,6 +41,20 @@ def test_a_part_stays_in_the_picture() -> None:
     assert pictures.part(sample, (10, 10), 100) == (slice(0, 80), slice(0, 100))
 
 
+@pytest.mark.parametrize("side", [4, 5])
+def test_a_square_is_half_covered_by_nuclei(side) -> None:
+    labels = np.zeros((20, 30), dtype=np.int32)
+    labels[8:12, 20:23] = 3
+
+    def uneven(row: int, column: int) -> float:
+        return abs((labels[row : row + side, column : column + side] > 0).mean() - 0.5)
+
+    rows, columns = pictures.half_covered(labels, side)
+    assert labels[rows, columns].shape == (side, side)
+    least = min(uneven(row, c) for row in range(21 - side) for c in range(31 - side))
+    assert uneven(rows.start, columns.start) == least
+
+
 def test_the_nucleus_of_median_area_away_from_the_edge_is_taken() -> None:
     sample = drawn((0, 0, 30), (30, 40, 6), (30, 60, 10), (50, 80, 14))
     assert pictures.middle_nucleus(sample.labels, margin=20) == 3

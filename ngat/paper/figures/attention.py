@@ -90,17 +90,14 @@ def shares(softmaxes: Sequence[Coefficients]) -> Figure:
 
 
 @style()
-def nodes(
-    sample: Sample, found: Coefficients, places: Mapping[str, tuple[int, int]], side: int = 24
-) -> Figure:
+def nodes(sample: Sample, found: Coefficients, places: Mapping[str, tuple[int, int]]) -> Figure:
     """The king coefficients of single base nodes: a row per node, a 3 × 3 map per head.
 
     Args:
         found: a king softmax of the base level over ``sample``.
         places: (row, column) by what stands there.
-        side: of the part of the picture around the node, in pixels.
     """
-    heads, half = len(found.alpha), side / 2
+    heads, half = len(found.alpha), 12  # half the side of the part shown, in pixels
     largest = max(float(found.alpha[:, :, r, c].max()) for r, c in places.values())
     shown = outlined(visible(sample.image)[0], sample.labels)
     fig = Figure(figsize=(1.35 * (1 + heads) + 0.7, 1.42 * len(places) + 0.3))

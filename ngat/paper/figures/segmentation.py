@@ -218,12 +218,13 @@ def levels(
     fig = Figure(figsize=(2.1 * columns + 0.6, 2 * (2.1 * square + 0.35)))
     axes = fig.subplots(2, columns)
     for ax, (title, values) in zip(axes.flat, panels.items(), strict=False):
-        image = ax.imshow(values, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
+        ax.imshow(values, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
         ax.set(title=title, xlim=(places.start, places.stop), ylim=(rows.stop, rows.start))
     bare(axes.flat, frame=True)
     for ax in axes.flat[len(panels) :]:
         ax.set_axis_off()
-    fig.colorbar(image, ax=axes, label="probability", shrink=0.6, pad=0.01)
+    shades = axes.flat[1].images[0]
+    fig.colorbar(shades, ax=axes, label="probability", shrink=0.6, pad=0.01)
     return fig
 
 
@@ -250,7 +251,8 @@ def scores(tables: Mapping[str, pd.DataFrame]) -> Figure:
             ax.scatter(values, at + spread, s=12, linewidths=0, alpha=0.6, label=label, **look)
             if len(values) > 1:
                 ax.vlines(np.median(values), at - 0.42 * step, at + 0.42 * step, color=BLACK)
-    names = [f"{TYPE_NAMES[k]}\n({counts[k]} picture{'s' * (counts[k] > 1)})" for k in kinds]
+    pictures = {k: "1 picture" if counts[k] == 1 else f"{counts[k]} pictures" for k in kinds}
+    names = [f"{TYPE_NAMES[k]}\n({pictures[k]})" for k in kinds]
     ax.set_yticks(range(len(kinds)), names)
     ax.set(xlabel="average F1 of a picture", xlim=(-0.02, 1.02), ylim=(len(kinds) - 0.5, -0.5))
     grid_lines(ax, "x")

@@ -10,7 +10,6 @@ import pandas as pd
 import torch
 
 from ngat.graph import CHILD_TAPS, KING_TAPS, RELATIONS, PyramidGraph, Relation, sources_of
-from ngat.paper.study.pictures import covered
 from ngat.projection import home_positions, integral_image, project
 
 Ints = npt.NDArray[np.int64]
@@ -136,17 +135,6 @@ def levels(picture: Picture, graph: PyramidGraph) -> list[Picture]:
 def _tensor(picture: Picture) -> torch.Tensor:
     """``[H, W, 3]`` as ``float64 [1, 3, H, W]``."""
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(picture, 2, 0), np.float64))[None]
-
-
-def crowded(labels: npt.NDArray[np.integer], side: int) -> tuple[int, int]:
-    """Top and left of the square cut-out that is most evenly half nucleus, half background.
-
-    Args:
-        labels: ``[H, W]``, both sides at least ``side``.
-    """
-    uneven = np.abs(covered(labels, side) - side**2 / 2)
-    top, left = np.unravel_index(int(uneven.argmin()), uneven.shape)
-    return int(top), int(left)
 
 
 def seen_from(picture: Picture, position: Position) -> tuple[Picture, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -110,5 +111,5 @@ def gradient_shares(output: Output) -> pd.DataFrame:
 
 def twice_the_base(output: Output) -> Output:
     """The same output with every base node there twice."""
-    doubled = [[torch.cat([base, base], dim=-1), *above] for base, *above in output]
-    return Output(*doubled)
+    lists = cast(tuple[list[Tensor], ...], output)
+    return Output(*([torch.cat([base, base], dim=-1), *above] for base, *above in lists))

@@ -75,15 +75,13 @@ def growth(config: ModelConfig, side: int, depths: Sequence[int], seed: int = 0)
     return found
 
 
-def influence(
-    config: ModelConfig, side: int, pixel: tuple[int, int], seed: int = 0, draws: int = 4
-) -> Array:
+def influence(config: ModelConfig, side: int, pixel: tuple[int, int], seed: int) -> Array:
     """|∂ logits(pixel) / ∂ picture|, summed over channels and random networks, ``[side, side]``.
 
-    Several networks, since a ReLU may be closed in one of them.
+    Four networks, since a ReLU may be closed in one of them.
     """
     total = np.zeros((side, side))
-    for draw in range(draws):
+    for draw in range(4):
         with seeded(torch.device("cpu"), seed, draw):
             model = NGAT(config).double().eval()
             image = torch.rand(1, 3, side, side, dtype=torch.float64, requires_grad=True)

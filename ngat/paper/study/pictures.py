@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -63,24 +63,29 @@ def side_by_side(left: Sample, right: Sample) -> Sample:
     return replace(left, image=image, labels=labels)
 
 
-def covered(labels: Labels, side: int) -> npt.NDArray[np.int64]:
-    """Pixels of nucleus in every square of ``side`` pixels, by its top and left.
+def fullest(labels: Labels, side: int) -> tuple[slice, slice]:
+    """The ``side × side`` pixels that hold most of nuclei; all of a shorter side."""
+    return _square(labels, side, _covered(labels, side))
 
-    Returns:
-        ``[H − side + 1, W − side + 1]``; of a shorter side all is taken.
-    """
+
+def half_covered(labels: Labels, side: int) -> tuple[slice, slice]:
+    """The ``side × side`` pixels that are most evenly half nucleus, half background."""
+    return _square(labels, side, -np.abs(_covered(labels, side) - side**2 / 2))
+
+
+def _covered(labels: Labels, side: int) -> npt.NDArray[Any]:
+    """Pixels of nucleus in every square, by its top and left; all of a shorter side is taken."""
     sums = np.pad(np.cumsum(np.cumsum(labels > 0, axis=0), axis=1), ((1, 0), (1, 0)))
     height, width = (min(side, length) for length in labels.shape)
     columns = sums[:, width:] - sums[:, :-width]
     return columns[height:] - columns[:-height]
 
 
-def fullest(labels: Labels, side: int) -> tuple[slice, slice]:
-    """The ``side × side`` pixels that hold most of nuclei; all of a shorter side."""
-    inside = covered(labels, side)
-    top, left = np.unravel_index(int(inside.argmax()), inside.shape)
+def _square(labels: Labels, side: int, score: npt.NDArray[Any]) -> tuple[slice, slice]:
+    """Rows and columns of the square with the highest score."""
+    top, left = (int(first) for first in np.unravel_index(score.argmax(), score.shape))
     height, width = (min(side, length) for length in labels.shape)
-    return slice(int(top), int(top) + height), slice(int(left), int(left) + width)
+    return slice(top, top + height), slice(left, left + width)
 
 
 def part(sample: Sample, centre: tuple[int, int], side: int) -> tuple[slice, slice]:

@@ -252,7 +252,7 @@ def error_table(found: Mapping[str, MethodNuclei], samples: Sequence[Sample]) ->
     rows = []
     for method, run in found.items():
         of_each = pd.DataFrame([errors(run.labels[s.image_id], s.labels) for s in samples])
-        rows.append({"method": method, **of_each.sum()})
+        rows.append({"method": method, **of_each.sum().to_dict()})
     return pd.DataFrame(rows)
 
 
