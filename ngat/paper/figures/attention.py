@@ -32,8 +32,8 @@ def _numbered(axes: Axes, alpha: Array, largest: float, **look: Any) -> Any:
     side = 3 if len(alpha) == 9 else 2
     for place, value in zip(np.ndindex(side, side), alpha, strict=True):
         colour = BLACK if value > 0.65 * largest else "white"
-        text = {"ha": "center", "va": "center", "color": colour}
-        axes.text(place[1], place[0], f"{100 * value:.0f}", **text, **look)
+        look |= {"ha": "center", "va": "center", "color": colour}
+        axes.text(place[1], place[0], f"{100 * value:.0f}", **look)
     return axes.imshow(alpha.reshape(side, side), cmap="viridis", vmin=0, vmax=largest)
 
 
@@ -137,6 +137,6 @@ def growth(rows: Mapping[str, Sequence[Reach]]) -> Figure:
         for axes in line[len(found) :]:
             axes.set_visible(False)
     bare(panels.flat)
-    bar = {"shrink": 0.8, "extend": "min", "aspect": 30, "label": "influence / largest"}
-    fig.colorbar(image, ax=panels, **bar)
+    bar = fig.colorbar(image, ax=panels, shrink=0.8, extend="min", aspect=30)
+    bar.set_label("influence / largest")
     return fig

@@ -84,8 +84,10 @@ def magnifications(facts: pd.DataFrame, best: float) -> Figure:
     ax.text(best, -0.62, f"{best:g} px", ha="center", va="bottom", size=8, color=GREY)
     for part, offset in zip(SPLITS, (-0.2, -0.2, 0.2), strict=True):
         of_part = sized[sized["split"] == part]
-        look = {"color": SPLIT_COLOURS[part], "label": f"{part} ({len(of_part)} pictures)"}
-        ax.scatter(of_part["size"], of_part["row"] + offset, s=11, alpha=0.7, linewidth=0, **look)
+        ax.scatter(
+            of_part["size"], of_part["row"] + offset, s=11, alpha=0.7, linewidth=0,
+            color=SPLIT_COLOURS[part], label=f"{part} ({len(of_part)} pictures)",
+        )  # fmt: skip
     ax.set_xscale("log", base=2)
     ax.xaxis.set_major_formatter("{x:g}")
     ax.set_xlabel("√area of the picture's median nucleus / px; grey: the range of training")

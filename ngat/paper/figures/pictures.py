@@ -71,10 +71,12 @@ def outline(axes: Axes, labels: Labels, extent: Extent, colour: str) -> None:
     """
     left, right, bottom, top = extent
     dx, dy = (right - left) / labels.shape[1], (bottom - top) / labels.shape[0]
-    look = {"origin": "upper", "extent": (left - dx, right + dx, bottom + dy, top - dy)}
+    wider = (left - dx, right + dx, bottom + dy, top - dy)
     for number in np.flatnonzero(areas_of(labels)):
         mine = np.pad(labels == number, 1)  # a nucleus at the edge is closed
-        axes.contour(mine, levels=[0.5], colors=colour, linewidths=0.8, **look)
+        axes.contour(
+            mine, levels=[0.5], origin="upper", extent=wider, colors=colour, linewidths=0.8
+        )
     axes.set(xlim=(left, right), ylim=(bottom, top))
 
 

@@ -114,8 +114,9 @@ def heights(sample: Sample, placement: Placement, levels: Sequence[int]) -> Figu
     maps = {f"level {m}": placement.moves[m][0, 2].double().numpy() for m in levels}
     captions = [f"level's mean {z.mean():+.2f}".replace("-", "−") for z in maps.values()]
     apart = {title: z - z.mean() for title, z in maps.items()}
-    look = {"signed": True, "clip": 99.5, "outlines": "black"}
-    return over_picture(sample, apart, HEIGHT, captions=captions, **look)
+    return over_picture(
+        sample, apart, HEIGHT, signed=True, clip=99.5, captions=captions, outlines="black"
+    )
 
 
 @style()

@@ -61,7 +61,7 @@ def degrees_by_formula(graph: PyramidGraph) -> Ints:
             # An odd side below leaves the last node without its second child.
             children = graph.sizes[m - 1][axis] if m else 0
             below.append(np.clip(children - 2 * place, 0, 2))
-        total = np.outer(*near) + np.outer(*below)
+        total = np.outer(near[0], near[1]) + np.outer(below[0], below[1])
         parts.append((total + (m + 1 < graph.levels)).ravel())
     return np.concatenate(parts)
 

@@ -77,7 +77,7 @@ def moves_by_level(placed: Sequence[tuple[Placement, Sample]]) -> pd.DataFrame:
         mean, spread = moves.mean(1), moves.std(1)
         own = (moves - mean[:, None]).norm(dim=0)
         mixed = (share > MIXED[0]) & (share < MIXED[1])
-        row = {"level": m, "nodes": moves.shape[1]}
+        row: dict[str, float] = {"level": m, "nodes": moves.shape[1]}
         row |= dict(zip("xyz", mean.tolist(), strict=True))
         row |= dict(zip(("spread_x", "spread_y", "spread_z"), spread.tolist(), strict=True))
         row |= {"edge": own[mixed].mean().item(), "elsewhere": own[~mixed].mean().item()}

@@ -200,7 +200,7 @@ def crowded(samples: Sequence[Sample], count: int = 3) -> list[Crop]:
 
 def quarters(labels: Labels) -> list[tuple[slice, slice]]:
     """Rows and columns of a picture's four quarters."""
-    halves = [(slice(n // 2), slice(n // 2, n)) for n in labels.shape]
+    halves = [(slice(0, n // 2), slice(n // 2, n)) for n in labels.shape]
     return [(rows, columns) for rows in halves[0] for columns in halves[1]]
 
 
