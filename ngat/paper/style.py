@@ -212,7 +212,11 @@ def rows_below_another(ax: Axes) -> None:
     ax.tick_params(axis="y", length=0)
 
 
-def colour_legend(fig: Figure, colours: Mapping[str, str], loc: str) -> None:
+def colour_legend(
+    fig: Figure,
+    colours: Mapping[str, str],
+    loc: Literal["outside upper center", "outside lower center", "outside lower right"],
+) -> None:
     """A legend of coloured patches in one row, outside of the panels."""
     handles = [Patch(color=colour, label=name) for name, colour in colours.items()]
     fig.legend(handles=handles, loc=loc, ncols=len(handles))

@@ -57,7 +57,7 @@ def pyramid(seen: Sequence[Picture], graph: PyramidGraph, node: Place) -> Figure
             ends = np.stack([centres[end] for end in graph.edges("child", m)[:2]], axis=1)
             _lines(axes, ends, GREY, 0.4, m - 0.5, alpha=0.5)
         if m > 0:
-            tiles = [_square(*centre, 2.0**m) for centre in centres[graph.nodes(m).ravel()]]
+            tiles = [_square(x, y, z, 2.0**m) for x, y, z in centres[graph.nodes(m).ravel()]]
             look = {"edgecolors": "white", "linewidths": 0.3, "alpha": 0.9}
             _faces(axes, tiles, seen[m].reshape(-1, 3), m, **look)
     # A tile hides what lies below it; the children's edges shine through.

@@ -77,8 +77,8 @@ def _covered(labels: Labels, side: int) -> npt.NDArray[Any]:
     """Pixels of nucleus in every square, by its top and left; all of a shorter side is taken."""
     sums = np.pad(np.cumsum(np.cumsum(labels > 0, axis=0), axis=1), ((1, 0), (1, 0)))
     height, width = (min(side, length) for length in labels.shape)
-    columns = sums[:, width:] - sums[:, :-width]
-    return columns[height:] - columns[:-height]
+    rows: npt.NDArray[Any] = sums[height:] - sums[:-height]
+    return rows[:, width:] - rows[:, :-width]
 
 
 def _square(labels: Labels, side: int, score: npt.NDArray[Any]) -> tuple[slice, slice]:

@@ -45,7 +45,8 @@ def trained_briefly(chosen: Preset, samples: Sequence[Sample]) -> tuple[NGAT, li
 
 def place(model: NGAT, sample: Sample) -> Placement:
     """Positions of a network's nodes over a picture."""
-    graph = PyramidGraph(*sample.labels.shape, levels=model.config.levels)
+    height, width = sample.labels.shape
+    graph = PyramidGraph(height, width, model.config.levels)
     with torch.no_grad():
         placement: Placement = model.plasticity(
             as_tensor(sample.image, model.config.contrast), graph
@@ -176,7 +177,7 @@ def bounds(
         along a row or a column in cells; ``base``, largest move of a base node.
     """
     config = ModelConfig(levels=4, plasticity="xi")
-    graph = PyramidGraph(*picture.shape[2:], levels=config.levels)
+    graph = PyramidGraph(picture.shape[2], picture.shape[3], config.levels)
     rows = []
     for scale, draw in [(scale, draw) for scale in scales for draw in range(draws)]:
         with seeded(picture.device, seed, draw), torch.no_grad():
