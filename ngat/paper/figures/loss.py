@@ -164,9 +164,7 @@ def batches(rows: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
         rows: by name, patches ``[B, 3, h, w]`` in [0, 1] and targets ``[B, K, h, w]``, of which
             the first channel is nucleus; a row each.
     """
-    images = {
-        name: patches.movedim(1, 3).clamp(0, 1).numpy() for name, (patches, _) in rows.items()
-    }
+    images = {name: list(p.movedim(1, 3).clamp(0, 1).numpy()) for name, (p, _) in rows.items()}
     count = max(len(patches) for patches in images.values())
     fig, panels = image_grid(images, (), (1.75 * count + 0.3, 1.8 * len(rows) + 0.1))
     for line, (_, targets) in zip(panels, rows.values(), strict=True):

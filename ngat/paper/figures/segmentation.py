@@ -14,11 +14,12 @@ from matplotlib.figure import Figure
 from scipy import ndimage
 
 from ngat.data.sample import TYPES, Sample
+from ngat.evaluation.error_types import OUTCOMES
 from ngat.inference import Prediction
 from ngat.magnification import size_of
 from ngat.paper.figures.pictures import count, outline, outlined
 from ngat.paper.study.pictures import fullest, visible
-from ngat.paper.study.segmentation import ERRORS, NUCLEI_WIDE, OUTCOMES, Crop, Labels, by_outcome
+from ngat.paper.study.segmentation import ERRORS, NUCLEI_WIDE, Crop, Labels, by_outcome
 from ngat.paper.style import (
     BLACK,
     BLUE,
