@@ -75,12 +75,15 @@ def areas(labels: Labels) -> npt.NDArray[np.int64]:
     return counts[names > 0]
 
 
-def touching(labels: Labels) -> npt.NDArray[np.bool_]:
-    """For every object, in the order of its labels: is another within :data:`GAP` pixels?"""
+def touching(labels: Labels, gap: int = GAP) -> npt.NDArray[np.bool_]:
+    """For every object, in the order of its labels: is another within ``gap`` pixels?
+
+    With a gap of 0 the two share a pixel's edge or corner.
+    """
     names = np.unique(labels[labels > 0])
     number = np.searchsorted(names, labels) + 1
     number[labels == 0] = 0
-    reach, none = 2 * GAP + 3, len(names) + 1
+    reach, none = 2 * gap + 3, len(names) + 1
     highest = ndimage.maximum_filter(number, reach)
     lowest = ndimage.minimum_filter(np.where(number > 0, number, none), reach)
     beside = (number > 0) & ((highest != number) | (lowest != number))

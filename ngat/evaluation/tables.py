@@ -78,7 +78,7 @@ def table1(
                 }
             )
     for run, method, where, counts in _methods(runs):
-        images = _per_image(counts).join(_dice(run, counts))
+        images = per_image(counts).join(_dice(run, counts))
         weights = resample(len(images), seed, resamples)
         row: dict[str, object] = {
             "method": method,
@@ -126,7 +126,7 @@ def table2(
                     }
                 )
     for run, method, where, counts in _methods(runs):
-        images = _per_image(counts)
+        images = per_image(counts)
         unknown = set(images["type"]) - set(TYPES)
         if unknown:
             raise InputError(f"{run.name}: {min(unknown)!r} is none of the five image types.")
@@ -242,7 +242,7 @@ def _methods(runs: Sequence[Run]) -> list[tuple[Run, str, str, pd.DataFrame]]:
     return found
 
 
-def _per_image(counts: pd.DataFrame) -> pd.DataFrame:
+def per_image(counts: pd.DataFrame) -> pd.DataFrame:
     """One line per image: mean S and F1 over thresholds, and the counts and F1 at 0.7."""
     counts = counts.assign(
         f1=metrics.f1(counts["tp"], counts["fp"], counts["fn"]),

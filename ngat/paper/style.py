@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib as mpl
 import numpy as np
+import numpy.typing as npt
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from PIL import Image
 
 from ngat.data import TYPES
 from ngat.errors import InputError, MissingDependency
+from ngat.graph import Relation
 from ngat.system.files import replacing
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Okabe & Ito, "Color Universal Design", 2008.
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
@@ -46,6 +52,7 @@ _DASHES = ("-", "--", "-.", ":")
 _COLOURS = (VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY, BLACK, GREY)
 # A level has one colour in all figures, from the base upwards.
 LEVEL_COLOURS = (BLUE, SKY, ORANGE, VERMILION, GREY)
+RELATION_COLOURS: dict[Relation, str] = {"king": BLUE, "child": GREEN, "parent": VERMILION}
 
 _RC: dict[Any, Any] = {
     "figure.dpi": 100,
@@ -71,7 +78,7 @@ _RC: dict[Any, Any] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """``with style(): ...`` draws in the project's style and leaves other figures alone."""
+    """The project's style: ``@style()`` of a function that draws, or ``with style(): ...``."""
     with mpl.rc_context(_RC):
         yield
 
@@ -141,10 +148,75 @@ def bare(axes: Iterable[Axes], frame: bool = False) -> None:
         ax.spines[:].set_color("#DDDDDD")
 
 
+@style()
+def image_grid(
+    rows: Mapping[str, Sequence[Any]],
+    titles: Sequence[str],
+    figsize: tuple[float, float],
+    frame: bool = False,
+) -> tuple[Figure, npt.NDArray[Any]]:
+    """Images side by side, colours or values in [0, 1] as grey; gives the figure and its panels.
+
+    Args:
+        rows: images by the name that stands beside them; a row may be shorter than the first.
+        titles: of the columns.
+        frame: see :func:`bare`.
+    """
+    fig = Figure(figsize=figsize)
+    columns = max(len(images) for images in rows.values())
+    panels = fig.subplots(len(rows), columns, squeeze=False)
+    for line, (name, images) in zip(panels, rows.items(), strict=True):
+        line[0].set_ylabel(name)
+        for ax, image in zip(line, images, strict=False):
+            ax.imshow(image, cmap="gray", vmin=0, vmax=1)
+    for ax, title in zip(panels[0], titles, strict=False):
+        ax.set_title(title)
+    bare(panels.flat, frame)
+    return fig, panels
+
+
 def grid_lines(ax: Axes, axis: Literal["both", "x", "y"] = "both") -> None:
     """Thin grey lines behind what is drawn."""
     ax.grid(axis=axis, color="#E4E4E4", linewidth=0.6)
     ax.set_axisbelow(True)
+
+
+def stacked(
+    ax: Axes, table: pd.DataFrame, colours: Mapping[str, str], *, across: bool = False, **look: Any
+) -> None:
+    """A bar per row of a table, named by its index: the columns of ``colours`` one on another.
+
+    Args:
+        across: bars lie on their side, the first row above.
+        **look: of :meth:`matplotlib.axes.Axes.bar`.
+    """
+    ends = table[list(colours)].cumsum(axis=1)
+    starts = ends.shift(axis=1, fill_value=0.0)
+    for name, colour in colours.items():
+        looks = {"color": colour, "label": name, **look}
+        if across:
+            ax.barh(table.index, table[name], left=starts[name], **looks)
+        else:
+            ax.bar(table.index, table[name], bottom=starts[name], **looks)
+    if across:
+        rows_below_another(ax)
+
+
+def rows_below_another(ax: Axes) -> None:
+    """The first row above, and names of rows without an axis beside them."""
+    ax.yaxis.set_inverted(True)
+    ax.spines["left"].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+
+
+def colour_legend(
+    fig: Figure,
+    colours: Mapping[str, str],
+    loc: Literal["outside upper center", "outside lower center", "outside lower right"],
+) -> None:
+    """A legend of coloured patches in one row, outside of the panels."""
+    handles = [Patch(color=colour, label=name) for name, colour in colours.items()]
+    fig.legend(handles=handles, loc=loc, ncols=len(handles))
 
 
 def widgets() -> Any:

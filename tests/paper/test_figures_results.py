@@ -27,10 +27,10 @@ from ngat.paper.figures import segmentation as segmentation_figures
 from ngat.paper.figures import tables as table_figures
 from ngat.paper.study import audit, dataset, effects
 from ngat.paper.study import tables as table_study
-from ngat.paper.study import training as training_study
 from ngat.paper.study.segmentation import Crop, by_outcome
 from ngat.paper.study.training import Curves
 from ngat.paper.style import TYPE_COLOURS, VERMILION, save, save_animation
+from ngat.training.patches import Patches
 from ngat.training.sweep import COLUMNS
 from ngat.training.variants import ablations, factors_of
 
@@ -241,9 +241,8 @@ def test_figure_8_shows_losses_relative_to_their_start() -> None:
 
 
 def test_patches_are_shown_with_their_nuclei() -> None:
-    images, targets = training_study.patches(rings(limit=4), preset("smoke"), augment=False)
-    again, _ = training_study.patches(rings(limit=4), preset("smoke"), augment=False)
-    np.testing.assert_array_equal(images, again)
+    chosen = preset("smoke", augment=False)
+    images, targets = Patches(rings(limit=4), chosen.train, contrast=chosen.model.contrast).batch(0)
     fig = loss_figures.batches({"as they are": (images, targets)})
     assert len(fig.axes) == len(images)
     np.testing.assert_allclose(fig.axes[0].images[0].get_array(), images[0].permute(1, 2, 0))

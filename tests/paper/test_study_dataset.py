@@ -10,6 +10,7 @@ import pytest
 
 from ngat.data import Sample
 from ngat.errors import InputError
+from ngat.evaluation.error_types import touching
 from ngat.paper.study import dataset as description
 
 LABELS = np.array(
@@ -42,19 +43,12 @@ def sample(labels: np.ndarray, name: str = "a", kind: str = "purple_tissue") -> 
 
 def test_touching_counts_edges_and_corners() -> None:
     # 1 and 2 meet at a corner; 3 is missing; 4 and 5 stand alone.
-    assert description.touching(LABELS).tolist() == [True, True, False, False, False]
-    for turned in (LABELS.T, LABELS[::-1], LABELS[:, ::-1]):
-        assert description.touching(turned).tolist() == [True, True, False, False, False]
-    assert description.touching(np.zeros((3, 4), dtype=np.int32)).tolist() == []
-    assert description.touching(np.array([[1, 2]])).tolist() == [True, True]
-    assert description.touching(np.array([[1], [2]])).tolist() == [True, True]
-
-
-def test_nuclei_are_measured_in_pixels() -> None:
-    table = description.nuclei([sample(LABELS)])
-    assert table["area"].tolist() == [4, 2, 1, 4]
-    assert table["touches"].tolist() == [True, True, False, False]
-    np.testing.assert_allclose(np.pi / 4 * table["diameter"] ** 2, table["area"])
+    for turned in (LABELS, LABELS.T, LABELS[::-1], LABELS[:, ::-1]):
+        assert touching(turned, gap=0).tolist() == [True, True, False, False]
+    assert touching(np.zeros((3, 4), dtype=np.int32), gap=0).tolist() == []
+    assert touching(np.array([[1, 2]]), gap=0).tolist() == [True, True]
+    assert touching(np.array([[1], [2]]), gap=0).tolist() == [True, True]
+    assert touching(np.array([[1, 0, 2]]), gap=0).tolist() == [False, False]
 
 
 def test_pictures_sum_up_their_nuclei() -> None:

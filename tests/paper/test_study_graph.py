@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from ngat.errors import InputError
 from ngat.graph import PyramidGraph
 from ngat.paper.figures import graph as figures
 from ngat.paper.figures.graph import node_sliders
@@ -28,13 +27,6 @@ def test_degrees_of_a_graph_counted_by_hand() -> None:
     graph = PyramidGraph(3, 2, 2)
     base = [4 + 1, 4 + 1, 6 + 1, 6 + 1, 4 + 1, 4 + 1]
     assert study.degrees(graph).tolist() == [*base, 2 + 4, 2 + 2]
-    assert study.degree_table(graph).to_dict("list") == {
-        "level": [0, 1],
-        4: [0, 1],
-        5: [4, 0],
-        6: [0, 1],
-        7: [2, 0],
-    }
 
 
 def test_taps_of_a_node() -> None:
@@ -75,21 +67,6 @@ def test_projection_equals_counting_pixels() -> None:
     assert not colour.any()
 
 
-@pytest.mark.parametrize("side", [4, 5])
-def test_crowded_cut_out_is_half_nucleus(side) -> None:
-    labels = np.zeros((20, 30), dtype=np.int32)
-    labels[8:12, 20:23] = 3
-    top, left = study.crowded(labels, side)
-
-    def uneven(row: int, column: int) -> float:
-        return abs((labels[row : row + side, column : column + side] > 0).mean() - 0.5)
-
-    least = min(uneven(row, c) for row in range(21 - side) for c in range(31 - side))
-    assert uneven(top, left) == least
-    assert top + side <= 20
-    assert left + side <= 30
-
-
 def test_levels_are_means_of_cells() -> None:
     graph = PyramidGraph(8, 12, 3)
     image = picture(8, 12)
@@ -108,7 +85,6 @@ def test_figures_draw_what_they_are_given() -> None:
         [int(t.get_text()) for t in axes.texts] for axes in figures.taps(graph, (2, 1, 2)).axes
     ]
     assert [sorted(n) for n in numbers] == [[9, 10, 11, 12], list(range(9)), [13]]
-    assert len(figures.levels(seen).axes) == 4
     assert len(figures.pyramids(image, [(0.5, 0.5, 0.1)] * 2).axes[0].collections) == 1 + 2 * 3
 
 
@@ -141,5 +117,3 @@ def test_a_pyramid_shortens_the_way() -> None:
     assert study.crossing(20, 2) == 2 + 20 // 2
     # No level pays over a short way.
     assert study.crossing(2, 5) == 2
-    with pytest.raises(InputError, match="at least 1"):
-        study.crossing(0, 3)

@@ -40,17 +40,6 @@ def test_field_maps() -> None:
     np.testing.assert_allclose(total[2], [1, np.sqrt(2), 1, 0, -1], atol=1e-12)
 
 
-def test_field_off_the_middle_of_the_cell() -> None:
-    assert study.at_offset(0.0) == pytest.approx(1)
-    assert study.at_offset(0.1, z=0) == pytest.approx(np.cos(0.1 * np.pi))
-    assert study.at_offset(0.5, z=0.3) == pytest.approx(0.3)
-
-
-def test_sum_is_negative_on_a_quarter_where_nodes_are_low() -> None:
-    assert study.negative_share(0.0) == pytest.approx(0.25)
-    assert study.negative_share(1.0) > 0.3
-
-
 def test_shares_of_the_gradient(output) -> None:
     table = study.gradient_shares(output)
     for column in ("nodes", "base_only", "alike", "equal", "balanced"):

@@ -10,11 +10,11 @@ from matplotlib.collections import LineCollection, PathCollection
 from ngat.config import ModelConfig, preset
 from ngat.data import load
 from ngat.data.normalize import as_tensor
-from ngat.errors import InputError
 from ngat.graph import TAP_COUNT
 from ngat.model import NGAT
 from ngat.paper.figures import attention as attention_figures
 from ngat.paper.figures import network as network_figures
+from ngat.paper.figures import pictures as picture_figures
 from ngat.paper.figures import plasticity as plasticity_figures
 from ngat.paper.study import network, plasticity
 
@@ -54,11 +54,6 @@ def test_brief_training_is_the_training(tmp_path) -> None:
     assert len(losses) == 3
     for name, tensor in last.state_dict().items():
         torch.testing.assert_close(model.state_dict()[name], tensor, rtol=1e-4, atol=1e-6)
-
-
-def test_a_rival_has_no_graph_to_study() -> None:
-    with pytest.raises(InputError, match="preset unet has no graph network; choose companion"):
-        plasticity.trained_briefly(preset("unet"), load("synthetic", "train", limit=1))
 
 
 def test_table_of_moves(sample) -> None:
@@ -241,7 +236,10 @@ def test_figures_of_attention(sample) -> None:
     np.testing.assert_allclose(heights.sum(0), 1, atol=1e-5)
     assert heights[2, 0] == heights[3, 2] == 0, "the base has no children, the top no parent"
     cut = dataclasses.replace(sample, image=sample.image[:16, :16], labels=sample.labels[:16, :16])
-    assert len(attention_figures.overruled(cut, typed[0]).axes) == 2 * 3 + 1
+    apart = {f"head {k}": values for k, values in enumerate(network.deviation(typed[0]), 1)}
+    *panels, bar = picture_figures.over_picture(cut, apart, "deviation", clip=50).axes
+    assert [panel.get_title() for panel in panels[:2]] == ["picture", "head 1"]
+    assert bar.get_ylim() == pytest.approx((0, np.median(list(apart.values()))))
     places = {"here": (4, 5), "there": (9, 9)}
     maps = attention_figures.nodes(cut, base[0], places).axes
     np.testing.assert_allclose(
@@ -252,7 +250,7 @@ def test_figures_of_attention(sample) -> None:
     assert titles[0] == "1 layer\n9 pixels"
 
 
-def test_figures_of_the_network(sample) -> None:
+def test_figures_of_the_network() -> None:
     panels = network_figures.updates({"V": SMALL, "layers": JOINT}).axes
     assert (
         len(panels[0].texts) == 5 + 2 + 2
@@ -260,5 +258,3 @@ def test_figures_of_the_network(sample) -> None:
     assert len(panels[1].texts) == 2 * (3 + 4)
     (axes,) = network_figures.dice_by_step({"a": {50: 0.5, 100: 0.7}}).axes
     assert axes.lines[0].get_ydata() == pytest.approx([0.5, 0.7])
-    found = {"one": [np.zeros(sample.labels.shape)]}
-    assert len(network_figures.predictions([sample], found).axes) == 3

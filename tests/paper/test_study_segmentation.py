@@ -9,16 +9,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.colors import to_rgb
 from tiny import rings, tiny
 
 from ngat.data import Sample
 from ngat.evaluation.results import measure, write_run
 from ngat.model import NGAT
-from ngat.paper.figures.segmentation import window
+from ngat.paper.figures.segmentation import EXTRA, MISSING, RIGHT, difference_map, window
 from ngat.paper.session import open_session
 from ngat.paper.study import segmentation as study
 from ngat.paper.study.pictures import visible
-from ngat.paper.study.segmentation import Errors, MethodNuclei, errors
+from ngat.paper.study.segmentation import MethodNuclei, errors
 from ngat.training.step import seeded
 from ngat.training.weights import save_weights
 
@@ -35,30 +36,28 @@ def bars(*lengths: tuple[int, int, int], rows: int = 4, width: int = 40) -> np.n
     ("pred", "true", "expected"),
     [
         # Exactly right; labels differ.
-        (bars((7, 0, 10)), bars((1, 0, 10)), Errors(1, 0, 0, 0, 0)),
+        (bars((7, 0, 10)), bars((1, 0, 10)), (1, 0, 0, 0, 0)),
         # Nothing predicted, nothing annotated.
-        (bars(), bars((1, 0, 10)), Errors(0, 0, 0, 1, 0)),
-        (bars((1, 0, 10)), bars(), Errors(0, 0, 0, 0, 1)),
+        (bars(), bars((1, 0, 10)), (0, 0, 0, 1, 0)),
+        (bars((1, 0, 10)), bars(), (0, 0, 0, 0, 1)),
         # One object over two equal nuclei: both merged (IoU of exactly one half is no match).
-        (bars((1, 0, 20)), bars((1, 0, 10), (2, 10, 20)), Errors(0, 2, 0, 0, 0)),
+        (bars((1, 0, 20)), bars((1, 0, 10), (2, 10, 20)), (0, 2, 0, 0, 0)),
         # One object over a large and a small nucleus: the large one is found.
-        (bars((1, 0, 20)), bars((1, 0, 15), (2, 15, 20)), Errors(1, 1, 0, 0, 0)),
+        (bars((1, 0, 20)), bars((1, 0, 15), (2, 15, 20)), (1, 1, 0, 0, 0)),
         # Two halves of one nucleus.
-        (bars((1, 0, 10), (2, 10, 20)), bars((1, 0, 20)), Errors(0, 0, 1, 0, 0)),
+        (bars((1, 0, 10), (2, 10, 20)), bars((1, 0, 20)), (0, 0, 1, 0, 0)),
         # A large part and a small one: found in spite of the crumb, which is not extra.
-        (bars((1, 0, 15), (2, 15, 20)), bars((1, 0, 20)), Errors(1, 0, 0, 0, 0)),
+        (bars((1, 0, 15), (2, 15, 20)), bars((1, 0, 20)), (1, 0, 0, 0, 0)),
         # Too small an object, but one: missed.
-        (bars((1, 0, 5)), bars((1, 0, 20)), Errors(0, 0, 0, 1, 0)),
+        (bars((1, 0, 5)), bars((1, 0, 20)), (0, 0, 0, 1, 0)),
         # Mostly on background.
-        (bars((1, 9, 20)), bars((1, 0, 10)), Errors(0, 0, 0, 1, 1)),
+        (bars((1, 9, 20)), bars((1, 0, 10)), (0, 0, 0, 1, 1)),
     ],
 )
-def test_errors(pred: np.ndarray, true: np.ndarray, expected: Errors) -> None:
-    assert errors(pred, true) == expected
-    assert errors(pred.T, true.T) == expected
-    found = errors(3 * pred, 5 * true)
-    assert found == expected
-    assert sum(found[:4]) == len(np.unique(true)) - 1
+def test_errors(pred: np.ndarray, true: np.ndarray, expected: tuple[int, ...]) -> None:
+    for one, other in ((pred, true), (pred.T, true.T), (3 * pred, 5 * true)):
+        assert tuple(errors(one, other).values()) == expected
+    assert sum(expected[:4]) == len(np.unique(true)) - 1
 
 
 def test_examples_show_the_median_nucleus_of_each_outcome() -> None:
@@ -78,8 +77,9 @@ def test_examples_show_the_median_nucleus_of_each_outcome() -> None:
 
 
 def test_difference_is_sorted_by_pixel() -> None:
-    found = study.difference(np.array([[0, 2, 2, 0]]), np.array([[0, 1, 0, 3]]))
-    assert found.tolist() == [[0, 1, 2, 3]]
+    found = difference_map(np.array([[0, 2, 2, 0]]), np.array([[0, 1, 0, 3]]))
+    colours = [(1, 1, 1), *(to_rgb(colour) for colour in (RIGHT, EXTRA, MISSING))]
+    assert found[0].tolist() == [pytest.approx(colour) for colour in colours]
 
 
 def test_same_nuclei_whatever_their_numbers() -> None:

@@ -32,8 +32,8 @@ def test_budgets(tmp_path: Path) -> None:
     assert not by_hand.keep
     assert study.budget(real, in_run=False).preset.train.steps == study.FEW
 
-    in_run = study.budget(drawn, in_run=True, kind="bce")
-    assert in_run.preset == preset("smoke", kind="bce", seed=3, steps=study.SHORT)
+    in_run = study.budget(drawn, in_run=True)
+    assert in_run.preset == preset("smoke", seed=3, steps=study.SHORT)
     assert study.FEW < study.SHORT < preset("smoke").train.steps
     assert (in_run.minutes, in_run.train, in_run.keep) == (None, None, True)
 
@@ -75,12 +75,9 @@ def test_training_keeps_weights_only_when_asked_and_starts_afresh(
     made = {k: v for k, v in SMALL.items() if k not in ("steps", "validate_every")}
     monkeypatch.setattr(study, "preset", lambda name, **kw: preset(name, **{**made, **kw}))
     session = Rings(**vars(session_in(tmp_path)))
-    seen: list[int] = []
     given = study.budget(session, in_run=False, steps=12)
-    trained, folder = study.train_here(
-        session, dataclasses.replace(given, keep=False), on_step=seen.append
-    )
-    assert seen == list(range(1, 13))
+    trained, folder = study.train_here(session, given._replace(keep=False))
+    assert trained.steps == 12
     assert not artifacts.trained(session).exists()
 
     curves = study.of_folder(folder)
@@ -90,13 +87,13 @@ def test_training_keeps_weights_only_when_asked_and_starts_afresh(
         curves.log["loss"][1] / curves.log["loss"][0]
     )
 
-    again, _ = study.train_here(session, given, on_step=seen.append)
-    assert seen == 2 * list(range(1, 13))
+    again, _ = study.train_here(session, given)
+    assert study.of_folder(folder).log["step"].tolist() == [10, 12]
     assert again.average_f1 == trained.average_f1
     assert load_weights(artifacts.weights(session)).preset == given.preset
 
     # What is not meant to be used leaves nothing of an earlier training either.
-    study.train_here(session, dataclasses.replace(given, keep=False))
+    study.train_here(session, given._replace(keep=False))
     assert not artifacts.trained(session).exists()
 
 

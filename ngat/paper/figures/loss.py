@@ -13,9 +13,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ngat.data import Sample
-from ngat.paper.figures.pictures import beside_picture, outline
+from ngat.paper.figures.pictures import over_picture
 from ngat.paper.study.loss import Array
-from ngat.paper.study.pictures import visible
 from ngat.paper.study.training import KINDS, Curves, relative, seen
 from ngat.paper.style import (
     BLUE,
@@ -23,13 +22,15 @@ from ngat.paper.style import (
     GREY,
     LEVEL_COLOURS,
     YELLOW,
-    bare,
     grid_lines,
+    image_grid,
     method_styles,
+    stacked,
     style,
 )
 
 
+@style()
 def curves(table: pd.DataFrame) -> Figure:
     """Loss over p_t, and its gradient at the node's logit.
 
@@ -37,68 +38,38 @@ def curves(table: pd.DataFrame) -> Figure:
         table: from :func:`ngat.paper.study.loss.curves`.
     """
     looks = method_styles(table["curve"])
-    with style():
-        fig = Figure(figsize=(7.2, 2.8))
-        left, right = fig.subplots(1, 2)
+    fig = Figure(figsize=(7.2, 2.8))
+    left, right = fig.subplots(1, 2)
+    for axes, column in ((left, "loss"), (right, "gradient")):
         for name, rows in table.groupby("curve", sort=False):
-            for axes, column in ((left, "loss"), (right, "gradient")):
-                axes.plot(rows["p"], rows[column], label=name, **looks[str(name)])
-        left.set(ylabel="loss of a node", ylim=(0, 4))
-        right.set(ylabel="gradient at its logit", ylim=(0, 1.3))
-        for axes in (left, right):
-            axes.set(xlabel="p of the true class", xlim=(0, 1))
-        left.legend()
+            axes.plot(rows["p"], rows[column], label=name, **looks[str(name)])
+        axes.set(xlabel="p of the true class", xlim=(0, 1))
+    left.set(ylabel="loss of a node", ylim=(0, 4))
+    right.set(ylabel="gradient at its logit", ylim=(0, 1.3))
+    left.legend()
     return fig
 
 
+@style()
 def fields(maps: Mapping[str, Sequence[Array]], heights: Sequence[float]) -> Figure:
     """Readings of the field as heat maps: a row per reading, a column per height z.
 
     Args:
         maps: by reading, one map per height from :func:`ngat.paper.study.loss.field_map`.
     """
-    largest = max(float(np.abs(m).max()) for found in maps.values() for m in found)
-    with style():
-        fig = Figure(figsize=(7.2, 0.5 + 2.05 * len(maps)))
-        panels = fig.subplots(len(maps), len(heights), squeeze=False)
-        for line, (reading, found) in zip(panels, maps.items(), strict=True):
-            for axes, values, z in zip(line, found, heights, strict=True):
-                image = axes.imshow(
-                    values, extent=(0, 1, 1, 0), cmap="PuOr", norm=CenteredNorm(0, largest)
-                )
-                at = np.linspace(0, 1, values.shape[0])
-                if values.min() < 0:
-                    axes.contour(at, at, values, levels=[0], colors="black", linewidths=0.8)
-                axes.set(xticks=[0, 0.5, 1], yticks=[0, 0.5, 1], title=f"{reading}, z = {z:g}")
-                axes.set(xlabel="x", ylabel="y")
-                axes.label_outer()
-        fig.colorbar(image, ax=panels, shrink=0.8, aspect=30, label="weight of a node's loss")
-    return fig
-
-
-def on_nuclei(sample: Sample, maps: Mapping[str, Array]) -> Figure:
-    """Weights of nodes over a picture and its annotated nuclei, a panel per reading.
-
-    Args:
-        maps: by reading, ``[H_m, W_m]`` of any level.
-    """
-    largest = max(float(np.abs(values).max()) for values in maps.values())
-    height, width = sample.labels.shape
-    extent = (0, width, height, 0)
-    with style():
-        columns = 1 + len(maps)
-        fig = Figure(figsize=(2.15 * columns + 0.7, 2.15 * height / width + 0.5))
-        first, *rest = fig.subplots(1, columns)
-        first.imshow(visible(sample.image)[0], extent=extent)
-        first.set_title("picture")
-        outline(first, sample.labels, extent, YELLOW)
-        for axes, (name, values) in zip(rest, maps.items(), strict=True):
-            image = axes.imshow(values, extent=extent, cmap="PuOr", norm=CenteredNorm(0, largest))
-            axes.set_title(name)
-            outline(axes, sample.labels, extent, "black")
-        bare((first, *rest))
-        bar = fig.colorbar(image, ax=[first, *rest], shrink=0.8, aspect=25)
-        bar.set_label("weight of a node's loss")
+    shades = CenteredNorm(0, np.abs(list(maps.values())).max())
+    fig = Figure(figsize=(7.2, 0.5 + 2.05 * len(maps)))
+    panels = fig.subplots(len(maps), len(heights), squeeze=False)
+    for line, (reading, found) in zip(panels, maps.items(), strict=True):
+        for axes, values, z in zip(line, found, heights, strict=True):
+            image = axes.imshow(values, extent=(0, 1, 1, 0), cmap="PuOr", norm=shades)
+            at = np.linspace(0, 1, values.shape[0])
+            if values.min() < 0:
+                axes.contour(at, at, values, levels=[0], colors="black", linewidths=0.8)
+            axes.set(xticks=[0, 0.5, 1], yticks=[0, 0.5, 1], title=f"{reading}, z = {z:g}")
+            axes.set(xlabel="x", ylabel="y")
+            axes.label_outer()
+    fig.colorbar(image, ax=panels, shrink=0.8, aspect=30, label="weight of a node's loss")
     return fig
 
 
@@ -109,23 +80,15 @@ def node_losses(sample: Sample, losses: Sequence[Array], weights: Sequence[float
         losses: from :func:`ngat.paper.study.loss.node_losses`.
         weights: of the levels, in sum one.
     """
-    height, width = sample.labels.shape
-    columns = -(-(1 + len(losses)) // 2)
-    parts = [weight * values.mean() for weight, values in zip(weights, losses, strict=True)]
-    largest = float(np.percentile(np.concatenate([v.ravel() for v in losses]), 99))
-    with style():
-        fig = Figure(figsize=(2.3 * columns + 0.7, 2 * (2.25 * height / width + 0.45)))
-        rest, extent = beside_picture(fig, sample, columns)
-        for m, (axes, values) in enumerate(zip(rest, losses, strict=False)):
-            image = axes.imshow(values, extent=extent, cmap="viridis", vmin=0, vmax=largest)
-            outline(axes, sample.labels, extent, "white")
-            axes.set_title(f"level {m}: weight {weights[m]:.2f}")
-            axes.set_xlabel(f"{100 * parts[m] / sum(parts):.0f} % of the loss", size=8, labelpad=2)
-        bar = fig.colorbar(image, ax=fig.axes, shrink=0.8, aspect=30, extend="max")
-        bar.set_label("loss of a node, before its level's weight")
-    return fig
+    parts = np.array(weights) * [values.mean() for values in losses]
+    captions = [f"{100 * part:.0f} % of the loss" for part in parts / parts.sum()]
+    titles = [f"level {m}: weight {weight:.2f}" for m, weight in enumerate(weights)]
+    maps = dict(zip(titles, losses, strict=True))
+    label = "loss of a node, before its level's weight"
+    return over_picture(sample, maps, label, captions=captions, outlines="white", clip=99)
 
 
+@style()
 def gradient_shares(table: pd.DataFrame) -> Figure:
     """Bars of the gradient's share per level, a group per loss.
 
@@ -139,29 +102,23 @@ def gradient_shares(table: pd.DataFrame) -> Figure:
         "equal": "levels alike",
         "balanced": "balanced\n(eq. 25)",
     }
-    with style():
-        fig = Figure(figsize=(7.2, 2.8))
-        axes = fig.add_subplot()
-        bottom = np.zeros(len(names))
-        for _, row in table.iterrows():
-            heights = row[list(names)].to_numpy(float)
-            level = int(row["level"])
-            axes.bar(
-                list(names.values()), heights, bottom=bottom, width=0.6,
-                color=LEVEL_COLOURS[level % len(LEVEL_COLOURS)], label=f"level {level}",
-            )  # fmt: skip
-            bottom += heights
-        axes.set(ylabel="share", ylim=(0, 1))
-        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), reverse=True)
+    by_loss = table.set_index("level")[list(names)].rename(columns=names).T
+    by_loss.columns = [f"level {m}" for m in by_loss.columns]
+    fig = Figure(figsize=(7.2, 2.8))
+    axes = fig.subplots()
+    stacked(axes, by_loss, dict(zip(by_loss.columns, LEVEL_COLOURS, strict=False)), width=0.6)
+    axes.set(ylabel="share", ylim=(0, 1))
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), reverse=True)
     return fig
 
 
 # The paper's colours: blue and green.
 LOSS_COLOURS = {"bce": BLUE, "balanced": GREEN}
-METRICS = {"accuracy": ":", "jaccard": "--", "dice": "-"}  # columns of the log: line styles
-METRIC_NAMES = {"jaccard": "Jaccard", "dice": "Dice"}
+# Columns of the log: line styles and names.
+METRICS = {"accuracy": (":", "accuracy"), "jaccard": ("--", "Jaccard"), "dice": ("-", "Dice")}
 
 
+@style()
 def losses_and_metrics(runs: Mapping[str, Sequence[Curves]]) -> Figure:
     """Figure 8: the loss over its first value; accuracy, Jaccard and Dice; average F1.
 
@@ -171,29 +128,26 @@ def losses_and_metrics(runs: Mapping[str, Sequence[Curves]]) -> Figure:
     Args:
         runs: logs by loss, ``bce`` and ``balanced``, a run per seed.
     """
-    with style():
-        fig = Figure(figsize=(8.2, 3.0))
-        left, middle, right = fig.subplots(1, 3)
-        for kind, curves in runs.items():
-            colour = LOSS_COLOURS[kind]
-            losses = pd.concat([relative(run) for run in curves], axis=1)
-            smooth = losses.rolling(5, min_periods=1, center=True).mean()
-            _band(left, smooth, colour, label=KINDS[kind])
-            for metric, dashes in METRICS.items():
-                _band(middle, seen(curves, metric), colour, linestyle=dashes)
-            _band(right, seen(curves, "average_f1"), colour, marker="o", markersize=3)
-        for metric, dashes in METRICS.items():
-            left.plot([], [], color=GREY, linestyle=dashes, label=METRIC_NAMES.get(metric, metric))
-        left.set(title="training loss", ylabel="loss / its first value")
-        left.set_ylim(bottom=0)
-        middle.set(title="pixels of validation pictures", ylabel="score", ylim=(None, 1))
-        right.set(title="nuclei of validation pictures", ylabel="average F1")
-        right.set_ylim(0, 1.08 * right.dataLim.y1)  # room for the highest marker
-        for ax in (left, middle, right):
-            ax.set_xlabel("step")
-            grid_lines(ax)
-        handles, names = left.get_legend_handles_labels()
-        fig.legend(handles, names, loc="outside upper center", ncols=5)
+    fig = Figure(figsize=(8.2, 3.0))
+    left, middle, right = fig.subplots(1, 3)
+    for kind, of_seeds in runs.items():
+        colour = LOSS_COLOURS[kind]
+        losses = pd.concat([relative(run) for run in of_seeds], axis=1)
+        smooth = losses.rolling(5, min_periods=1, center=True).mean()
+        _band(left, smooth, colour, label=KINDS[kind])
+        for metric, (dashes, _) in METRICS.items():
+            _band(middle, seen(of_seeds, metric), colour, linestyle=dashes)
+        _band(right, seen(of_seeds, "average_f1"), colour, marker="o", markersize=3)
+    for dashes, name in METRICS.values():
+        left.plot([], [], color=GREY, linestyle=dashes, label=name)
+    left.set(title="training loss", ylabel="loss / its first value", ylim=(0, None))
+    middle.set(title="pixels of validation pictures", ylabel="score", ylim=(None, 1))
+    right.set(title="nuclei of validation pictures", ylabel="average F1")
+    right.set_ylim(0, 1.08 * right.dataLim.y1)  # room for the highest marker
+    for ax in (left, middle, right):
+        ax.set_xlabel("step")
+        grid_lines(ax)
+    fig.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=5)
     return fig
 
 
@@ -210,36 +164,29 @@ def batches(rows: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
         rows: by name, patches ``[B, 3, h, w]`` in [0, 1] and targets ``[B, K, h, w]``, of which
             the first channel is nucleus; a row each.
     """
-    count = max(len(images) for images, _ in rows.values())
-    with style():
-        fig = Figure(figsize=(1.75 * count + 0.3, 1.8 * len(rows) + 0.1))
-        panels = fig.subplots(len(rows), count, squeeze=False)
-        for line, (name, (images, targets)) in zip(panels, rows.items(), strict=True):
-            line[0].set_ylabel(name)
-            for axes, image, target in zip(line, images, targets, strict=False):
-                axes.imshow(image.permute(1, 2, 0).clamp(0, 1).float().numpy())
-                mask = target[0].float().numpy()
-                if (mask > 0.5).any():
-                    axes.contour(mask, levels=[0.5], colors=YELLOW, linewidths=0.8)
-            bare(line)
+    images = {name: list(p.movedim(1, 3).clamp(0, 1).numpy()) for name, (p, _) in rows.items()}
+    count = max(len(patches) for patches in images.values())
+    fig, panels = image_grid(images, (), (1.75 * count + 0.3, 1.8 * len(rows) + 0.1))
+    for line, (_, targets) in zip(panels, rows.values(), strict=True):
+        for axes, mask in zip(line, targets[:, 0].numpy(), strict=False):
+            if (mask > 0.5).any():
+                axes.contour(mask, levels=[0.5], colors=YELLOW, linewidths=0.8)
     return fig
 
 
+@style()
 def per_level(curves: Curves) -> Figure:
     """The loss of every level over the steps, and the learning rate below it."""
-    log = curves.log
-    levels = [name for name in log.columns if name.startswith("loss_") and log[name].notna().any()]
-    with style():
-        fig = Figure(figsize=(6.0, 3.4))
-        above, below = fig.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        for m, name in enumerate(levels):
-            colour = LEVEL_COLOURS[m % len(LEVEL_COLOURS)]
-            smooth = log[name].rolling(5, min_periods=1).mean()
-            above.plot(log["step"], smooth, color=colour, label=f"level {m}")
-        above.set(ylabel="mean loss of a node", ylim=(0, None))
-        above.legend(ncols=len(levels), loc="upper right")
-        below.plot(log["step"], 1e3 * log["learning_rate"], color=GREY)
-        below.set(xlabel="step", ylabel="rate · 1000", ylim=(0, None))
-        for ax in (above, below):
-            grid_lines(ax)
+    log = curves.log.set_index("step")
+    losses = log.filter(like="loss_").dropna(axis=1, how="all").rolling(5, min_periods=1).mean()
+    fig = Figure(figsize=(6.0, 3.4))
+    above, below = fig.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    for m, (name, colour) in enumerate(zip(losses, LEVEL_COLOURS, strict=False)):
+        above.plot(losses[name], color=colour, label=f"level {m}")
+    above.set(ylabel="mean loss of a node", ylim=(0, None))
+    above.legend(ncols=losses.shape[1], loc="upper right")
+    below.plot(1e3 * log["learning_rate"], color=GREY)
+    below.set(xlabel="step", ylabel="rate · 1000", ylim=(0, None))
+    for ax in (above, below):
+        grid_lines(ax)
     return fig

@@ -2,70 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import MaxNLocator
 
 from ngat.config import ModelConfig
-from ngat.data import Sample
-from ngat.graph import RELATIONS, SOURCE_STEP, TAP_COUNT, Relation, sources_of
+from ngat.graph import RELATIONS, TAP_COUNT, Relation, sources_of
 from ngat.model import NGAT, schedule
-from ngat.paper.figures.graph import RELATION_COLOURS
-from ngat.paper.style import BLACK, GREY, ORANGE, PURPLE, bare, method_styles, style
+from ngat.paper.style import (
+    BLACK,
+    GREY,
+    ORANGE,
+    PURPLE,
+    RELATION_COLOURS,
+    method_styles,
+    style,
+)
 
 OUTPUTS = ("nucleus", "core", "size")
-
 NAMES: dict[Relation, str] = {"king": "king", "child": "children", "parent": "parent"}
 
 Box = tuple[float, float, float, float]  # left, bottom, width, height
+Point = tuple[float, float]
 
-Floats = npt.NDArray[np.floating[Any]]
 
-
+@style()
 def blocks(config: ModelConfig) -> Figure:
     """The network from picture to nuclei (above), and one update of a node (below)."""
-    with style():
-        fig = Figure()
-        fig.set_layout_engine("none")
-        axes = fig.add_axes((0, 0, 1, 1))
-        axes.set_axis_off()
-        _pipeline(axes, config)
-        lowest = _update(axes, config)
-        axes.set(xlim=(0, 90), ylim=(lowest - 1, 53))
-        fig.set_size_inches(9.0, (54 - lowest) / 10)
+    fig = Figure()
+    fig.set_layout_engine("none")
+    axes = fig.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    _pipeline(axes, config)
+    lowest = _update(axes, config)
+    axes.set(xlim=(0, 90), ylim=(lowest - 1, 53))
+    fig.set_size_inches(9.0, (54 - lowest) / 10)
     return fig
 
 
 def _pipeline(axes: Axes, config: ModelConfig) -> None:
     """The row of stages, each with its widths."""
-    cycle = config.schedule == "vcycle"
     steps = len(schedule(config))
-    heads = config.levels if cycle else 1
-    order = f"{config.depth} V-cycles,\n{steps} updates of\na level" if cycle else (
-        f"{config.depth} synchronous\nlayers, all levels\nat once"
-    )  # fmt: skip
-    moved = {
-        "xi": f"dense 19 → {config.plasticity_width} →\n{config.plasticity_width} → 3, sigmoid,\n"
-        f"{config.plasticity_steps} times",
-        "table": "one move per place,\na free table",
-        "fixed": "none: nodes stay\nat home",
-    }[config.plasticity]
+    if config.schedule == "vcycle":
+        order, heads = f"{config.depth} V-cycles,\n{steps} updates of\na level", config.levels
+    else:
+        order, heads = f"{config.depth} synchronous\nlayers, all levels\nat once", 1
+    outputs = ", ".join(OUTPUTS[: config.outputs])
     stages = [
         ("picture", "3 × H × W", GREY),
         ("pyramid graph",
          f"{config.levels} levels, at most\n14 edges into a\nnode (eq. 1–4)", GREY),
-        ("plasticity ξ", f"{moved};\nproject (eq. 5–12)", PURPLE),
+        ("plasticity ξ", f"dense 19 → {config.plasticity_width} →\n{config.plasticity_width} → 3, "
+         f"sigmoid,\n{config.plasticity_steps} times;\nproject (eq. 5–12)", PURPLE),
         ("embed", f"colour and level\n4 → {config.channels}", GREY),
         ("updates", f"{order}\n(below)", ORANGE),
         ("logits", f"{config.norm} norm,\n{config.channels} → {config.outputs}, "
-         f"{heads} map{'s' if heads > 1 else ''}:\n{', '.join(OUTPUTS[: config.outputs])}", GREY),
+         f"{heads} map{'s' if heads > 1 else ''}:\n{outputs}", GREY),
         ("reconstruction", "Σ over levels,\nlevel m weighs\n"
          f"{config.reconstruction:g} to the m,\nthen a threshold", GREY),
     ]  # fmt: skip
@@ -76,98 +72,87 @@ def _pipeline(axes: Axes, config: ModelConfig) -> None:
         if k:
             _arrow(axes, (left - gap, 44), (left, 44))
     parameters = sum(p.numel() for p in NGAT(config).parameters())
-    axes.text(
-        1, 51.3, f"{parameters:,} parameters; loss on the logits of every level (eq. 22–25)", size=8
-    )
+    said = f"{parameters:,} parameters; loss on the logits of every level (eq. 22–25)"
+    axes.text(1, 51.3, said, size=8)
 
 
 def _update(axes: Axes, config: ModelConfig) -> float:
     """One residual update, from norm to residual; gives the lower edge of its frame."""
     typed = config.relations == "typed"
-    width, heads = config.channels // config.heads, config.heads
-    own = "own maps and softmax per relation" if typed else "one map and one softmax for all"
-    axes.text(2, 32.6, f"one update of node i: {own} (eq. 13–21)", size=9, va="center")
-    _box(axes, (2.5, 11, 10, 8), "hᵢ, hⱼ", f"{config.channels} channels", GREY)
-    _box(axes, (15.5, 11, 9, 8), f"{config.norm} norm", "a channel over\nnodes", GREY)
-    _arrow(axes, (12.5, 15), (15.5, 15))
-    scored = (
-        r"$\alpha = \mathrm{softmax}\,\mathrm{LeakyReLU}(a_s z_j + a_d z_i + b\,\Delta\zeta)$, "
-        f"{heads} heads of {width} channels"
-    )
-    if config.aggregator != "gat":
-        scored = f"aggregator {config.aggregator}, no attention"
+    channels, heads = config.channels, config.heads
     if typed:
-        rows: list[tuple[str, str, str]] = [
-            ("itself", f"W {config.channels} → {config.channels}", BLACK)
-        ] * config.self_map
-        for relation in RELATIONS:
-            taps = TAP_COUNT[relation]
-            how = "weight 1" if taps == 1 else f"α over {taps} taps"
-            rows.append((NAMES[relation], f"z = W h, {how}", RELATION_COLOURS[relation]))
+        own, sigma, mixed = (
+            "own maps and softmax per relation", "σ, U", f"ReLU, then\nU {channels} → {channels}"
+        )  # fmt: skip
+        one = {r: "weight 1" if n == 1 else f"α over {n} taps" for r, n in TAP_COUNT.items()}
+        rows = [("itself", f"W {channels} → {channels}", BLACK)]
+        rows += [(NAMES[r], f"z = W h, {one[r]}", RELATION_COLOURS[r]) for r in RELATIONS]
     else:
+        own, sigma, mixed = "one map and one softmax for all", "σ", "+ bias, ReLU"
         rows = [
             (NAMES[r], f"{TAP_COUNT[r]} of the 14 taps", RELATION_COLOURS[r]) for r in RELATIONS
         ]
-    height, apart = 4.4, 5.5
-    lowest = 15 - (apart * (len(rows) - 1) + height) / 2
-    bottoms = [lowest + apart * k for k in range(len(rows))][::-1]
+    scored = (
+        r"$\alpha = \mathrm{softmax}\,\mathrm{LeakyReLU}(a_s z_j + a_d z_i + b\,\Delta\zeta)$, "
+        f"{heads} heads of {channels // heads} channels"
+    )
+    height, apart, middle = 4.4, 5.5, 15.0
+    lowest = middle - (apart * (len(rows) - 1) + height) / 2
     edge = lowest - 2.5
-    axes.add_patch(
-        FancyBboxPatch(
-            (1, edge), 88, 35 - edge, boxstyle="round,pad=0,rounding_size=1", fc="#FFF8EA",
-            ec=ORANGE, lw=1, zorder=0,
-        )
-    )  # fmt: skip
-    for (title, text, colour), bottom in zip(rows, bottoms, strict=True):
-        _box(axes, (30, bottom, 20, height), title, text, colour, across=True)
-        _arrow(axes, (24.5, 15), (30, bottom + height / 2))
-        _arrow(axes, (50, bottom + height / 2), (55.5, 15))
+    _frame(axes, (1, edge, 88, 35 - edge), 1, fc="#FFF8EA", ec=ORANGE, lw=1, zorder=0)
+    axes.text(2, 32.6, f"one update of node i: {own} (eq. 13–21)", size=9, va="center")
     axes.text(40, 29.7, scored, size=8.5, ha="center", va="center")
-    axes.text(57, 15, "Σ", size=15, ha="center", va="center")
-    _arrow(axes, (58.5, 15), (60.5, 15))
-    mixed = f"ReLU, then\nU {config.channels} → {config.channels}" if typed else "+ bias, ReLU"
-    _box(axes, (60.5, 11, 9.5, 8), "σ" if not typed else "σ, U", mixed, GREY)
-    _arrow(axes, (70, 15), (72, 15))
-    _box(axes, (72, 11, 6.5, 8), "dropout", f"p = {config.dropout:g}", GREY)
-    _arrow(axes, (78.5, 15), (80.5, 15))
-    axes.text(82, 15, "+" if config.residual else "", size=15, ha="center", va="center")
-    _arrow(axes, (83.2, 15), (85, 15))
-    axes.text(86.8, 15, "hᵢ′", size=10, ha="center", va="center")
-    if config.residual:
-        axes.plot([7.5, 7.5, 82, 82], [19, 27.2, 27.2, 17], color=BLACK, lw=1.1)
-        _arrow(axes, (82, 17.8), (82, 16.7))
-        axes.text(70, 28.0, "residual: hᵢ itself", size=7.5, ha="center")
+    for k, (title, text, colour) in enumerate(reversed(rows)):
+        bottom = lowest + apart * k
+        _box(axes, (30, bottom, 20, height), title, text, colour, across=True)
+        _arrow(axes, (24.5, middle), (30, bottom + height / 2))
+        _arrow(axes, (50, bottom + height / 2), (55.5, middle))
+    for left, width, title, text in (
+        (2.5, 10, "hᵢ, hⱼ", f"{channels} channels"),
+        (15.5, 9, f"{config.norm} norm", "a channel over\nnodes"),
+        (60.5, 9.5, sigma, mixed),
+        (72, 6.5, "dropout", f"p = {config.dropout:g}"),
+    ):
+        _box(axes, (left, 11, width, 8), title, text, GREY)
+    for start, end in ((12.5, 15.5), (58.5, 60.5), (70, 72), (78.5, 80.5), (83.2, 85)):
+        _arrow(axes, (start, middle), (end, middle))
+    for x, sign, size in ((57, "Σ", 15), (82, "+", 15), (86.8, "hᵢ′", 10)):
+        axes.text(x, middle, sign, size=size, ha="center", va="center")
+    axes.plot([7.5, 7.5, 82, 82], [19, 27.2, 27.2, 17], color=BLACK, lw=1.1)
+    _arrow(axes, (82, 17.8), (82, 16.7))
+    axes.text(70, 28.0, "residual: hᵢ itself", size=7.5, ha="center")
     return edge
 
 
 def _box(axes: Axes, box: Box, title: str, text: str, colour: str, *, across: bool = False) -> None:
     """A block with a bold title and what is inside it, below or (``across``) beside it."""
     left, bottom, width, height = box
-    axes.add_patch(
-        FancyBboxPatch(
-            (left, bottom), width, height, boxstyle="round,pad=0,rounding_size=0.7", fc="white",
-            ec=colour, lw=1.5,
-        )
-    )  # fmt: skip
-    middle = bottom + height / 2
+    _frame(axes, box, 0.7, fc="white", ec=colour, lw=1.5)
+    centre, middle = left + width / 2, bottom + height / 2
+    bold: dict[str, Any] = {"size": 8, "weight": "bold", "va": "center"}
     if across:
-        axes.text(left + 0.7, middle, title, size=8, weight="bold", va="center", color=colour)
+        axes.text(left + 0.7, middle, title, color=colour, **bold)
         axes.text(left + width - 0.7, middle, text, size=7.5, va="center", ha="right")
-        return
-    axes.text(left + width / 2, bottom + height - 1.7, title, size=8, weight="bold", ha="center",
-              va="center")  # fmt: skip
-    axes.text(left + width / 2, middle - 1.2, text, size=7, ha="center", va="center")
+    else:
+        axes.text(centre, bottom + height - 1.7, title, ha="center", **bold)
+        axes.text(centre, middle - 1.2, text, size=7, ha="center", va="center")
 
 
-def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
-    axes.add_patch(
-        FancyArrowPatch(
-            (start[0], start[1]), (end[0], end[1]), arrowstyle="-|>", mutation_scale=7,
-            color=BLACK, lw=1.1, shrinkA=0, shrinkB=0,
-        )
-    )  # fmt: skip
+def _frame(axes: Axes, box: Box, radius: float, **look: Any) -> None:
+    left, bottom, width, height = box
+    round_corners = f"round,pad=0,rounding_size={radius}"
+    corner = (left, bottom)
+    axes.add_patch(FancyBboxPatch(corner, width, height, boxstyle=round_corners, **look))
 
 
+def _arrow(
+    axes: Axes, start: Point, end: Point, colour: str = BLACK, *, shrink: float = 0, **look: Any
+) -> None:
+    props = {"arrowstyle": "-|>", "color": colour, "shrinkA": shrink, "shrinkB": shrink}
+    axes.annotate("", end, start, arrowprops=props | {"mutation_scale": 7, "lw": 1.1} | look)
+
+
+@style()
 def updates(configs: Mapping[str, ModelConfig]) -> Figure:
     """Figure 4: which levels are updated in which order, and from which sources.
 
@@ -176,75 +161,42 @@ def updates(configs: Mapping[str, ModelConfig]) -> Figure:
     Args:
         configs: by title, one panel each.
     """
-    with style():
-        steps = [len(schedule(config)) for config in configs.values()]
-        fig = Figure(figsize=(7.2, 2.7))
-        panels = fig.subplots(1, len(configs), width_ratios=[n + 2 for n in steps], squeeze=False)
-        for axes, (title, config) in zip(panels[0], configs.items(), strict=True):
-            last = dict.fromkeys(range(config.levels), 0)  # when a level was updated last
-            axes.plot([0] * config.levels, range(config.levels), "o", color="white", mec=GREY)
-            for step, (level, relations) in enumerate(schedule(config), start=1):
-                before = dict(last)
-                for m in range(config.levels) if level is None else (level,):
-                    present = [r for r, _ in sources_of(m, config.levels)]
-                    for relation in relations if level is not None else present:
-                        source = m + SOURCE_STEP[relation]
+    steps = [len(schedule(config)) for config in configs.values()]
+    fig = Figure(figsize=(7.2, 2.7))
+    panels = fig.subplots(1, len(configs), width_ratios=[n + 2 for n in steps], squeeze=False)[0]
+    for axes, (title, config) in zip(panels, configs.items(), strict=True):
+        levels = range(config.levels)
+        last = dict.fromkeys(levels, 0)  # when a level was updated last
+        axes.plot([0] * len(levels), levels, "o", color="white", mec=GREY)
+        for step, (level, relations) in enumerate(schedule(config), start=1):
+            before = dict(last)
+            for m in levels if level is None else (level,):
+                for relation, source in sources_of(m, len(levels)):
+                    if relation in relations:
+                        ends = (before[source], source), (step, m)
                         colour = RELATION_COLOURS[relation]
-                        axes.annotate(
-                            "", (step, m), (before[source], source),
-                            arrowprops={
-                                "arrowstyle": "-|>", "color": colour,
-                                "shrinkA": 3, "shrinkB": 3, "lw": 1, "mutation_scale": 6,
-                            },
-                        )  # fmt: skip
-                    axes.plot([step], [m], "o", color=GREY, markersize=4)
-                    last[m] = step
-            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-            axes.set(
-                title=title, xlabel="update", ylabel="level", yticks=range(config.levels),
-                ylim=(-0.4, config.levels - 0.6), xlim=(-0.6, len(schedule(config)) + 0.6),
-            )  # fmt: skip
-        names = {"king": "from its own level", "child": "from children", "parent": "from parents"}
-        handles = [
-            Line2D([], [], color=RELATION_COLOURS[relation], label=names[relation])
-            for relation in RELATIONS
-        ]
-        fig.legend(handles=handles, loc="outside lower center", ncols=3)
+                        _arrow(axes, *ends, colour, shrink=3, lw=1, mutation_scale=6)
+                axes.plot([step], [m], "o", color=GREY, markersize=4)
+                last[m] = step
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.set(title=title, xlabel="update", ylabel="level", yticks=levels)
+        axes.set(ylim=(-0.4, len(levels) - 0.6), xlim=(-0.6, max(last.values()) + 0.6))
+    names = {"king": "from its own level", "child": "from children", "parent": "from parents"}
+    for relation in RELATIONS:
+        panels[0].plot([], [], color=RELATION_COLOURS[relation], label=names[relation])
+    fig.legend(loc="outside lower center", ncols=3)
     return fig
 
 
+@style()
 def dice_by_step(curves: Mapping[str, Mapping[int, float]]) -> Figure:
     """Dice on validation pictures during training, a line per network."""
-    with style():
-        fig = Figure(figsize=(4.6, 2.8))
-        axes = fig.add_subplot()
-        looks = method_styles(curves)
-        for name, curve in curves.items():
-            axes.plot(
-                list(curve), list(curve.values()), marker="o", ms=3, label=name, **looks[name]
-            )
-        axes.set(
-            xlabel="optimiser steps of four pictures", ylabel="Dice on validation", ylim=(None, 1)
-        )
-        axes.legend(loc="lower right")
-    return fig
-
-
-def predictions(samples: Sequence[Sample], found: Mapping[str, Sequence[Floats]]) -> Figure:
-    """Pictures, truth and every network's probability side by side, a row per picture.
-
-    Args:
-        found: by network, one ``[H, W]`` in [0, 1] per sample.
-    """
-    with style():
-        fig = Figure(figsize=(7.2, 0.25 + 1.75 * len(samples)))
-        panels = fig.subplots(len(samples), 2 + len(found), squeeze=False)
-        for line, sample, *probabilities in zip(panels, samples, *found.values(), strict=True):
-            line[0].imshow(sample.image)
-            line[1].imshow(sample.labels > 0, cmap="gray", vmin=0, vmax=1)
-            for axes, probability in zip(line[2:], probabilities, strict=True):
-                axes.imshow(probability, cmap="gray", vmin=0, vmax=1)
-            bare(line)
-        for axes, title in zip(panels[0], ("picture", "truth", *found), strict=True):
-            axes.set_title(title)
+    fig = Figure(figsize=(4.6, 2.8))
+    axes = fig.subplots()
+    looks = method_styles(curves)
+    for name, curve in curves.items():
+        axes.plot(list(curve), list(curve.values()), marker="o", ms=3, label=name, **looks[name])
+    axes.set(xlabel="optimiser steps of four pictures", ylabel="Dice on validation")
+    axes.set_ylim(top=1)
+    axes.legend(loc="lower right")
     return fig

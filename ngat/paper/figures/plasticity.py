@@ -13,14 +13,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ngat.data import Sample
-from ngat.paper.figures.pictures import beside_picture, outline
+from ngat.paper.figures.pictures import outline, over_picture
 from ngat.paper.study.pictures import visible
 from ngat.paper.style import BLUE, GREEN, GREY, VERMILION, YELLOW, bare, style
 from ngat.plasticity import REACH, Placement
 
 AXES = {"x": BLUE, "y": VERMILION, "z": GREEN}
+HEIGHT = "height less the level's mean / levels"
 
 
+@style()
 def quiver(
     sample: Sample, placement: Placement, levels: Sequence[int], part: tuple[slice, slice]
 ) -> Figure:
@@ -34,45 +36,37 @@ def quiver(
         levels: a panel for each.
         part: rows and columns of pixels that are shown.
     """
+    labels, (shown, _) = sample.labels[part], visible(sample.image[part])
+    height, width = labels.shape
     top, left = part[0].start, part[1].start
-    height, width = part[0].stop - top, part[1].stop - left
     extent = (left, left + width, top + height, top)
     moves = [placement.moves[m][0].double() for m in levels]
-    apart = [move - move.mean((1, 2), keepdim=True) for move in moves]
+    means = [move.mean((1, 2), keepdim=True) for move in moves]
+    apart = [move - mean for move, mean in zip(moves, means, strict=True)]
     limit = max(float(move[2].abs().max()) for move in apart) or 1.0
-    shown, _ = visible(sample.image[part])
-    with style():
-        fig = Figure(figsize=(2.5 * len(levels) + 0.7, 2.5 * height / width + 0.7))
-        panels = fig.subplots(1, len(levels), squeeze=False)[0]
-        for axes, m, move, own in zip(panels, levels, moves, apart, strict=True):
-            rows, columns = (_nodes(along, m) for along in part)
-            y, x = (np.mgrid[rows, columns].reshape(2, -1) + 0.5) * 2**m  # at home, in pixels
-            u, v, z = own[:, rows, columns].flatten(1).numpy()
-            axes.imshow(shown, extent=extent)
-            outline(axes, sample.labels[part], extent, "white")
-            longer = _legible(np.hypot(u, v))
-            ends = np.stack([x, y, x + longer * u * 2**m, y + longer * v * 2**m], axis=1)
-            axes.add_collection(
-                LineCollection(list(ends.reshape(-1, 2, 2)), colors=YELLOW, linewidths=1.1)
-            )
-            dots = axes.scatter(
-                x, y, c=z, cmap="PuOr", vmin=-limit, vmax=limit, s=5 + 3 * m**2, lw=0.4,
-                edgecolors="black", zorder=3,
-            )  # fmt: skip
-            axes.set(xlim=extent[:2], ylim=extent[2:], title=f"level {m}")
-            bare((axes,))
-            right, down, _ = move.mean((1, 2)).tolist()
-            right, down = (round(mean, 2) + 0.0 for mean in (right, down))  # no negative zero
-            caption = f"mean {right:+.2f}, {down:+.2f} cells\nlines × {longer:g}"
-            axes.set_xlabel(caption.replace("-", "−"), size=8)
-        label = "height less the level's mean / levels"
-        fig.colorbar(dots, ax=panels, shrink=0.8, aspect=25, label=label)
+    fig = Figure(figsize=(2.5 * len(levels) + 0.7, 2.5 * height / width + 0.7))
+    panels = fig.subplots(1, len(levels), squeeze=False)[0]
+    for axes, m, mean, own in zip(panels, levels, means, apart, strict=True):
+        # The nodes whose cells lie within these pixels.
+        rows, columns = (slice(-(-along.start // 2**m), along.stop // 2**m) for along in part)
+        at_home = (np.mgrid[rows, columns].reshape(2, -1)[::-1].T + 0.5) * 2**m  # x, y in pixels
+        *sideways, z = own[:, rows, columns].flatten(1).numpy()
+        longer = _legible(np.hypot(*sideways))
+        ends = np.stack([at_home, at_home + longer * 2**m * np.transpose(sideways)], axis=1)
+        axes.imshow(shown, extent=extent)
+        outline(axes, labels, extent, "white")
+        axes.add_collection(LineCollection(list(ends), colors=YELLOW, linewidths=1.1))
+        dots = axes.scatter(
+            *at_home.T, c=z, cmap="PuOr", vmin=-limit, vmax=limit, s=5 + 3 * m**2, lw=0.4,
+            edgecolors="black", zorder=3,
+        )  # fmt: skip
+        axes.set(xlim=extent[:2], ylim=extent[2:], title=f"level {m}")
+        right, down = (round(value, 2) + 0.0 for value in mean[:2].flatten().tolist())  # never −0
+        caption = f"mean {right:+.2f}, {down:+.2f} cells\nlines × {longer:g}"
+        axes.set_xlabel(caption.replace("-", "−"), size=8)
+    bare(panels)
+    fig.colorbar(dots, ax=panels, shrink=0.8, aspect=25, label=HEIGHT)
     return fig
-
-
-def _nodes(along: slice, level: int) -> slice:
-    """The nodes of a level whose cells lie within these pixels."""
-    return slice(-(-along.start // 2**level), along.stop // 2**level)
 
 
 def _legible(lengths: npt.NDArray[np.floating[Any]]) -> float:
@@ -82,29 +76,31 @@ def _legible(lengths: npt.NDArray[np.floating[Any]]) -> float:
     return float(np.floor(factor / digit) * digit)
 
 
+@style()
 def moves(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """The mean move of a level, and each node's deviation from it.
 
     Args:
         tables: by network, from :func:`ngat.paper.study.plasticity.moves_by_level`.
     """
-    with style():
-        fig = Figure(figsize=(7.2, 2.8))
-        panels = fig.subplots(1, len(tables), sharey=True, squeeze=False)[0]
-        for axes, (name, table) in zip(panels, tables.items(), strict=True):
-            for axis, colour in AXES.items():
-                place = table["level"] + 0.15 * ("xyz".index(axis) - 1)
-                axes.plot(place, table[axis].abs(), "o", color=colour, markersize=6)
-                axes.plot(place, table[f"spread_{axis}"], "o", mfc="none", mec=colour, markersize=6)
-            axes.set(yscale="log", xlabel="level", title=name, xticks=table["level"])
-            axes.margins(x=0.15)
-        panels[0].set_ylabel("|move| / cells (x, y), levels (z)")
-        handles = [
-            *(Line2D([], [], marker="o", ls="", color=c, label=axis) for axis, c in AXES.items()),
-            Line2D([], [], marker="o", ls="", color=GREY, label="common to all nodes"),
-            Line2D([], [], marker="o", ls="", mfc="none", mec=GREY, label="spread over nodes"),
-        ]
-        fig.legend(handles=handles, loc="outside upper center", ncols=5)
+    dots: dict[str, Any] = {"marker": "o", "linestyle": "", "markersize": 6}
+    hollow: dict[str, Any] = {"markerfacecolor": "none"}
+    fig = Figure(figsize=(7.2, 2.8))
+    panels = fig.subplots(1, len(tables), sharey=True, squeeze=False)[0]
+    for axes, (name, table) in zip(panels, tables.items(), strict=True):
+        for k, (axis, colour) in enumerate(AXES.items()):
+            place = table["level"] + 0.15 * (k - 1)
+            axes.plot(place, table[axis].abs(), color=colour, **dots)
+            axes.plot(place, table[f"spread_{axis}"], color=colour, **dots, **hollow)
+        axes.set(yscale="log", xlabel="level", title=name, xticks=table["level"])
+        axes.margins(x=0.15)
+    panels[0].set_ylabel("|move| / cells (x, y), levels (z)")
+    handles = [Line2D([], [], color=colour, label=axis, **dots) for axis, colour in AXES.items()]
+    handles += [
+        Line2D([], [], color=GREY, label="common to all nodes", **dots),
+        Line2D([], [], color=GREY, label="spread over nodes", **dots, **hollow),
+    ]
+    fig.legend(handles=handles, loc="outside upper center", ncols=5)
     return fig
 
 
@@ -115,48 +111,37 @@ def heights(sample: Sample, placement: Placement, levels: Sequence[int]) -> Figu
         placement: over ``sample``.
         levels: one map for each; the mean that was subtracted stands below it.
     """
-    maps = [placement.moves[m][0, 2].double().numpy() for m in levels]
-    largest = max(float(np.percentile(np.abs(z - z.mean()), 99.5)) for z in maps) or 1.0
-    columns = -(-(1 + len(levels)) // 2)
-    height, width = sample.labels.shape
-    with style():
-        fig = Figure(figsize=(2.3 * columns + 0.6, 2 * (2.2 * height / width + 0.45)))
-        rest, extent = beside_picture(fig, sample, columns)
-        for axes, m, z in zip(rest, levels, maps, strict=False):
-            outline(axes, sample.labels, extent, "black")
-            image = axes.imshow(
-                z - z.mean(), extent=extent, cmap="PuOr", vmin=-largest, vmax=largest
-            )
-            axes.set_title(f"level {m}")
-            axes.set_xlabel(f"level's mean {z.mean():+.2f}".replace("-", "−"), size=8, labelpad=2)
-        bar = fig.colorbar(image, ax=fig.axes, shrink=0.8, aspect=30, extend="both")
-        bar.set_label("height less the level's mean / levels")
-    return fig
+    maps = {f"level {m}": placement.moves[m][0, 2].double().numpy() for m in levels}
+    captions = [f"level's mean {z.mean():+.2f}".replace("-", "−") for z in maps.values()]
+    apart = {title: z - z.mean() for title, z in maps.items()}
+    return over_picture(
+        sample, apart, HEIGHT, signed=True, clip=99.5, captions=captions, outlines="black"
+    )
 
 
+@style()
 def bounds(table: pd.DataFrame) -> Figure:
     """Largest moves for random weights of growing size, and their bounds.
 
     Args:
         table: from :func:`ngat.paper.study.plasticity.bounds`.
     """
-    with style():
-        fig = Figure(figsize=(7.2, 2.5))
-        left, right = fig.subplots(1, 2)
-        left.plot(table["scale"], table["sideways"], "o-", color=BLUE, label="largest |x| or |y|")
-        left.plot(table["scale"], table["gap"], "s--", color=GREEN, label="smallest gap")
-        left.axhline(REACH, color=GREY, lw=0.8)
-        left.axhline(1 - 2 * REACH, color=GREY, lw=0.8)
-        left.set(ylabel="cells", ylim=(0, 1.05))
-        left.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
-        right.plot(table["scale"], table["highest"], "o-", color=VERMILION, label="highest")
-        right.plot(table["scale"], table["lowest"], "s--", color=BLUE, label="lowest")
-        for limit in (0.5, 2):
-            right.axhline(limit, color=GREY, lw=0.8)
-        right.set(ylabel="height / height at home", yscale="log", yticks=[0.5, 1, 2])
-        right.set_yticklabels(["0.5", "1", "2"])
-        right.minorticks_off()
-        right.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
-        for axes in (left, right):
-            axes.set(xscale="log", xlabel="standard deviation of ξ's weights")
+    fig = Figure(figsize=(7.2, 2.5))
+    left, right = fig.subplots(1, 2)
+    for axes, column, look, colour, label in (
+        (left, "sideways", "o-", BLUE, "largest |x| or |y|"),
+        (left, "gap", "s--", GREEN, "smallest gap"),
+        (right, "highest", "o-", VERMILION, "highest"),
+        (right, "lowest", "s--", BLUE, "lowest"),
+    ):
+        axes.plot(table["scale"], table[column], look, color=colour, label=label)
+    for axes, limits in ((left, (REACH, 1 - 2 * REACH)), (right, (0.5, 2))):
+        for limit in limits:
+            axes.axhline(limit, color=GREY, lw=0.8)
+        axes.set(xscale="log", xlabel="standard deviation of ξ's weights")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+    left.set(ylabel="cells", ylim=(0, 1.05))
+    right.set(ylabel="height / height at home", yscale="log")
+    right.set_yticks([0.5, 1, 2], ["0.5", "1", "2"])
+    right.minorticks_off()
     return fig

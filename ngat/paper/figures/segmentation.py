@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,15 +11,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from scipy import ndimage
 
 from ngat.data import TYPES, Sample
+from ngat.evaluation.error_types import OUTCOMES
 from ngat.inference import Prediction
 from ngat.magnification import size_of
-from ngat.paper.figures.pictures import outline, outlined
+from ngat.paper.figures.pictures import count, outline, outlined
 from ngat.paper.study.pictures import fullest, visible
-from ngat.paper.study.segmentation import NUCLEI_WIDE, Crop, Errors, Labels, by_outcome, difference
+from ngat.paper.study.segmentation import ERRORS, NUCLEI_WIDE, Crop, Labels, by_outcome
 from ngat.paper.style import (
     BLACK,
     BLUE,
@@ -30,18 +30,20 @@ from ngat.paper.style import (
     VERMILION,
     YELLOW,
     bare,
+    colour_legend,
     grid_lines,
     method_styles,
+    stacked,
     style,
 )
 
 # Figure 5's colours, on white: right, extra, missing.
 RIGHT, EXTRA, MISSING = "#C9C9C9", VERMILION, BLUE
-_LEGEND = {"right": RIGHT, "extra": EXTRA, "missing": MISSING}
-ERROR_COLOURS = dict(zip(Errors._fields, (GREEN, PURPLE, ORANGE, BLUE, VERMILION), strict=True))
+ERROR_COLOURS = dict(zip(ERRORS, (GREEN, PURPLE, ORANGE, BLUE, VERMILION), strict=True))
 MARKERS = "osD^vP"  # methods differ in black and white too
 # Of a larger picture a square is shown, so many pixels wide at least and at most.
 SIDES = (96, 256)
+SMALL: dict[str, Any] = {"fontsize": 7, "labelpad": 2}
 
 
 class Example(NamedTuple):
@@ -58,25 +60,16 @@ def window(labels: Labels, side: int = 0) -> tuple[slice, slice]:
 
     Without a side it follows from the size of the nuclei, so that small ones are seen.
     """
-    side = side or int(np.clip(NUCLEI_WIDE * size_of(labels), *SIDES))
-    return fullest(labels, side)
+    return fullest(labels, side or int(np.clip(NUCLEI_WIDE * size_of(labels), *SIDES)))
 
 
 def difference_map(pred: Labels, true: Labels) -> npt.NDArray[np.float64]:
-    """:func:`ngat.paper.study.segmentation.difference` in colours, ``[H, W, 3]``."""
-    colours = np.array([(1, 1, 1), to_rgb(RIGHT), to_rgb(EXTRA), to_rgb(MISSING)])
-    return colours[difference(pred, true)]
+    """Figure 5's map: what is nucleus in both, found only or annotated only, ``[H, W, 3]``."""
+    colours = np.array([(1, 1, 1), to_rgb(EXTRA), to_rgb(MISSING), to_rgb(RIGHT)])
+    return colours[(pred > 0) + 2 * (true > 0)]
 
 
-def _picture(ax: Axes, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Show a picture, and say below it if it was brightened; gives what is shown."""
-    shown, factor = visible(image)
-    ax.imshow(shown)
-    if factor > 1:
-        ax.set_xlabel(f"{factor:.1f} × brighter", fontsize=7, labelpad=2)
-    return shown
-
-
+@style()
 def from_score_to_nuclei(cases: Sequence[Example], threshold: float = 0.5) -> Figure:
     """Figure 6, a row per case: nuclei are outlined over the picture, annotated and found.
 
@@ -85,32 +78,33 @@ def from_score_to_nuclei(cases: Sequence[Example], threshold: float = 0.5) -> Fi
         threshold: a pixel is nucleus above it.
     """
     columns = ("annotated", "probability", f"mask, p > {threshold:g}", "found", "difference")
-    with style():
-        fig = Figure(figsize=(9.8, 2.05 * len(cases) + 0.55))
-        axes = fig.subplots(len(cases), len(columns), squeeze=False)
-        for row, case in zip(axes, cases, strict=True):
-            part = window(case.sample.labels)
-            image, true = case.sample.image[part], case.sample.labels[part]
-            pred, raw = case.labels[part], case.prediction.probability[part]
-            extent = (-0.5, true.shape[1] - 0.5, true.shape[0] - 0.5, -0.5)
-            shown, factor = visible(image)
-            brighter = f"; {factor:.1f} × brighter" if factor > 1 else ""
-            for ax, labels in (row[0], true), (row[3], pred):
-                ax.imshow(shown)
-                outline(ax, labels, extent, YELLOW)
-                said = _number_of_nuclei(_count(labels)) + (brighter if ax is row[0] else "")
-                ax.set_xlabel(said, fontsize=8, labelpad=2)
-            row[1].imshow(raw, cmap="gray", vmin=0, vmax=1)
-            row[2].imshow(raw > threshold, cmap="gray", vmin=0, vmax=1)
-            row[4].imshow(difference_map(pred, true))
-            row[0].set_ylabel(case.heading, fontsize=8)
-        for ax, name in zip(axes[0], columns, strict=True):
-            ax.set_title(name)
-        bare(axes.flat, frame=True)
-        _explain(fig, _LEGEND)
+    fig = Figure(figsize=(9.8, 2.05 * len(cases) + 0.55))
+    axes = fig.subplots(len(cases), len(columns), squeeze=False)
+    for row, case in zip(axes, cases, strict=True):
+        crop = Crop(case.sample, window(case.sample.labels))
+        true, pred = case.sample.labels[crop.part], case.labels[crop.part]
+        probability = case.prediction.probability[crop.part]
+        extent = (-0.5, true.shape[1] - 0.5, true.shape[0] - 0.5, -0.5)
+        for ax, labels in (row[0], true), (row[3], pred):
+            brighter = _show(ax, crop, {})
+            outline(ax, labels, extent, YELLOW)
+            said = _number_of_nuclei(labels)
+            if brighter and ax is row[0]:
+                said += f"; {brighter}"
+            ax.set_xlabel(said, fontsize=8, labelpad=2)
+        for ax, values in (row[1], probability), (row[2], probability > threshold):
+            ax.imshow(values, cmap="gray", vmin=0, vmax=1)
+        row[4].imshow(difference_map(pred, true))
+        row[0].set_ylabel(case.heading, fontsize=8)
+    for ax, name in zip(axes[0], columns, strict=True):
+        ax.set_title(name)
+    bare(axes.flat, frame=True)
+    legend = {"right": RIGHT, "extra": EXTRA, "missing": MISSING}
+    colour_legend(fig, legend, "outside lower center")
     return fig
 
 
+@style()
 def comparison(crops: Sequence[Crop], found: Mapping[str, Mapping[str, Labels]]) -> Figure:
     """Figure 5: crops through every method, each nucleus outlined by its outcome, in two rows each.
 
@@ -129,28 +123,27 @@ def comparison(crops: Sequence[Crop], found: Mapping[str, Mapping[str, Labels]])
         if "(components)" not in method or method.replace("(components)", "(split)") not in found
     }
     columns = -(-(2 + len(found)) // 2)
-    with style():
-        fig = Figure(figsize=(1.7 * columns, 2 * 2.2 * len(crops) + 0.5))
-        grid = fig.subplots(2 * len(crops), columns, squeeze=False)
-        for crop, axes in zip(crops, grid.reshape(len(crops), -1), strict=True):
-            sample, part = crop
-            true = sample.labels[part]
-            wide = len(true) > 160  # a line of one pixel would be lost in a large crop
-            shown = _picture(axes[0], sample.image[part])
-            axes[1].imshow(outlined(shown, true, wide=wide))
-            axes[0].set_title("picture", fontsize=8)
-            axes[1].set_title("annotated", fontsize=8)
-            axes[1].set_xlabel(_number_of_nuclei(_count(true)), fontsize=7, labelpad=2)
-            for ax, (method, labels) in zip(axes[2:], found.items(), strict=False):
-                _by_outcome(ax, crop, shown, labels[sample.image_id], wide)
-                ax.set_title(method.replace(" (", "\n(").replace(" + ", " +\n"), fontsize=8)
-            for ax in axes[2 + len(found) :]:
-                ax.set_visible(False)
-        bare(grid.flat, frame=True)
-        _explain(fig, ERROR_COLOURS)
+    fig = Figure(figsize=(1.7 * columns, 2 * 2.2 * len(crops) + 0.5))
+    grid = fig.subplots(2 * len(crops), columns, squeeze=False)
+    for crop, panels in zip(crops, grid.reshape(len(crops), -1), strict=True):
+        picture, annotated, *rest = panels
+        true = crop.sample.labels
+        picture.set_title("picture", fontsize=8)
+        picture.set_xlabel(_show(picture, crop, {}), **SMALL)
+        annotated.set_title("annotated", fontsize=8)
+        annotated.set_xlabel(_number_of_nuclei(true[crop.part]), **SMALL)
+        _show(annotated, crop, {YELLOW: true})
+        for ax, (method, labels) in zip(rest, found.items(), strict=False):
+            _by_outcome(ax, crop, labels)
+            ax.set_title(method.replace(" (", "\n(").replace(" + ", " +\n"), fontsize=8)
+        for ax in rest[len(found) :]:
+            ax.set_visible(False)
+    bare(grid.flat, frame=True)
+    colour_legend(fig, ERROR_COLOURS, "outside lower center")
     return fig
 
 
+@style()
 def examples(crops: Mapping[str, Crop], found: Mapping[str, Labels] | None = None) -> Figure:
     """Crops in a row, annotated nuclei outlined; below each nucleus outlined by its outcome.
 
@@ -159,47 +152,52 @@ def examples(crops: Mapping[str, Crop], found: Mapping[str, Labels] | None = Non
         found: labels by image id; without them there is no second row.
     """
     rows = 1 if found is None else 2
-    with style():
-        fig = Figure(figsize=(1.85 * len(crops), 2.1 * rows + 0.3 * (rows - 1)))
-        grid = fig.subplots(rows, len(crops), squeeze=False)
-        for (name, crop), axes in zip(crops.items(), grid.T, strict=True):
-            sample, part = crop
-            wide = len(sample.labels[part]) > 160
-            shown = _picture(axes[0], sample.image[part])
-            axes[0].imshow(outlined(shown, sample.labels[part], wide=wide))
-            axes[0].set_title(name, fontsize=8)
-            if found is not None:
-                _by_outcome(axes[1], crop, shown, found[sample.image_id], wide)
-        bare(grid.flat, frame=True)
+    fig = Figure(figsize=(1.85 * len(crops), 2.1 * rows + 0.3 * (rows - 1)))
+    grid = fig.subplots(rows, len(crops), squeeze=False)
+    for (name, crop), axes in zip(crops.items(), grid.T, strict=True):
+        axes[0].set_xlabel(_show(axes[0], crop, {YELLOW: crop.sample.labels}), **SMALL)
+        axes[0].set_title(name, fontsize=8)
         if found is not None:
-            grid[0, 0].set_ylabel("annotated")
-            grid[1, 0].set_ylabel("outcome")
-            _explain(fig, ERROR_COLOURS)
+            _by_outcome(axes[1], crop, found)
+    bare(grid.flat, frame=True)
+    if found is not None:
+        grid[0, 0].set_ylabel("annotated")
+        grid[1, 0].set_ylabel("outcome")
+        colour_legend(fig, ERROR_COLOURS, "outside lower center")
     return fig
 
 
-def _by_outcome(
-    ax: Axes, crop: Crop, shown: npt.NDArray[np.uint8], labels: Labels, wide: bool
-) -> None:
-    """Outline the nuclei of a crop by their outcome, and extra objects; say below how many."""
-    counts = {}
-    for name, mine in by_outcome(labels, crop.sample.labels).items():
-        shown = outlined(shown, mine[crop.part], ERROR_COLOURS[name], wide=wide)
-        counts[name] = _count(mine[crop.part])
+def _show(ax: Axes, crop: Crop, outlines: Mapping[str, Labels]) -> str:
+    """Show a part of a picture; gives in words by how much it was brightened, if it was.
+
+    Args:
+        outlines: label images of the whole picture, by colour.
+    """
+    shown, factor = visible(crop.sample.image[crop.part])
+    wide = len(shown) > 160  # a line of one pixel would be lost in a large crop
+    for colour, labels in outlines.items():
+        shown = outlined(shown, labels[crop.part], colour, wide=wide)
     ax.imshow(shown)
-    true = _count(crop.sample.labels[crop.part])
-    caption = f"{counts['found']} of {true} found, {counts['extra']} extra"
-    ax.set_xlabel(caption, fontsize=7, labelpad=2)
+    return f"{factor:.1f} × brighter" if factor > 1 else ""
 
 
-def _count(labels: Labels) -> int:
-    return len(np.unique(labels[labels > 0]))
+def _by_outcome(ax: Axes, crop: Crop, found: Mapping[str, Labels]) -> None:
+    """Outline the nuclei of a crop by their outcome, and extra objects; say below how many."""
+    true = crop.sample.labels
+    sorts = by_outcome(found[crop.sample.image_id], true)
+    _show(ax, crop, {ERROR_COLOURS[name]: mine for name, mine in sorts.items()})
+    nuclei, right, extra = (
+        count(labels[crop.part]) for labels in (true, sorts["found"], sorts["extra"])
+    )
+    ax.set_xlabel(f"{right} of {nuclei} found, {extra} extra", **SMALL)
 
 
-def _number_of_nuclei(count: int) -> str:
-    return "1 nucleus" if count == 1 else f"{count} nuclei"
+def _number_of_nuclei(labels: Labels) -> str:
+    number = count(labels)
+    return "1 nucleus" if number == 1 else f"{number} nuclei"
 
 
+@style()
 def levels(
     sample: Sample, by_level: Sequence[npt.NDArray[np.float32]], whole: npt.NDArray[np.float32]
 ) -> Figure:
@@ -207,36 +205,31 @@ def levels(
 
     Two rows; all panels show the same part of the picture, in which most of nuclei were found.
     """
-    columns = -(-(3 + len(by_level)) // 2)
     height, width = whole.shape
-    found, _ = ndimage.label(whole > 0.5)
-    rows, places = window(found)
-    extent = (0, width, height, 0)
+    shown, _ = visible(sample.image)
+    panels = {
+        "picture": shown,
+        **{f"level {m}": probability for m, probability in enumerate(by_level)},
+        "all levels": whole,
+        "annotated": outlined(shown, sample.labels),
+    }
+    rows, places = window(ndimage.label(whole > 0.5)[0])
+    columns = -(-len(panels) // 2)
     square = (rows.stop - rows.start) / (places.stop - places.start)
-    with style():
-        fig = Figure(figsize=(2.1 * columns + 0.6, 2 * (2.1 * square + 0.35)))
-        axes = fig.subplots(2, columns)
-        first, *middle = axes.flat[: 1 + len(by_level)]
-        last, annotated, *unused = axes.flat[1 + len(by_level) :]
-        shown, _ = visible(sample.image)
-        first.imshow(shown, extent=extent)
-        first.set_title("picture")
-        for m, (ax, probability) in enumerate(zip(middle, by_level, strict=True)):
-            ax.imshow(probability, cmap="gray", vmin=0, vmax=1, extent=extent)
-            ax.set_title(f"level {m}")
-        drawn = last.imshow(whole, cmap="gray", vmin=0, vmax=1, extent=extent)
-        last.set_title("all levels")
-        annotated.imshow(outlined(shown, sample.labels), extent=extent)
-        annotated.set_title("annotated")
-        fig.colorbar(drawn, ax=axes, label="probability", shrink=0.6, pad=0.01)
-        bare(axes.flat, frame=True)
-        for ax in axes.flat:
-            ax.set(xlim=(places.start, places.stop), ylim=(rows.stop, rows.start))
-        for ax in unused:
-            ax.set_axis_off()
+    fig = Figure(figsize=(2.1 * columns + 0.6, 2 * (2.1 * square + 0.35)))
+    axes = fig.subplots(2, columns)
+    for ax, (title, values) in zip(axes.flat, panels.items(), strict=False):
+        ax.imshow(values, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
+        ax.set(title=title, xlim=(places.start, places.stop), ylim=(rows.stop, rows.start))
+    bare(axes.flat, frame=True)
+    for ax in axes.flat[len(panels) :]:
+        ax.set_axis_off()
+    shades = axes.flat[1].images[0]
+    fig.colorbar(shades, ax=axes, label="probability", shrink=0.6, pad=0.01)
     return fig
 
 
+@style()
 def scores(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """Average F1 of every picture, a row of dots per type and method; black bars are medians.
 
@@ -244,63 +237,46 @@ def scores(tables: Mapping[str, pd.DataFrame]) -> Figure:
         tables: from :func:`ngat.paper.study.segmentation.per_picture`, by method: a few.
     """
     looks = method_styles(tables)
-    known = set(pd.concat(tables.values())["type"])
-    kinds = [kind for kind in TYPES if kind in known]
+    counts = pd.concat(tables.values())["type"].value_counts() // len(tables)
+    kinds = [kind for kind in TYPES if kind in counts]
     step = 0.8 / len(tables)
-    counts = {}
-    with style():
-        fig = Figure(figsize=(7.2, 0.7 + len(kinds) * max(0.5, 0.24 * len(tables))))
-        ax = fig.subplots()
-        for n, (method, table) in enumerate(tables.items()):
-            for row, kind in enumerate(kinds):
-                values = table.loc[table["type"] == kind, "average_f1"].to_numpy()
-                counts[kind] = len(values)
-                at = row + step * (n - (len(tables) - 1) / 2)
-                spread = np.random.default_rng(row).uniform(-0.3 * step, 0.3 * step, len(values))
-                ax.scatter(
-                    values, at + spread, s=12, marker=MARKERS[n % len(MARKERS)], linewidths=0,
-                    color=looks[method]["color"], alpha=0.6, label="" if row else method,
-                )  # fmt: skip
-                if len(values) > 1:
-                    ax.vlines(np.median(values), at - 0.42 * step, at + 0.42 * step, color=BLACK)
-        pictures = {k: "1 picture" if n == 1 else f"{n} pictures" for k, n in counts.items()}
-        ax.set_yticks(range(len(kinds)), [f"{TYPE_NAMES[k]}\n({pictures[k]})" for k in kinds])
-        ax.set(xlabel="average F1 of a picture", xlim=(-0.02, 1.02), ylim=(len(kinds) - 0.5, -0.5))
-        grid_lines(ax, "x")
-        for row in range(1, len(kinds)):
-            ax.axhline(row - 0.5, color="#E4E4E4", linewidth=0.6, zorder=0)
-        fig.legend(loc="outside upper center", ncols=min(4, len(tables)), markerscale=1.6)
+    fig = Figure(figsize=(7.2, 0.7 + len(kinds) * max(0.5, 0.24 * len(tables))))
+    ax = fig.subplots()
+    for n, (method, table) in enumerate(tables.items()):
+        look = {"marker": MARKERS[n % len(MARKERS)], "color": looks[method]["color"]}
+        for row, kind in enumerate(kinds):
+            values = table.loc[table["type"] == kind, "average_f1"].to_numpy()
+            at = row + step * (n - (len(tables) - 1) / 2)
+            spread = np.random.default_rng(row).uniform(-0.3 * step, 0.3 * step, len(values))
+            label = "" if row else method
+            ax.scatter(values, at + spread, s=12, linewidths=0, alpha=0.6, label=label, **look)
+            if len(values) > 1:
+                ax.vlines(np.median(values), at - 0.42 * step, at + 0.42 * step, color=BLACK)
+    pictures = {k: "1 picture" if counts[k] == 1 else f"{counts[k]} pictures" for k in kinds}
+    names = [f"{TYPE_NAMES[k]}\n({pictures[k]})" for k in kinds]
+    ax.set_yticks(range(len(kinds)), names)
+    ax.set(xlabel="average F1 of a picture", xlim=(-0.02, 1.02), ylim=(len(kinds) - 0.5, -0.5))
+    grid_lines(ax, "x")
+    for row in range(1, len(kinds)):
+        ax.axhline(row - 0.5, color="#E4E4E4", linewidth=0.6, zorder=0)
+    fig.legend(loc="outside upper center", ncols=min(4, len(tables)), markerscale=1.6)
     return fig
 
 
+@style()
 def error_bars(table: pd.DataFrame) -> Figure:
     """Outcomes of annotated nuclei, a bar per method, and the number of extra objects.
 
     Args:
         table: from :func:`ngat.paper.study.segmentation.error_table`.
     """
-    outcomes = [name for name in Errors._fields if name != "extra"]
-    with style():
-        fig = Figure(figsize=(7.4, 0.36 * len(table) + 1.2))
-        ax, beside = fig.subplots(1, 2, sharey=True, width_ratios=(100, 28))
-        total = table[outcomes].sum(axis=1)
-        left = np.zeros(len(table))
-        for name in outcomes:
-            share = 100 * table[name] / total
-            ax.barh(table["method"], share, left=left, color=ERROR_COLOURS[name], label=name)
-            left += share.to_numpy()
-        extra = 100 * table["extra"] / total
-        beside.barh(table["method"], extra, color=ERROR_COLOURS["extra"], label="extra")
-        ax.invert_yaxis()
-        ax.set(xlim=(0, 100), xlabel="share of annotated nuclei / %")
-        beside.set_xlabel("extra for 100 nuclei")
-        for panel in (ax, beside):
-            panel.spines["left"].set_visible(False)
-            panel.tick_params(axis="y", length=0)
-        fig.legend(loc="outside upper center", ncols=5)
+    sums = table.set_index("method")
+    shares = 100 * sums.div(sums[list(OUTCOMES)].sum(axis=1), axis=0)
+    fig = Figure(figsize=(7.4, 0.36 * len(table) + 1.2))
+    ax, beside = fig.subplots(1, 2, sharey=True, width_ratios=(100, 28))
+    stacked(ax, shares, {name: ERROR_COLOURS[name] for name in OUTCOMES}, across=True)
+    stacked(beside, shares, {"extra": ERROR_COLOURS["extra"]}, across=True)
+    ax.set(xlim=(0, 100), xlabel="share of annotated nuclei / %")
+    beside.set_xlabel("extra for 100 nuclei")
+    fig.legend(loc="outside upper center", ncols=5)
     return fig
-
-
-def _explain(fig: Figure, colours: Mapping[str, str]) -> None:
-    handles = [Patch(color=colour, label=name) for name, colour in colours.items()]
-    fig.legend(handles=handles, loc="outside lower center", ncols=len(handles))

@@ -15,39 +15,13 @@ from skimage.measure import label
 
 from ngat.data import SPLITS, TYPES, Sample
 from ngat.errors import InputError
+from ngat.evaluation.error_types import areas, touching
 from ngat.instances import Labels
 from ngat.segmentation.measure import measure
 from ngat.system.files import read_table
 
 _WHERE = ["image_id", "split", "type", "group"]
-NUCLEUS_COLUMNS = ["image_id", "split", "type", "area", "diameter", "touches"]
 PICTURE_COLUMNS = [*_WHERE, "height", "width", "nuclei", "median_diameter", "touching", "covered"]
-
-
-def nuclei(samples: Iterable[Sample]) -> pd.DataFrame:
-    """One line per annotated nucleus.
-
-    Returns:
-        image_id, split, type, area in pixels, diameter of the disc of that area in pixels, and
-        whether it touches another nucleus.
-    """
-    parts = []
-    for sample in samples:
-        area = np.bincount(sample.labels.ravel(), minlength=1)[1:]
-        there = area > 0
-        parts.append(
-            pd.DataFrame(
-                {
-                    "image_id": sample.image_id,
-                    "split": sample.split,
-                    "type": sample.type,
-                    "area": area[there],
-                    "diameter": np.sqrt(4 / np.pi * area[there]),
-                    "touches": touching(sample.labels)[there],
-                }
-            )
-        )
-    return pd.concat(parts, ignore_index=True)[NUCLEUS_COLUMNS] if parts else pd.DataFrame()
 
 
 def pictures(samples: Iterable[Sample]) -> pd.DataFrame:
@@ -55,55 +29,22 @@ def pictures(samples: Iterable[Sample]) -> pd.DataFrame:
 
     Returns:
         image_id, split, type, group, height and width in pixels, number of nuclei, median of
-        their diameters in pixels, share of them that touch another, share of pixels covered;
-        the last three to four digits, and zero where there is no nucleus.
+        their diameters in pixels (of discs of their areas), share of them that share a pixel's
+        edge or corner with another, share of pixels covered; the last three to four digits.
     """
     rows = []
     for sample in samples:
-        of_picture = nuclei([sample])
-        some = len(of_picture) > 0
+        area = areas(sample.labels)
+        # Of a picture without nuclei all three are zero.
         values = (
-            (
-                float(of_picture["diameter"].median()),
-                float(of_picture["touches"].mean()),
-                float((sample.labels > 0).mean()),
-            )
-            if some
-            else (0.0, 0.0, 0.0)
+            np.median(np.sqrt(4 / np.pi * area)) if len(area) else 0.0,
+            touching(sample.labels, gap=0).mean() if len(area) else 0.0,
+            (sample.labels > 0).mean(),
         )
-        rows.append(
-            [
-                *(getattr(sample, name) for name in _WHERE),
-                *sample.labels.shape,
-                len(of_picture),
-                *(round(value, 4) for value in values),
-            ]
-        )
+        where = [getattr(sample, name) for name in _WHERE]
+        rounded = [round(float(value), 4) for value in values]
+        rows.append([*where, *sample.labels.shape, len(area), *rounded])
     return pd.DataFrame(rows, columns=PICTURE_COLUMNS)
-
-
-def touching(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
-    """For labels 1 … n, does the nucleus share a pixel's edge or corner with another one?
-
-    Args:
-        labels: ``int [H, W]``.
-
-    Returns:
-        ``bool [n]``, n the largest label.
-    """
-    labels = np.asarray(labels)
-    touches = np.zeros(int(labels.max(initial=0)) + 1, dtype=bool)
-    # A pixel and its neighbour to the right, below, and on both diagonals: all pairs once.
-    for a, b in (
-        (labels[:, :-1], labels[:, 1:]),
-        (labels[:-1], labels[1:]),
-        (labels[:-1, :-1], labels[1:, 1:]),
-        (labels[:-1, 1:], labels[1:, :-1]),
-    ):
-        meet = (a != b) & (a > 0) & (b > 0)
-        touches[a[meet]] = True
-        touches[b[meet]] = True
-    return touches[1:]
 
 
 def measured(labels: Labels) -> pd.DataFrame:
@@ -123,7 +64,7 @@ def measured(labels: Labels) -> pd.DataFrame:
             "area": found["area"],
             "diameter": np.sqrt(4 / np.pi * found["area"]).round(1),
             "elongation": (found["major_axis"] / found["minor_axis"].clip(lower=1)).round(2),
-            "touches": touching(labels)[found["nucleus"].to_numpy(dtype=int) - 1],
+            "touches": touching(labels, gap=0),
         }
     )
 
@@ -151,10 +92,7 @@ def groups(table: pd.DataFrame) -> pd.DataFrame:
     if (splits > 1).any():
         raise InputError(f"group {splits.idxmax()} lies in more than one part of the split.")
     return (
-        table.groupby(["type", "group", "split"], observed=True)
-        .size()
-        .rename("pictures")
-        .reset_index()
+        table.groupby(["type", "group", "split"], observed=True).size().reset_index(name="pictures")
     )
 
 
@@ -210,13 +148,21 @@ def composition(facts: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Columns part, type, images, objects; a line for each part and type, zero where none is.
     """
-    counted = facts.groupby(["split", "type"])["nuclei"].agg(["size", "sum"])
-    rows = []
-    for part in SPLITS:
-        for kind in TYPES:
-            images, objects = counted.loc[(part, kind)] if (part, kind) in counted.index else (0, 0)
-            rows.append((part, kind, int(images), int(objects)))
-    return pd.DataFrame(rows, columns=["part", "type", "images", "objects"])
+    every = pd.MultiIndex.from_product([SPLITS, TYPES], names=["part", "type"])
+    counted = facts.groupby(["split", "type"])["nuclei"].agg(images="size", objects="sum")
+    return counted.reindex(every, fill_value=0).reset_index()
+
+
+def composition_table(counts: pd.DataFrame) -> pd.DataFrame:
+    """A line per type and one for all, a column per part: ``<pictures> / <nuclei>``.
+
+    Args:
+        counts: from :func:`composition`.
+    """
+    whole = counts.groupby("part", sort=False)[["images", "objects"]].sum().assign(type="all")
+    counts = pd.concat([counts, whole.reset_index()])
+    cells = counts["images"].map("{:,}".format) + " / " + counts["objects"].map("{:,}".format)
+    return _by_type_and_part(counts.assign(cell=cells))
 
 
 def image_sizes(facts: pd.DataFrame) -> pd.Series:
@@ -230,25 +176,14 @@ def image_sizes(facts: pd.DataFrame) -> pd.Series:
 
 def size_table(facts: pd.DataFrame) -> pd.DataFrame:
     """A line per type and one for all, a column per part: median √area, smallest to largest."""
-    sized = facts.assign(size=image_sizes(facts))
-    rows = []
-    for kind in [*TYPES, "all"]:
-        of_kind = sized if kind == "all" else sized[sized["type"] == kind]
-        cells = {}
-        for part in SPLITS:
-            size = of_kind.loc[of_kind["split"] == part, "size"]
-            cells[part] = f"{size.median():.0f} ({size.min():.0f}–{size.max():.0f})"
-        rows.append({"type": kind, **cells})
-    return pd.DataFrame(rows)
+    sized = facts[["type"]].assign(part=facts["split"], size=image_sizes(facts))
+    ranges = pd.concat([sized, sized.assign(type="all")]).groupby(["type", "part"])["size"]
+    cells = ranges.agg(lambda s: f"{s.median():.0f} ({s.min():.0f}–{s.max():.0f})")
+    return _by_type_and_part(cells.rename("cell").reset_index())
 
 
-def composition_table(counts: pd.DataFrame) -> pd.DataFrame:
-    """A line per type and one for all, a column per part: ``<pictures> / <nuclei>``."""
-    parts = list(dict.fromkeys(counts["part"]))
-    rows = []
-    for kind in [*dict.fromkeys(counts["type"]), "all"]:
-        of_kind = counts if kind == "all" else counts[counts["type"] == kind]
-        sums = of_kind.groupby("part")[["images", "objects"]].sum()
-        cells = {p: f"{sums.images[p]:,} / {sums.objects[p]:,}" for p in parts}
-        rows.append({"type": kind, **cells})
-    return pd.DataFrame(rows)
+def _by_type_and_part(cells: pd.DataFrame) -> pd.DataFrame:
+    """A line per type and one for all, a column per part of the split."""
+    wide = cells.pivot(index="type", columns="part", values="cell")
+    wide = wide.reindex(index=[*TYPES, "all"], columns=SPLITS)
+    return wide.rename_axis(columns=None).reset_index()

@@ -13,43 +13,32 @@ import torch
 from torch import Tensor
 
 from ngat.attention import attention_weights, installed
-from ngat.config import ModelConfig, Preset
+from ngat.config import ModelConfig
 from ngat.engines.agreement import case, converted, results
-from ngat.errors import InputError
 from ngat.graph import HOME_DISPLACEMENT, RELATIONS, TAP_COUNT, PyramidGraph, Relation
 from ngat.model import NGAT, PyramidGATConv, schedule
+from ngat.paper.study.graph import Mask, with_sources
 from ngat.training.step import seeded
 
-Mask = npt.NDArray[np.bool_]
+Array = npt.NDArray[np.float64]
 
 # Differences of an integral image leave rounding errors behind where a pixel has no influence.
 ROUNDING = 1e-12
-
-
-def graph_network(chosen: Preset) -> ModelConfig:
-    """The configuration of a preset's graph network.
-
-    Raises:
-        InputError: the preset's network is a rival, which has no graph to study.
-    """
-    if not isinstance(chosen.model, ModelConfig):
-        raise InputError(f"The preset {chosen.name} has no graph network; choose companion.")
-    return chosen.model
 
 
 def sizes(configs: Mapping[str, ModelConfig]) -> pd.DataFrame:
     """One row per network: levels, channels, heads, updates of a level, of the base, parameters."""
     rows = []
     for name, config in configs.items():
-        steps = schedule(config)
+        updated = [m for m, _ in schedule(config)]  # None: all levels at once
         rows.append(
             {
                 "network": name,
                 "levels": config.levels,
                 "channels": config.channels,
                 "heads": config.heads,
-                "level updates": sum(config.levels if m is None else 1 for m, _ in steps),
-                "base updates": sum(m in (None, 0) for m, _ in steps),
+                "level updates": sum(config.levels if m is None else 1 for m in updated),
+                "base updates": sum(m in (None, 0) for m in updated),
                 "parameters": sum(p.numel() for p in NGAT(config).parameters()),
             }
         )
@@ -66,7 +55,7 @@ class Reach(NamedTuple):
     """
 
     title: str
-    influence: npt.NDArray[np.float64]
+    influence: Array
     walked: Mask
 
 
@@ -77,24 +66,22 @@ def growth(config: ModelConfig, side: int, depths: Sequence[int], seed: int = 0)
     over all nodes.
     """
     unit = "layer" if config.schedule == "synchronous" else "V-cycle"
+    middle = (side // 2, side // 2)
     found = []
     for depth in depths:
         plain = dataclasses.replace(config, depth=depth, plasticity="fixed", norm="none")
         title = f"{depth} {unit}{'s' if depth > 1 else ''}"
-        middle = (side // 2, side // 2)
         found.append(Reach(title, influence(plain, side, middle, seed), walk(plain, side, middle)))
     return found
 
 
-def influence(
-    config: ModelConfig, side: int, pixel: tuple[int, int], seed: int = 0, draws: int = 4
-) -> npt.NDArray[np.float64]:
+def influence(config: ModelConfig, side: int, pixel: tuple[int, int], seed: int) -> Array:
     """|∂ logits(pixel) / ∂ picture|, summed over channels and random networks, ``[side, side]``.
 
-    Several networks, since a ReLU may be closed in one of them.
+    Four networks, since a ReLU may be closed in one of them.
     """
     total = np.zeros((side, side))
-    for draw in range(draws):
+    for draw in range(4):
         with seeded(torch.device("cpu"), seed, draw):
             model = NGAT(config).double().eval()
             image = torch.rand(1, 3, side, side, dtype=torch.float64, requires_grad=True)
@@ -111,29 +98,14 @@ def walk(config: ModelConfig, side: int, pixel: tuple[int, int]) -> Mask:
     so do all their sources. At the start a node depends on the pixels of its cell.
     """
     graph = PyramidGraph(side, side, config.levels)
-    matters = np.zeros(graph.num_nodes, dtype=bool)
-    matters[graph.nodes(0)[pixel]] = True
+    matters = np.arange(graph.num_nodes) == graph.nodes(0)[pixel]
     for level, relations in reversed(schedule(config)):
-        matters |= _sources_of(graph, matters, level, relations)
+        matters = with_sources(matters, [graph.edges(r, level)[:2] for r in relations])
     pixels = np.zeros((side, side), dtype=bool)
-    for m, (height, width) in enumerate(graph.sizes):
-        cells = matters[graph.offsets[m] : graph.offsets[m + 1]].reshape(height, width)
+    for m in range(graph.levels):
+        cells = matters[graph.nodes(m)]
         pixels |= np.kron(cells, np.ones((2**m, 2**m), dtype=bool))[:side, :side]
     return pixels
-
-
-def _sources_of(
-    graph: PyramidGraph, matters: Mask, level: int | None, relations: tuple[Relation, ...]
-) -> Mask:
-    needed = np.zeros_like(matters)
-    for relation in RELATIONS:
-        if relation in relations:
-            sources, destinations, _ = graph.edges(relation, level)
-            needed[sources[matters[destinations]]] = True
-    return needed
-
-
-Array = npt.NDArray[np.float64]
 
 
 class Coefficients(NamedTuple):
@@ -187,11 +159,8 @@ def mean_by_tap(softmax: Coefficients) -> dict[Relation, Array]:
     """
     whole = np.all(softmax.alpha > 0, axis=(0, 1))
     means = softmax.alpha[:, :, whole if whole.any() else ~whole].mean(-1)
-    found, first = {}, 0
-    for relation in softmax.relations:
-        found[relation] = means[:, first : first + TAP_COUNT[relation]]
-        first += TAP_COUNT[relation]
-    return found
+    ends = np.cumsum([TAP_COUNT[relation] for relation in softmax.relations])
+    return dict(zip(softmax.relations, np.split(means, ends[:-1], axis=1), strict=True))
 
 
 def direction(softmax: Coefficients) -> Array:
@@ -244,14 +213,12 @@ def symmetry(config: ModelConfig, side: int = 32, seed: int = 0) -> pd.DataFrame
     """
     rows = []
     for kind in ("none", "linear", "table"):
-        row: dict[str, object] = {"position_term": kind}
-        with seeded(torch.device("cpu"), seed):
-            model = (
-                NGAT(dataclasses.replace(config, position=kind, plasticity="fixed")).double().eval()
-            )
+        changed = dataclasses.replace(config, position=kind, plasticity="fixed")
+        with seeded(torch.device("cpu"), seed), torch.no_grad():
+            model = NGAT(changed).double().eval()
             image = torch.rand(1, 3, side, side, dtype=torch.float64)
-        with torch.no_grad():
             plain = model(image).logits[0]
+            row: dict[str, object] = {"position_term": kind}
             for name, mirror in MIRRORS.items():
                 difference = model(mirror(image)).logits[0] - mirror(plain)
                 row[name] = (difference.abs().max() / plain.std()).item()
@@ -270,29 +237,18 @@ def engines(names: Sequence[str] = ("cpu", "dgl"), side: int = 24, seed: int = 0
         one row per engine, dtype and softmax (``joint`` over all 14 taps, or one relation).
     """
     rows = []
-    softmaxes: list[tuple[Relation, ...]] = [RELATIONS, ("king",), ("child",)]
+    softmaxes: dict[str, tuple[Relation, ...]] = {
+        "joint": RELATIONS, "king": ("king",), "child": ("child",)
+    }  # fmt: skip
     for dtype in (torch.float64, torch.float32):
-        for relations in softmaxes:
+        for softmax, relations in softmaxes.items():
             # Two pictures, four heads of four channels, into level 1 of a pyramid.
-            groups = case(
-                (2, 4, 4, side, side), relations, below=(2 * side - 1, 2 * side), seed=seed
-            )
-            inputs = converted(*groups, dtype)
+            shape, below = (2, 4, 4, side, side), (2 * side - 1, 2 * side)
+            inputs = converted(*case(shape, relations, below=below, seed=seed), dtype)
             expected = results(*inputs, "reference")
-            for name in names:
-                if not installed(name):
-                    continue
-                differences = [
-                    (a - b).abs().max().item()
-                    for a, b in zip(results(*inputs, name), expected, strict=True)
-                ]
-                rows.append(
-                    {
-                        "engine": name,
-                        "dtype": str(dtype).removeprefix("torch."),
-                        "softmax": "joint" if len(relations) > 1 else relations[0],
-                        "value": differences[0],
-                        "gradient": max(differences[1:]),
-                    }
-                )
-    return pd.DataFrame(rows)
+            for name in filter(installed, names):
+                pairs = zip(results(*inputs, name), expected, strict=True)
+                value, *gradients = [(a - b).abs().max().item() for a, b in pairs]
+                kind = str(dtype).removeprefix("torch.")
+                rows.append((name, kind, softmax, value, max(gradients)))
+    return pd.DataFrame(rows, columns=["engine", "dtype", "softmax", "value", "gradient"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +16,8 @@ from ngat.data import Sample
 from ngat.data.resize import resized_sample
 from ngat.errors import InputError
 from ngat.inference import look
-from ngat.magnification import SIZE, size_of
-from ngat.metrics import THRESHOLDS, f1, match
+from ngat.magnification import SIZE, areas_of, size_of
+from ngat.metrics import image_score, match
 
 Labels = npt.NDArray[np.integer]
 # A picture is too dark to be printed as it is if its brightest hundredth is below this, of 255.
@@ -49,20 +49,9 @@ def of_type(samples: Sequence[Sample], kind: str) -> Sample:
     raise InputError(f"No picture of the type {kind} is among these; load more of them.")
 
 
-def resized(sample: Sample, magnification: float) -> Sample:
-    """A picture and its labels at another magnification.
-
-    Raises:
-        InputError: the magnification is not positive.
-    """
-    if not magnification > 0:
-        raise InputError(f"magnification must be a positive number; got {magnification}.")
-    return resized_sample(sample, magnification)
-
-
 def as_trained(sample: Sample) -> Sample:
     """A picture whose median annotated nucleus is as large as in training: its √area is 20 px."""
-    return resized(sample, SIZE / size_of(sample.labels))
+    return resized_sample(sample, SIZE / size_of(sample.labels))
 
 
 def side_by_side(left: Sample, right: Sample) -> Sample:
@@ -74,18 +63,29 @@ def side_by_side(left: Sample, right: Sample) -> Sample:
     return replace(left, image=image, labels=labels)
 
 
-def fullest(labels: npt.NDArray[np.integer], side: int) -> tuple[slice, slice]:
+def fullest(labels: Labels, side: int) -> tuple[slice, slice]:
     """The ``side × side`` pixels that hold most of nuclei; all of a shorter side."""
-    covered = np.pad(np.cumsum(np.cumsum(labels > 0, axis=0), axis=1), ((1, 0), (1, 0)))
+    return _square(labels, side, _covered(labels, side))
+
+
+def half_covered(labels: Labels, side: int) -> tuple[slice, slice]:
+    """The ``side × side`` pixels that are most evenly half nucleus, half background."""
+    return _square(labels, side, -np.abs(_covered(labels, side) - side**2 / 2))
+
+
+def _covered(labels: Labels, side: int) -> npt.NDArray[Any]:
+    """Pixels of nucleus in every square, by its top and left; all of a shorter side is taken."""
+    sums = np.pad(np.cumsum(np.cumsum(labels > 0, axis=0), axis=1), ((1, 0), (1, 0)))
     height, width = (min(side, length) for length in labels.shape)
-    inside = (
-        covered[height:, width:]
-        - covered[:-height, width:]
-        - covered[height:, :-width]
-        + covered[:-height, :-width]
-    )
-    top, left = np.unravel_index(int(np.argmax(inside)), inside.shape)
-    return slice(int(top), int(top) + height), slice(int(left), int(left) + width)
+    rows: npt.NDArray[Any] = sums[height:] - sums[:-height]
+    return rows[:, width:] - rows[:, :-width]
+
+
+def _square(labels: Labels, side: int, score: npt.NDArray[Any]) -> tuple[slice, slice]:
+    """Rows and columns of the square with the highest score."""
+    top, left = (int(first) for first in np.unravel_index(score.argmax(), score.shape))
+    height, width = (min(side, length) for length in labels.shape)
+    return slice(top, top + height), slice(left, left + width)
 
 
 def part(sample: Sample, centre: tuple[int, int], side: int) -> tuple[slice, slice]:
@@ -102,7 +102,7 @@ def part(sample: Sample, centre: tuple[int, int], side: int) -> tuple[slice, sli
     return found[0], found[1]
 
 
-def middle_nucleus(labels: npt.NDArray[np.integer], margin: int = 0) -> int:
+def middle_nucleus(labels: Labels, margin: int = 0) -> int:
     """The number of the nucleus whose area is the median of those away from the picture's edge.
 
     Args:
@@ -113,23 +113,23 @@ def middle_nucleus(labels: npt.NDArray[np.integer], margin: int = 0) -> int:
     Raises:
         InputError: there are no nuclei.
     """
-    numbers = np.unique(labels[labels > 0])
+    areas = areas_of(labels)
+    numbers = np.flatnonzero(areas)
     if not len(numbers):
         raise InputError("The picture has no annotated nucleus to look at.")
     centres = np.array([centre_of(labels, int(number)) for number in numbers])
-    inside = (centres >= margin) & (centres < np.array(labels.shape) - margin)
-    kept = numbers[inside.all(1)] if inside.all(1).any() else numbers
-    areas = np.bincount(labels.ravel())[kept]
-    return int(kept[np.argsort(areas, kind="stable")[len(kept) // 2]])
+    inside = ((centres >= margin) & (centres < np.array(labels.shape) - margin)).all(1)
+    kept = numbers[inside] if inside.any() else numbers
+    return int(kept[np.argsort(areas[kept], kind="stable")[len(kept) // 2]])
 
 
-def centre_of(labels: npt.NDArray[np.integer], number: int) -> tuple[int, int]:
+def centre_of(labels: Labels, number: int) -> tuple[int, int]:
     """Row and column of a nucleus' centre of mass, rounded."""
-    rows, columns = np.nonzero(labels == number)
-    return round(float(rows.mean())), round(float(columns.mean()))
+    row, column = ndimage.center_of_mass(labels == number)
+    return round(row), round(column)
 
 
-def three_places(labels: npt.NDArray[np.integer], margin: int = 12) -> dict[str, tuple[int, int]]:
+def three_places(labels: Labels, margin: int = 12) -> dict[str, tuple[int, int]]:
     """(row, column) of a pixel inside a nucleus, of one on its edge and of one on the background.
 
     The nucleus is :func:`middle_nucleus`; inside is its pixel farthest from the edge, background
@@ -149,7 +149,7 @@ def three_places(labels: npt.NDArray[np.integer], margin: int = 12) -> dict[str,
     return found
 
 
-def near_edges(labels: npt.NDArray[np.integer], pixels: int) -> npt.NDArray[np.bool_]:
+def near_edges(labels: Labels, pixels: int) -> npt.NDArray[np.bool_]:
     """Which pixels are at most so many from the border of a nucleus, ``[H, W]``."""
     borders = find_boundaries(labels, mode="inner")
     near: npt.NDArray[np.bool_] = ndimage.distance_transform_edt(~borders) <= pixels
@@ -185,52 +185,30 @@ def magnified(
         number: of the nucleus in ``sample.labels``.
         side: of the square around the nucleus that is kept, in pixels of the picture.
     """
+    row, column = centre_of(sample.labels, number)
     found = []
     for factor in factors:
         probability = look(model, sample.image, factor)[0, 0].numpy()
-        seen = resized(sample, factor)
+        seen = resized_sample(sample, factor)
         mask = seen.labels == number
-        centre = centre_of(sample.labels, number)
-        window = part(seen, (round(centre[0] * factor), round(centre[1] * factor)),
-                      max(2, round(side * factor)))  # fmt: skip
-        found.append(
-            Magnified(
-                factor, seen.image[window], probability[window], mask[window],
-                _best_iou(probability > 0.5, mask),
-            )
-        )  # fmt: skip
+        centre = round(row * factor), round(column * factor)
+        window = part(seen, centre, max(2, round(side * factor)))
+        _, iou = best_match(ndimage.label(probability > 0.5)[0], seen.labels, number)
+        shown = seen.image[window], probability[window], mask[window]
+        found.append(Magnified(factor, *shown, iou))
     return found
-
-
-def _best_iou(found: npt.NDArray[np.bool_], mask: npt.NDArray[np.bool_]) -> float:
-    labels, _ = ndimage.label(found)
-    inside = np.bincount(labels[mask], minlength=1)
-    inside[0] = 0
-    if not inside.any():
-        return 0.0
-    mine = labels == inside.argmax()
-    return float((mine & mask).sum() / (mine | mask).sum())
 
 
 def best_match(pred: Labels, true: Labels, number: int) -> tuple[int, float]:
     """The predicted object that overlaps a nucleus most, and their IoU; 0 and 0 for none."""
     mask = true == number
-    inside = np.bincount(pred[mask], minlength=1)
-    inside[0] = 0
+    inside = areas_of(pred[mask])
     if not inside.any():
         return 0, 0.0
-    mine = pred == int(inside.argmax())
+    mine = pred == inside.argmax()
     return int(inside.argmax()), float((mine & mask).sum() / (mine | mask).sum())
-
-
-def without(pred: Labels, true: Labels, number: int) -> float:
-    """How much the picture's average F1 falls if an annotated nucleus' object is taken away."""
-    taken, _ = best_match(pred, true, number)
-    left = np.where(pred == taken, 0, pred) if taken else pred
-    return average_f1(pred, true) - average_f1(left, true)
 
 
 def average_f1(pred: Labels, true: Labels) -> float:
     """Mean F1 of a picture over the thresholds of table 1."""
-    counts = match(pred, true, THRESHOLDS)
-    return float(np.mean([f1(c.tp, c.fp, c.fn) for c in counts]))
+    return image_score(match(pred, true)).average_f1

@@ -9,17 +9,18 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from ngat.baselines.networks import build
 from ngat.config import ModelConfig, Preset, preset
 from ngat.data import Sample
 from ngat.data.normalize import as_tensor
 from ngat.graph import PyramidGraph
 from ngat.loss import loss_of
-from ngat.model import NGAT, Output
-from ngat.paper.study.network import graph_network
+from ngat.model import NGAT
 from ngat.plasticity import Placement, Plasticity
 from ngat.projection import integral_image, project
+from ngat.training.distributed import team
 from ngat.training.patches import Patches
-from ngat.training.step import Objective, learning_rate, parameter_groups, position, seeded
+from ngat.training.step import Optimisation, position, seeded
 
 MIXED = (0.05, 0.95)  # a node with a share of nucleus between these sees an edge
 
@@ -29,37 +30,28 @@ def trained_briefly(chosen: Preset, samples: Sequence[Sample]) -> tuple[NGAT, li
 
     The steps are those of :func:`ngat.training.trainer.train`, without validation and files.
     """
-    config, device = chosen.train, torch.device("cpu")
-    patches = Patches(samples, config, contrast=chosen.model.contrast)
-    with seeded(device, config.seed):
-        model = NGAT(graph_network(chosen))
-    objective = Objective(model, chosen.loss)
-    optimiser = torch.optim.AdamW(parameter_groups(model, config.weight_decay), betas=(0.9, 0.99))
+    patches = Patches(samples, chosen.train, contrast=chosen.model.contrast)
     losses = []
-    for step in range(config.steps):
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(position(step, 0.0, None, config), config)
-        optimiser.zero_grad(set_to_none=True)
-        with seeded(device, config.seed, step):
-            loss, _ = objective(*patches.batch(step))
-            loss.backward()
-        nn.utils.clip_grad_norm_(objective.parameters(), config.clip)
-        optimiser.step()
-        losses.append(loss.item())
+    with team("cpu") as alone:
+        with seeded(alone.device, chosen.train.seed):
+            model = cast(NGAT, build(chosen.model))
+        optimisation = Optimisation(model, chosen, alone)
+        for step in range(chosen.train.steps):
+            place = position(step, 0.0, None, chosen.train)
+            _, values = optimisation.step(patches.batch(step), step, place)
+            losses.append(values[0].item())
     return model.eval(), losses
 
 
 def place(model: NGAT, sample: Sample) -> Placement:
     """Positions of a network's nodes over a picture."""
+    height, width = sample.labels.shape
+    graph = PyramidGraph(height, width, model.config.levels)
     with torch.no_grad():
-        seen = as_tensor(sample.image, model.config.contrast)
-        placement: Placement = model.plasticity(seen, graph_of(model, sample))
+        placement: Placement = model.plasticity(
+            as_tensor(sample.image, model.config.contrast), graph
+        )
     return placement
-
-
-def graph_of(model: NGAT, sample: Sample) -> PyramidGraph:
-    """The graph that a network lays over a picture."""
-    return PyramidGraph(sample.labels.shape[0], sample.labels.shape[1], model.config.levels)
 
 
 def nucleus_share(placement: Placement, sample: Sample) -> list[Tensor]:
@@ -78,24 +70,19 @@ def moves_by_level(placed: Sequence[tuple[Placement, Sample]]) -> pd.DataFrame:
         ``elsewhere``, the mean length of the move less the common one, of nodes that see an edge
         of a nucleus and of those that see only nucleus or only background.
     """
+    shares = [nucleus_share(*pair) for pair in placed]
     rows = []
-    for m in range(1, len(placed[0][0].moves)):
+    for m in range(1, len(shares[0])):
         moves = torch.cat([placement.moves[m][0].flatten(1) for placement, _ in placed], dim=1)
-        share = torch.cat([nucleus_share(*pair)[m].flatten() for pair in placed])
-        mean = moves.mean(1)
+        share = torch.cat([of_picture[m].flatten() for of_picture in shares])
+        mean, spread = moves.mean(1), moves.std(1)
         own = (moves - mean[:, None]).norm(dim=0)
         mixed = (share > MIXED[0]) & (share < MIXED[1])
-        spread = moves.std(1)
-        rows.append(
-            {
-                "level": m,
-                "nodes": moves.shape[1],
-                **dict(zip("xyz", mean.tolist(), strict=True)),
-                **dict(zip(("spread_x", "spread_y", "spread_z"), spread.tolist(), strict=True)),
-                "edge": own[mixed].mean().item(),
-                "elsewhere": own[~mixed].mean().item(),
-            }
-        )
+        row: dict[str, float] = {"level": m, "nodes": moves.shape[1]}
+        row |= dict(zip("xyz", mean.tolist(), strict=True))
+        row |= dict(zip(("spread_x", "spread_y", "spread_z"), spread.tolist(), strict=True))
+        row |= {"edge": own[mixed].mean().item(), "elsewhere": own[~mixed].mean().item()}
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -114,27 +101,10 @@ def heights_around_edges(placement: Placement, sample: Sample, level: int) -> di
     return {name: z[place].mean().item() for name, place in places.items()}
 
 
-class Cut(nn.Module):
-    """A plasticity whose gradient flows through some of its outcomes only.
-
-    Args:
-        through: ``features``, ``moves`` (which reach the attention's position term) or both.
-    """
-
-    def __init__(self, plasticity: Plasticity, through: Sequence[str]) -> None:
-        super().__init__()
-        self.plasticity = plasticity
-        self.through = through
-
-    def forward(self, image: Tensor, graph: PyramidGraph) -> Placement:
-        """As :meth:`ngat.plasticity.Plasticity.forward`."""
-        placement: Placement = self.plasticity(image, graph)
-        cut = {
-            name: [value.detach() for value in getattr(placement, name)]
-            for name in ("features", "moves")
-            if name not in self.through
-        }
-        return placement._replace(**cut)
+def last_layer(plasticity: Plasticity) -> nn.Linear:
+    """The last layer of ξ, whose output is the move before its bounds."""
+    assert plasticity.xi is not None
+    return cast(nn.Linear, plasticity.xi.layers[-1])
 
 
 def hidden_spread(model: NGAT, sample: Sample) -> float:
@@ -143,15 +113,11 @@ def hidden_spread(model: NGAT, sample: Sample) -> float:
     Their standard deviation over all nodes of all levels, over their root mean square.
     """
     seen: list[Tensor] = []
-    assert model.plasticity.xi is not None
-    last = model.plasticity.xi.layers[-1]
-    handle = last.register_forward_pre_hook(
+    handle = last_layer(model.plasticity).register_forward_pre_hook(
         lambda _, inputs: seen.append(inputs[0].movedim(1, -1).flatten(0, -2))
     )
-    try:
-        place(model, sample)
-    finally:
-        handle.remove()
+    place(model, sample)
+    handle.remove()
     values = torch.cat(seen)
     return float(values.std(0).norm() / values.square().mean(0).sqrt().norm())
 
@@ -159,37 +125,40 @@ def hidden_spread(model: NGAT, sample: Sample) -> float:
 def gradient_paths(samples: Sequence[Sample], seed: int = 0) -> pd.DataFrame:
     """Size of the loss's gradient at ξ's last layer: by way of features, of attention, of both.
 
+    Attention depends on ξ through the moves, which its position term reads. A way is closed by
+    detaching what leads along it.
+
     Returns:
         one row per way: ``through`` and ``gradient`` (Euclidean norm).
     """
     chosen = preset("smoke", batch=2, patch=64, augment=False, seed=seed)
     image, targets = Patches(samples, chosen.train, contrast=chosen.model.contrast).batch(0)
-    ways = {
-        "features and attention": ("features", "moves"),
-        "features alone": ("features",),
-        "attention alone": ("moves",),
-        "neither": (),
+    closed = {
+        "features and attention": (),
+        "features alone": ("moves",),
+        "attention alone": ("features",),
+        "neither": ("features", "moves"),
     }
     rows = []
-    for name, through in ways.items():
+    for name, detached in closed.items():
         with seeded(image.device, seed):
-            model = NGAT(graph_network(chosen))
+            model = cast(NGAT, build(chosen.model))
             wake(model.plasticity)
-        assert model.plasticity.xi is not None
-        last = cast(Tensor, model.plasticity.xi.layers[-1].weight)
-        model.plasticity = Cut(model.plasticity, through)  # type: ignore[assignment]
-        loss, _ = loss_of(cast(Output, model(image, targets[:, :2])), chosen.loss)
-        loss.backward()
-        rows.append(
-            {"through": name, "gradient": 0.0 if last.grad is None else last.grad.norm().item()}
+        model.plasticity.register_forward_hook(
+            lambda _, inputs, placement, names=detached: placement._replace(
+                **{n: [value.detach() for value in getattr(placement, n)] for n in names}
+            )
         )
-    return pd.DataFrame(rows)
+        loss, _ = loss_of(model(image, targets[:, :2]), chosen.loss)
+        loss.backward()
+        gradient = last_layer(model.plasticity).weight.grad
+        rows.append((name, 0.0 if gradient is None else gradient.norm().item()))
+    return pd.DataFrame(rows, columns=["through", "gradient"])
 
 
 def wake(plasticity: Plasticity, scale: float = 0.1) -> None:
     """Give ξ's last layer random weights: it starts at zero, as the identity."""
-    assert plasticity.xi is not None
-    nn.init.normal_(cast(Tensor, plasticity.xi.layers[-1].weight), std=scale)
+    nn.init.normal_(last_layer(plasticity).weight, std=scale)
 
 
 def bounds(
@@ -210,28 +179,23 @@ def bounds(
     config = ModelConfig(levels=4, plasticity="xi")
     graph = PyramidGraph(picture.shape[2], picture.shape[3], config.levels)
     rows = []
-    for scale in scales:
-        for draw in range(draws):
-            with seeded(picture.device, seed, draw), torch.no_grad():
-                plasticity = Plasticity(config)
-                for parameter in plasticity.parameters():
-                    nn.init.normal_(parameter, std=scale)
-                placement = plasticity(picture, graph)
-            moves = torch.cat([m.flatten(2) for m in placement.moves[1:]], dim=2)
-            gaps = [
-                1 + torch.diff(m[:, axis], dim=-1 - axis).min().item()
-                for m in placement.moves[1:]
-                for axis in (0, 1)
-            ]
-            rows.append(
-                {
-                    "scale": scale,
-                    "sideways": moves[:, :2].abs().max().item(),
-                    "lowest": 2 ** moves[:, 2].min().item(),
-                    "highest": 2 ** moves[:, 2].max().item(),
-                    "gap": min(gaps),
-                    "base": placement.moves[0].abs().max().item(),
-                }
-            )
+    for scale, draw in [(scale, draw) for scale in scales for draw in range(draws)]:
+        with seeded(picture.device, seed, draw), torch.no_grad():
+            plasticity = Plasticity(config)
+            for parameter in plasticity.parameters():
+                nn.init.normal_(parameter, std=scale)
+            base, *above = plasticity(picture, graph).moves
+        moves = torch.cat([m.flatten(2) for m in above], dim=2)
+        gaps = [torch.diff(m[:, axis], dim=-1 - axis).min() for m in above for axis in (0, 1)]
+        rows.append(
+            {
+                "scale": scale,
+                "sideways": moves[:, :2].abs().max().item(),
+                "lowest": 2 ** moves[:, 2].min().item(),
+                "highest": 2 ** moves[:, 2].max().item(),
+                "gap": 1 + min(gaps).item(),
+                "base": base.abs().max().item(),
+            }
+        )
     extremes = {"sideways": "max", "lowest": "min", "highest": "max", "gap": "min", "base": "max"}
     return pd.DataFrame(rows).groupby("scale", as_index=False).agg(extremes)

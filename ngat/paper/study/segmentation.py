@@ -12,23 +12,26 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from ngat import metrics
 from ngat.data import TYPES, Sample
 from ngat.data.normalize import as_tensor
 from ngat.errors import InputError
+from ngat.evaluation import tables
 from ngat.evaluation.error_types import OUTCOMES, outcomes
 from ngat.evaluation.evaluator import Method, evaluate
 from ngat.evaluation.results import read_instances, read_run
 from ngat.inference import evaluating
-from ngat.magnification import size_of
+from ngat.magnification import areas_of, size_of
 from ngat.model import NGAT
 from ngat.paper import artifacts
 from ngat.paper.session import Session
 from ngat.paper.study.pictures import centre_of, fullest, part
+from ngat.paper.study.training import results_of
 from ngat.training.weights import load_weights
 
 Labels = npt.NDArray[np.integer]
 
+# Outcomes of annotated nuclei (:mod:`ngat.evaluation.error_types`), and objects on background.
+ERRORS = (*OUTCOMES, "extra")
 # A crop is so many median nuclei wide, within these limits in pixels.
 NUCLEI_WIDE = 8
 CROP_SIDES = (128, 256)
@@ -58,20 +61,32 @@ def everything(
     """What all methods found in these pictures, best average F1 first.
 
     By hand, from the committed result files where they have these pictures. In a run, or where
-    weights were asked for, ours and the floors are evaluated now into the session's results; of
-    committed files those of other methods (a U-Net's, say) stand beside them.
+    weights were asked for, ours, two floors and the untrained network are evaluated now into the
+    session's results; of committed files those of other methods (a U-Net's, say) stand beside them.
     """
-    others = read_found(_stored(session), session.data, samples)
+    others = read_found(results_of(session), session.data, samples)
     if not in_run and session.weights is None and others:
         return others
-    where = session.results
     preset = load_weights(weights).preset.name
-    evaluate_all(
-        samples, where, data=session.data, weights=weights, preset=preset, seed=session.seed
-    )
+    methods: list[Method] = ["ngat", "otsu", "otsu_watershed"]
+    if preset == "smoke":
+        # Larger untrained networks take as long as trained ones and find as little.
+        methods.append("untrained")
+    for method in methods:
+        evaluate(
+            samples,
+            session.results,
+            data=session.data,
+            method=method,
+            weights=weights if method == "ngat" else None,
+            preset=preset,
+            seed=session.seed,
+            progress=False,
+            command="notebook 07",
+        )
     # What is committed of the same preset may come from other weights.
     others = {name: found for name, found in others.items() if sort_of(name) != preset}
-    return _ranked([*(others | read_found(where, session.data, samples)).values()])
+    return _ranked(others | read_found(session.results, session.data, samples))
 
 
 def committed_of(session: Session, samples: Sequence[Sample], method: str) -> MethodNuclei:
@@ -81,38 +96,9 @@ def committed_of(session: Session, samples: Sequence[Sample], method: str) -> Me
         InputError: no method has a file of these pictures.
     """
     for only in (method, ""):
-        if found := read_found(_stored(session), session.data, samples, only):
+        if found := read_found(results_of(session), session.data, samples, only):
             return headline(found)
     raise InputError(f"There are no result files of {session.data}; run notebook 07 first.")
-
-
-def _stored(session: Session) -> Path:
-    results = session.top / "data" / "results"
-    return results if session.data == "dsb2018" else results / session.data
-
-
-def evaluate_all(
-    samples: Sequence[Sample], out: Path, *, data: str, weights: Path, preset: str, seed: int = 0
-) -> list[Path]:
-    """Result files of the network, of two floors, and of the smoke network untrained.
-
-    Larger untrained networks take as long as trained ones and find as little as the small one.
-    """
-    methods: tuple[Method, ...] = ("ngat", "otsu", "otsu_watershed")
-    written = []
-    for method in (*methods, "untrained") if preset == "smoke" else methods:
-        written += evaluate(
-            samples,
-            out,
-            data=data,
-            method=method,
-            weights=weights if method == "ngat" else None,
-            preset=preset,
-            seed=seed,
-            progress=False,
-            command="notebook 07",
-        )
-    return written
 
 
 def read_found(
@@ -124,25 +110,27 @@ def read_found(
     and the untrained network last. Empty where there are none. With ``only`` one method is read.
     """
     wanted = {sample.image_id for sample in samples}
-    found = []
+    found = {}
     for path in sorted(folder.glob("*.counts.csv")):
-        stem = path.with_name(path.name.removesuffix(".counts.csv"))
-        run = read_run(stem)
-        if set(run.counts["data"]) != {data} or not wanted <= set(run.counts["image_id"]):
-            continue
-        if only and run.method != only:
-            continue
-        labels = read_instances(stem.with_name(stem.name + ".rle.csv.gz"))
-        tta = bool(run.provenance.get("tta"))
-        found.append(MethodNuclei(run.method, artifacts.family(run), run.counts, labels, tta))
+        run = read_run(path.with_name(path.name.removesuffix(".counts.csv")))
+        here = set(run.counts["data"]) == {data} and wanted <= set(run.counts["image_id"])
+        if here and only in ("", run.method):
+            labels = read_instances(path.with_name(f"{run.name}.rle.csv.gz"))
+            tta = bool(run.provenance.get("tta"))
+            found[run.method] = MethodNuclei(
+                run.method, artifacts.family(run), run.counts, labels, tta
+            )
     return _ranked(found)
 
 
-def _ranked(found: Sequence[MethodNuclei]) -> dict[str, MethodNuclei]:
+def _ranked(found: Mapping[str, MethodNuclei]) -> dict[str, MethodNuclei]:
     """By name, best average F1 first; the untrained network comes last."""
-    order = {f.method: -per_picture(f)["average_f1"].mean() for f in found}
-    ranked = sorted(found, key=lambda f: (f.family == "untrained", order[f.method]))
-    return {f.method: f for f in ranked}
+
+    def place(method: str) -> tuple[bool, float]:
+        of_method = found[method]
+        return of_method.family == "untrained", -per_picture(of_method)["average_f1"].mean()
+
+    return {method: found[method] for method in sorted(found, key=place)}
 
 
 def sort_of(method: str) -> str:
@@ -152,21 +140,17 @@ def sort_of(method: str) -> str:
 
 def headline(found: Mapping[str, MethodNuclei], preset: str = "") -> MethodNuclei:
     """The best of ours, of the ``preset`` alone if given; of any method, where none is ours."""
-    ours = [f for f in found.values() if f.family == "ngat"]
-    if preset:
-        ours = [f for f in ours if sort_of(f.method) == preset]
+    ours = [
+        of_method
+        for method, of_method in found.items()
+        if of_method.family == "ngat" and preset in ("", sort_of(method))
+    ]
     return (ours or list(found.values()))[0]
 
 
 def per_picture(found: MethodNuclei) -> pd.DataFrame:
-    """A line per picture: image_id, type, average_f1, and f1 and counts at IoU > 0.7."""
-    counts = found.counts.assign(
-        f1=metrics.f1(found.counts["tp"], found.counts["fp"], found.counts["fn"])
-    )
-    at = counts[np.isclose(counts["threshold"], 0.7)].set_index("image_id")
-    table = at[["type", "f1", "tp", "fp", "fn"]].copy()
-    table.insert(1, "average_f1", counts.groupby("image_id")["f1"].mean())
-    return table.reset_index()
+    """A line per picture: image_id, type, average_f1; f1 and counts at IoU > 0.7; and more."""
+    return tables.per_image(found.counts).reset_index()
 
 
 def typical(table: pd.DataFrame) -> dict[str, str]:
@@ -181,12 +165,8 @@ def typical(table: pd.DataFrame) -> dict[str, str]:
 
 def one_per_type(table: pd.DataFrame) -> list[str]:
     """Image ids, one of each type: the picture with the type's median average F1."""
-    ids = []
-    for kind in TYPES:
-        of_type = table[table["type"] == kind]
-        if len(of_type):
-            ids.append(typical(of_type)["median"])
-    return ids
+    by_type = dict(list(table.groupby("type")))
+    return [typical(by_type[kind])["median"] for kind in TYPES if kind in by_type]
 
 
 class Crop(NamedTuple):
@@ -204,19 +184,24 @@ def crowded(samples: Sequence[Sample], count: int = 3) -> list[Crop]:
     """
     found = []
     for sample in samples:
-        side = int(np.clip(NUCLEI_WIDE * size_of(sample.labels), *CROP_SIDES))
-        few = len(samples) < count
-        parts = quarters(sample.labels) if few else [fullest(sample.labels, side)]
+        if len(samples) < count:
+            parts = quarters(sample.labels)
+        else:
+            side = int(np.clip(NUCLEI_WIDE * size_of(sample.labels), *CROP_SIDES))
+            parts = [fullest(sample.labels, side)]
         found += [Crop(sample, part) for part in parts]
-    return sorted(found, key=_crowding, reverse=True)[:count]
+
+    def crowding(crop: Crop) -> float:
+        inside = crop.sample.labels[crop.part]
+        return float(np.count_nonzero(areas_of(inside)) / inside.size)
+
+    return sorted(found, key=crowding, reverse=True)[:count]
 
 
 def quarters(labels: Labels) -> list[tuple[slice, slice]]:
     """Rows and columns of a picture's four quarters."""
-    ends = [(0, length // 2, length) for length in labels.shape]
-    return [
-        (slice(*ends[0][i : i + 2]), slice(*ends[1][j : j + 2])) for i in (0, 1) for j in (0, 1)
-    ]
+    halves = [(slice(0, n // 2), slice(n // 2, n)) for n in labels.shape]
+    return [(rows, columns) for rows in halves[0] for columns in halves[1]]
 
 
 def examples(found: MethodNuclei, samples: Sequence[Sample]) -> dict[str, Crop]:
@@ -225,15 +210,15 @@ def examples(found: MethodNuclei, samples: Sequence[Sample]) -> dict[str, Crop]:
     Of all with that outcome the one of median area is taken; the crop is some five times as wide.
     Outcomes that do not occur are left out.
     """
-    places: dict[str, list[tuple[int, int, int]]] = {name: [] for name in Errors._fields}
+    objects: dict[str, list[tuple[int, int, int]]] = {name: [] for name in ERRORS}
     for k, sample in enumerate(samples):
         for name, mine in by_outcome(found.labels[sample.image_id], sample.labels).items():
-            areas = np.bincount(mine.ravel())
-            places[name] += [(int(areas[n]), k, int(n)) for n in np.flatnonzero(areas[1:]) + 1]
+            areas = areas_of(mine)
+            objects[name] += [(int(areas[n]), k, int(n)) for n in np.flatnonzero(areas)]
     crops = {}
-    for name, objects in places.items():
-        if objects:
-            area, k, number = sorted(objects)[len(objects) // 2]
+    for name, known in objects.items():
+        if known:
+            area, k, number = sorted(known)[len(known) // 2]
             sample = samples[k]
             mine = by_outcome(found.labels[sample.image_id], sample.labels)[name]
             side = int(np.clip(5 * area**0.5, 48, CROP_SIDES[1]))
@@ -241,26 +226,11 @@ def examples(found: MethodNuclei, samples: Sequence[Sample]) -> dict[str, Crop]:
     return crops
 
 
-def _crowding(crop: Crop) -> float:
-    inside = crop.sample.labels[crop.part]
-    return float(len(np.unique(inside[inside > 0])) / inside.size)
-
-
-class Errors(NamedTuple):
-    """Outcomes of annotated nuclei (:mod:`ngat.evaluation.error_types`), and extra objects."""
-
-    found: int
-    merged: int
-    split: int
-    missed: int
-    extra: int
-
-
-def errors(pred: Labels, true: Labels) -> Errors:
-    """Count the annotated nuclei of a picture by outcome."""
+def errors(pred: Labels, true: Labels) -> dict[str, int]:
+    """Count the annotated nuclei of a picture by outcome, and extra objects: :data:`ERRORS`."""
     found = outcomes(pred, true)
     counts = np.bincount(found.of_each, minlength=len(OUTCOMES)).tolist()
-    return Errors(**dict(zip(OUTCOMES, counts, strict=True)), extra=found.extra)
+    return {**dict(zip(OUTCOMES, counts, strict=True)), "extra": found.extra}
 
 
 def by_outcome(pred: Labels, true: Labels) -> dict[str, Labels]:
@@ -281,23 +251,16 @@ def error_table(found: Mapping[str, MethodNuclei], samples: Sequence[Sample]) ->
     """Sums of :func:`errors` over pictures, a line per method."""
     rows = []
     for method, run in found.items():
-        sums = np.sum([errors(run.labels[s.image_id], s.labels) for s in samples], axis=0)
-        rows.append({"method": method, **dict(zip(Errors._fields, sums.tolist(), strict=True))})
+        of_each = pd.DataFrame([errors(run.labels[s.image_id], s.labels) for s in samples])
+        rows.append({"method": method, **of_each.sum().to_dict()})
     return pd.DataFrame(rows)
-
-
-def difference(pred: Labels, true: Labels) -> npt.NDArray[np.uint8]:
-    """Figure 5's map: 0 background, 1 right, 2 extra, 3 missing, by pixel."""
-    p, t = np.asarray(pred) > 0, np.asarray(true) > 0
-    return np.select([p & t, p & ~t, t & ~p], [1, 2, 3]).astype(np.uint8)
 
 
 def same_nuclei(one: Labels, other: Labels) -> bool:
     """Whether two label images have the same nuclei, whatever their numbers."""
     pairs = np.unique(np.stack([np.ravel(one), np.ravel(other)]), axis=1)
-    kinds = (len(np.unique(one)), len(np.unique(other)))
-    background = bool(((pairs[0] == 0) == (pairs[1] == 0)).all())
-    return background and kinds == (pairs.shape[1], pairs.shape[1])
+    background = ((pairs[0] == 0) == (pairs[1] == 0)).all()
+    return bool(background) and len(np.unique(one)) == len(np.unique(other)) == pairs.shape[1]
 
 
 def level_probabilities(
@@ -309,7 +272,6 @@ def level_probabilities(
         magnification: how much the image is resized first.
     """
     picture = as_tensor(image, model.config.contrast, magnification)
-    picture = picture.to(next(model.parameters()).device)
     with evaluating(model):
-        output = model(picture)
-        return [torch.sigmoid(z[0, 0].float()).cpu().numpy() for z in output.logits]
+        logits = model(picture.to(next(model.parameters()).device)).logits
+    return [torch.sigmoid(z[0, 0].float()).cpu().numpy() for z in logits]

@@ -7,8 +7,8 @@ import resource
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,11 +16,9 @@ import pandas as pd
 import torch
 
 from ngat.config import Preset, preset
-from ngat.data import Sample
 from ngat.paper import artifacts
 from ngat.paper.session import Session
 from ngat.system.files import read_table, replacing
-from ngat.training.patches import Patches
 from ngat.training.trainer import Trained, TrainingInterrupted, train
 
 # Steps of a training by hand, which only shows that it works; of one in a run, which two slow cores
@@ -29,8 +27,7 @@ FEW, SHORT, MINUTES = 30, 200, 4.0
 KINDS = {"bce": "binary cross-entropy", "balanced": "balanced focal loss"}
 
 
-@dataclass(frozen=True)
-class Budget:
+class Budget(NamedTuple):
     """Preset, minutes and pictures of a training.
 
     Attributes:
@@ -47,9 +44,7 @@ class Budget:
     keep: bool
 
 
-def budget(
-    session: Session, *, in_run: bool, kind: str = "balanced", steps: int = 0, minutes: float = 0.0
-) -> Budget:
+def budget(session: Session, *, in_run: bool, steps: int = 0, minutes: float = 0.0) -> Budget:
     """Length of a training: a few steps interactively, the profile's in a run, or as given.
 
     In a run the short form is the ``smoke`` preset on a schedule of :data:`SHORT` steps, at whose
@@ -59,51 +54,43 @@ def budget(
     Args:
         session: its profile chooses the preset: ``smoke``, or ``companion`` for ``full``.
         in_run: whether `ngat reproduce` runs this; else :data:`FEW` steps are enough.
-        kind: the loss, see :class:`ngat.config.LossConfig`.
         steps, minutes: if not zero, these instead.
     """
-    chosen = preset("companion" if session.full else "smoke", kind=kind, seed=session.seed)
+    name = "companion" if session.full else "smoke"
+    chosen = preset(name, seed=session.seed)
     real = session.data == "dsb2018"
-    short = not (in_run or steps or minutes)
-    keep = bool(steps or minutes) or (in_run and (session.full or not artifacts.committed(session)))
-    if short:
+    asked = bool(steps or minutes)
+    by_hand = not (in_run or asked)
+    if by_hand:
         steps = FEW
-    elif not (steps or minutes or session.full):
+    elif not (asked or session.full):
         steps, minutes = (0, MINUTES) if real else (SHORT, 0.0)
     # By the clock there is no last step; the rate follows the minutes.
     total = steps or (1_000_000 if minutes else chosen.train.steps)
-    chosen = preset(
-        chosen.name,
-        kind=kind,
-        seed=session.seed,
-        steps=total,
-        validate_every=min(chosen.train.validate_every, total),
-    )
-    few = 10 if short else None
-    small = real and not session.full
-    return Budget(
-        preset=chosen,
-        minutes=minutes or None,
-        train=few or (200 if small else None),
+    every = min(chosen.train.validate_every, total)
+    train, validate = (200, 15) if real and not session.full else (None, None)
+    if by_hand:
         # Real pictures are up to twenty times as large; the first three are of three types.
-        validate=(3 if real else few) if short else (15 if small else None),
-        keep=keep,
+        train, validate = 10, 3 if real else 10
+    return Budget(
+        preset=preset(name, seed=session.seed, steps=total, validate_every=every),
+        minutes=minutes or None,
+        train=train,
+        validate=validate,
+        keep=asked or (in_run and (session.full or not artifacts.committed(session))),
     )
 
 
-def train_here(
-    session: Session, given: Budget, on_step: Callable[[int], None] | None = None
-) -> tuple[Trained, Path]:
+def train_here(session: Session, given: Budget) -> tuple[Trained, Path]:
     """Train by a budget into the session's folder; returns what came of it and the folder.
 
     A short form starts afresh each time, the full one goes on where it stopped. Weights that are
     meant to be used are copied to where :func:`ngat.paper.artifacts.weights` finds them; others
     leave none of an earlier training there.
     """
-    name = f"{session.data}-{given.preset.name}-{given.preset.loss.kind}"
-    out = session.run / "training" / name
-    if not session.full and out.exists():
-        shutil.rmtree(out)
+    out = session.run / "training" / f"{session.data}-{given.preset.name}-{given.preset.loss.kind}"
+    if not session.full:
+        shutil.rmtree(out, ignore_errors=True)
     trained = train(
         given.preset,
         session.samples("train", limit=given.train),
@@ -114,7 +101,6 @@ def train_here(
         progress=False,
         command=f"notebook 06, {session.data}, {session.profile}",
         data=session.data,
-        on_step=on_step,
     )
     if given.keep:
         with replacing(artifacts.trained(session)) as beside:
@@ -130,32 +116,22 @@ def stopped_and_resumed(session: Session) -> tuple[Curves, Curves]:
     The stop is a signal, as a lost runtime sends it; the second run goes on from its checkpoint.
     """
     given = budget(session, in_run=False)
-    half = given.preset.train.steps // 2
 
     def stop(step: int) -> None:
-        if step == half:
+        if step == given.preset.train.steps // 2:
             signal.raise_signal(signal.SIGTERM)
 
     pictures = session.samples("train", limit=given.train), session.samples("val", limit=1)
     logs = []
     for name, halt in (("whole", None), ("resumed", stop)):
         out = session.run / "training" / name
-        if out.exists():
-            shutil.rmtree(out)
+        shutil.rmtree(out, ignore_errors=True)
         common: dict[str, Any] = {"progress": False, "data": session.data, "thresholds": False}
         with contextlib.suppress(TrainingInterrupted):
             train(given.preset, *pictures, out, on_step=halt, **common)
         train(given.preset, *pictures, out, resume=True, **common)
         logs.append(of_folder(out))
     return logs[0], logs[1]
-
-
-def patches(
-    samples: Sequence[Sample], chosen: Preset, *, augment: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The first batch of a training: ``[B, 3, h, w]``, and targets ``[B, K, h, w]``."""
-    config = replace(chosen.train, augment=augment)
-    return Patches(samples, config, contrast=chosen.model.contrast).batch(0)
 
 
 class Curves(NamedTuple):
@@ -183,18 +159,21 @@ def of_folder(folder: Path) -> Curves:
     return read(folder / "log.csv", folder / "validation.csv")
 
 
+def results_of(session: Session) -> Path:
+    """The folder of the committed results of this session's data."""
+    folder = session.top / "data" / "results"
+    return folder if session.data == "dsb2018" else folder / session.data
+
+
 def stored(session: Session) -> dict[str, list[Curves]]:
     """The committed logs of this session's data by loss, in the order of :data:`KINDS`.
 
     They are ``data/results/<data>/training-<loss>.log.csv`` and ``….validation.csv``, or
     ``training-<loss>-<seed>.…`` of several seeds; of the real data they lie in ``data/results``.
     """
-    folder = session.top / "data" / "results"
-    if session.data != "dsb2018":
-        folder = folder / session.data
     found = {}
     for kind in KINDS:
-        logs = sorted(folder.glob(f"training-{kind}*.log.csv"))
+        logs = sorted(results_of(session).glob(f"training-{kind}*.log.csv"))
         runs = [(log, log.with_name(log.name.replace(".log.", ".validation."))) for log in logs]
         if curves := [read(*run) for run in runs if run[1].is_file()]:
             found[kind] = curves
