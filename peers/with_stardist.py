@@ -173,14 +173,16 @@ class StarDist:
         return find_magnification(functools.partial(self._look, seen), height, width)[0]
 
     def _look(self, seen: Pixels, factor: float) -> npt.NDArray[np.float32]:
-        """Probability, the same again, and the encoded size of nuclei, on the resized grid."""
-        prob, dist, (height, width) = self.outputs(resized(seen, factor))
+        """Probability, the same again, encoded size of nuclei, grey level, on the resized grid."""
+        small = resized(seen, factor)
+        prob, dist, (height, width) = self.outputs(small)
         # The area of a polygon whose corners lie at these distances, at equal angles.
         turn = np.sin(2 * np.pi / dist.shape[2])
         area = 0.5 * turn * (dist * np.roll(dist, -1, axis=2)).sum(axis=2)
         planes = np.stack([prob, prob, encode(np.sqrt(area))])
         grid = self.config.grid
-        return planes.repeat(grid[0], axis=1).repeat(grid[1], axis=2)[:, :height, :width]
+        planes = planes.repeat(grid[0], axis=1).repeat(grid[1], axis=2)[:, :height, :width]
+        return np.concatenate([planes, small.mean(axis=2, dtype=np.float32)[None] / 255])
 
 
 def build(seed: int) -> StarDist:

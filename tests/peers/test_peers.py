@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pandas as pd
@@ -25,6 +28,7 @@ from ngat.evaluation.evaluator import evaluate
 from ngat.evaluation.peers import export, score
 from ngat.evaluation.results import read_run
 from ngat.evaluation.tables import table1, table2
+from ngat.magnification import SIZE
 from peers import __main__ as command
 from peers.pictures import Labels, Picture, Pixels, draw, read, resized, resized_labels, stretched
 from peers.prediction import write_labels
@@ -409,3 +413,24 @@ def test_a_peer_s_environment_has_what_its_run_imports(name: str) -> None:
     there = {pin.split("==")[0].lower().replace("_", "-") for pin in pins if "==" in pin}
     assert {"numpy", "rich", "scipy", name} <= needed
     assert {called.get(name, name) for name in needed} <= there
+
+
+def test_stardist_finds_the_magnification_by_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its packages: outputs are those of a network that sees disks of 40 pixels."""
+    for name in ("tensorflow", "stardist", "stardist.models", "stardist.models.model2d"):
+        monkeypatch.setitem(sys.modules, name, MagicMock())
+    monkeypatch.delitem(sys.modules, "peers.with_stardist", raising=False)
+    peer = object.__new__(importlib.import_module("peers.with_stardist").StarDist)
+    peer.config = SimpleNamespace(grid=(2, 2))
+    y, x = np.ogrid[:320, :320]
+    picture = 200 * (np.hypot(y % 80 - 40, x % 80 - 40) < 20).astype(np.uint8)
+
+    def outputs(seen: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+        prob = (seen[::2, ::2, 0] > 100).astype(np.float32)
+        radius = 20 * len(seen) / 320
+        return prob, np.full((*prob.shape, 32), radius, np.float32), seen.shape[:2]
+
+    peer.outputs = outputs
+    factor = peer._found(np.repeat(picture[:, :, None], 3, axis=2))
+    assert factor == pytest.approx(SIZE / (20 * np.sqrt(np.pi)), rel=0.02)
+    monkeypatch.delitem(sys.modules, "peers.with_stardist")
