@@ -204,6 +204,7 @@ def magnified(looks: Sequence[Magnified], size: float) -> Figure:
     return fig
 
 
+@style()
 def counted(
     image: npt.NDArray[np.uint8], prediction: Prediction, pred: Labels, true: Labels,
     part: tuple[slice, slice],

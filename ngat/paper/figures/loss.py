@@ -157,6 +157,7 @@ def _band(ax: Axes, runs: pd.DataFrame, colour: str, **look: Any) -> None:
     ax.plot(runs.index, runs.mean(axis=1), color=colour, **look)
 
 
+@style()
 def batches(rows: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
     """Training patches as the network is shown them, their annotated nuclei outlined.
 

@@ -140,6 +140,7 @@ def over_picture(
     return fig
 
 
+@style()
 def workflow(
     sample: Sample, rows: Mapping[str, Sequence[Map]], probability: Map, nuclei: Labels
 ) -> Figure:
