@@ -56,13 +56,14 @@ def short(runs: Sequence[Run]) -> str:
     """Published and measured rows of stage 2 in a few lines: one method of each sort.
 
     Which method stands for its sort is chosen by validation (:func:`artifacts.headline`). Networks
-    that were trained for the same minutes of a GPU stand there all.
+    trained for the same minutes of a GPU stand there all; so do StarDist and Cellpose.
     """
     same = [run for run in runs if published.same_images(run.counts)]
     validated = [run for run in runs if artifacts.of_validation(run)]
     ours = artifacts.headline(same, validated) if same else []
     on_gpu = [run.method for run in same if run.method.endswith("-gpu (split)")]
-    ours = list(dict.fromkeys([*ours[:1], *on_gpu, *ours[1:]]))
+    peers = [run.method for run in same if "peer" in run.provenance]
+    ours = list(dict.fromkeys([*ours[:1], *on_gpu, *ours[1:], *peers]))
     one = tables.table1(same)
     theirs = one["measured on"] == published.MEASURED_ON
     names = one["method"].mask(theirs, one["method"].str.partition(":")[0])

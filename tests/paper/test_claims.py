@@ -108,6 +108,15 @@ def last_scored() -> list[float]:
     return [round(trained["minutes"]), round(float(f1), 3)]
 
 
+def minutes_of_a_core() -> list[float]:
+    found = []
+    for name in ("companion-split", "stardist"):
+        stored = json.loads((RESULTS / f"dsb2018-test-{name}.json").read_text(encoding="utf-8"))
+        assert stored["hardware"].endswith("1 core")
+        found.append(round(stored["minutes"]))
+    return found
+
+
 def few() -> list[float]:
     """Large fluorescent pictures and nuclei of the test, and the nuclei of each."""
     large = published.STAGE_2["large_fluorescent"]
@@ -173,6 +182,11 @@ CLAIMS: dict[str, tuple[str, str, Callable[[], list[float]]]] = {
         "notebooks/06_gpu_training.ipynb",
         r"drawn from each of the (\d+) training pictures",
         lambda: [len(sizes("train"))],
+    ),
+    "minutes": (
+        "README.md",
+        r"\*companion\*: (\d+) minutes of one core\. .* \*StarDist\*: (\d+) minutes of one core",
+        minutes_of_a_core,
     ),
     "scored": (
         "notebooks/LEDGER.md",
