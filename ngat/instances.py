@@ -141,6 +141,12 @@ def split(
     return _drop_doubtful(in_reading_order(labels), probability, confidence)
 
 
+def confidences(labels: npt.NDArray[np.integer], probability: Floats) -> npt.NDArray[np.float64]:
+    """Mean probability of the pixels of each label, from 0 to the largest; 0 where it has none."""
+    counts = np.bincount(labels.ravel(), minlength=1)
+    return np.bincount(labels.ravel(), np.ravel(probability), len(counts)) / np.maximum(counts, 1)
+
+
 def in_reading_order(labels: npt.NDArray[np.integer]) -> Labels:
     """The labels numbered 1 ... n by their first pixels, row by row."""
     place = np.flatnonzero(labels)
@@ -245,9 +251,7 @@ def _smaller(labels: npt.NDArray[np.integer], min_area: int) -> npt.NDArray[np.b
 
 def _drop_small(labels: npt.NDArray[np.integer], min_area: int) -> Labels:
     """The labels with at least ``min_area`` pixels, renumbered 1 ... n."""
-    keep = np.bincount(labels.ravel(), minlength=1) >= max(min_area, 1)
-    keep[0] = False
-    return (np.cumsum(keep) * keep)[labels].astype(np.int32)
+    return _kept(labels, np.bincount(labels.ravel(), minlength=1) >= max(min_area, 1))
 
 
 def _drop_doubtful(labels: Labels, probability: Floats, confidence: float) -> Labels:
@@ -256,10 +260,10 @@ def _drop_doubtful(labels: Labels, probability: Floats, confidence: float) -> La
     A pale patch is a little like a nucleus everywhere. No threshold of single pixels removes it
     that does not remove the rims of nuclei too.
     """
-    if not confidence:
-        return labels
-    numbers = labels.ravel()
-    means = np.bincount(numbers, np.ravel(probability)) / np.maximum(np.bincount(numbers), 1)
-    keep = means >= confidence
+    return _kept(labels, confidences(labels, probability) >= confidence) if confidence else labels
+
+
+def _kept(labels: npt.NDArray[np.integer], keep: npt.NDArray[np.bool_]) -> Labels:
+    """Those of the labels 0 ... n that ``keep`` has as true, renumbered 1 ... n."""
     keep[0] = False
     return (np.cumsum(keep) * keep)[labels].astype(np.int32)

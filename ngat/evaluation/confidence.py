@@ -16,6 +16,7 @@ import pandas as pd
 
 from ngat import metrics
 from ngat.data import TYPES, Sample
+from ngat.instances import confidences
 from ngat.metrics import Labels
 from ngat.system.files import read_table
 
@@ -37,9 +38,8 @@ def of_picture(
         InputError: as :func:`ngat.metrics.overlaps`.
     """
     meet = metrics.overlaps(labels, sample.labels)
-    names, number = np.unique(labels, return_inverse=True)
-    number = number.ravel()
-    mean = np.bincount(number, np.ravel(probability)) / np.bincount(number)
+    names = np.unique(labels)
+    mean = confidences(labels, probability)[names]
     matched = np.zeros(meet.n_pred, dtype=int)
     matched[meet.pred[AT[1] * meet.intersection > AT[0] * meet.union]] = 1
     found = pd.DataFrame({"confidence": mean[names > 0].round(4), "matched": matched})
