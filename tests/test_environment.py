@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -42,6 +45,27 @@ LOCK = pins(
 
 def test_lock_holds_every_pin() -> None:
     assert {name: LOCK.get(name) for name in REFERENCE} == REFERENCE
+
+
+# numba brings its compiler; napari is a user's own, who adds this plugin to it.
+COMES_WITH = {"llvmlite", "napari"}
+
+
+def test_everything_that_is_imported_is_declared() -> None:
+    declared = [*PROJECT["dependencies"], *(line for lines in EXTRAS.values() for line in lines)]
+    names = {canonicalize_name(Requirement(line).name) for line in declared}
+    known = packages_distributions()
+    undeclared = {}
+    for path in sorted((ROOT / "ngat").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                modules = [str(node.module)]
+            for module in {module.partition(".")[0] for module in modules}:
+                of = {canonicalize_name(name) for name in known.get(module, [module])}
+                if module not in {"ngat", *sys.stdlib_module_names, *COMES_WITH} and not of & names:
+                    undeclared[module] = path.relative_to(ROOT).as_posix()
+    assert undeclared == {}
 
 
 def test_lock_fits_every_machine() -> None:
