@@ -32,8 +32,8 @@ Where the paper's equations are:
 
 Letters are the paper's, but for these: M is the number of levels (its n), k counts the iterations
 of ξ (its i), and i and j are nodes everywhere, as from eq. 12 on (before, its i and j are row and
-column). z is a node's height in ζ and in eq. 24, and its value W h from eq. 15 on. Numbers such as
-L5 are readings and deviations, explained in notebooks/LEDGER.md; terms are in notebooks/GLOSSARY.md.
+column). z is a node's height in ζ and in eq. 24, and its value W h from eq. 15 on. A number such as
+L5 is a reading or deviation in notebooks/LEDGER.md; terms are in notebooks/GLOSSARY.md.
 
 Around these modules lie packages, each importing only from those above it:
 

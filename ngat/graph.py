@@ -44,9 +44,10 @@ TAP_COUNT: dict[Relation, int] = {"king": 9, "child": 4, "parent": 1}
 # From a node's level to that of its neighbours.
 SOURCE_STEP: dict[Relation, int] = {"king": 0, "child": -1, "parent": 1}
 
-# Δζ_ij, where source j lies as seen from destination i, for every tap with both nodes at home (eq.
-# 19–21, L7): (x, y) in cells of the destination's level, z in levels. A child's centre lies a quarter cell off; a parent's lies half a cell off in
-# one of four directions. It has a single tap, so it takes their mean, which is zero.
+# Δζ_ij, where source j lies as seen from destination i, for every tap with both nodes at home
+# (eq. 19–21, L7): (x, y) in cells of the destination's level, z in levels. A child's centre lies a
+# quarter cell off; a parent's lies half a cell off in one of four directions. It has a single tap,
+# so it takes their mean, which is zero.
 HOME_DISPLACEMENT: dict[Relation, npt.NDArray[np.float64]] = {
     "king": np.array([(dx, dy, 0.0) for dy, dx in KING_TAPS]),
     "child": np.array([((cx - 0.5) / 2, (cy - 0.5) / 2, -1.0) for cy, cx in CHILD_TAPS]),

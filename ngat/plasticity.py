@@ -156,7 +156,8 @@ class Plasticity(nn.Module):
         self, image: Tensor, graph: PyramidGraph, m: int, projection: Projector, integral: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Positions, moves, features and valid of level m, each as in :class:`Placement`."""
-        exact = image.device.type == "cpu" and not torch.is_grad_enabled()  # as positions_after says
+        # Exact to the last bit where that is possible, see positions_after.
+        exact = image.device.type == "cpu" and not torch.is_grad_enabled()
         home = home_positions(graph, m, image.double() if exact else image)
         if m == 0:  # eq. 10: a base node is its pixel
             positions = home.expand(len(image), -1, -1, -1).to(image)
