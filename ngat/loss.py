@@ -7,7 +7,8 @@ The balanced loss (eq. 25) weighs a node by the field of eq. 24. That is a vecto
 a scalar: the default takes its norm, with x and y measured inside the node's home cell. The loss is
 averaged within a level before the levels are weighted, so that the many base nodes do not outweigh
 the few coarse ones. Weights fall with m: "weighted higher for high levels of resolution". How the
-paper is read here: L6, L13–L15; nuclei that touch count more (L30).
+paper is read here: L6, L13–L15; nuclei that touch count more (L30). No loss is computed in half
+precision, whose eight bits are too few.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from torch.nn import functional as F
 
 from ngat.config import LossConfig
 from ngat.model import Output
+from ngat.system.precision import exact
 
 NEARLY = 2  # pixels within which two nuclei nearly touch
 
 
 def binary_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     """−(y log ŷ + (1 − y) log(1 − ŷ)) per node (eq. 22)."""
-    logits = at_least_single(logits)
+    logits = exact(logits)
     return F.binary_cross_entropy_with_logits(logits, y.to(logits), reduction="none")
 
 
@@ -34,17 +36,12 @@ def focal_loss(logits: Tensor, y: Tensor, gamma: float, alpha: float) -> Tensor:
     With s(x) = softplus(x) = −log σ(−x), a nucleus has (1 − p)^γ = exp(−γ s(x)) and −log p = s(−x).
     As a power of 1 − p it would have an infinite slope at p = 1, which float32 reaches at x = 17.
     """
-    logits = at_least_single(logits)
+    logits = exact(logits)
     y = y.to(logits)
     nucleus_missed, nucleus_found = F.softplus(-logits), F.softplus(logits)
     nucleus = alpha * torch.exp(-gamma * nucleus_found) * nucleus_missed
     background = (1 - alpha) * torch.exp(-gamma * nucleus_missed) * nucleus_found
     return y * nucleus + (1 - y) * background
-
-
-def at_least_single(logits: Tensor) -> Tensor:
-    """In float32 what autocast left in half precision, whose eight bits are too few for a loss."""
-    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
 def field(x: Tensor, y: Tensor, z: Tensor, reading: str = "norm") -> Tensor:

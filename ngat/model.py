@@ -131,16 +131,15 @@ class NGAT(nn.Module):
         Every pixel takes the prediction of its cell on each level; level m weighs r^m. In float32
         at least: half precision cannot tell probabilities near one apart.
         """
-        height, width = output.logits[0].shape[-2:]
         sigmoid = attention.find_engine(self.config.engine, exact(output.logits[0])).sigmoid
         total, weights = torch.zeros_like(exact(output.logits[0])), 0.0
         for m, logits in enumerate(output.logits):
             weight = self.config.reconstruction**m
             cells = sigmoid(exact(logits))
-            for n in reversed(range(m)):
-                below = output.logits[n].shape[-2:]
-                cells = next(shifted(cells, "parent", below[0], below[1], 0.0))
-            total = total + weight * cells[:, :, :height, :width]
+            for finer in reversed(output.logits[:m]):
+                height, width = finer.shape[-2:]
+                cells = next(shifted(cells, "parent", height, width, fill=0.0))
+            total = total + weight * cells
             weights += weight
         return total / weights
 
@@ -223,7 +222,8 @@ class PyramidGATConv(nn.Module):
         source = [channels, heads] if attends else [channels]  # z, el
         moving = config.plasticity != "fixed" and config.levels > 1
         if self.joint:
-            self.own = Maps(channels, [*source, heads] if attends else source, bias=False)
+            own = [*source, heads] if attends else source  # z, el, er
+            self.own = Maps(channels, own, bias=False)
             self.bias = nn.Parameter(torch.zeros(channels))
             terms = {"all": PositionTerm(config, RELATIONS, joint=True, moving=moving)}
         else:
