@@ -21,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ngat.data.normalize import as_pixels, as_tensor, mirrored
 from ngat.data.resize import resized
@@ -44,10 +43,8 @@ TILE = 1536
 # Smaller images are mirrored up to this side, so that a nucleus has surroundings as in training.
 SMALLEST = 96
 
-# What test-time augmentation averages over, chosen on validation pictures.
+# What test-time augmentation averages over: the image and its flips, by the axes of [B, C, H, W].
 FLIPS: tuple[tuple[int, ...], ...] = ((), (3,), (2,), (2, 3))
-REDUCED = 0.7
-VIEW_WEIGHTS = (2 / 3, 1 / 3)  # of the full and of the reduced magnification
 
 
 @dataclass(frozen=True)
@@ -111,8 +108,7 @@ def predict(
         image: ``[H, W, 3]`` or ``[H, W]``, as :func:`ngat.data.normalize.as_pixels` takes it.
         magnification: how much the image is resized before the network sees it; None finds it
             (:func:`find_magnification`).
-        tta: average over views: the image and its three flips, and the same at ``REDUCED``
-            times the magnification (six times the work).
+        tta: average over the image and its three flips (four times the work).
         whole: images of at most so many pixels, once resized, go through at once.
         tile: side of the square tiles for larger ones, in pixels.
         margin: pixels of a tile, on each side, of which nothing is kept; the receptive field.
@@ -269,17 +265,8 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
 
 def probabilities(model: Network, picture: Tensor, tta: bool = False) -> Tensor:
     """What the network says of a picture as it is shown it, ``[1, 3, H, W]`` → ``[1, K, H, W]``."""
-    if not tta:
-        return _one_view(model, picture)
-    height, width = picture.shape[-2:]
-    sizes = [(height, width), (max(1, round(REDUCED * height)), max(1, round(REDUCED * width)))]
-    total = torch.zeros(())
-    for size, weight in zip(sizes, VIEW_WEIGHTS, strict=True):
-        seen = F.interpolate(picture, size, mode="bilinear", antialias=True)
-        views = [_one_view(model, seen.flip(dims)).flip(dims) for dims in FLIPS]
-        mean = torch.stack(views).mean(0)
-        total = total + weight * F.interpolate(mean, (height, width), mode="bilinear")
-    return total
+    flips = FLIPS if tta else FLIPS[:1]
+    return torch.stack([_one_view(model, picture.flip(dims)).flip(dims) for dims in flips]).mean(0)
 
 
 def _one_view(model: Network, picture: Tensor) -> Tensor:

@@ -86,28 +86,27 @@ def test_flips_make_a_mirrored_picture_s_prediction_the_mirrored_one(model: NGAT
         assert np.abs(np.flip(one, axis) - predict(model, image).probability).max() > 1e-4
 
 
-def test_views_are_weighed_as_stated() -> None:
-    """Against the sum of single views, each of a picture that was turned or reduced before."""
+def test_flips_count_alike() -> None:
+    """Four views of a network that sees places instead of pixels, averaged by hand."""
 
-    class Red(NGAT):
-        """Says how red a pixel is, and twice as much at a reduced magnification."""
+    class Place(NGAT):
+        """Says how far right a pixel lies, and half as much how far down."""
 
         def forward(self, image, targets=None):
-            sizes.append(tuple(image.shape[-2:]))
             return image
 
         def reconstruct(self, output):
-            return output[:, :1].repeat(1, 2, 1, 1) / (2 if output.shape[-1] == 300 else 1)
+            down, right = (torch.linspace(0, 1, side) for side in output.shape[-2:])
+            return (right + down[:, None] / 2).expand(1, 2, -1, -1)
 
-    sizes: list[tuple[int, ...]] = []
     flat = np.full((200, 300, 3), 102, np.uint8)
-    found = predict(Red(tiny().model), flat, tta=True).probability
-    # The reduced one, of 140 x 210, is filled up to whole cells of four pixels.
-    assert sizes == [(200, 300)] * 4 + [(140, 212)] * 4
-    np.testing.assert_allclose(found, 0.4 * (2 / 3 / 2 + 1 / 3), atol=1e-6)
+    one, four = (predict(Place(tiny().model), flat, tta=tta).probability for tta in (False, True))
+    assert one[0, 0] == 0
+    assert one[-1, -1] == 1.5
+    np.testing.assert_allclose(four, (0 + 1 + 0.5 + 1.5) / 4, atol=1e-6)
 
 
-def test_averages_over_views_have_thresholds_of_their_own() -> None:
+def test_averages_over_flips_have_thresholds_of_their_own() -> None:
     single, views = Thresholds(core=0.7), Thresholds(core=0.6)
     stored = {"thresholds": thresholds_to_dict({"split": single})}
     assert thresholds_from(stored, tta=True)["split"] == single
@@ -308,6 +307,8 @@ def test_thresholds_are_stored_with_the_weights(tmp_path: Path) -> None:
     assert back.provenance["thresholds_tta"] == thresholds_to_dict(
         choose_thresholds(back.model, [sample], tta=True, progress=False)
     )
-    store_thresholds(path, [sample], tta=True, again=True, progress=False)
+    store_thresholds(path, [sample], again=True, progress=False)
     chosen = thresholds_to_dict(choose_thresholds(back.model, [sample], progress=False))
-    assert load_weights(path).provenance["thresholds"] == chosen
+    again = load_weights(path).provenance
+    assert again["thresholds"] == chosen
+    assert again["thresholds_tta"] == back.provenance["thresholds_tta"]

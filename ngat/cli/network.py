@@ -126,9 +126,9 @@ def choose(
             raise InputError(f"{data}: there is no validation picture to choose on.")
         on = find_device(device)
         history = store_thresholds(weights, samples, on, tta=tta, again=True, progress=not quiet)
-    for name in ("thresholds", "thresholds_tta")[: 1 + tta]:
-        if name in history:  # Mask R-CNN has one score
-            typer.echo(f"{weights}: {name} {history[name]}")
+    # Mask R-CNN has one score, with and without flips.
+    name = "thresholds_tta" if tta and "thresholds_tta" in history else "thresholds"
+    typer.echo(f"{weights}: {name} {history[name]}")
 
 
 @app.command()

@@ -25,7 +25,7 @@ Limit = Annotated[int | None, typer.Option(help="Only so many pictures of each s
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Tta = Annotated[
     bool,
-    typer.Option("--tta", help="Average over flips and two magnifications: six times the work."),
+    typer.Option("--tta", help="Average over a picture and its three flips: four times the work."),
 ]
 Set = Annotated[list[str] | None, typer.Option("--set", help="A parameter, name=value.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")]

@@ -163,9 +163,11 @@ def headline(runs: Sequence[Run], validated: Sequence[Run] = ()) -> list[str]:
     its average F1 in its run on validation pictures; where it has none, the one that its weights
     file stores, and without either the first run of its sort is taken: test results never decide.
     Real pictures come before generated ones: where there are any, methods are compared on them
-    alone. The untrained network is left out.
+    alone. The untrained network is left out, and what averages over flips where the same without
+    flips is there: figures show what `ngat segment` finds.
     """
     there = [run for run in runs if family(run) != "untrained"]
+    there = [run for run in there if not run.provenance.get("tta")] or there
     average_f1 = {run.method: _average_f1(run) for run in validated}
 
     def score(run: Run) -> tuple[float, float]:

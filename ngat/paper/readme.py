@@ -56,14 +56,16 @@ def short(runs: Sequence[Run]) -> str:
     """Published and measured rows of stage 2 in a few lines: one method of each sort.
 
     Which method stands for its sort is chosen by validation (:func:`artifacts.headline`). Networks
-    trained for the same minutes of a GPU stand there all; so do StarDist and Cellpose.
+    trained for the same minutes of a GPU stand there all; so do averages over flips, StarDist and
+    Cellpose.
     """
     same = [run for run in runs if published.same_images(run.counts)]
     validated = [run for run in runs if artifacts.of_validation(run)]
     ours = artifacts.headline(same, validated) if same else []
     on_gpu = [run.method for run in same if run.method.endswith("-gpu (split)")]
+    flips = [run.method for run in same if _flips(run) and run.method.endswith("(split)")]
     peers = [run.method for run in same if "peer" in run.provenance]
-    ours = list(dict.fromkeys([*ours[:1], *on_gpu, *ours[1:], *peers]))
+    ours = list(dict.fromkeys([*ours[:1], *on_gpu, *flips, *ours[1:], *peers]))
     one = tables.table1(same)
     theirs = one["measured on"] == published.MEASURED_ON
     names = one["method"].mask(theirs, one["method"].str.partition(":")[0])
@@ -90,7 +92,8 @@ def measured(runs: Sequence[Run]) -> str:
     )
     parts = [note, "", *_both(same, with_published=True)]
     validated = [run for run in other if artifacts.of_validation(run)]
-    parts += _differences(same, validated)
+    for flips in (False, True):
+        parts += _differences([run for run in same if _flips(run) == flips], validated)
     if other:
         parts += ["**Other images**, never to be compared with the rows above:", ""]
         parts += _both(other, with_published=False)
@@ -147,6 +150,11 @@ def _at_equal_minutes(runs: Sequence[Run], ours: Sequence[Run]) -> list[str]:
         "",
         tables.markdown(shown),
     ]
+
+
+def _flips(run: Run) -> bool:
+    """Whether it averages over flips; compared with what does so too."""
+    return bool(run.provenance.get("tta"))
 
 
 def _equally_trained(run: Run, other: Run) -> bool:

@@ -106,7 +106,7 @@ def segment(
         method: ``split`` parts touching nuclei, ``components`` does not.
         thresholds: None takes those that were chosen for the weights.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
-        tta: average over flips and two magnifications: six times the work.
+        tta: average over the picture and its three flips: four times the work.
         network: instead of ``weights``.
         tile: side of the tiles that pictures are cut into; it changes memory, not nuclei.
         threads: tiles of a large picture at once; None is one a core, up to 4.

@@ -82,7 +82,7 @@ class TrainedNetwork:
     Args:
         path: the file; None takes the one that is shipped.
         device: where it runs.
-        tta: average over flips and two magnifications.
+        tta: average over the picture and its three flips.
 
     Raises:
         InputError: absent, damaged, or thresholds that make no sense.

@@ -219,7 +219,8 @@ def store_thresholds(
     Args:
         path: the file, which is replaced.
         samples: validation pictures.
-        tta: choose those of averages over views too, which takes six times as long.
+        tta: choose those of averages over flips instead, which takes four times as long; the file
+            keeps both.
         again: choose anew what the file already has.
 
     Returns:
@@ -229,18 +230,15 @@ def store_thresholds(
         InputError: the file cannot be read.
     """
     model, preset, history = load_weights(path, device)
-    found: dict[str, Any] = {}
     # A network that finds nuclei itself has one score, whatever it averages over.
-    for name in ("thresholds", "thresholds_tta")[: 1 + (tta and not finds_nuclei(model))]:
-        if not again and name in history:
-            continue
-        if finds_nuclei(model):
-            found[name] = model.choose(samples, progress=progress)  # type: ignore[operator]
-        else:
-            averaged = name == "thresholds_tta"
-            chosen = choose_thresholds(model, samples, tta=averaged, progress=progress)
-            found[name] = thresholds_to_dict(chosen)
-    history = {**history, **found}
-    if found:
-        save_weights(path, model, preset, history)
+    tta = tta and not finds_nuclei(model)
+    name = "thresholds_tta" if tta else "thresholds"
+    if name in history and not again:
+        return history
+    if finds_nuclei(model):
+        found = model.choose(samples, progress=progress)  # type: ignore[operator]
+    else:
+        found = thresholds_to_dict(choose_thresholds(model, samples, tta=tta, progress=progress))
+    history = {**history, name: found}
+    save_weights(path, model, preset, history)
     return history
