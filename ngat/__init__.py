@@ -31,9 +31,10 @@ Where the paper's equations are:
 29      metrics.pixel_dice
 
 Letters are the paper's, but for these: M is the number of levels (its n), k counts the iterations
-of ξ (its i), and i and j are nodes everywhere, as from eq. 12 on (before, its i and j are row and
-column). z is a node's height in ζ and in eq. 24, and its value W h from eq. 15 on. A number such as
-L5 is a reading or deviation in notebooks/LEDGER.md; terms are in notebooks/GLOSSARY.md.
+of ξ (its i), i is the node that is updated (its c or u in eq. 12–14) and j a neighbour; in eq. 1–11
+its i and j are row and column. z is a node's height in ζ and in eq. 24, and its value W h from
+eq. 15 on. A number such as L5 is a reading or deviation in notebooks/LEDGER.md; terms are in
+notebooks/GLOSSARY.md.
 
 Around these modules lie packages, each importing only from those above it:
 

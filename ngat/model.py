@@ -262,7 +262,8 @@ class PyramidGATConv(nn.Module):
             attend: one level's attention, as :func:`ngat.attention.attend`.
         """
         read = h if normalised is None else normalised
-        made: dict[tuple[Maps, int], tuple[Tensor, ...]] = {}  # of a joint map several read one
+        # A joint map of a level serves itself and the levels beside it, and is computed once.
+        made: dict[tuple[Maps, int], tuple[Tensor, ...]] = {}
 
         def mapped(relation: Relation, m: int) -> tuple[Tensor, ...]:
             key = self.map_of(relation), m

@@ -85,7 +85,7 @@ class Dense(nn.Linear):
 
 
 class Xi(nn.Module):
-    """ξ: three dense layers per node that read position, feature, level and the neighbourhood.
+    """ξ (eq. 9): three dense layers per node that read its move, feature, level and neighbourhood.
 
     The input has 3 colours, 4 × 3 differences to the neighbours left, right, above and below, the
     3 moves so far, and the normalised level m̂.
