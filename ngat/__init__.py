@@ -3,7 +3,40 @@
 ``ngat.segment("cells.tif")`` finds the nuclei of a picture.
 
 Read the paper's modules in the order in which data flows: graph, projection, plasticity, attention,
-model, loss, instances, metrics. Around them lie packages, each importing only from those above it:
+model, loss, instances, metrics. What the paper leaves open, how an image of any size and
+magnification becomes nuclei, follows in magnification, parts, inference.
+
+Where the paper's equations are:
+
+1       model.features_of
+2–4     graph.PyramidGraph.edges
+5       projection.project
+6, 7    graph.PyramidGraph.home
+8–10    plasticity.Plasticity
+11      projection.project_home
+12      model.PyramidGATConv.forward
+13, 21  model.PyramidGATConv.update
+14      attention.reference.convolve
+15      model.Maps
+16, 17  attention.reference.coefficients
+18, 20  attention.reference.attend
+19      attention.position.PositionTerm
+22      loss.binary_cross_entropy
+23      loss.focal_loss
+24      loss.field
+25      loss.loss_of
+26      metrics.Counts
+27      metrics.image_score
+28      metrics.pixel_iou
+29      metrics.pixel_dice
+
+Letters are the paper's, but for these: M is the number of levels (its n), k counts the iterations
+of ξ (its i), i is the node that is updated (its c or u in eq. 12–14) and j a neighbour; in eq. 1–11
+its i and j are row and column. z is a node's height in ζ and in eq. 24, and its value W h from
+eq. 15 on. A number such as L5 is a reading or deviation in notebooks/LEDGER.md; terms are in
+notebooks/GLOSSARY.md.
+
+Around these modules lie packages, each importing only from those above it:
 
 - ``system``: files written whole, signals, provenance; ``config``: parameters and presets;
   ``io``: pictures and label images in files of any kind;

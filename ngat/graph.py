@@ -10,7 +10,8 @@ them (eq. 2):
 
 Every node also has an edge to itself, as graph attention needs. That makes at most
 9 + 4 + 1 = 14 incoming edges; each has a fixed *tap*, its place in the neighbourhood. Edges never
-change; only positions do (section 3.3). This module knows no network: it is plain arrays.
+change; only positions do (section 3.3). This module knows no network: it is plain arrays. How the
+paper is read here: L1–L3.
 """
 
 from __future__ import annotations
@@ -43,9 +44,10 @@ TAP_COUNT: dict[Relation, int] = {"king": 9, "child": 4, "parent": 1}
 # From a node's level to that of its neighbours.
 SOURCE_STEP: dict[Relation, int] = {"king": 0, "child": -1, "parent": 1}
 
-# Home part of the displacement Δζ of eq. 19–21 for every tap: (x, y) in cells of the destination's
-# level, z in levels. A child's centre lies a quarter cell off; a parent's lies half a cell off in
-# one of four directions. It has a single tap, so it takes their mean, which is zero.
+# Δζ_ij, where source j lies as seen from destination i, for every tap with both nodes at home
+# (eq. 19–21, L7): (x, y) in cells of the destination's level, z in levels. A child's centre lies a
+# quarter cell off; a parent's lies half a cell off in one of four directions. It has a single tap,
+# so it takes their mean, which is zero.
 HOME_DISPLACEMENT: dict[Relation, npt.NDArray[np.float64]] = {
     "king": np.array([(dx, dy, 0.0) for dy, dx in KING_TAPS]),
     "child": np.array([((cx - 0.5) / 2, (cy - 0.5) / 2, -1.0) for cy, cx in CHILD_TAPS]),
@@ -151,8 +153,9 @@ class PyramidGraph:
     def edges(self, relation: Relation, level: int | None = None) -> tuple[Ints, Ints, Ints]:
         """Edges of a relation: (sources, destinations, taps), each ``[E]``.
 
-        ``king`` contains the self-loops as tap 4. ``child`` edges run from a child up to the node,
-        ``parent`` edges from the parent down to the node.
+        Along each goes one message of a layer (eq. 2). ``child`` edges run from a child up to the
+        node, ``parent`` edges from the parent down to the node (eq. 3). ``king`` edges join
+        neighbours (eq. 4), with the self-loops as tap 4.
 
         Args:
             relation: ``king``, ``child`` or ``parent``.

@@ -205,7 +205,7 @@ def instances(
     t = thresholds or prediction.thresholds.get(method) or Thresholds()
     min_area = max(MIN_SEED, round(t.min_area / prediction.magnification**2))
     if method == "components":
-        return components(prediction.probability, t.probability, min_area, 0, t.confidence)
+        return components(prediction.probability, t.probability, min_area, confidence=t.confidence)
     if method == "split":
         return split(
             prediction.probability,

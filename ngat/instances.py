@@ -5,7 +5,8 @@ The paper gives a threshold and counts objects, without saying how a mask become
 interior ("core") of each nucleus: cores of touching nuclei do not touch, so each core seeds one
 nucleus and a watershed inside the mask gives every pixel to a seed. Where a network is not sure, no
 threshold separates all cores; then the h-maxima of its core map are better seeds (``prominence``),
-and its saddles may be better borders (``landscape``).
+and its saddles may be better borders (``landscape``). Nuclei of which the network is not sure are
+dropped (``confidence``). Each of these is a reading: L16, L26, L32, L34.
 Neighbours share an edge here (4-connectivity): nuclei that meet at a corner only are two.
 """
 
@@ -33,7 +34,7 @@ MIN_AREA = 16
 MIN_SEED = 4
 # The core map is smoothed before it is read as a landscape, σ in pixels: a ripple is no maximum.
 SMOOTHING = 1.0
-REACH = 4.0  # of the smoothing, in σ
+TRUNCATE = 4.0  # σ at which the smoothing's kernel ends
 # Depth at which the core begins, as a share of the nucleus' largest depth.
 CORE_DEPTH = 0.4
 
@@ -56,6 +57,9 @@ def components(
 
     Returns:
         ``int32 [H, W]``, 1 ... n in reading order.
+
+    Raises:
+        InputError: the map is not two-dimensional, or holds NaN.
     """
     mask = _mask(probability, threshold, max_hole)
     labels, _ = ndimage.label(mask)
@@ -69,7 +73,6 @@ def split(
     core_threshold: float = 0.5,
     min_area: int = MIN_AREA,
     min_seed: int = MIN_SEED,
-    max_hole: int = 0,
     landscape: Landscape = "distance",
     prominence: float = 0.0,
     smoothing: float = SMOOTHING,
@@ -89,7 +92,6 @@ def split(
         threshold: as in :func:`components`.
         core_threshold: a seed is a component of ``core > core_threshold`` inside the mask.
         min_area: smaller components are dropped, and no seed may win less.
-        max_hole: as in :func:`components`.
         min_seed: smaller seeds (pixels) are ignored.
         landscape: what the watershed floods, deepest first: the ``distance`` to the mask's edge, or
             the ``core`` map, whose saddles lie where two nuclei touch.
@@ -100,17 +102,19 @@ def split(
 
     Returns:
         ``int32 [H, W]``, 1 ... n in reading order.
+
+    Raises:
+        InputError: as :func:`components`; sizes differ, or the landscape is unknown.
     """
     probability, core = np.asarray(probability), np.asarray(core)
     if probability.shape != core.shape:
         raise InputError(f"foreground is {probability.shape} and core {core.shape}; sizes differ.")
     if landscape not in get_args(Landscape):
         raise InputError(f"unknown landscape {landscape!r}; choose distance or core.")
-    whole = components(probability, threshold, min_area, max_hole)
+    whole = components(probability, threshold, min_area)
     seeding = (core > core_threshold) & (whole > 0)
-    smooth = _smooth(core, smoothing) if prominence or landscape == "core" else None
+    smooth = _smooth(core, smoothing) if prominence or landscape == "core" else core
     if prominence:
-        assert smooth is not None
         # A maximum is one seed, also where the core's threshold leaves two pieces of it.
         seeds, count = ndimage.label(h_maxima(smooth, prominence, whole > 0))
         seeds[~seeding] = 0
@@ -130,11 +134,7 @@ def split(
         # One pixel more on each side holds the background that is nearest to any pixel inside.
         window = _wider(boxes[component - 1], 1)
         inside = whole[window] == component
-        if landscape == "distance":
-            height = -_distance(inside)
-        else:
-            assert smooth is not None
-            height = -smooth[window]
+        height = -_distance(inside) if landscape == "distance" else -smooth[window]
         parts = _flood(height, np.where(inside, seeds[window], 0), inside, min_area)
         labels[window][inside] = parts[inside] + last
         last += int(parts.max())
@@ -159,8 +159,8 @@ def in_reading_order(labels: npt.NDArray[np.integer]) -> Labels:
     return numbers[labels]
 
 
-def core_of(labels: npt.NDArray[np.integer], depth: float = CORE_DEPTH) -> npt.NDArray[np.bool_]:
-    """The interior of each nucleus: deeper than ``depth`` times its own largest depth.
+def core_of(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
+    """The interior of each nucleus: deeper than :data:`CORE_DEPTH` times its own largest depth.
 
     Depth is the distance from a pixel's centre to the edge of its *own* nucleus, whether background
     or another nucleus lies beyond. The picture's border is no edge: a nucleus cut by it goes on
@@ -187,10 +187,11 @@ def core_of(labels: npt.NDArray[np.integer], depth: float = CORE_DEPTH) -> npt.N
     index = labels.astype(np.int64)
     deepest = np.zeros(int(index.max()) + 1)
     np.maximum.at(deepest, index[inside], distance[inside])
-    return inside & (distance > depth * deepest[index])
+    return inside & (distance > CORE_DEPTH * deepest[index])
 
 
 def _mask(probability: Floats, threshold: float, max_hole: int) -> npt.NDArray[np.bool_]:
+    """The foreground, as :func:`components` says."""
     probability = np.asarray(probability)
     if probability.ndim != 2:
         raise InputError(f"a probability map has two dimensions, not {probability.ndim}.")
@@ -205,12 +206,12 @@ def _mask(probability: Floats, threshold: float, max_hole: int) -> npt.NDArray[n
 
 def margin(smoothing: float = SMOOTHING) -> int:
     """Pixels around a component that its nuclei depend on: what smoothing reaches."""
-    return math.ceil(REACH * smoothing) + 1
+    return math.ceil(TRUNCATE * smoothing) + 1
 
 
 def _smooth(core: Floats, smoothing: float) -> npt.NDArray[np.float64]:
     values = np.asarray(core, dtype=np.float64)
-    return ndimage.gaussian_filter(values, smoothing, truncate=REACH)
+    return ndimage.gaussian_filter(values, smoothing, truncate=TRUNCATE)
 
 
 def _distance(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
@@ -223,9 +224,7 @@ def _wider(window: tuple[slice, slice], margin: int) -> tuple[slice, slice]:
     return rows, columns
 
 
-def _flood(
-    height: npt.NDArray[np.float64], seeds: Labels, inside: npt.NDArray[np.bool_], min_area: int
-) -> Labels:
+def _flood(height: Floats, seeds: Labels, inside: npt.NDArray[np.bool_], min_area: int) -> Labels:
     """Watershed from the seeds inside one component, ``int [h, w]``, 0 outside.
 
     Without any seed the component is one nucleus.

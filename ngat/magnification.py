@@ -4,11 +4,15 @@ A network sees nuclei best at the size that it was trained for. The size of a nu
 pixels; of an image, the median over its nuclei. Training resizes every patch so that this size
 falls near :data:`SIZE`. A third output of the network tells, at every node, the size of the nucleus
 that covers it, on a logarithmic scale: the paper's z, "the relevant magnification" (section 3.2),
-as something that is learnt and can be read off.
+as something that is learnt and can be read off. Both go beyond the paper (L28, L29).
 
 An image is looked at from afar first, reduced sixteen times, then at twice that and so on. Each
 look says how large nuclei are and how sure it is of them; the look that has most evidence of nuclei
-near :data:`SIZE` decides. What it says of a part of the image may differ (:mod:`ngat.parts`).
+near :data:`SIZE` decides. Summed over the nuclei of a look, that is
+
+    √share · sureness⁴ · min(contrast / 0.2, 1)² · fit · magnification^0.1
+
+as :class:`Seen` explains. A part of the image may ask for another one (:mod:`ngat.parts`).
 """
 
 from __future__ import annotations
@@ -44,6 +48,8 @@ WIDTH = 1.0
 SHARE_POWER, SURENESS_POWER, CONTRAST_POWER, FINER_POWER, ENOUGH = 0.5, 4.0, 2.0, 0.1, 0.2
 # Contrast is the distance from the mean of a window of so many pixels.
 AROUND = 41
+# Smaller components (pixels) of a look are no nuclei.
+SPECK = 6
 
 
 def areas_of(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
@@ -94,7 +100,7 @@ class Seen(NamedTuple):
 
     @property
     def weights(self) -> Floats:
-        """How much a look has of each sharp nucleus of the right size."""
+        """The evidence of each nucleus, ``[n]``."""
         sure = np.clip(self.sureness, 0.0, 1.0) ** SURENESS_POWER
         clear = np.minimum(self.contrast / ENOUGH, 1.0) ** CONTRAST_POWER
         share = self.shares**SHARE_POWER
@@ -103,7 +109,7 @@ class Seen(NamedTuple):
 
     @property
     def evidence(self) -> float:
-        """How much a look has of sharp nuclei of the right size."""
+        """How much a look has of sharp nuclei of the right size; 0 where it has no nuclei."""
         return float(self.weights.sum())
 
     @property
@@ -113,7 +119,10 @@ class Seen(NamedTuple):
 
     @property
     def wanted(self) -> float:
-        """The magnification at which the median nucleus has the size :data:`SIZE`."""
+        """The magnification at which the median nucleus has the size :data:`SIZE`.
+
+        Nuclei count by sureness and fit. There has to be evidence of one.
+        """
         order = np.argsort(self.sizes)
         weight = np.cumsum((self.counts * self.sureness * self.fit)[order])
         median = self.sizes[order][np.searchsorted(weight, weight[-1] / 2)]
@@ -135,19 +144,18 @@ def fit(sizes: Floats) -> Floats:
     return np.asarray(np.exp2(-((np.log2(sizes / SIZE) / WIDTH) ** 2)))
 
 
-def seen(values: Floats, magnification: float, probability: float = 0.5) -> Seen:
+def seen(values: Floats, magnification: float) -> Seen:
     """The nuclei in a look.
 
     Args:
         values: ``[4, h, w]``: probability of nucleus, of core, encoded size, and the grey level of
             the image, whose range is one.
         magnification: of the look.
-        probability: a pixel is nucleus above it.
     """
-    mask = values[0] > probability
+    mask = values[0] > 0.5
     labels, count = ndimage.label(mask)
     area = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    kept = area >= 6
+    kept = area >= SPECK
     index = np.arange(1, count + 1)[kept]
     grey = values[3] - ndimage.uniform_filter(values[3], AROUND, mode="nearest")
     # A component may hold several touching nuclei: the mean of what its nodes say, not its area.
@@ -168,12 +176,15 @@ def seen(values: Floats, magnification: float, probability: float = 0.5) -> Seen
 
 
 def find(look: Callable[[float], Floats], height: int, width: int) -> tuple[float, list[Seen]]:
-    """The magnification that suits the nuclei of an image, and the looks that decided.
+    """The magnification that suits the nuclei of an image, and the looks at it.
 
     Args:
         look: what the network says of the image at a magnification, ``[4, h, w]`` as :func:`seen`
             takes it.
         height, width: of the image in pixels.
+
+    Returns:
+        1 where no look has evidence of a nucleus; and all looks.
     """
     looks: list[Seen] = []
 

@@ -10,7 +10,7 @@ Conventions where the protocol is silent:
   only: F1 and S are 0, by the formula; so are precision with nothing predicted and recall with
   nothing annotated.
 * Recall, missed and extra pooled over images without any annotated object are NaN.
-* Eq. 27 prints T = {0.1, 0.15, ... 0.95}; the published rows follow from 0.50 to 0.95.
+* Eq. 27 prints T = {0.1, 0.15, ... 0.95}; the published rows follow from 0.50 to 0.95 (L17).
 """
 
 from __future__ import annotations
@@ -173,7 +173,11 @@ class ImageScore(NamedTuple):
 
 
 def image_score(counts: Sequence[Counts]) -> ImageScore:
-    """Mean S and mean F1 over one image's thresholds."""
+    """Mean S (eq. 27) and mean F1 over one image's thresholds T.
+
+    Raises:
+        InputError: there is no threshold.
+    """
     if not counts:
         raise InputError("no thresholds were counted; give at least one.")
     n = len(counts)
@@ -239,7 +243,7 @@ def pixel_iou(pred: npt.ArrayLike, true: npt.ArrayLike, *, as_printed: bool = Fa
     """Eq. 28: (sum y y' + 1) / (sum y + sum y' - sum y y' + 1), for masks or values in [0, 1].
 
     The paper prints the denominator without "- sum y y'"; a perfect prediction would then score
-    one half, which is no IoU. We read the union; ``as_printed`` gives the equation to the letter.
+    one half, which is no IoU. It is read as the union (L18); ``as_printed`` gives it to the letter.
     The smoothing ones make two empty masks score 1.
     """
     y_pred, y = _pixels(pred, true)

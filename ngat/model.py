@@ -1,7 +1,7 @@
 """The residual graph attention network (sections 3.4 and 3.5, figure 4), from top to bottom.
 
 A picture becomes a pyramid graph; every node starts from its projected colour and its level,
-f = (ĉ, m̂) (eq. 1), is embedded, and then updated by message passing:
+f = (ĉ, m̂) (eq. 1), is embedded, and then updated by message passing, layer after layer (eq. 12):
 
     h_i ← h_i + dropout(U(h_i, A({h_j : j ∈ N(i)})))        eq. 13
 
@@ -9,12 +9,13 @@ Two schedules use the same graph and the same attention. *Synchronous* layers up
 at once from their old states, as published. The *V-cycle* goes base → coarse → base; each level
 attends to neighbours that were already updated, so that after one cycle every node has received
 messages from every level. Logits are node-wise, at every level; the picture's prediction is their
-weighted reconstruction (figure 6).
+weighted reconstruction (figure 6). How the paper is read here, and what the companion does
+otherwise: L9–L12.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
 
 import torch
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ngat import attention
-from ngat.attention import TapGroup
+from ngat.attention import Attend, TapGroup
 from ngat.attention.position import PositionTerm
 from ngat.attention.reference import aggregate, shifted
 from ngat.config import ModelConfig
@@ -33,16 +34,15 @@ from ngat.system.precision import exact
 
 HEAD_BIAS = -2.0  # a head starts by calling a node in eight a nucleus: σ(−2) = 0.12
 
-Attend = Callable[[Sequence[TapGroup], Tensor], Tensor]  # groups, er → Σ α z (eq. 16–18)
-
 
 class Output(NamedTuple):
     """The network's output for a batch of pictures, one entry per level in every list.
 
     Attributes:
-        logits: ``[B, K, H_m, W_m]``, channel 0 nucleus, 1 core, 2 the size of the nucleus.
+        logits: ``[B, K, H_m, W_m]``, channel 0 nucleus, 1 its core (:mod:`ngat.instances`), 2 its
+            size (:mod:`ngat.magnification`).
         positions: ζ, ``[B, 3, H_m, W_m]``.
-        moves: displacements from home, ``[B, 3, H_m, W_m]`` (see :mod:`ngat.plasticity`).
+        moves: offsets from home, ``[B, 3, H_m, W_m]`` (see :mod:`ngat.plasticity`).
         valid: ``[B, 1, H_m, W_m]``, enough pixels under the node's pyramid.
         targets: ground truth projected like the colour, ``[B, K, H_m, W_m]``; None without it.
     """
@@ -131,16 +131,15 @@ class NGAT(nn.Module):
         Every pixel takes the prediction of its cell on each level; level m weighs r^m. In float32
         at least: half precision cannot tell probabilities near one apart.
         """
-        height, width = output.logits[0].shape[-2:]
         sigmoid = attention.find_engine(self.config.engine, exact(output.logits[0])).sigmoid
         total, weights = torch.zeros_like(exact(output.logits[0])), 0.0
         for m, logits in enumerate(output.logits):
             weight = self.config.reconstruction**m
             cells = sigmoid(exact(logits))
-            for n in reversed(range(m)):
-                below = output.logits[n].shape[-2:]
-                cells = next(shifted(cells, "parent", below[0], below[1], 0.0))
-            total = total + weight * cells[:, :, :height, :width]
+            for finer in reversed(output.logits[:m]):
+                height, width = finer.shape[-2:]
+                cells = next(shifted(cells, "parent", height, width, fill=0.0))
+            total = total + weight * cells
             weights += weight
         return total / weights
 
@@ -170,7 +169,7 @@ def features_of(placement: Placement) -> list[Tensor]:
 
 
 class PyramidGATConv(nn.Module):
-    """Graph attention on a pyramid of node grids: one residual update (eq. 13–21).
+    """Graph attention on a pyramid of node grids: one residual update (eq. 12–21).
 
     A node i attends to the nodes j of its king neighbourhood (9, itself included), its children
     (4) and its parent (1). With *joint* relations, as published, one map W serves all of them and
@@ -184,7 +183,7 @@ class PyramidGATConv(nn.Module):
     With *typed* relations each has its own W, a and b, and its own softmax (a lone parent's weight
     is one); the node itself has a fourth map, and a last map mixes the heads:
 
-        h_i ← h_i + U σ(W_self h_i + Σ_king α z + Σ_children α z + z_parent) + c
+        h_i ← h_i + W_out σ(W_self h_i + Σ_king α z + Σ_children α z + z_parent) + bias
 
     The rows of a_s W and a_d W are parameters of their own (``[W; a_s W; a_d W]``): a·(z_i ‖ z_j)
     is a_d·z_i + a_s·z_j, and both are linear in h.
@@ -223,7 +222,8 @@ class PyramidGATConv(nn.Module):
         source = [channels, heads] if attends else [channels]  # z, el
         moving = config.plasticity != "fixed" and config.levels > 1
         if self.joint:
-            self.own = Maps(channels, [*source, heads] if attends else source, bias=False)
+            own = [*source, heads] if attends else source  # z, el, er
+            self.own = Maps(channels, own, bias=False)
             self.bias = nn.Parameter(torch.zeros(channels))
             terms = {"all": PositionTerm(config, RELATIONS, joint=True, moving=moving)}
         else:
@@ -253,30 +253,29 @@ class PyramidGATConv(nn.Module):
         moves: Sequence[Tensor] | None = None,
         attend: Attend = attention.attend,
     ) -> dict[int, Tensor]:
-        """New embeddings of the updated levels, by level.
+        """New embeddings h^(k+1) of the updated levels from h^(k) of all, by level (eq. 12).
 
         Args:
             h: embeddings of all levels, to which the update is added.
             normalised: what the maps read; None for ``h``.
-            moves: displacements from home of all levels (:mod:`ngat.plasticity`); None for none.
+            moves: offsets from home of all levels (:mod:`ngat.plasticity`); None for none.
             attend: one level's attention, as :func:`ngat.attention.attend`.
         """
         read = h if normalised is None else normalised
-        made: dict[tuple[Relation, int], tuple[Tensor, ...]] = {}
+        # A joint map of a level serves itself and the levels beside it, and is computed once.
+        made: dict[tuple[Maps, int], tuple[Tensor, ...]] = {}
 
-        def maps_of(relation: Relation, m: int) -> tuple[Tensor, ...]:
-            key: tuple[Relation, int] = ("king" if self.joint else relation, m)
+        def mapped(relation: Relation, m: int) -> tuple[Tensor, ...]:
+            key = self.map_of(relation), m
             if key not in made:
-                made[key] = self.map_of(relation)(read[m])
+                made[key] = key[0](read[m])
             return made[key]
 
-        updated = range(len(h)) if self.level is None else [self.level]
-        return {
-            m: self.update(
-                h, m, {r: maps_of(r, n) for r, n in self.sources(m, len(h))}, moves, attend
-            )
-            for m in updated
-        }
+        new = {}
+        for m in range(len(h)) if self.level is None else [self.level]:
+            maps = {relation: mapped(relation, n) for relation, n in self.sources(m, len(h))}
+            new[m] = self.update(h, m, maps, moves, attend)
+        return new
 
     def sources(self, level: int, levels: int) -> list[tuple[Relation, int]]:
         """(relation, source level) of everything that a level's nodes attend to."""
@@ -298,7 +297,14 @@ class PyramidGATConv(nn.Module):
         moves: Sequence[Tensor] | None,
         attend: Attend,
     ) -> Tensor:
-        """New embeddings of one level, from what :meth:`map_of` made of all that it attends to."""
+        """New embeddings of one level: σ of its aggregate, mapped and added (eq. 13, 21).
+
+        Args:
+            h: embeddings of all levels.
+            level: whose nodes are updated.
+            maps: what :meth:`map_of` made of the nodes of every relation.
+            moves, attend: as in :meth:`forward`.
+        """
         if self.config.aggregator == "gat":
             update = maps["king"][0] if self.self_map else torch.zeros_like(h[level])
             if not self.joint and "parent" in maps:  # the softmax of a single tap is one

@@ -19,7 +19,7 @@ Window = tuple[slice, slice]  # rows and columns, with bounds
 
 # Parts are looked for on a grid of so many cells along the longer side; a cell's evidence is that
 # of the nuclei around its middle, σ as a share of the side.
-CELLS, REACH = 6, 1 / 12
+CELLS, SPREAD = 6, 1 / 12
 # A cell differs if its nuclei ask for a magnification that is so many octaves away, at which there
 # is so many times the evidence, and this share at least of that in the strongest cell: debris and
 # texture cover less. Neighbours that differ alike are a part if they are so large a share of all.
@@ -62,7 +62,7 @@ def parts_of(looks: Sequence[Seen], height: int, width: int) -> tuple[Part, ...]
     wanted = np.full((rows, columns), best.wanted)
     evidence, times = np.zeros((2, rows, columns))
     for i, j in np.ndindex(rows, columns):
-        at = ((i + 0.5) * height / rows, (j + 0.5) * width / columns, REACH * side)
+        at = ((i + 0.5) * height / rows, (j + 0.5) * width / columns, SPREAD * side)
         here = strongest([look.near(*at) for look in looks])
         if here.evidence > 0:
             wanted[i, j] = here.wanted

@@ -1,15 +1,17 @@
-"""Plasticity: nodes learn where to project from (section 3.3, equations 8–12).
+"""Plasticity: nodes learn where to project from (section 3.3, equations 7–11).
 
-Positions pass through a constant number of iterations ζ_{k+1} = ξ(ζ_k) (eq. 8, 9); after each a
-node is again the mean of what lies under it (eq. 10, 11, by the projection of eq. 5). Edges never
-change, and base nodes never move (eq. 12). ξ has three dense layers, and a sigmoid bounds the move:
+Positions pass through a constant number of iterations ζ_{k+1} = ξ(ζ_k) (eq. 8, 9); base nodes
+never move (eq. 10). After each iteration a node is again the mean of what lies under it (eq. 11, by
+the projection of eq. 5). Edges never change. ξ has three dense layers, and a sigmoid bounds the
+*move*, a node's offset from home:
 
-    x, y = home ± REACH · cell · (2σ(u) − 1)        z = home · 2^(2σ(u) − 1)
+    x, y = home + REACH · cell · (2σ(u) − 1)        z = home · 2^(2σ(u) − 1)
 
 so eq. 7 and the constraints of section 3.2 hold by construction, for any weights: a node stays
 within its own cell (neighbours cannot change places or meet, since REACH < 1/2), and its height
 stays within a factor of two of home. The last layer starts at zero, σ(0) = 1/2, and ξ starts as
-the identity. Each iteration adds to u, and the feature is projected again after each move.
+the identity. Each iteration adds to u, and the feature is projected again after each move. How the
+paper is read here: L5, L6, L22.
 """
 
 from __future__ import annotations
@@ -37,8 +39,8 @@ class Placement(NamedTuple):
 
     Attributes:
         positions: ζ per level, ``[B, 3, H_m, W_m]`` in units of the picture's longer side.
-        moves: displacement from home per level, ``[B, 3, H_m, W_m]``: x and y in cells of the
-            level, z in levels (log2 of the ratio of heights).
+        moves: offset from home per level, ``[B, 3, H_m, W_m]``: x and y in cells of the level, z in
+            levels (log2 of the ratio of heights).
         features: projected colour ĉ per level, ``[B, 3, H_m, W_m]``.
         valid: per level, ``[B, 1, H_m, W_m]``: enough pixels were under the pyramid.
     """
@@ -83,14 +85,14 @@ class Dense(nn.Linear):
 
 
 class Xi(nn.Module):
-    """ξ: three dense layers per node that read position, feature, level and the neighbourhood.
+    """ξ (eq. 9): three dense layers per node that read its move, feature, level and neighbourhood.
 
     The input has 3 colours, 4 × 3 differences to the neighbours left, right, above and below, the
     3 moves so far, and the normalised level m̂.
 
     Behind a plain sigmoid all hidden values lie near 1/2 at first, whatever the colours, and ξ
-    first learns one move for all nodes. Centred at zero, 2σ(2x) − 1, the hidden values differ from
-    node to node, and so do the moves (notebook 2).
+    first learns one move for all nodes. Centred at zero, 2σ(2x) − 1 = tanh x, the hidden values
+    differ from node to node, and so do the moves (notebook 2).
     """
 
     def __init__(self, width: int, squash: str = "sigmoid") -> None:
@@ -124,7 +126,7 @@ class Xi(nn.Module):
 
 
 class Plasticity(nn.Module):
-    """Positions and projected features of all nodes: fixed, a free table, or moved by ξ.
+    """Positions and projected features of all nodes (eq. 8–10): fixed, a free table, or moved by ξ.
 
     The table has one u per node of a ``TABLE × TABLE`` grid over the picture for every level (the
     ablation "each node is assigned a learnable positional feature"); other sizes interpolate it.
@@ -147,33 +149,20 @@ class Plasticity(nn.Module):
         """Place the nodes over ``image`` ``[B, 3, H, W]``."""
         projection = projector(self.engine, image)
         integral = projection.integral_image(image)
-        placement = Placement([], [], [], [])
-        for m in range(graph.levels):
-            exact = image.device.type == "cpu" and not torch.is_grad_enabled()
-            home = home_positions(graph, m, image.double() if exact else image)
-            if m == 0:  # eq. 12: a base node is its pixel
-                feature, valid = image, torch.ones_like(image[:, :1], dtype=torch.bool)
-                positions = home.expand(len(image), -1, -1, -1)
-                moves = torch.zeros_like(positions)
-            else:
-                positions, moves, feature, valid = self._place(
-                    projection, integral, home, graph, m, image
-                )
-            placement.positions.append(positions.to(image))
-            placement.moves.append(moves.to(image))
-            placement.features.append(feature)
-            placement.valid.append(valid)
-        return placement
+        levels = [self._place(image, graph, m, projection, integral) for m in range(graph.levels)]
+        return Placement(*(list(parts) for parts in zip(*levels, strict=True)))
 
     def _place(
-        self,
-        projection: Projector,
-        integral: Tensor,
-        home: Tensor,
-        graph: PyramidGraph,
-        m: int,
-        image: Tensor,
+        self, image: Tensor, graph: PyramidGraph, m: int, projection: Projector, integral: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Positions, moves, features and valid of level m, each as in :class:`Placement`."""
+        # Exact to the last bit where that is possible, see positions_after.
+        exact = image.device.type == "cpu" and not torch.is_grad_enabled()
+        home = home_positions(graph, m, image.double() if exact else image)
+        if m == 0:  # eq. 10: a base node is its pixel
+            positions = home.expand(len(image), -1, -1, -1).to(image)
+            valid = torch.ones_like(image[:, :1], dtype=torch.bool)
+            return positions, torch.zeros_like(positions), image, valid
         longer = max(graph.height, graph.width)
         u = torch.zeros_like(home, dtype=image.dtype).expand(len(image), -1, -1, -1)
         if self.kind == "table":
@@ -197,7 +186,7 @@ class Plasticity(nn.Module):
                 positions = positions_after(home, moves, m, longer)
                 feature, valid = projection.project(integral, positions)
                 feature = feature.to(image)
-        return positions, moves, feature, valid
+        return positions.to(image), moves.to(image), feature, valid
 
 
 def project_targets(targets: Tensor, positions: list[Tensor], engine: str) -> list[Tensor]:

@@ -9,6 +9,7 @@ The mean over a box with fractional edges is exact: pixels are constant over the
 the integral of the picture from the corner to (x, y) is bilinear between the entries of the
 integral image, and four look-ups give the integral over a box. The cost does not depend on the
 height z, and the derivative in (x, y, z) comes with it. Base nodes are pixels and need none of it.
+How the paper is read here: L3, L4.
 """
 
 from __future__ import annotations
@@ -96,6 +97,7 @@ def project(integral: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
 def project_home(integral: Tensor, level: int) -> Tensor:
     """:func:`project` for a level's nodes at home, whose pyramids cover just their 2^m × 2^m cells.
 
+    There the mean over pixels is that over the base nodes which lie nearest to the node (eq. 11).
     Edges of cells fall on entries of the integral image: nothing is looked up between them.
 
     Args:

@@ -58,7 +58,7 @@ def test_positions_stay_inside_their_bounds_for_any_weights(kind, more, scale, s
         assert ratio.min() >= 0.5 - 1e-12
         assert ratio.max() <= 2 + 1e-12
         if m == 0:
-            assert (moved == 0).all()  # eq. 12
+            assert (moved == 0).all()  # eq. 10
         travelled = max(travelled, moved.abs().max().item())
     assert travelled > 0.01  # the bounds were put to the test
 

@@ -8,9 +8,10 @@ its parent (1). With values z_j, the score and the update are
     h_i  = Σ_j α_ij z_j                                     eq. 18, 20 (σ is the model's)
 
 where k is the tap through which i attends to j. Splitting the paper's a·(z_i ‖ z_j) into
-er_i = a_d·z_i and el_j = a_s·z_j is exact, since a·(z_i ‖ z_j) = a_d·z_i + a_s·z_j for
-a = (a_d ‖ a_s). The position term b·Δζ_ij of eq. 19–21 has a home part, which takes one value
-per tap (the table t), and what plasticity adds, which is separable and therefore joins el and er.
+er_i = a_d·z_i of the destination and el_j = a_s·z_j of the source (DGL's names) is exact, since
+a·(z_i ‖ z_j) = a_d·z_i + a_s·z_j for a = (a_d ‖ a_s). How α depends on position is read as a term
+b·Δζ_ij (eq. 19–21, L7, L8) with Δζ_ij = ζ_j − ζ_i. At home it takes one value per tap, the table t;
+what moves add is separable, and therefore joins el and er (:mod:`ngat.attention.position`).
 
 One call serves one level with one softmax over all groups that it is given: all three groups for
 the paper's joint softmax, one group at a time for typed relations. Taps that lead outside the
@@ -59,92 +60,6 @@ class TapGroup(NamedTuple):
 
 
 Attend = Callable[[Sequence[TapGroup], Tensor], Tensor]
-
-# Modules, loaded when first asked for.
-ENGINES = {
-    "reference": "ngat.attention.reference",
-    "dgl": "ngat.engines.dgl",
-    "cpu": "ngat.engines.cpu.attend",
-    "cuda": "ngat.engines.cuda.attend",
-}
-
-
-class Engine(NamedTuple):
-    """What computes a forward pass.
-
-    Attributes:
-        attend: :func:`ngat.attention.attend` by this engine.
-        message_passing: instead of :meth:`ngat.model.NGAT.message_passing`; None where the engine
-            has none for the type of number.
-        projection: the same for :class:`ngat.projection.Projector`.
-        sigmoid: σ of every number, with its gradient.
-    """
-
-    attend: Attend
-    message_passing: Callable[[Any, Any, Attend], list[Tensor]] | None
-    projection: Any
-    sigmoid: Callable[[Tensor], Tensor]
-
-
-def find_engine(name: str, like: Tensor) -> Engine:
-    """The engine of this name for tensors such as ``like``.
-
-    Raises:
-        InputError: as :func:`resolve`.
-        MissingDependency: the engine's package is not installed.
-    """
-    name = resolve(name, like)
-    module = import_module(ENGINES[name])
-    fused = like.dtype in (torch.float32, torch.float64)
-    return Engine(
-        partial(attend, engine=name),
-        getattr(module, "forward_pass", None) if fused else None,
-        module.projection() if fused and hasattr(module, "projection") else None,
-        getattr(module, "sigmoid", torch.sigmoid) if fused else torch.sigmoid,
-    )
-
-
-def resolve(name: str, like: Tensor) -> str:
-    """Name of the engine that serves ``like``: ``auto`` picks by device and what is installed.
-
-    Raises:
-        InputError: no engine has this name, or it serves another device than that of ``like``.
-    """
-    device = like.device.type  # the fast engines bear the names of their devices
-    if name == "auto":
-        return device if device in ENGINES and installed(device) else "reference"
-    if name not in ENGINES:
-        raise InputError(f"Unknown attention engine {name!r}; known: auto, {', '.join(ENGINES)}.")
-    if name == "cpu" and device != "cpu":
-        raise InputError(
-            f"The engine 'cpu' computes on the CPU, but the tensors are on {device!r}: move them "
-            "there, or choose the engine 'auto'."
-        )
-    return name
-
-
-@cache
-def installed(name: str) -> bool:
-    """Whether what an engine needs can be loaded here."""
-    try:
-        import_module(ENGINES[name])
-    except MissingDependency:
-        return False
-    return True
-
-
-__all__ = [
-    "ENGINES",
-    "SLOPE",
-    "Attend",
-    "Engine",
-    "TapGroup",
-    "attend",
-    "attention_weights",
-    "find_engine",
-    "installed",
-    "resolve",
-]
 
 
 def attend(groups: Sequence[TapGroup], destination: Tensor, engine: str = "auto") -> Tensor:
@@ -227,3 +142,76 @@ def check(groups: Sequence[TapGroup], destination: Tensor) -> None:
         raise InputError("All groups need the same number of channels and the same dtype.")
     if not torch.is_floating_point(destination):
         raise InputError(f"Attention needs floating-point tensors; got {destination.dtype}.")
+
+
+# Modules, loaded when first asked for.
+ENGINES = {
+    "reference": "ngat.attention.reference",
+    "dgl": "ngat.engines.dgl",
+    "cpu": "ngat.engines.cpu.attend",
+    "cuda": "ngat.engines.cuda.attend",
+}
+
+
+class Engine(NamedTuple):
+    """What computes a forward pass.
+
+    Attributes:
+        attend: :func:`ngat.attention.attend` by this engine.
+        message_passing: instead of :meth:`ngat.model.NGAT.message_passing`; None where the engine
+            has none for the type of number.
+        projection: the same for :class:`ngat.projection.Projector`.
+        sigmoid: σ of every number, with its gradient.
+    """
+
+    attend: Attend
+    message_passing: Callable[[Any, Any, Attend], list[Tensor]] | None
+    projection: Any
+    sigmoid: Callable[[Tensor], Tensor]
+
+
+def find_engine(name: str, like: Tensor) -> Engine:
+    """The engine of this name for tensors such as ``like``.
+
+    Raises:
+        InputError: as :func:`resolve`.
+        MissingDependency: the engine's package is not installed.
+    """
+    name = resolve(name, like)
+    module = import_module(ENGINES[name])
+    fused = like.dtype in (torch.float32, torch.float64)
+    return Engine(
+        partial(attend, engine=name),
+        getattr(module, "forward_pass", None) if fused else None,
+        module.projection() if fused and hasattr(module, "projection") else None,
+        getattr(module, "sigmoid", torch.sigmoid) if fused else torch.sigmoid,
+    )
+
+
+def resolve(name: str, like: Tensor) -> str:
+    """Name of the engine that serves ``like``: ``auto`` picks by device and what is installed.
+
+    Raises:
+        InputError: no engine has this name, or it serves another device than that of ``like``.
+    """
+    device = like.device.type  # the fast engines bear the names of their devices
+    if name == "auto":
+        return device if device in ENGINES and installed(device) else "reference"
+    if name not in ENGINES:
+        raise InputError(f"Unknown attention engine {name!r}; known: auto, {', '.join(ENGINES)}.")
+    if name == "cpu" and device != "cpu":
+        raise InputError(
+            f"The engine 'cpu' computes on the CPU, but the tensors are on {device!r}: move them "
+            "there, or choose the engine 'auto'."
+        )
+    return name
+
+
+@cache
+def installed(name: str) -> bool:
+    """Whether what an engine needs can be loaded here."""
+    try:
+        import_module(ENGINES[name])
+    except MissingDependency:
+        return False
+    return True

@@ -1,4 +1,4 @@
-"""The position term b·Δζ_ij of attention scores (eq. 19–21)."""
+"""The position term b·Δζ_ij of attention scores (eq. 19–21, read as in L7 and L8)."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class PositionTerm(nn.Module):
 
         Args:
             moves: of all levels, ``[B, 3, H_m, W_m]`` in cells of the moved node's level.
-            level: which of them is meant; the base never moves (eq. 12).
+            level: which of them is meant; the base never moves (eq. 10).
             cells: side of a cell of that level in cells of the level that attends.
         """
         if not self.moving or level == 0 or moves is None:

@@ -122,10 +122,11 @@ def degrees(sizes: Sizes, level: int, like: Tensor) -> Tensor:
 def convolve(values: Mapping[Relation, Tensor], sizes: Sizes, level: int) -> Tensor:
     """Σ_j z_j / c_ij with c_ij = √|N(i)| √|N(j)| (eq. 14), ``[B, C, H_m, W_m]``."""
     height, width = sizes[level]
-    total = torch.zeros((), dtype=next(iter(values.values())).dtype)
+    sums = []
     for relation, z in values.items():
         source = degrees(sizes, level + SOURCE_STEP[relation], z)
-        total = total.to(z.device) + neighbour_sum(relation, z * source.rsqrt(), height, width)
+        sums.append(neighbour_sum(relation, z * source.rsqrt(), height, width))
+    total = torch.stack(sums).sum(0)
     return total * degrees(sizes, level, total).rsqrt()
 
 

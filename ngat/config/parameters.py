@@ -15,7 +15,7 @@ class ModelConfig:
         channels: width of a node's embedding.
         heads: attention heads; they share the channels between them.
         schedule: ``synchronous`` updates all levels at once with shared weights, as published;
-            ``vcycle`` sweeps base → coarse → base, each level hearing updated neighbours.
+            ``vcycle`` sweeps base → coarse → base, each level attending to updated neighbours.
         depth: synchronous layers, or V-cycles.
         relations: ``joint`` is one softmax over all taps, as published; ``typed`` gives king,
             child, parent and self their own maps, and each its own softmax.
@@ -28,7 +28,7 @@ class ModelConfig:
         norm_groups: channel groups that share group statistics.
         residual: add a node's old embedding to its update.
         dropout: probability with which a channel of a node's update is dropped in training.
-        plasticity: positions are ``fixed``, a free ``table``, or moved by ``xi`` (eq. 8–12).
+        plasticity: positions are ``fixed``, a free ``table``, or moved by ``xi`` (eq. 8–11).
         plasticity_steps: iterations K of ξ.
         plasticity_width: width of ξ's hidden layers.
         plasticity_squash: after ξ's hidden layers ``sigmoid``, as published, or ``centred``, the

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ngat.attention import SLOPE, TapGroup
-from ngat.graph import PyramidGraph, Relation, import_dgl
+from ngat.graph import TAP_COUNT, PyramidGraph, Relation, import_dgl
 
 if TYPE_CHECKING:
     import dgl
@@ -57,6 +57,11 @@ def bipartite(
 ) -> dgl.DGLGraph:
     """Sources of all relations, one after the other, joined to the nodes of one level.
 
+    Args:
+        relations: in the order of their taps.
+        sizes: (rows, columns) of the sources of each.
+        height, width: of the level that attends.
+
     The edges come from :class:`~ngat.graph.PyramidGraph`, renumbered within each level.
     """
     library, _ = import_dgl()
@@ -72,7 +77,7 @@ def bipartite(
         destinations.append(destination - graph.offsets[level])
         taps.append(tap + first_tap)
         first_source += h * w
-        first_tap += {"king": 9, "child": 4, "parent": 1}[relation]
+        first_tap += TAP_COUNT[relation]
     joined = library.heterograph(
         {
             ("source", "+".join(relations), "node"): (

@@ -39,5 +39,5 @@ def test_every_equation_is_there(kind: str, pattern: re.Pattern[str]) -> None:
 
 def test_an_equation_that_is_missing_is_seen() -> None:
     assert SET.findall(r"a = b \tag{19, 20, 21}") == ["19, 20, 21"]
-    assert LINES.findall("z = W @ h  # eq. 10, 15") == ["10, 15"]
+    assert LINES.findall("h = U(h, A)  # eq. 12, 13") == ["12, 13"]
     assert not LINES.findall("print('eq. 11 as eq. 5')")

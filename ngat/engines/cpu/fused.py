@@ -1,4 +1,4 @@
-"""Message passing of a whole forward pass on the CPU, each typed update in one piece (eq. 13–21).
+"""Message passing of a whole forward pass on the CPU, each typed update in one piece (eq. 12–21).
 
     P = W norm(h) + b                  self, z, el and er of the nodes, z and el of their children,
                                        z of their parent

@@ -1,4 +1,4 @@
-"""Layers of joint relations on the CPU, all that follows the maps in one operation (eq. 13–21).
+"""Layers of joint relations on the CPU, all that follows the maps in one operation (eq. 12–21).
 
     P = [z, el, er] = W norm(h)                              by :mod:`ngat.engines.cpu.normed`
     y_i = ReLU(Σ_j α_ij z_j + bias)
