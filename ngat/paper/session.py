@@ -165,7 +165,7 @@ def inline(png: bytes) -> bytes:
     few = whole.quantize(96, kmeans=1)
     palette, places = (few.getpalette() or [])[: 3 * 96], np.array(few)
     for colour in DRAWN:
-        red_green_blue = bytes.fromhex(colour[1:])
+        red_green_blue = list(bytes.fromhex(colour[1:]))
         places[(np.asarray(whole) == tuple(red_green_blue)).all(axis=2)] = len(palette) // 3
         palette += red_green_blue
     reduced, shown = io.BytesIO(), Image.fromarray(places)

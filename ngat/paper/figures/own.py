@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @style()
 def nuclei(image: npt.NDArray[np.uint8], prediction: Prediction, labels: Labels) -> Figure:
     """A picture large, its nuclei outlined; beside it the probabilities, and nuclei as labels."""
-    planes = {
+    planes: dict[str, npt.NDArray[Any]] = {
         f"{len(np.unique(labels[labels > 0]))} nuclei": numbered_colours(labels),
         "probability of nucleus\n(black 0, white 1)": prediction.probability,
         "probability of core\n(black 0, white 1)": prediction.core,
