@@ -1,7 +1,7 @@
 # Two commands matter: `make reproduce` and `make test`. Both set up what they need in .venv.
 #
 #   make reproduce                            every notebook on the generated data, into runs/
-#   make reproduce DATA=../shared/dsb2018     the same on the real data (a folder of BBBC038's files)
+#   make reproduce DATA=../dsb2018            the same on the real data (a folder of BBBC038's files)
 #   make reproduce ONLY=03,07 NAME=mine       some notebooks, into runs/mine
 #   make reproduce PROFILE=full               the long form: trains anew, and uses those weights
 #   make reproduce ARGS='--set steps=600'     the short form with a network trained now: minutes

@@ -37,7 +37,7 @@ def paper(root: Path, runs: Sequence[Run], up: str = "") -> str:
     for item in PAPER_ITEMS:
         found = status_of(root, item.of, runs)
         notebook, result = notebook_of(root, item.notebook), found.result
-        data = "DATA=../shared/dsb2018 " if found.real else ""
+        data = "DATA=dsb2018 " if found.real else ""
         rows.append(
             {
                 "in the paper": f"{item.of}: {item.shows}",

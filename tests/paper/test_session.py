@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
 from ngat.errors import InputError
 from ngat.paper.session import FIGURES, LARGE, Session, open_session
-from ngat.paper.style import style
+from ngat.paper.style import ORANGE, VERMILION, YELLOW, style
 
 GOOD = {"data": "synthetic", "profile": "smoke", "run_dir": "", "seed": 0, "weights": ""}
 TOP = Path(__file__).parents[2]
@@ -133,6 +134,20 @@ def test_a_large_picture_has_fewer_colours_in_the_notebook(session, tmp_path) ->
     assert np.abs(shown - kept).mean() < 6
     assert len(np.unique(kept.reshape(-1, 3), axis=0)) > 256
     assert len(np.unique(shown.reshape(-1, 3), axis=0)) <= 256
+
+
+def test_colours_of_lines_stay_apart_where_a_large_picture_has_fewer(session) -> None:
+    """Over a violet photograph a few pixels of orange, yellow and vermilion are three colours."""
+    rng = np.random.default_rng(0)
+    noisy = rng.random((400, 400, 3)) * (0.6, 0.3, 0.6) + (0.2, 0.1, 0.2)
+    for k, colour in enumerate((ORANGE, YELLOW, VERMILION)):
+        noisy[200:203, 20 * k : 20 * k + 9] = to_rgb(colour)
+    fig = Figure(figsize=(4, 4))
+    fig.add_subplot().imshow(noisy)
+    image = session.show(fig, "lines", "lines", pictures=False)
+    shown = np.asarray(Image.open(io.BytesIO(image.data)).convert("RGB")).reshape(-1, 3)
+    for colour in (ORANGE, YELLOW, VERMILION):
+        assert (shown == np.round(255 * np.array(to_rgb(colour)))).all(axis=1).any()
 
 
 def test_table_is_written_whole(session, tmp_path) -> None:

@@ -133,7 +133,7 @@ def test_published_numbers_are_counted_that_are_reached_on_stage_2(
         assert found.status.startswith(f"{wanted} published numbers; average F1 ")
         assert (found.hardware, found.minutes, found.real) == ("a machine", 61.5, True)
         assert found.result == RESULTS / f"{RUN}.counts.csv"
-    assert "make reproduce DATA=../shared/dsb2018 ONLY=09" in readme.paper(tmp_path, runs)
+    assert "make reproduce DATA=dsb2018 ONLY=09" in readme.paper(tmp_path, runs)
 
 
 def test_stage_2_is_known_by_its_images(tmp_path: Path) -> None:

@@ -57,6 +57,22 @@ def test_robustness_is_drawn_from_worst_to_best() -> None:
     assert (before, after) == ([0.6, 0.7], [0.5, 0.1])
 
 
+def test_the_outlined_picture_is_three_times_as_wide_as_what_is_beside_it() -> None:
+    plane = np.where(LABELS, 0.9, 0.1).astype(np.float32)
+    image = np.full((*LABELS.shape, 3), 90, dtype=np.uint8)
+    fig = figures.nuclei(image, Prediction(plane, plane), LABELS)
+    fig.draw_without_rendering()
+    large, *small = fig.axes
+    assert large.get_title() == "nuclei outlined"
+    assert [ax.get_title().partition("\n")[0] for ax in small] == [
+        "3 nuclei",
+        "probability of nucleus",
+        "probability of core",
+    ]
+    width = large.get_window_extent().width
+    assert all(width > 2.5 * ax.get_window_extent().width for ax in small)
+
+
 def test_looks_are_drawn_with_their_evidence() -> None:
     one = np.ones(1)
     place = np.zeros((1, 2))

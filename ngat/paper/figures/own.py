@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from ngat.instances import Labels
 from ngat.magnification import Seen
 from ngat.paper.figures.pictures import numbered_colours, outline, outlined
 from ngat.paper.study.pictures import visible
-from ngat.paper.style import BLUE, VERMILION, YELLOW, bare, grid_lines, live, style, widgets
+from ngat.paper.style import BLUE, ORANGE, VERMILION, YELLOW, bare, grid_lines, live, style, widgets
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
@@ -25,25 +25,30 @@ if TYPE_CHECKING:
 
 @style()
 def nuclei(image: npt.NDArray[np.uint8], prediction: Prediction, labels: Labels) -> Figure:
-    """A picture, the probabilities of nucleus and of core, and the resulting nuclei."""
-    planes = {
-        "nuclei outlined": outlined(visible(image)[0], labels),
-        "probability of nucleus": prediction.probability,
-        "probability of core": prediction.core,
+    """A picture large, its nuclei outlined; beside it the probabilities, and nuclei as labels."""
+    planes: dict[str, npt.NDArray[Any]] = {
         f"{len(np.unique(labels[labels > 0]))} nuclei": numbered_colours(labels),
+        "probability of nucleus\n(black 0, white 1)": prediction.probability,
+        "probability of core\n(black 0, white 1)": prediction.core,
     }
-    fig = Figure(figsize=(8.4, 2.35))
-    axes = fig.subplots(1, 4)
+    tall = image.shape[0] / image.shape[1]
+    small = min(2.0, 2.2 / tall)  # inches of a small panel's width
+    fig = Figure(figsize=(4 * small + 0.4, (3 * small + 0.4) * tall + 0.5))
+    grid = fig.add_gridspec(3, 4)
+    large = fig.add_subplot(grid[:, :3])
+    large.imshow(outlined(visible(image)[0], labels, ORANGE))
+    large.set_title("nuclei outlined")
+    axes = [fig.add_subplot(grid[row, 3]) for row in range(3)]
     for ax, (title, plane) in zip(axes, planes.items(), strict=True):
         ax.imshow(plane, cmap="gray", vmin=0, vmax=1)
-        ax.set_title(title)
-    bare(axes)
+        ax.set_title(title, size=8)
+    bare([large, *axes])
     return fig
 
 
 @style()
 def sizes(table: pd.DataFrame) -> Figure:
-    """Histogram of nuclear areas.
+    """Histogram of the nuclei's diameters.
 
     Args:
         table: from :func:`ngat.paper.study.dataset.measured`.
@@ -91,7 +96,7 @@ def looks(seen: Sequence[Seen], chosen: float) -> Figure:
     fig = Figure(figsize=(5.0, 2.3))
     ax = fig.subplots()
     ax.bar([f"× {factor:g}" for factor in evidence], list(evidence.values()), width=0.6, color=BLUE)
-    ax.set_xlabel(f"magnification of the look; chosen: × {chosen:.2f}")
+    ax.set_xlabel(f"magnification at which it was evaluated; chosen: × {chosen:.2f}")
     ax.set_ylabel("evidence of nuclei")
     return fig
 

@@ -47,7 +47,8 @@ def pooled() -> pd.DataFrame:
 def implied() -> pd.DataFrame:
     """Counts at IoU > 0.7 that table 1's recall and extra imply, and precision and F1 of the pool.
 
-    The paper prints no counts; four digits of a share of 3,717 objects give them back exactly.
+    The paper prints no counts. Four digits of a share of 3,717 objects leave at most one whole
+    number; where they leave none, as of the paper's extra, the nearest one stands here.
     """
     tp, fp = ((TABLE_1[name] * OBJECTS).round().astype(int) for name in ("recall", "extra"))
     table = pd.DataFrame({"tp": tp, "fp": fp, "fn": OBJECTS - tp, "precision": tp / (tp + fp)})
