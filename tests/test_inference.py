@@ -7,6 +7,7 @@ import pytest
 import torch
 from tiny import rings, tiny
 
+from ngat import inference
 from ngat.config import preset
 from ngat.data.normalize import as_tensor
 from ngat.errors import InputError
@@ -21,6 +22,7 @@ from ngat.inference import (
 from ngat.instances import split
 from ngat.metrics import image_score, match
 from ngat.model import NGAT
+from ngat.parts import Part
 from ngat.training.validation import choose_thresholds, store_thresholds, validate
 from ngat.training.weights import load_weights, save_weights
 
@@ -197,6 +199,75 @@ def test_a_magnified_prediction_has_the_size_of_the_image(model: NGAT) -> None:
         found = predict(model, picture(37, 50), magnification=magnification)
         assert found.probability.shape == found.core.shape == (37, 50)
         assert found.magnification == magnification
+
+
+@pytest.mark.parametrize(("height", "width"), [(10, 200), (200, 10), (100, 120)])
+def test_small_pictures_are_mirrored_to_96_pixels(height: int, width: int) -> None:
+    class Looking(NGAT):
+        def forward(self, image, targets=None):
+            sizes.append(tuple(image.shape[-2:]))
+            return super().forward(image, targets)
+
+    sizes: list[tuple[int, ...]] = []
+    predict(Looking(tiny().model), picture(height, width))
+    assert sizes == [(max(96, height), max(96, width))]
+
+
+def test_the_grey_level_of_a_look_is_a_share_of_the_picture_s_range(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A hot pixel is not its range; nor is the range of the file's numbers."""
+    image = np.full((100, 100, 3), 50, np.uint8)
+    image[:, 50:, 1] = 150
+    image[10, 10] = 255
+    found = []
+
+    def find(look, height, width):
+        found.append((look(1.0), height, width))
+        return 2.0, []
+
+    monkeypatch.setattr(inference, "find", find)
+    model = NGAT(tiny(outputs=3).model)
+    assert inference.find_magnification(model, image) == (2.0, [])
+    ((values, height, width),) = found
+    assert (height, width, values.shape) == (100, 100, (4, 100, 100))
+    np.testing.assert_allclose(values[3], image.mean(axis=2) / 100, rtol=1e-5)
+
+
+def test_parts_are_seen_as_the_whole_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def look(model, image, magnification, **options):
+        calls.append((image.shape[:2], magnification, options))
+        values = torch.zeros(1, 3, *image.shape[:2])
+        values[..., 5:15, 5:15] = 0.8
+        return values
+
+    window = (slice(10, 40), slice(0, 30))
+    part = Part(0.5, window, window)
+    monkeypatch.setattr(inference, "look", look)
+    monkeypatch.setattr(inference, "find_magnification", lambda *_: (2.0, ["looks"]))
+    monkeypatch.setattr(inference, "parts_of", lambda looks, *size: (part,) if looks else ())
+    options = {"tta": True, "whole": 7, "tile": 99, "margin": 3}
+    found = predict(NGAT(tiny().model), picture(60, 50), **options)
+    assert calls == [((60, 50), 2.0, options), ((30, 30), 0.5, options)]
+    assert [one for one, _ in found.parts] == [part]
+    assert instances(found).any()
+    assert not instances(found, "split", Thresholds(probability=0.9)).any()
+
+
+@pytest.mark.parametrize("method", ["components", "split"])
+@pytest.mark.parametrize(("magnification", "least"), [(0.5, 64), (1.0, 16), (2.0, 4), (4.0, 4)])
+def test_the_smallest_nucleus_is_measured_as_the_network_sees_it(
+    method: str, magnification: float, least: int
+) -> None:
+    """Never fewer than four pixels of the image."""
+    probability = np.zeros((3, 70), np.float32)
+    probability[1, :least] = 1.0
+    found = instances(Prediction(probability, probability, magnification), method)
+    assert found.max() == 1
+    probability[1, least - 1] = 0.0
+    assert not instances(Prediction(probability, probability, magnification), method).any()
 
 
 def two_touching() -> Prediction:

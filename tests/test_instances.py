@@ -11,7 +11,15 @@ from ngat import metrics
 from ngat.baselines.thresholding import otsu, otsu_watershed
 from ngat.errors import InputError
 from ngat.h_maxima import h_maxima
-from ngat.instances import SMOOTHING, components, core_of, in_reading_order, margin, split
+from ngat.instances import (
+    SMOOTHING,
+    components,
+    confidences,
+    core_of,
+    in_reading_order,
+    margin,
+    split,
+)
 
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=16)
 
@@ -76,6 +84,23 @@ def test_holes():
     assert (components(ring, max_hole=9) == 1).all()
     assert (components(ring, max_hole=8) == 0).sum() == 9
     assert (components(ring) == 0).sum() == 9
+    core = np.zeros((9, 9))
+    core[1, 1] = core[7, 7] = 1
+    assert (split(ring, core, min_seed=1, max_hole=9) > 0).all()
+    assert (split(ring, core, min_seed=1, max_hole=8) == 0).sum() == 9
+
+
+def test_the_smallest_nucleus_and_the_smallest_seed() -> None:
+    """Of sixteen pixels, and not of fifteen; of four pixels of core, and not of three."""
+    probability = np.zeros((12, 40))
+    probability[1:5, 1:5] = probability[1:4, 8:13] = 1.0
+    assert (components(probability) > 0).sum() == 16
+    probability[6:12, 1:31] = 1.0
+    core = np.zeros_like(probability)
+    core[8:10, 3:5] = core[8:10, 25:27] = 1.0
+    assert split(probability, core).max() == 3
+    core[8, 3] = 0.0
+    assert split(probability, core).max() == 2
 
 
 def test_touching_disks_are_split_and_components_merge_them():
@@ -139,6 +164,8 @@ def test_h_maxima_part_cores_that_no_threshold_parts() -> None:
     assert split(mask, hills, core_threshold=0.3, prominence=0.1).max() == 4
     assert split(mask, hills, core_threshold=0.3, prominence=0.6).max() == 1
     assert split(mask, hills, core_threshold=0.95, prominence=0.1).max() == 1
+    # The dim hills rise as far, but not above the threshold.
+    assert split(mask, hills, core_threshold=0.6, prominence=0.1).max() == 2
     flat = np.full_like(hills, 0.7)
     assert split(mask, flat, prominence=0.1).max() == 1
 
@@ -188,6 +215,17 @@ def test_borders_follow_the_passes_of_the_core_map():
     assert ((split(bar, core, core_threshold=0.3)[1:-1] == 1).sum(axis=1) < 8).all()
 
 
+def test_a_ripple_of_the_core_map_is_no_pass() -> None:
+    """One dark column is deeper than the pass at column 13, but not once it is smoothed."""
+    core = np.abs(np.arange(41) - 13.0)[None].repeat(9, 0) / 30
+    core[:, 20] -= 0.35
+    bar = np.pad(np.ones((7, 39)), 1)
+    for smoothing, border in ((1.0, 13), (0.1, 20)):
+        parts = split(bar, core, core_threshold=0.3, landscape="core", smoothing=smoothing)
+        assert parts.max() == 2
+        assert (abs((parts[1:-1] == 1).sum(axis=1) - (border - 1)) <= 1).all()
+
+
 def test_a_seed_too_poor_to_live_gives_its_pixels_to_its_neighbour():
     probability = np.ones((5, 30))
     core = np.zeros((5, 30))
@@ -217,6 +255,16 @@ def test_a_nucleus_is_as_sure_as_its_pixels_are_on_average(cores):
     assert labels.shape == probability.shape
 
 
+def test_a_nucleus_as_sure_as_was_asked_stays() -> None:
+    probability = np.zeros((6, 9))
+    probability[1:5, 1:5], probability[1:5, 3:5] = 0.625, 0.875  # 0.75 on average, exactly
+    assert components(probability, confidence=0.75).max() == 1
+    assert split(probability, probability, confidence=0.75).max() == 1
+    # A number that no pixel has is no nucleus, and none at all.
+    found = confidences(np.array([[0, 3], [3, 1]]), np.array([[0.5, 0.25], [0.75, 1.0]]))
+    np.testing.assert_array_equal(found, [0.5, 1.0, 0.0, 0.5])
+
+
 def test_each_of_two_touching_nuclei_has_a_confidence_of_its_own():
     probability = np.full((10, 21), 0.9)
     probability[:, 11:] = 0.6
@@ -241,6 +289,8 @@ def test_core_of_a_square_by_hand():
     expected = np.zeros((12, 12), bool)
     expected[3:9, 3:9] = True
     np.testing.assert_array_equal(core_of(labels), expected)
+    # Deeper than a share of the largest depth: of 4.5, a third is the second ring's depth itself.
+    np.testing.assert_array_equal(core_of(labels, 1.5 / 4.5), expected)
 
 
 def test_core_sees_the_edge_between_touching_nuclei():

@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from ngat.config import LossConfig
-from ngat.loss import binary_cross_entropy, contacts, field, focal_loss, loss_of, size_loss
+from ngat.loss import (
+    binary_cross_entropy,
+    contacts,
+    field,
+    field_of,
+    focal_loss,
+    loss_of,
+    size_loss,
+)
 from ngat.model import Output
 
 
@@ -104,6 +112,31 @@ def test_a_node_that_left_the_middle_of_its_cell_counts_less():
     moved = loss_of(output_of(levels, [m.double() for m in moves]), LossConfig())[1][1]
     weight = math.sqrt(math.sin(0.75 * math.pi) ** 2 + (0.5 * math.cos(0.75 * math.pi)) ** 2)
     assert moved.item() == pytest.approx(weight * at_home.item())
+
+
+def test_the_field_of_a_patch_by_hand() -> None:
+    """Two rows of four nodes, one of which moved: positions are shares of the longer side."""
+    z = 1 / (4 * math.sqrt(2))
+    rows, columns = torch.meshgrid(f64(0.5, 1.5), f64(0.5, 1.5, 2.5, 3.5), indexing="ij")
+    home = torch.stack([columns / 4, rows / 4, torch.full_like(rows, z)])[None]
+    home[0, 1, 0, 1] = 0.5 / 2  # half-way down
+    moves = torch.zeros_like(home).requires_grad_()
+    output = Output([], [home + moves], [moves], [], [])
+    found = field_of(output, 0, "patch")
+    expected = torch.full_like(rows, math.sqrt(0.5 + 0.5 * z**2))  # a quarter down, or up
+    expected[0, 1] = 1.0
+    torch.testing.assert_close(found, expected[None, None])
+    for reading in ("norm", "sum", "patch", "none"):
+        assert not field_of(output, 0, reading).requires_grad
+
+
+def test_without_a_field_all_nodes_of_a_level_count_alike() -> None:
+    levels = [((0.3, -1.0), (1.0, 0.0)), ((0.5,), (0.25,))]
+    moves = [torch.full((1, 3, 1, n), 0.25).double() for n in (2, 1)]
+    config = LossConfig(field="none")
+    moved, home = (loss_of(output_of(levels, m), config)[0] for m in (moves, None))
+    torch.testing.assert_close(moved, home)
+    assert loss_of(output_of(levels, moves), LossConfig())[0] < 0.9 * home
 
 
 def test_invalid_nodes_do_not_count():
@@ -221,3 +254,25 @@ def test_the_size_loss_counts_nuclei_alone_and_ends_at_zero() -> None:
     elsewhere[0, 0, 1] = 50.0
     assert float(size_loss(elsewhere, y, weight)) == pytest.approx(0, abs=1e-6)
     assert float(size_loss(right, torch.zeros_like(y), weight)) == 0
+
+
+def test_the_size_output_has_its_own_weight_and_that_of_the_nodes() -> None:
+    """Four nodes, of which three lie between two nuclei; the fourth says a wrong size."""
+    logits = torch.zeros(1, 3, 1, 4).double()
+    logits[0, 2, 0, 3] = 2.0
+    y = torch.zeros_like(logits)
+    y[0, 0, 0], y[0, 2, 0] = f64(1.0, 1.0, 0.0, 1.0), f64(0.5, 0.5, 0.0, 0.5)
+    output = output_of([((0.0,) * 4, (1.0,) * 4)])._replace(logits=[logits], targets=[y])
+    config = LossConfig(kind="bce", contact=5.0, core_weight=0.5, size_weight=2.0)
+    total, _ = loss_of(output, config, f64(1.0, 2.0, 0.0, 0.0).view(1, 1, 1, 4))
+    nodes = (3 * 6 + 1) * math.log(2) / 4  # of the nucleus, and of its core
+    wrong = math.log1p(math.exp(2.0)) - 1.0 - math.log(2)
+    size = wrong / (6 + 6 + 0 + 1)
+    assert total.item() == pytest.approx((nodes + 0.5 * nodes + 2 * size) / 3.5, rel=1e-6)
+
+
+def test_coarse_nodes_between_nuclei_count_no_more() -> None:
+    levels = [((0.0,) * 4, (1.0,) * 4), ((0.0,) * 4, (1.0,) * 4)]
+    numbers = f64(1.0, 2.0, 0.0, 0.0).view(1, 1, 1, 4)
+    base, coarse = loss_of(output_of(levels), LossConfig(contact=5.0), numbers)[1]
+    assert base.item() == pytest.approx((3 * 6 + 1) / 4 * coarse.item())

@@ -22,6 +22,8 @@ def test_encoding_is_logarithmic_and_its_own_inverse() -> None:
     )
     np.testing.assert_allclose(m.decode(m.encode(sizes)), sizes, rtol=1e-5)
     assert m.encode(np.array([0.0, 1e9])).tolist() == [0, 1]
+    # Weights are trained for this scale: seven octaves round 20 pixels.
+    np.testing.assert_allclose(m.decode(np.array([0.0, 0.5, 1.0])), [1.768, 20, 226.3], rtol=1e-3)
 
 
 def oracle(size: float, height: int, width: int):
@@ -79,7 +81,7 @@ def test_evidence_by_hand() -> None:
     seen = m.seen(values, 0.5)
     np.testing.assert_allclose(seen.places, [[50, 50], [170, 250]])
     np.testing.assert_allclose(seen.sureness, [0.8, 0.4])
-    contrast = np.array([0.4, 0.1]) * (1 - 100 / m.AROUND**2)
+    contrast = np.array([0.4, 0.1]) * (1 - 100 / 41**2)  # of a window of 41 pixels
     np.testing.assert_allclose(seen.contrast, contrast)
     share, fit = np.sqrt(100 / (120 * 160)), 0.5
     clear = np.array([1.0, contrast[1] / 0.2]) ** 2  # more than 0.2 says nothing
@@ -89,6 +91,68 @@ def test_evidence_by_hand() -> None:
     assert seen.wanted == pytest.approx(0.5 * m.SIZE / 10, rel=1e-5)
     # Half a standard deviation from the one, and more than two from the other.
     assert seen.near(60, 50, 20.0).evidence == pytest.approx(expected[0] * np.exp(-1 / 8), rel=1e-5)
+
+
+def test_specks_are_no_nuclei_and_what_has_no_contrast_still_counts() -> None:
+    values = np.zeros((4, 30, 40))
+    values[2] = 0.5
+    values[0, 2, 2:7] = values[0, 10:12, 10:13] = values[0, 20:25, 20:25] = 0.9
+    seen = m.seen(values, 1.0)
+    np.testing.assert_allclose(seen.shares * 1200, [6, 25])  # five pixels are too few
+    np.testing.assert_array_equal(seen.contrast, [1e-3, 1e-3])
+    assert seen.evidence > 0
+
+
+def test_the_wanted_magnification_is_that_of_the_median_nucleus_by_hand() -> None:
+    """Three of a quarter of the best size, which are seen badly, do not outweigh one of it."""
+    sizes, ones = np.array([5.0, 20.0, 5.0, 5.0]), np.ones(4)
+    look = m.Seen(0.5, sizes, ones, ones / 100, ones, np.zeros((4, 2)))
+    np.testing.assert_allclose(look.fit, [1 / 16, 1, 1 / 16, 1 / 16])
+    assert look.wanted == pytest.approx(0.5)
+    assert look._replace(counts=np.array([1.0, 0.01, 1.0, 1.0])).wanted == pytest.approx(2.0)
+    assert look._replace(sureness=np.array([0.9, 0.01, 0.9, 0.9])).wanted == pytest.approx(2.0)
+    # Not more than four times, nor less than a twentieth.
+    assert look._replace(sizes=sizes / 20, counts=1.0).wanted == 4.0
+    assert look._replace(sizes=sizes * 100).wanted == 1 / 20
+
+
+def squares(size: float):
+    """Squares of one size, each as sure as they are well seen, on a picture of 200 x 160."""
+
+    def look(factor: float) -> np.ndarray:
+        asked.append(factor)
+        height, width = (max(1, round(side * factor)) for side in (200, 160))
+        inside = np.logical_and.outer(np.arange(height) % 8 < 6, np.arange(width) % 8 < 6) * 1.0
+        sure = 0.5 + 0.45 * np.exp2(-(np.log2(size * factor / m.SIZE) ** 2))
+        code = np.full(inside.shape, float(m.encode(np.array(size * factor))))
+        return np.stack([inside * sure, inside, code, inside])
+
+    asked: list[float] = []
+    look.asked = asked
+    return look
+
+
+@pytest.mark.parametrize(("size", "last"), [(13.9, 1.0), (12.8, 2.0), (7.0, 2.0), (6.4, 4.0)])
+def test_the_next_look_is_taken_from_three_quarters_of_its_magnification(
+    size: float, last: float
+) -> None:
+    look = squares(size)
+    assert m.find(look, 200, 160)[0] == pytest.approx(m.SIZE / size, rel=1e-3)
+    assert look.asked == [f for f in (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0) if f <= last]
+
+
+@pytest.mark.parametrize(("side", "first"), [(47, 1.0), (48, 1 / 2), (383, 1 / 8), (384, 1 / 16)])
+def test_a_look_has_24_pixels_along_the_longer_side(side: int, first: float) -> None:
+    def look(factor: float) -> np.ndarray:
+        asked.append(factor)
+        return np.zeros((4, 8, 8))
+
+    asked: list[float] = []
+    m.find(look, side, 5)
+    assert min(asked) == first
+    asked.clear()
+    m.find(look, 3, 5)  # however small it is, the image itself is looked at
+    assert asked == [1.0, 2.0, 4.0]
 
 
 def test_an_image_is_enlarged_only_for_small_nuclei() -> None:

@@ -8,7 +8,8 @@ from test_magnification import oracle
 import ngat
 from ngat import parts as p
 from ngat.inference import instances, predict
-from ngat.magnification import SIZE, find
+from ngat.instances import in_reading_order
+from ngat.magnification import SIZE, Seen, find
 from ngat.metrics import image_score, match
 from ngat.segmentation.network import shipped_weights
 
@@ -61,6 +62,47 @@ def test_texture_inside_nuclei_is_no_part() -> None:
     assert p.parts_of(looks, 400, 800) == ()
 
 
+def grid(magnification: float, strengths: dict[tuple[int, int], float]) -> Seen:
+    """A look with a sharp nucleus of the best size in the middle of some cells of 100 pixels."""
+    ones = np.ones(len(strengths))
+    share = (np.array(list(strengths.values())) / magnification**0.1) ** 2  # evidence = strength
+    middles = 100.0 * np.array(list(strengths)) + 50
+    return Seen(magnification, SIZE * ones, ones, share, ones, middles)
+
+
+ALL = list(np.ndindex(6, 6))
+BLOCK = [(row, column) for row in (2, 3) for column in range(3)]  # a sixth of all cells
+DIAGONAL = [(1, 0), (1, 1), (1, 2), (2, 3), (2, 4), (2, 5)]
+
+
+@pytest.mark.parametrize(
+    ("cells", "octaves", "strength", "strongest", "count"),
+    [
+        (BLOCK, -1.1, 2.1, 1.0, 1),
+        (BLOCK, 1.1, 2.1, 1.0, 1),
+        (BLOCK, -0.9, 2.1, 1.0, 0),  # not far enough away
+        (BLOCK, 0.9, 2.1, 1.0, 0),
+        (BLOCK, -1.1, 1.9, 1.0, 0),  # not clearly
+        (BLOCK, -1.1, 4.0, 49.0, 1),
+        (BLOCK, -1.1, 4.0, 51.0, 0),  # too faint beside the strongest cell
+        (BLOCK[1:], -1.1, 2.1, 1.0, 0),  # too small
+        (DIAGONAL, -1.1, 2.1, 1.0, 1),  # corners connect
+    ],
+)
+def test_what_a_part_is_by_hand(
+    cells: list, octaves: float, strength: float, strongest: float, count: int
+) -> None:
+    """A nucleus of strength 1 in each of 6 x 6 cells, and others at another magnification."""
+    everywhere = grid(1.0, dict.fromkeys(ALL, 1.0) | {(5, 5): strongest})
+    found = p.parts_of([everywhere, grid(2.0**octaves, dict.fromkeys(cells, strength))], 600, 600)
+    assert len(found) == count
+    for part in found:
+        assert part.magnification == pytest.approx(2.0**octaves)
+        if cells is BLOCK:  # and one cell more on each side, where there is one
+            assert part.inner == (slice(200, 400), slice(0, 300))
+            assert part.window == (slice(100, 500), slice(0, 400))
+
+
 def squares(shape: tuple[int, int], *places: tuple[int, int, int]) -> np.ndarray:
     """A label image of squares, each at a row and a column with a side."""
     labels = np.zeros(shape, np.int32)
@@ -90,6 +132,36 @@ def test_nuclei_are_merged_object_by_object() -> None:
     found = p.merged(p.PartLabels(p.whole_of((60, 120), 1.0), whole), [p.PartLabels(part, seen)])
     expected = squares((60, 120), (0, 60, 10), (5, 5, 20), (8, 102, 7), (30, 29, 20), (40, 50, 15))
     np.testing.assert_array_equal(found, expected)
+
+
+def test_what_two_magnifications_share_by_hand() -> None:
+    """A part over columns 120 to 200 of 300, seen at half the size; its margin is 50 to 250."""
+    part = p.Part(0.5, (slice(0, 240), slice(50, 250)), (slice(0, 240), slice(120, 200)))
+    whole = squares(
+        (240, 300),
+        (5, 60, 40),  # gives way: of twice the best size
+        (50, 60, 20),
+        (80, 60, 20),
+        (110, 60, 20),
+        (140, 105, 40),  # begins in the margin, but its middle lies inside the part: goes
+        (190, 95, 40),  # its middle lies in the margin: stays
+    )
+    seen = squares(
+        (240, 200),
+        (5, 14, 40),  # of the best size, as it is seen
+        (50, 18, 20),  # three fifths of it are the whole's: gives way
+        (80, 22, 20),  # two fifths are: keeps the rest
+        (112, 27, 5),  # three fifths of the smaller one are: gives way
+        (150, 0, 20),  # the margin's beginning cuts it off
+        (230, 100, 10),  # at the image's own border: counts
+    )
+    found = p.merged(p.PartLabels(p.whole_of((240, 300), 1.0), whole), [p.PartLabels(part, seen)])
+    expected = squares(
+        (240, 300),
+        *((5, 64, 40), (50, 60, 20), (80, 72, 20), (80, 60, 20), (110, 60, 20)),
+        *((190, 95, 40), (230, 150, 10)),
+    )
+    np.testing.assert_array_equal(found, in_reading_order(expected))
 
 
 def nuclei(pitch: int, radius: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

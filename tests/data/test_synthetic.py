@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import inspect
 from collections import Counter
+from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
@@ -39,6 +41,25 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
 
 def test_the_small_set_is_the_same_bit_for_bit() -> None:
     assert fingerprint(load_synthetic("val", seed=0, limit=10, size=96)) == SMALL_SET
+
+
+@pytest.mark.parametrize(
+    ("painter", "bounds", "expected"),
+    [
+        (stains.purple_tissue, (0.5, 0.78), "ebbe077d826547693adb84c0de23eba6"),
+        (stains.small_fluorescent, (0.45, 0.75), "de59082af079b554eeef818aaaa1a543"),
+    ],
+)
+def test_each_kind_of_a_type_is_the_same_bit_for_bit(
+    painter: Callable, bounds: tuple[float, float], expected: str
+) -> None:
+    """The small set has not all three kinds of either type; the first number drawn decides."""
+    digest = hashlib.sha256()
+    for kind, key in enumerate((2, 0, 4)):
+        assert sum(generator(key).random() >= bound for bound in bounds) == kind
+        picture, labels = painter(generator(key), 64, 64)
+        digest.update(nuclei.quantise(picture).tobytes() + labels.astype("<i4").tobytes())
+    assert digest.hexdigest()[:32] == expected
 
 
 @pytest.mark.parametrize("module", [nuclei, stains, synthetic])

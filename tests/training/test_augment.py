@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from ngat.errors import InputError
 from ngat.training.appearance import coarse
-from ngat.training.augment import AugmentConfig, augment
+from ngat.training.augment import AugmentConfig, augment, corner
 
 
 def coded(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -263,9 +265,11 @@ def test_bad_input_is_named() -> None:
         {"flip": 1.5},
         {"size": 0},
         {"scale": (1.4, 0.7)},
+        {"scale": (0.0, 1.0)},
         {"gain": 0.5},
-        {"hue": -1.0},
+        {"gamma": 0.9},
         {"reduction": 0.9},
+        *({name: -1.0} for name in ("angle", "offset", "dye", "hue", "sigma", "grain", "counts")),
     ):
         with pytest.raises(InputError, match=f"augmentation .*{next(iter(wrong))}"):
             AugmentConfig(**wrong)  # type: ignore[arg-type]
@@ -280,7 +284,8 @@ def test_strength_widens_stains_and_magnification_alone() -> None:
     for field in dataclasses.fields(AugmentConfig):
         if field.name not in changed:
             assert getattr(usual, field.name) == getattr(wild, field.name)
-    AugmentConfig.of(64, 50.0)  # ends at what a probability can be
+    most = AugmentConfig.of(64, 50.0)  # ends at what a probability and a share can be
+    assert (most.dye, most.hue, most.grey) == (1.0, 0.5, 1.0)
     still = AugmentConfig.of(64, 0.0)
     assert (still.scale, still.dye, still.hue, still.grey) == ((1.0, 1.0), 0.0, 0.0, 0.0)
 
@@ -302,3 +307,158 @@ def test_a_margin_is_flat_and_holds_nothing() -> None:
         sides.add((bool(bare[0].all()), bool(bare[-1].all()), bool(bare[:, 0].all())))
     assert values == {0.0, 1.0}
     assert len(sides) == 4
+
+
+def test_what_shrinks_is_averaged() -> None:
+    """White noise smoothed with σ keeps 1 / (2 √π σ) of its spread; at a quarter σ is ½ √15."""
+    noise = np.random.default_rng(0).normal(128, 30, (400, 400, 1)).clip(0, 255)
+    image = np.repeat(noise.astype(np.uint8), 3, axis=2)
+    labels = np.zeros((400, 400), np.int32)
+    config = AugmentConfig.none(80)
+    view, _ = augment(image, labels, np.random.default_rng(1), config, zoom=0.25)
+    kept = float(view.std()) * 255 / 30
+    assert kept == pytest.approx(1 / (2 * np.sqrt(np.pi) * 0.5 * np.sqrt(15)), abs=0.03)
+    view, _ = augment(image, labels, np.random.default_rng(1), config, zoom=1.0)
+    assert float(view.std()) * 255 / 30 == pytest.approx(1, abs=0.03)
+
+
+def test_an_enlarged_ramp_is_a_ramp_to_its_very_edges() -> None:
+    image = np.repeat(np.arange(200, dtype=np.uint8)[None, :, None], 200, axis=0).repeat(3, axis=2)
+    labels = np.zeros((200, 200), np.int32)
+    view, _ = augment(image, labels, np.random.default_rng(0), AugmentConfig.none(48), zoom=2.0)
+    np.testing.assert_allclose(np.diff(view, axis=2) * 255, 0.5, atol=1e-4)
+
+
+@pytest.mark.parametrize("place", [0.0, 2.0, 9.5, 18.0, 19.0])
+def test_a_window_around_a_place_holds_it(place: float) -> None:
+    """Against all windows, one by one."""
+    rng = np.random.default_rng(0)
+    found = {corner(rng, 20, 6, place) for _ in range(300)}
+    assert found == {first for first in range(15) if first <= place <= first + 5}
+    assert {corner(rng, 4, 6, place) for _ in range(100)} == {-2, -1, 0}
+
+
+@pytest.mark.parametrize("zoom", [0.6, 2.0])
+def test_a_magnified_crop_holds_its_place(zoom: float) -> None:
+    labels = np.zeros((300, 300), np.int32)
+    labels[250:256, 20:26] = 1
+    image = np.repeat(labels.astype(np.uint8)[..., None], 3, axis=2)
+    rng = np.random.default_rng(0)
+    config = AugmentConfig.none(32)
+    for _ in range(30):
+        _, truth = augment(image, labels, rng, config, zoom=zoom, around=(252.5, 22.5))
+        assert truth.any()
+
+
+def test_a_compressed_crop_is_one_that_pillow_compressed() -> None:
+    """At qualities from 40 to 95, coarse and fine ones alike often."""
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    labels = np.zeros((16, 16), np.int32)
+    possible = {}
+    for quality in range(40, 96):
+        stream = io.BytesIO()
+        Image.fromarray(image).save(stream, "JPEG", quality=quality)
+        possible[np.asarray(Image.open(stream)).tobytes()] = quality
+    config = dataclasses.replace(AugmentConfig.none(16), jpeg=1.0)
+    rng, found = np.random.default_rng(1), []
+    for _ in range(80):
+        view, _ = augment(image, labels, rng, config)
+        pixels = np.rint(view * 255).astype(np.uint8).transpose(1, 2, 0)
+        found.append(possible[np.ascontiguousarray(pixels).tobytes()])
+    assert min(found) < 50
+    assert max(found) > 85
+    assert 60 < np.mean(found) < 75
+
+
+def test_a_grey_picture_becomes_one_channel_of_three() -> None:
+    """The others show nothing, half of the time, or a blurred copy with clouds in it."""
+    rows, columns = np.mgrid[:64, :64]
+    grey = np.where(np.hypot(rows - 32, columns - 32) < 12, 200, 20).astype(np.uint8)
+    image, labels = np.repeat(grey[..., None], 3, axis=2), np.zeros((64, 64), np.int32)
+    config = dataclasses.replace(AugmentConfig.none(64), merge=1.0)
+    at, empty, brightness = [], [], []
+    for seed in range(120):
+        view, _ = augment(image, labels, np.random.default_rng(seed), config)
+        (own,) = [k for k in range(3) if np.allclose(view[k] * 255, grey, atol=0.01)]
+        at.append(own)
+        for k in {0, 1, 2} - {own}:
+            empty.append(not view[k].any())
+            if view[k].any():
+                assert np.abs(np.diff(view[k], axis=0)).max() < 0.35  # nothing sharp
+                brightness.append(view[k].mean() / view[own].mean())
+    assert min(np.bincount(at, minlength=3)) > 24
+    assert 0.37 < np.mean(empty) < 0.63
+    # From .3 to 1.5 times as bright, and clouds, whose darker half is cut off on dark ground.
+    assert 0.9 < np.median(brightness) < 1.6
+    coloured = image.copy()
+    coloured[..., 1] //= 2
+    view, _ = augment(coloured, labels, np.random.default_rng(0), config)
+    np.testing.assert_allclose(view, coloured.transpose(2, 0, 1) / 255, atol=1e-6)
+
+
+def test_a_picture_that_loses_its_colour_is_the_mean_of_its_channels() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    config = dataclasses.replace(AugmentConfig.none(16), grey=1.0, stain=1.0)
+    view, _ = augment(image, np.zeros((16, 16), np.int32), np.random.default_rng(0), config)
+    for channel in view:
+        np.testing.assert_allclose(channel, image.mean(axis=2) / 255, atol=1e-6)
+
+
+def test_blurs_are_spread_up_to_the_largest() -> None:
+    """By the height that is left of a single bright pixel, against SciPy's own blur of it."""
+    image = np.zeros((33, 33, 3), np.uint8)
+    image[16, 16] = 255
+    config = dataclasses.replace(AugmentConfig.none(33), blur=1.0, sigma=2.0)
+    point = (image[..., 0] > 0).astype(float)
+    least, middle = (ndimage.gaussian_filter(point, sigma).max() for sigma in (2.0, 1.0))
+    heights = [
+        augment(image, point.astype(np.int32), np.random.default_rng(seed), config)[0].max()
+        for seed in range(60)
+    ]
+    assert min(heights) > 0.98 * least
+    assert 18 < np.sum(np.array(heights) < middle) < 42  # half of them have σ above 1
+
+
+def test_photons_are_as_many_as_drawn() -> None:
+    """From the least to sixteen times as many, evenly in the logarithm."""
+    image, labels = np.full((48, 48, 3), 51, np.uint8), np.zeros((48, 48), np.int32)
+    config = dataclasses.replace(AugmentConfig.none(48), photons=1.0, counts=30.0)
+    views = [augment(image, labels, np.random.default_rng(n), config)[0][0] for n in range(60)]
+    octaves = np.log2([0.2 / view.var() / 30 for view in views])
+    assert np.mean(octaves) == pytest.approx(2, abs=0.5)
+    assert np.std(octaves) == pytest.approx(4 / np.sqrt(12), abs=0.3)
+
+
+@pytest.mark.parametrize("name", ["gain", "offset", "gamma"])
+def test_intensity_changes_by_what_was_drawn(name: str) -> None:
+    """A picture of two values, of which all three operations can be read off, one at a time."""
+    image = np.full((32, 32, 3), 51, np.uint8)
+    image[:, 16:] = 102
+    labels = np.zeros((32, 32), np.int32)
+    strengths = {"gain": 1.0, "offset": 0.0, "gamma": 1.0} | {name: {"offset": 0.1}.get(name, 1.5)}
+    config = dataclasses.replace(AugmentConfig.none(32), intensity=1.0, **strengths)
+    drawn = []
+    for seed in range(60):
+        view, _ = augment(image, labels, np.random.default_rng(seed), config)
+        assert np.ptp(view, axis=0).max() == 0
+        dark, bright = np.unique(view)
+        if name == "gain":
+            assert bright / dark == pytest.approx(2, rel=1e-5)
+            drawn.append(np.log(dark / 0.2) / np.log(1.5))
+        elif name == "offset":
+            assert bright - dark == pytest.approx(0.2, rel=1e-5)
+            drawn.append((dark - 0.2) / 0.1)
+        else:  # relative to the brightest value
+            assert bright == pytest.approx(0.4, rel=1e-5)
+            drawn.append(np.log(np.log(0.4 / dark) / np.log(2)) / np.log(1.5))
+    assert -1.001 < min(drawn) < -0.8
+    assert 0.8 < max(drawn) < 1.001
+
+
+def test_a_varied_picture_changes_in_more_ways_and_no_less() -> None:
+    usual, varied = AugmentConfig.of(64, 1.0), AugmentConfig.varied(64, 1.0)
+    more = {*("grey", "merge", "invert", "coarse", "blur", "noise"),
+            *("photons", "jpeg", "margin", "texture")}  # fmt: skip
+    for field in dataclasses.fields(AugmentConfig):
+        before, after = getattr(usual, field.name), getattr(varied, field.name)
+        assert (after > before) if field.name in more else (after == before), field.name

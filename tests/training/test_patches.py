@@ -10,10 +10,12 @@ from tiny import rings, tiny
 
 from ngat.config import TrainConfig
 from ngat.data import Sample
+from ngat.data.contrast import local_contrast
 from ngat.data.normalize import as_tensor
 from ngat.errors import InputError
 from ngat.instances import core_of
 from ngat.magnification import SIZE, size_of
+from ngat.training import patches as module
 from ngat.training.patches import Patches, shares
 
 
@@ -67,9 +69,15 @@ def test_augmented_targets_keep_core_inside_nucleus() -> None:
 
 
 def test_a_picture_smaller_than_the_patch_is_mirrored() -> None:
-    batch = Patches(rings(limit=1), tiny(patch=64, batch=1, augment=False).train).batch(0)
-    assert batch.image.shape[-1] == 64
-    assert torch.equal(batch.targets[0, 0, 1:], batch.targets[0, 0, 1:])
+    (sample,) = rings(limit=1)  # of 40 x 40 pixels
+    batch = Patches([sample], tiny(patch=64, batch=3, augment=False).train).batch(0)
+    image = np.pad(sample.image, ((24, 24), (24, 24), (0, 0)), mode="reflect")
+    labels = np.pad(sample.labels, 24, mode="reflect")
+    windows = np.lib.stride_tricks.sliding_window_view(image, (64, 64), (0, 1))
+    for patch, targets in zip(*batch, strict=True):
+        pixels = np.rint(patch.numpy() * 255).astype(np.uint8)
+        ((top, left),) = np.argwhere((windows == pixels).all((2, 3, 4)))
+        np.testing.assert_array_equal(targets[3], labels[top : top + 64, left : left + 64])
 
 
 def test_shares_follow_the_balance() -> None:
@@ -119,6 +127,8 @@ def test_patches_hold_a_nucleus_where_they_are_asked_to() -> None:
     image = np.full((400, 400, 3), 30, np.uint8)
     image[labels > 0] = 200
     lonely = Sample("lonely", image, labels, "small_fluorescent", "lonely", "train")
+    middle = Patches([lonely], TrainConfig()).place(np.random.default_rng(0), 0)
+    assert middle == (354.5, 24.5)
     shares = []
     for nuclei in (0.0, 1.0):
         config = TrainConfig(patch=32, batch=60, augment=False, nuclei=nuclei)
@@ -187,3 +197,48 @@ def test_training_and_inference_see_the_same_surroundings() -> None:
     windows = whole[0].unfold(0, 96, 1).unfold(1, 96, 1)
     nearest = (windows - patch[0]).abs().mean((2, 3)).min()
     assert nearest < 0.01
+
+
+def test_an_empty_patch_is_drawn_once_more() -> None:
+    """A nucleus that a quarter of all places show: of two draws, seven sixteenths."""
+    labels = np.zeros((71, 71), np.int32)
+    labels[:20, :20] = 1  # seen from 20 of 40 rows and columns
+    sample = Sample("corner", np.zeros((71, 71, 3), np.uint8), labels, "t", "g", "train")
+    config = dataclasses.replace(sized(augment=False), octaves=0.0, tail=0.0, nuclei=0.0)
+    config = dataclasses.replace(config, patch=32, batch=400)
+    targets = Patches([sample], config).batch(0).targets
+    found = (targets[:, 0].amax((1, 2)) > 0).float().mean()
+    assert float(found) == pytest.approx(7 / 16, abs=0.08)
+
+
+def test_contrast_is_that_of_a_tile_as_large_as_the_network_sees_it() -> None:
+    """To the nearest half octave; and a blank page stays as it is."""
+    image = np.full((200, 500, 3), 255, np.uint8)
+    image[:, :200] = np.random.default_rng(0).integers(0, 60, (200, 200, 1))
+    sample = Sample("page", image, np.zeros((200, 500), np.int32), "t", "g", "train")
+    patches = Patches([sample], sized(), contrast="local")
+    for zoom, tile in ((1.0, 96), (1.15, 96), (1.3, 96 / np.sqrt(2)), (0.5, 192), (2.1, 48)):
+        found, expected = patches.ranges(0, zoom), local_contrast(image, tile)
+        np.testing.assert_array_equal(found.low, expected.low)
+        np.testing.assert_array_equal(found.high, expected.high)
+        assert found.blank is None
+    assert local_contrast(image, 96).blank is not None
+
+
+def test_numbers_that_no_nucleus_has_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nuclei of 8 pixels with gaps in their numbers are magnified to 20, and told to be so."""
+    labels = np.zeros((40, 40), np.int32)
+    labels[4:12, 4:12], labels[20:28, 20:28] = 3, 9
+    sample = Sample("gaps", np.zeros((40, 40, 3), np.uint8), labels, "t", "g", "train")
+    config = dataclasses.replace(sized(), octaves=0.0, tail=0.0, batch=1)
+    told: list[dict] = []
+
+    def seen(*arguments: object, **options: object) -> tuple[np.ndarray, np.ndarray]:
+        told.append(options)
+        return augment(*arguments, **options)
+
+    augment = module.augment
+    monkeypatch.setattr(module, "augment", seen)
+    Patches([sample], config).batch(0)
+    assert told[0]["zoom"] == pytest.approx(2.5)
+    assert told[0]["nucleus"] == pytest.approx(SIZE)

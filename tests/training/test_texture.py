@@ -62,11 +62,32 @@ def test_grains_are_as_fine_as_they_should_be() -> None:
     assert np.mean(found) == pytest.approx(np.exp(-1 / (4 * sigma**2)).mean(), abs=0.03)
 
 
+def test_the_edge_of_a_nucleus_is_soft() -> None:
+    """σ is 1.8 pixels: just inside the edge grains are a little more than half as strong."""
+    change = draws(120)[..., 0]
+    rows, columns = np.mgrid[:SIDE, :SIDE] - SIDE // 2
+    away = np.hypot(rows, columns)
+    at_edge, within = (
+        np.mean(change[:, part] ** 2) for part in ((away > 33) & (away < 34), away < 26)
+    )
+    assert 0.5**2 < at_edge / within < 0.75**2
+
+
+def test_uneven_ground_is_coarser_than_grains() -> None:
+    """Without a nucleus, the contrast is half of the mean; grains would end within 8 pixels."""
+    view, nothing = np.full((SIDE, SIDE, 3), 0.4, np.float32), np.zeros((SIDE, SIDE), bool)
+    np.testing.assert_allclose(texture.contrast_of(view, nothing), 0.2)
+    np.testing.assert_allclose(texture.contrast_of(view, ~nothing), 0.2)
+    fields = [textured(view, nothing, 60.0, np.random.default_rng(n))[..., 0] for n in range(60)]
+    found = [np.corrcoef(one[8:].ravel(), one[:-8].ravel())[0, 1] for one in fields]
+    assert 0.4 < np.mean(found) < 0.9
+
+
 def test_only_large_nuclei_show_it() -> None:
     view, mask = nucleus()
     image, labels = np.rint(255 * view).astype(np.uint8), mask.astype(np.int32)
     config = dataclasses.replace(AugmentConfig.none(SIDE), texture=1.0)
-    for size, changes in ((1.01 * texture.LARGE, True), (0.99 * texture.LARGE, False)):
+    for size, changes in ((30.3, True), (29.7, False)):
         seen, truth = augment(image, labels, np.random.default_rng(0), config, nucleus=size)
         assert (np.abs(seen - image.transpose(2, 0, 1) / 255).max() > 0.02) == changes
         np.testing.assert_array_equal(truth, labels)

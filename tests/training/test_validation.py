@@ -11,9 +11,21 @@ import numpy as np
 import pytest
 from tiny import rings, tiny
 
-from ngat.inference import Thresholds, predict
+from ngat.data import Sample
+from ngat.inference import Prediction, Thresholds, predict
+from ngat.model import NGAT
+from ngat.training import validation
 from ngat.training.trainer import train
-from ngat.training.validation import COARSE, Scores, around, search, summary, validate
+from ngat.training.validation import (
+    COARSE,
+    Scores,
+    around,
+    choose_thresholds,
+    known_magnification,
+    search,
+    summary,
+    validate,
+)
 from ngat.training.weights import load_weights
 
 
@@ -69,3 +81,50 @@ def test_thresholds_are_searched_until_no_round_finds_better_ones() -> None:
         for name in COARSE:
             for value in around(name, getattr(best, name)):
                 assert score(replace(best, **{name: value})) <= score(best)
+
+
+def square(side: int, of: int = 400) -> Sample:
+    labels = np.zeros((of, of), np.int32)
+    labels[:side, :side] = 1
+    return Sample("square", np.zeros((of, of, 3), np.uint8), labels, "t", "g", "val")
+
+
+def test_a_network_of_one_size_is_validated_at_that_size() -> None:
+    """Nuclei of 10 pixels are seen twice as large; no image at more than three times."""
+    sized, plain = NGAT(tiny(outputs=3).model), NGAT(tiny(outputs=2).model)
+    found = [known_magnification(sized, square(side)) for side in (10, 20, 5, 400)]
+    assert found == [2.0, 1.0, 3.0, 1 / 16]
+    assert known_magnification(plain, square(10)) is None
+
+
+def test_the_fine_search_goes_half_a_step_to_either_side() -> None:
+    assert around("min_area", 16) == [16, 12, 24]
+    assert around("smoothing", 1.5) == [1.5, 1.25, 1.75]
+    assert around("prominence", 0.1) == [0.1, 0.08, 0.12]
+    assert around("confidence", 0.0) == [0.0, 0.0, 0.02]
+    assert around("core", 0.6) == [0.6, 0.55, 0.65]
+    assert around("landscape", "core") == ["core"]
+
+
+@pytest.mark.parametrize("tta", [False, True])
+def test_thresholds_drop_debris_that_is_small_or_pale(
+    monkeypatch: pytest.MonkeyPatch, tta: bool
+) -> None:
+    """Specks of 25 pixels, and patches as large as nuclei whose middles alone are bright."""
+    sample = square(12, of=40)
+    probability = np.where(sample.labels > 0, np.float32(0.9), np.float32(0.0))
+    probability[15:20, 0:5] = 0.9
+    probability[20:32, 20:32] = 0.51
+    probability[24:28, 24:28] = 0.9
+    asked = []
+
+    def predict(model: object, image: np.ndarray, *, tta: bool) -> Prediction:
+        asked.append(tta)
+        return Prediction(probability, probability)
+
+    monkeypatch.setattr(validation, "predict", predict)
+    chosen = choose_thresholds(NGAT(tiny().model), [sample], tta=tta, progress=False)
+    assert asked == [tta]
+    for thresholds in chosen.values():
+        assert thresholds.min_area > 25
+        assert thresholds.confidence > 0.55 or thresholds.probability > 0.51
