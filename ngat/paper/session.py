@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 import ngat
 from ngat.data import DATA, Sample, load
 from ngat.errors import InputError
-from ngat.paper.style import GREY, save
+from ngat.paper.style import GREY, NAMED, save
 from ngat.system.files import replacing, write_table
 from ngat.system.process import sleep_while_waiting
 
@@ -148,19 +148,26 @@ class Session:
 
 
 def inline(png: bytes) -> bytes:
-    """A PNG for a notebook: a large one in its 96 best colours, less than half of the bytes.
+    """A PNG for a notebook: a large one in 96 colours, less than half of the bytes.
 
     Photographs at the resolution of print make a notebook too large to be committed or opened at
-    ease. The file keeps all its colours; a picture with few of them is not large. Colours are found
-    by means of clusters, or the few pixels of a line or a legend would be lost.
+    ease. The file keeps all its colours; a picture with few of them is not large. The colours of
+    the style are always among the 96: chosen by frequency alone, two thin lines of a legend share
+    one colour between them.
     """
     if len(png) <= LARGE:
         return png
-    from PIL import Image
+    import PIL.Image
 
     reduced = io.BytesIO()
-    with Image.open(io.BytesIO(png)) as picture:
-        picture.convert("RGB").quantize(96, kmeans=1).save(reduced, "png", optimize=True)
+    with PIL.Image.open(io.BytesIO(png)) as picture:
+        colours = picture.convert("RGB")
+        free = 96 - len(NAMED)
+        frequent = colours.quantize(free, kmeans=1).getpalette() or []
+        palette = PIL.Image.new("P", (1, 1))
+        palette.putpalette([*frequent[: 3 * free], *bytes.fromhex("".join(NAMED).replace("#", ""))])
+        chosen = colours.quantize(palette=palette, dither=PIL.Image.Dither.NONE)
+        chosen.save(reduced, "png", optimize=True)
     return reduced.getvalue()
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ngat.errors import InputError
 from ngat.paper.session import FIGURES, LARGE, Session, open_session
-from ngat.paper.style import style
+from ngat.paper.style import NAMED, style
 
 GOOD = {"data": "synthetic", "profile": "smoke", "run_dir": "", "seed": 0, "weights": ""}
 TOP = Path(__file__).parents[2]
@@ -133,6 +133,19 @@ def test_a_large_picture_has_fewer_colours_in_the_notebook(session, tmp_path) ->
     assert np.abs(shown - kept).mean() < 6
     assert len(np.unique(kept.reshape(-1, 3), axis=0)) > 256
     assert len(np.unique(shown.reshape(-1, 3), axis=0)) <= 256
+
+
+def test_a_legend_keeps_its_colours_beside_a_photograph(session) -> None:
+    noisy = np.random.default_rng(0).random((400, 400, 3))  # many colours, all of them frequent
+    fig = Figure(figsize=(4, 4))
+    axes = fig.add_subplot()
+    axes.imshow(noisy)
+    for colour in NAMED:
+        axes.plot([0, 1], [0, 0], color=colour, lw=4, label=colour)
+    axes.legend()
+    shown = Image.open(io.BytesIO(session.show(fig, "legend", "noise", pictures=False).data))
+    kept = {colour for _, colour in shown.convert("RGB").getcolors()}
+    assert {tuple(bytes.fromhex(colour[1:])) for colour in NAMED} <= kept
 
 
 def test_table_is_written_whole(session, tmp_path) -> None:
