@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from matplotlib.figure import Figure
 
 import ngat
@@ -163,10 +164,14 @@ def inline(png: bytes) -> bytes:
     with PIL.Image.open(io.BytesIO(png)) as picture:
         colours = picture.convert("RGB")
         free = 96 - len(NAMED)
-        frequent = colours.quantize(free, kmeans=1).getpalette() or []
-        palette = PIL.Image.new("P", (1, 1))
-        palette.putpalette([*frequent[: 3 * free], *bytes.fromhex("".join(NAMED).replace("#", ""))])
-        chosen = colours.quantize(palette=palette, dither=PIL.Image.Dither.NONE)
+        chosen = colours.quantize(free, kmeans=1)
+        palette = (chosen.getpalette() or [])[: 3 * free]
+        rgb, indices = np.asarray(colours), np.array(chosen)
+        for number, name in enumerate(NAMED, start=len(palette) // 3):
+            indices[(rgb == list(bytes.fromhex(name[1:]))).all(axis=2)] = number
+        named = bytes.fromhex("".join(NAMED).replace("#", ""))
+        chosen = PIL.Image.fromarray(indices, "L")
+        chosen.putpalette([*palette, *named])
         chosen.save(reduced, "png", optimize=True)
     return reduced.getvalue()
 

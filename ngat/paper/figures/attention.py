@@ -66,7 +66,7 @@ def tap_maps(softmaxes: Sequence[Coefficients]) -> Figure:
         shrink=0.8,
         aspect=25,
         label="mean α / %",
-        format=PercentFormatter(1, symbol=None),
+        format=PercentFormatter(1, decimals=0, symbol=None),
     )
     return fig
 
@@ -127,7 +127,7 @@ def nodes(sample: Sample, found: Coefficients, places: Mapping[str, tuple[int, i
         shrink=0.8,
         aspect=25,
         label="α / %",
-        format=PercentFormatter(1, symbol=None),
+        format=PercentFormatter(1, decimals=0, symbol=None),
     )
     return fig
 
