@@ -170,7 +170,7 @@ def inline(png: bytes) -> bytes:
         for number, name in enumerate(NAMED, start=len(palette) // 3):
             indices[(rgb == list(bytes.fromhex(name[1:]))).all(axis=2)] = number
         named = bytes.fromhex("".join(NAMED).replace("#", ""))
-        chosen = PIL.Image.fromarray(indices, "L")
+        chosen = PIL.Image.fromarray(indices)
         chosen.putpalette([*palette, *named])
         chosen.save(reduced, "png", optimize=True)
     return reduced.getvalue()
