@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 import ngat
 from ngat.data import DATA, Sample, load
 from ngat.errors import InputError
-from ngat.paper.style import DRAWN, GREY, save
+from ngat.paper.style import GREY, NAMED, save
 from ngat.system.files import replacing, write_table
 from ngat.system.process import sleep_while_waiting
 
@@ -149,28 +149,30 @@ class Session:
 
 
 def inline(png: bytes) -> bytes:
-    """A PNG for a notebook: a large one in few colours, less than half of the bytes.
+    """A PNG for a notebook: a large one in 96 colours, less than half of the bytes.
 
     Photographs at the resolution of print make a notebook too large to be committed or opened at
-    ease. The file keeps all its colours; a picture with few of them is not large. The 96 colours
-    are means of clusters. Those that figures are drawn in are kept beside them: two that are
-    seldom used, such as those of split nuclei and extra objects, would else become one.
+    ease. The file keeps all its colours; a picture with few of them is not large. The colours of
+    the style are always among the 96: chosen by frequency alone, two thin lines of a legend share
+    one colour between them.
     """
     if len(png) <= LARGE:
         return png
-    from PIL import Image
+    import PIL.Image
 
-    with Image.open(io.BytesIO(png)) as picture:
-        whole = picture.convert("RGB")
-    few = whole.quantize(96, kmeans=1)
-    palette, places = (few.getpalette() or [])[: 3 * 96], np.array(few)
-    for colour in DRAWN:
-        red_green_blue = list(bytes.fromhex(colour[1:]))
-        places[(np.asarray(whole) == tuple(red_green_blue)).all(axis=2)] = len(palette) // 3
-        palette += red_green_blue
-    reduced, shown = io.BytesIO(), Image.fromarray(places)
-    shown.putpalette(palette)
-    shown.save(reduced, "png", optimize=True)
+    reduced = io.BytesIO()
+    with PIL.Image.open(io.BytesIO(png)) as picture:
+        colours = picture.convert("RGB")
+        free = 96 - len(NAMED)
+        chosen = colours.quantize(free, kmeans=1)
+        palette = (chosen.getpalette() or [])[: 3 * free]
+        rgb, indices = np.asarray(colours), np.array(chosen)
+        for number, name in enumerate(NAMED, start=len(palette) // 3):
+            indices[(rgb == list(bytes.fromhex(name[1:]))).all(axis=2)] = number
+        named = bytes.fromhex("".join(NAMED).replace("#", ""))
+        chosen = PIL.Image.fromarray(indices)
+        chosen.putpalette([*palette, *named])
+        chosen.save(reduced, "png", optimize=True)
     return reduced.getvalue()
 
 

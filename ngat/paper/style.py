@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.rcsetup import cycler
 from PIL import Image
 
 from ngat.data import TYPES
@@ -36,8 +36,8 @@ BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
     "#D55E00",
     "#CC79A7",
 )
-GREY = "#767676"
-DRAWN = (BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE, GREY)
+GREY, WHITE = "#767676", "#FFFFFF"
+NAMED = (WHITE, BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE, GREY)
 
 TYPE_COLOURS: dict[str, str] = dict(zip(TYPES, (BLUE, PURPLE, VERMILION, GREEN, GREY), strict=True))
 TYPE_NAMES: dict[str, str] = {

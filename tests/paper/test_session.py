@@ -6,13 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
 from ngat.errors import InputError
 from ngat.paper.session import FIGURES, LARGE, Session, open_session
-from ngat.paper.style import ORANGE, VERMILION, YELLOW, style
+from ngat.paper.style import NAMED, style
 
 GOOD = {"data": "synthetic", "profile": "smoke", "run_dir": "", "seed": 0, "weights": ""}
 TOP = Path(__file__).parents[2]
@@ -136,18 +135,17 @@ def test_a_large_picture_has_fewer_colours_in_the_notebook(session, tmp_path) ->
     assert len(np.unique(shown.reshape(-1, 3), axis=0)) <= 256
 
 
-def test_colours_of_lines_stay_apart_where_a_large_picture_has_fewer(session) -> None:
-    """Over a violet photograph a few pixels of orange, yellow and vermilion are three colours."""
-    rng = np.random.default_rng(0)
-    noisy = rng.random((400, 400, 3)) * (0.6, 0.3, 0.6) + (0.2, 0.1, 0.2)
-    for k, colour in enumerate((ORANGE, YELLOW, VERMILION)):
-        noisy[200:203, 20 * k : 20 * k + 9] = to_rgb(colour)
+def test_a_legend_keeps_its_colours_beside_a_photograph(session) -> None:
+    noisy = np.random.default_rng(0).random((400, 400, 3))  # many colours, all of them frequent
     fig = Figure(figsize=(4, 4))
-    fig.add_subplot().imshow(noisy)
-    image = session.show(fig, "lines", "lines", pictures=False)
-    shown = np.asarray(Image.open(io.BytesIO(image.data)).convert("RGB")).reshape(-1, 3)
-    for colour in (ORANGE, YELLOW, VERMILION):
-        assert (shown == np.round(255 * np.array(to_rgb(colour)))).all(axis=1).any()
+    axes = fig.add_subplot()
+    axes.imshow(noisy)
+    for colour in NAMED:
+        axes.plot([0, 1], [0, 0], color=colour, lw=4, label=colour)
+    axes.legend()
+    shown = Image.open(io.BytesIO(session.show(fig, "legend", "noise", pictures=False).data))
+    kept = {colour for _, colour in shown.convert("RGB").getcolors()}
+    assert {tuple(bytes.fromhex(colour[1:])) for colour in NAMED} <= kept
 
 
 def test_table_is_written_whole(session, tmp_path) -> None:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import PercentFormatter
 
 from ngat.data import Sample
 from ngat.graph import SELF_TAP
@@ -59,7 +60,14 @@ def tap_maps(softmaxes: Sequence[Coefficients]) -> Figure:
     for head, axes in enumerate(panels[:, 0], start=1):
         axes.set_ylabel(f"head {head}")
     bare(panels.flat)
-    fig.colorbar(image, ax=panels, shrink=0.8, aspect=25, label="mean α (numbers: %)")
+    fig.colorbar(
+        image,
+        ax=panels,
+        shrink=0.8,
+        aspect=25,
+        label="mean α / %",
+        format=PercentFormatter(1, decimals=0, symbol=None),
+    )
     return fig
 
 
@@ -113,7 +121,14 @@ def nodes(sample: Sample, found: Coefficients, places: Mapping[str, tuple[int, i
     for axes, title in zip(panels[0], titles, strict=True):
         axes.set_title(title)
     bare(panels.flat)
-    fig.colorbar(image, ax=panels, shrink=0.8, aspect=25, label="α (numbers: %)")
+    fig.colorbar(
+        image,
+        ax=panels,
+        shrink=0.8,
+        aspect=25,
+        label="α / %",
+        format=PercentFormatter(1, decimals=0, symbol=None),
+    )
     return fig
 
 

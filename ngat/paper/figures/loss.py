@@ -167,7 +167,7 @@ def batches(rows: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
     """
     images = {name: list(p.movedim(1, 3).clamp(0, 1).numpy()) for name, (p, _) in rows.items()}
     count = max(len(patches) for patches in images.values())
-    fig, panels = image_grid(images, (), (1.75 * count + 0.3, 1.8 * len(rows) + 0.1))
+    fig, panels = image_grid(images, (), (1.75 * count + 0.3, 1.8 * len(rows) + 0.1), frame=True)
     for line, (_, targets) in zip(panels, rows.values(), strict=True):
         for axes, mask in zip(line, targets[:, 0].numpy(), strict=False):
             if (mask > 0.5).any():
