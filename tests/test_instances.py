@@ -84,10 +84,6 @@ def test_holes():
     assert (components(ring, max_hole=9) == 1).all()
     assert (components(ring, max_hole=8) == 0).sum() == 9
     assert (components(ring) == 0).sum() == 9
-    core = np.zeros((9, 9))
-    core[1, 1] = core[7, 7] = 1
-    assert (split(ring, core, min_seed=1, max_hole=9) > 0).all()
-    assert (split(ring, core, min_seed=1, max_hole=8) == 0).sum() == 9
 
 
 def test_the_smallest_nucleus_and_the_smallest_seed() -> None:
@@ -289,8 +285,6 @@ def test_core_of_a_square_by_hand():
     expected = np.zeros((12, 12), bool)
     expected[3:9, 3:9] = True
     np.testing.assert_array_equal(core_of(labels), expected)
-    # Deeper than a share of the largest depth: of 4.5, a third is the second ring's depth itself.
-    np.testing.assert_array_equal(core_of(labels, 1.5 / 4.5), expected)
 
 
 def test_core_sees_the_edge_between_touching_nuclei():
