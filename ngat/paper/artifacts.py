@@ -147,6 +147,11 @@ def family(run: Run) -> str:
     return "ngat" if made and isinstance(made.model, ModelConfig) else name
 
 
+def flips(run: Run) -> bool:
+    """Whether a run averages over flips (:func:`ngat.inference.predict`)."""
+    return bool(run.provenance.get("tta"))
+
+
 def validated(top: Path) -> list[Run]:
     """Committed runs on validation pictures, by which a figure's methods are chosen.
 
@@ -167,7 +172,7 @@ def headline(runs: Sequence[Run], validated: Sequence[Run] = ()) -> list[str]:
     flips is there: figures show what `ngat segment` finds.
     """
     there = [run for run in runs if family(run) != "untrained"]
-    there = [run for run in there if not run.provenance.get("tta")] or there
+    there = [run for run in there if not flips(run)] or there
     average_f1 = {run.method: _average_f1(run) for run in validated}
 
     def score(run: Run) -> tuple[float, float]:

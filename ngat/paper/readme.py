@@ -63,7 +63,7 @@ def short(runs: Sequence[Run]) -> str:
     validated = [run for run in runs if artifacts.of_validation(run)]
     ours = artifacts.headline(same, validated) if same else []
     on_gpu = [run.method for run in same if run.method.endswith("-gpu (split)")]
-    flips = [run.method for run in same if _flips(run) and run.method.endswith("(split)")]
+    flips = [run.method for run in same if artifacts.flips(run) and run.method.endswith("(split)")]
     peers = [run.method for run in same if "peer" in run.provenance]
     ours = list(dict.fromkeys([*ours[:1], *on_gpu, *flips, *ours[1:], *peers]))
     one = tables.table1(same)
@@ -92,8 +92,9 @@ def measured(runs: Sequence[Run]) -> str:
     )
     parts = [note, "", *_both(same, with_published=True)]
     validated = [run for run in other if artifacts.of_validation(run)]
-    for flips in (False, True):
-        parts += _differences([run for run in same if _flips(run) == flips], validated)
+    for flips in (False, True):  # what averages over flips is compared with what does so too
+        alike = [run for run in same if artifacts.flips(run) == flips]
+        parts += _differences(alike, validated)
     if other:
         parts += ["**Other images**, never to be compared with the rows above:", ""]
         parts += _both(other, with_published=False)
@@ -150,11 +151,6 @@ def _at_equal_minutes(runs: Sequence[Run], ours: Sequence[Run]) -> list[str]:
         "",
         tables.markdown(shown),
     ]
-
-
-def _flips(run: Run) -> bool:
-    """Whether it averages over flips; compared with what does so too."""
-    return bool(run.provenance.get("tta"))
 
 
 def _equally_trained(run: Run, other: Run) -> bool:

@@ -167,12 +167,13 @@ def inline(png: bytes) -> bytes:
         chosen = colours.quantize(free, kmeans=1)
         palette = (chosen.getpalette() or [])[: 3 * free]
         rgb, indices = np.asarray(colours), np.array(chosen)
-        for number, name in enumerate(NAMED, start=len(palette) // 3):
-            indices[(rgb == list(bytes.fromhex(name[1:]))).all(axis=2)] = number
-        named = bytes.fromhex("".join(NAMED).replace("#", ""))
-        chosen = PIL.Image.fromarray(indices)
-        chosen.putpalette([*palette, *named])
-        chosen.save(reduced, "png", optimize=True)
+        for name in NAMED:
+            colour = list(bytes.fromhex(name[1:]))
+            indices[(rgb == colour).all(axis=2)] = len(palette) // 3
+            palette += colour
+        shown = PIL.Image.fromarray(indices)
+        shown.putpalette(palette)
+        shown.save(reduced, "png", optimize=True)
     return reduced.getvalue()
 
 

@@ -38,6 +38,12 @@ def _numbered(axes: Axes, alpha: Array, largest: float, **look: Any) -> Any:
     return axes.imshow(alpha.reshape(side, side), cmap="viridis", vmin=0, vmax=largest)
 
 
+def _percent(fig: Figure, image: Any, panels: Array, label: str) -> None:
+    """The colour bar of maps of coefficients, in per cent."""
+    form = PercentFormatter(1, decimals=0, symbol=None)
+    fig.colorbar(image, ax=panels, shrink=0.8, aspect=25, label=label, format=form)
+
+
 @style()
 def tap_maps(softmaxes: Sequence[Coefficients]) -> Figure:
     """Mean coefficients as little maps: a row per head, a column per level and relation.
@@ -60,14 +66,7 @@ def tap_maps(softmaxes: Sequence[Coefficients]) -> Figure:
     for head, axes in enumerate(panels[:, 0], start=1):
         axes.set_ylabel(f"head {head}")
     bare(panels.flat)
-    fig.colorbar(
-        image,
-        ax=panels,
-        shrink=0.8,
-        aspect=25,
-        label="mean α / %",
-        format=PercentFormatter(1, decimals=0, symbol=None),
-    )
+    _percent(fig, image, panels, "mean α / %")
     return fig
 
 
@@ -121,14 +120,7 @@ def nodes(sample: Sample, found: Coefficients, places: Mapping[str, tuple[int, i
     for axes, title in zip(panels[0], titles, strict=True):
         axes.set_title(title)
     bare(panels.flat)
-    fig.colorbar(
-        image,
-        ax=panels,
-        shrink=0.8,
-        aspect=25,
-        label="α / %",
-        format=PercentFormatter(1, decimals=0, symbol=None),
-    )
+    _percent(fig, image, panels, "α / %")
     return fig
 
 

@@ -116,7 +116,7 @@ def read_found(
         here = set(run.counts["data"]) == {data} and wanted <= set(run.counts["image_id"])
         if here and only in ("", run.method):
             labels = read_instances(path.with_name(f"{run.name}.rle.csv.gz"))
-            tta = bool(run.provenance.get("tta"))
+            tta = artifacts.flips(run)
             found[run.method] = MethodNuclei(
                 run.method, artifacts.family(run), run.counts, labels, tta
             )
