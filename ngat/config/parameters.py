@@ -38,8 +38,8 @@ class ModelConfig:
         reconstruction: weight of a level's prediction relative to the next finer level's.
         engine: attention engine.
         contrast: images enter as they are, ``plain``; every channel over the range of its
-            surroundings, ``local`` (:mod:`ngat.data.contrast`); or over that of the whole image,
-            ``percentile``.
+            surroundings, ``local`` (:mod:`ngat.data.contrast`); so and with grey negatives shown
+            on dark ground, ``positive``; or over that of the whole image, ``percentile``.
     """
 
     levels: int = 5
@@ -62,7 +62,7 @@ class ModelConfig:
     outputs: int = 2
     reconstruction: float = 0.25
     engine: str = "auto"
-    contrast: Literal["plain", "percentile", "local"] = "plain"
+    contrast: Literal["plain", "percentile", "local", "positive"] = "plain"
 
     @property
     def coarsest_cell(self) -> int:
@@ -103,7 +103,7 @@ class RivalConfig:
     norm: Literal["instance", "group", "batch"] = "instance"
     dropout: float = 0.0
     outputs: int = 2
-    contrast: Literal["plain", "percentile", "local"] = "plain"
+    contrast: Literal["plain", "percentile", "local", "positive"] = "plain"
 
     @property
     def levels(self) -> int:
@@ -171,7 +171,7 @@ class TrainConfig:
         sized: resize every patch so that the median nucleus of its image has nearly the size
             :data:`ngat.magnification.SIZE`; else patches have the image's own magnification.
         octaves: standard deviation of that size, in octaves.
-        tail: share of patches whose nuclei have any size from a fifth to eight times as large.
+        tail: share of patches whose nuclei have any size from a twentieth to eight times as large.
         nuclei: share of patches that hold a nucleus drawn at random, so that crowded places are
             seen more often; the others lie anywhere.
         masks: annotation to train on, ``published`` or ``corrected``.

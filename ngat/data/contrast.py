@@ -6,6 +6,9 @@ or the amount of a dye, nor on what lies far away in the same image: a white mar
 neighbouring section. So the darkest and the brightest value that count at a pixel are those of a
 window around it, and a statistic never looks at ground without any structure.
 
+A grey image on bright ground is a negative of one on dark ground, and may be shown as such: what
+is seen then does not depend on which of the two it is.
+
 A grid of tiles carries the statistics. It is a few numbers per tile, so that an image of any size
 can be normalised region by region, with the same result as the whole.
 """
@@ -36,6 +39,10 @@ FLAT = 4
 NOISE = 10.0
 # Blank ground is looked for on cells, so many along a tile's side: at least a tile of one value.
 CELLS = 6
+# An image is grey if its channels differ by less than this share of its range, on average.
+GREY = 0.05
+# Values of ``ModelConfig.contrast`` that this module serves; the second shows negatives as such.
+LOCAL = ("local", "positive")
 # A channel whose range is less than this share of the widest one's is empty. It takes the mean of
 # the others: a fluorescent image is the same image in grey, in blue or in any tint.
 EMPTY = 0.06
@@ -46,7 +53,8 @@ class Contrast:
     """What an image's values mean, on a grid of tiles.
 
     Attributes:
-        low, high: the range that becomes 0 to 1, ``[rows, columns, C]``, in the image's own units.
+        low, high: the range that becomes 0 to 1, ``[rows, columns, C]``, in the image's own units;
+            of a negative, low is the brighter end.
         shape: height and width of the image in pixels.
         blank: blank ground beside a dark image, on a finer grid, ``bool [rows, columns]``: a white
             page beside fluorescence, say, which is shown as black. None where there is none.
@@ -82,7 +90,7 @@ class Contrast:
         ]
         ranges = self.high - self.low
         low, spread = _bilinear(self.low, *places), _bilinear(ranges, *places)
-        spread[spread <= 0] = 1
+        spread[spread == 0] = 1
         seen = region.astype(np.float32)
         seen -= low
         seen /= spread
@@ -94,33 +102,41 @@ class Contrast:
             ]
             seen[self.blank[np.ix_(*cells)]] = 0.0
         # A channel that is nowhere empty on the grid is so nowhere between its tiles.
-        if (ranges > EMPTY * ranges.max(axis=2, keepdims=True)).all():
+        if _full(ranges).all():
             return seen
-        full = spread > EMPTY * spread.max(axis=2, keepdims=True)
+        full = _full(spread)
         count = np.maximum(full.sum(axis=2, keepdims=True), 1)
         mean = (seen * full).sum(axis=2, keepdims=True) / count
         return np.where(full, seen, mean).astype(np.float32)
 
 
-def local_contrast(image: npt.NDArray[Any], tile: float = TILE) -> Contrast:
+def local_contrast(
+    image: npt.NDArray[Any], tile: float = TILE, *, positive: bool = False
+) -> Contrast:
     """The range of an image's values around each of its parts.
 
     Args:
         image: ``[H, W, C]`` of any type and range, finite.
         tile: side of a tile in pixels of this image.
+        positive: a grey image on bright ground is shown on dark ground.
     """
-    return contrast_by_rows(lambda rows: image[rows], (image.shape[0], image.shape[1]), tile)
+    shape = image.shape[0], image.shape[1]
+    return contrast_by_rows(lambda rows: image[rows], shape, tile, positive=positive)
 
 
 def contrast_by_rows(
-    read: Callable[[slice], npt.NDArray[Any]], shape: tuple[int, int], tile: float = TILE
+    read: Callable[[slice], npt.NDArray[Any]],
+    shape: tuple[int, int],
+    tile: float = TILE,
+    *,
+    positive: bool = False,
 ) -> Contrast:
     """:func:`local_contrast` of an image that is read a row of tiles at a time.
 
     Args:
         read: rows of the image, ``[h, W, C]``.
         shape: height and width of the image.
-        tile: side of a tile in pixels.
+        tile, positive: as there.
     """
     tiles = [max(1, round(length / tile)) for length in shape]
     rows, columns = (_edges(length, n) for length, n in zip(shape, tiles, strict=True))
@@ -143,12 +159,15 @@ def contrast_by_rows(
         if celled:
             of_strip = cells[0][CELLS * len(even) : CELLS * (len(even) + 1)] - top
             even.append(_even(strip[within], of_strip, cells[1][:-1]))
-    low, high, noise, middle = np.moveaxis(np.array(found), 2, 0)
+    low, high, noise, middle, colour = np.moveaxis(np.array(found), 2, 0)
     if np.isnan(low).all():  # nothing but flat ground: a mask, or one value
         strips = [read(slice(top, bottom)) for top, bottom in pairwise(rows.tolist())]
         low[:] = np.min([strip.min(axis=(0, 1)) for strip in strips], axis=0)
         high[:] = np.max([strip.max(axis=(0, 1)) for strip in strips], axis=0)
         noise[:] = 0
+    negative = positive and _negative(low, high, middle, colour)
+    if negative:
+        low, high, middle, even = -high, -low, -middle, [-values for values in even]
     low, high, noise, middle = (_nearest(x) for x in (low, high, noise, middle))
     low = ndimage.minimum_filter(low, (3, 3, 1), mode="nearest")
     high = ndimage.maximum_filter(high, (3, 3, 1), mode="nearest")
@@ -157,7 +176,27 @@ def contrast_by_rows(
     )
     lack = np.maximum(NOISE * noise - (high - low), 0)
     blank = _blank(np.concatenate(even), low, high, middle) if even else None
-    return Contrast(low - lack / 2, high + lack / 2, shape, blank)
+    low, high = low - lack / 2, high + lack / 2
+    return Contrast(-low, -high, shape, blank) if negative else Contrast(low, high, shape, blank)
+
+
+def _full(spread: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
+    """Channels that are not empty, from the lengths of their ranges."""
+    spread = np.abs(spread)
+    return np.asarray(spread > EMPTY * spread.max(axis=2, keepdims=True))
+
+
+def _negative(
+    low: npt.NDArray[np.float64],
+    high: npt.NDArray[np.float64],
+    middle: npt.NDArray[np.float64],
+    colour: npt.NDArray[np.float64],
+) -> bool:
+    """Whether an image is grey, and most of it brighter than the middle of its range."""
+    spread = high - low
+    if np.isnan(spread).all() or np.nansum(colour) > GREY * np.nansum(spread):
+        return False
+    return bool(np.nansum((middle - low) * spread) > 0.5 * np.nansum(spread**2))
 
 
 def _edges(length: int, parts: int) -> npt.NDArray[np.int_]:
@@ -198,18 +237,22 @@ def _blank(
 
 
 def _statistics(part: npt.NDArray[Any], flat: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    """Least and largest value that count in a tile, noise and median, ``[4, C]``; NaN if flat."""
+    """Of a tile, ``[5, C]``; NaN if it is flat.
+
+    Least and largest value that count, noise, median, and by how much channels differ on average.
+    """
     part = np.asarray(part, dtype=np.float64)
     pixels = part[~flat]
     if not len(pixels):
-        return np.full((4, part.shape[2]), np.nan)
+        return np.full((5, part.shape[2]), np.nan)
     low, high, middle = np.percentile(pixels, (TAIL, 100 - TAIL, 50), axis=0)
     # A step's median is .674 σ√2 where neighbours differ by noise alone. Flat ground beside other
     # pixels counts here: of a few photons on black, most neighbours do not differ.
     near = ndimage.maximum_filter(~flat, 2 * FLAT + 1)
     steps = np.abs(np.diff(part, axis=1))[near[:, 1:]]
     noise = np.median(steps, axis=0) / 0.954 if len(steps) else np.zeros(part.shape[2])
-    return np.stack([low, high, noise, middle])
+    colour = np.full(part.shape[2], np.mean(pixels.max(axis=1) - pixels.min(axis=1)))
+    return np.stack([low, high, noise, middle, colour])
 
 
 def _flat(strip: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ngat.data.contrast import TILE, local_contrast
+from ngat.data.contrast import LOCAL, TILE, local_contrast
 from ngat.data.resize import resized_picture
 from ngat.errors import InputError
 
@@ -37,7 +37,7 @@ def as_pixels(image: npt.NDArray[Any], contrast: str = "plain") -> Floats:
 
     Args:
         image: ``[H, W, 3]`` or ``[H, W]``.
-        contrast: see :class:`ngat.config.ModelConfig`. With ``local`` contrast the values may be
+        contrast: see :class:`ngat.config.ModelConfig`. With local contrast the values may be
             whole numbers or floats of any range, and keep it; else uint8 or uint16 over their full
             range, or float in [0, 1], and are in [0, 1] afterwards.
 
@@ -55,9 +55,9 @@ def as_pixels(image: npt.NDArray[Any], contrast: str = "plain") -> Floats:
     kind, depth = pixels.dtype.kind, pixels.dtype
     if kind == "f" and not np.isfinite(pixels).all():
         raise InputError("The picture holds NaN or infinite values; replace them first.")
-    if kind == "f" and contrast != "local" and (pixels.min() < 0 or pixels.max() > 1):
+    if kind == "f" and contrast not in LOCAL and (pixels.min() < 0 or pixels.max() > 1):
         raise InputError("Float pictures must lie in 0 to 1; scale the picture first.")
-    if kind == "f" or (kind in "ui" and contrast == "local"):
+    if kind == "f" or (kind in "ui" and contrast in LOCAL):
         return pixels.astype(np.float32)
     if depth not in (np.uint8, np.uint16):
         raise InputError(f"Pictures are uint8, uint16 or float in 0 to 1; got {depth}.")
@@ -75,8 +75,9 @@ def as_tensor(
             that have one size at this magnification.
     """
     pixels = as_pixels(image, contrast)
-    if contrast == "local":
-        pixels = local_contrast(pixels, TILE / magnification).apply(pixels)
+    if contrast in LOCAL:
+        found = local_contrast(pixels, TILE / magnification, positive=contrast == "positive")
+        pixels = found.apply(pixels)
     elif contrast == "percentile":
         pixels = stretch(pixels)
     planes = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pixels, 2, 0)))[None]

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 import ngat
-from ngat.data.contrast import TILE, Contrast, contrast_by_rows
+from ngat.data.contrast import LOCAL, TILE, Contrast, contrast_by_rows
 from ngat.data.normalize import mirrored
 from ngat.data.resize import resized, resized_picture
 from ngat.errors import InputError
@@ -117,16 +117,20 @@ class TrainedNetwork:
 
     def survey(self, picture: Picture, magnification: float) -> Survey:
         """Black and white of the picture, or of the surroundings of each of its parts."""
-        if self.model.config.contrast == "local":
+        contrast = self.model.config.contrast
+        if contrast in LOCAL:
             found = contrast_by_rows(
-                lambda rows: np.atleast_3d(picture.read(rows)), picture.shape, TILE / magnification
+                lambda rows: np.atleast_3d(picture.read(rows)),
+                picture.shape,
+                TILE / magnification,
+                positive=contrast == "positive",
             )
             survey = {"low": found.low, "high": found.high, "shape": np.array(found.shape)}
             return survey if found.blank is None else {**survey, "blank": found.blank}
         seen = np.atleast_3d(picture.overview())
         low, high = np.percentile(seen, _RANGE, axis=(0, 1))
         depth = picture.stack.dtype
-        if self.model.config.contrast == "plain":
+        if contrast == "plain":
             if depth == np.uint8:
                 return {"low": np.zeros(1), "high": np.full(1, 255.0)}
             low, high = low.min(keepdims=True), high.max(keepdims=True)
@@ -154,7 +158,7 @@ class TrainedNetwork:
     def _normalised(self, image: Array, survey: Survey, rows: slice, columns: slice) -> Array:
         """Pixels of a part of a picture in [0, 1], ``float32 [h, w, C]``."""
         low, high = survey["low"], survey["high"]
-        if self.model.config.contrast != "local":
+        if self.model.config.contrast not in LOCAL:
             return np.clip((image - low) / (high - low), 0, 1).astype(np.float32)
         height, width = survey["shape"].tolist()
         # A part may be filled up beyond the picture's end.

@@ -41,15 +41,18 @@ def appearance(view: Picture, rng: Generator, config: AugmentConfig) -> Picture:
         The same shape; values may lie a little outside [0, 1].
     """
     coloured = float(np.ptp(view, axis=2).max(initial=0.0)) > 0.02
+    grey = not coloured
     if coloured and happens(rng, config.grey):
-        view = np.repeat(view.mean(axis=2, keepdims=True), 3, axis=2)
+        view, grey = np.repeat(view.mean(axis=2, keepdims=True), 3, axis=2), True
+        if config.positive:  # what is stained lies on bright ground
+            view = np.float32(1.0) - view
     elif coloured and happens(rng, config.stain):
         view = _stain(view, rng, config)
     elif not coloured and happens(rng, config.merge):
-        view = _merged(view, rng)
+        view, grey = _merged(view, rng), False
     if happens(rng, config.intensity):
         view = _intensity(view, rng, config)
-    if happens(rng, config.invert):
+    if happens(rng, config.invert) and not (grey and config.positive):
         view = np.float32(1.0) - view
     if config.coarse and happens(rng, config.coarse):  # else no chance is spent
         fewer = round(len(view) / config.reduction ** rng.uniform())

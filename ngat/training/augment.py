@@ -47,6 +47,8 @@ class AugmentConfig:
         merge: probability that a grey picture becomes one channel of a colour picture, whose other
             channels show what lies around the nuclei.
         invert: probability that light and dark change places.
+        positive: grey pictures are shown on dark ground, always (``positive`` contrast): only
+            coloured ones are inverted, and one that loses its colour is.
         coarse: probability that the crop is made of fewer pixels and enlarged again, as a picture
             of a lower magnification is, with
             reduction: how many times fewer at most, by axis.
@@ -79,6 +81,7 @@ class AugmentConfig:
     grey: float = 0.1
     merge: float = 0.0
     invert: float = 0.1
+    positive: bool = False
     coarse: float = 0.0
     reduction: float = 3.0
     blur: float = 0.1

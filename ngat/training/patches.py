@@ -22,18 +22,19 @@ from torch.nn import functional as F
 
 from ngat.config import TrainConfig
 from ngat.data import Sample
+from ngat.data.contrast import LOCAL, Contrast, local_contrast
 from ngat.data.contrast import TILE as WINDOW
-from ngat.data.contrast import Contrast, local_contrast
 from ngat.data.normalize import stretch_bytes
 from ngat.errors import InputError
 from ngat.instances import core_of
-from ngat.magnification import SIZE, areas_of, encode
+from ngat.magnification import SHORTEST, SIZE, areas_of, encode
 from ngat.training.augment import AugmentConfig, augment
 
 Patch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
-# Sizes of nuclei beyond the usual, in octaves round SIZE, and the limits of a patch's zoom.
-TAIL = (-2.3, 3.0)
-ZOOM = (0.1, 4.0)
+# Sizes of nuclei beyond the usual, in octaves round SIZE, and the limits of a patch's zoom: those
+# of the looks by which a magnification is found. From afar, a crowd of nuclei is no large nucleus.
+TAIL = (-4.5, 3.0)
+ZOOM = (1 / 16, 4.0)
 # A patch without a nucleus is drawn again, so many times in all: many images are mostly empty.
 DRAWS = 2
 
@@ -67,7 +68,7 @@ class Patches:
     Args:
         samples: at least one.
         config: batch, patch, balance, augment and seed count here.
-        contrast: ``plain`` or ``percentile``, as :class:`ngat.config.ModelConfig` says.
+        contrast: as :class:`ngat.config.ModelConfig` says.
         workers: threads that draw ahead.
         rank, world: this process draws places rank, rank + world … of every batch.
 
@@ -100,7 +101,9 @@ class Patches:
         self.augmentation = AugmentConfig.none(config.patch)
         if config.augment:
             kind = AugmentConfig.varied if config.sized else AugmentConfig.of
-            self.augmentation = kind(config.patch, config.strength)
+            self.augmentation = replace(
+                kind(config.patch, config.strength), positive=contrast == "positive"
+            )
         self.contrast = contrast
         self._seen: dict[int, npt.NDArray[np.uint8]] = {}
         self._marked: dict[int, npt.NDArray[np.int32]] = {}
@@ -114,8 +117,8 @@ class Patches:
         index = int(rng.choice(len(self.samples), p=self.shares))
         sizes = self.sizes(index)
         median = float(np.median(sizes[1:]))
-        zoom = self.zoom(rng, median) if self.config.sized else None
-        ranges = self.ranges(index, zoom or 1.0) if self.contrast == "local" else None
+        zoom = self.zoom(rng, index, median) if self.config.sized else None
+        ranges = self.ranges(index, zoom or 1.0) if self.contrast in LOCAL else None
         around = self.place(rng, index) if rng.random() < self.config.nuclei else None
         for _ in range(DRAWS if self.config.sized else 1):
             picture, marked = augment(
@@ -135,10 +138,11 @@ class Patches:
         targets = np.stack([nucleus, marked % 2 == 1, size, marked // 2])
         return picture, targets.astype(np.float32)
 
-    def zoom(self, rng: np.random.Generator, size: float) -> float:
+    def zoom(self, rng: np.random.Generator, index: int, size: float) -> float:
         """How much a patch of an image whose nuclei have this size in pixels is magnified."""
         if rng.random() < self.config.tail:
-            return zoom_to(rng.uniform(*TAIL), size)
+            least = SHORTEST / max(self.samples[index].labels.shape)
+            return max(zoom_to(rng.uniform(*TAIL), size), min(1.0, least))
         return zoom_to(self.config.octaves * rng.standard_normal(), size)
 
     def place(self, rng: np.random.Generator, index: int) -> tuple[float, float] | None:
@@ -169,7 +173,8 @@ class Patches:
         key = index, octave
         if key not in self._ranges:
             tile = WINDOW / 2.0 ** (octave / 2)
-            found = local_contrast(self.samples[index].image, tile)
+            positive = self.contrast == "positive"
+            found = local_contrast(self.samples[index].image, tile, positive=positive)
             # Patches show blank background as it is, on every device alike.
             self._ranges[key] = replace(found, blank=None)
         return self._ranges[key]

@@ -17,7 +17,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -122,10 +122,10 @@ def train(
         raise InputError(f"minutes must be a positive number; got {minutes}.")
     if pipeline not in ("auto", "host", "device"):
         raise InputError(f"pipeline {pipeline!r} is unknown; choose auto, host or device.")
-    if start is not None and start.preset.model != preset.model:
-        raise InputError(
-            "The weights to start from are of another architecture; leave it as it is."
-        )
+    if start is not None:  # images may be shown otherwise than before
+        known = replace(start.preset.model, contrast=preset.model.contrast)
+        if preset.model != known:
+            raise InputError("The weights to start from are of another architecture; leave it.")
     with team(device) as members, contextlib.ExitStack() as stack:
         with seeded(members.device, preset.train.seed):
             model = build(preset.model)

@@ -48,7 +48,7 @@ OF_REAL: dict[str, dict[str, dict[str, Any]]] = {
         "learnt": {"sized": True, "outputs": 3},
         "not learnt": {"sized": False, "outputs": 2},
     },
-    "contrast": {kind: {"contrast": kind} for kind in ("plain", "percentile", "local")},
+    "contrast": {kind: {"contrast": kind} for kind in ("plain", "percentile", "local", "positive")},
 }
 
 

@@ -273,3 +273,36 @@ def test_a_part_is_resized_to_the_numbers_of_the_whole(resize: Resize, p: int, q
     edge = 1 + (LOBES if resize is resized_picture else 2) * q // p
     inner = (..., slice(edge, None), slice(edge, -edge))
     assert torch.equal(part[inner], whole[..., q:, 2 * q : 7 * q][inner])
+
+
+# ------------------------------------------------------------------ of negatives
+
+
+def shown(image: np.ndarray, tile: float = 64) -> np.ndarray:
+    return local_contrast(image, tile, positive=True).apply(image)
+
+
+def test_a_grey_negative_is_shown_as_the_positive() -> None:
+    """Also beside a blank page, at any depth; and the positive as it is without this."""
+    image = nuclei()
+    np.testing.assert_array_equal(shown(image), seen(image))
+    np.testing.assert_allclose(shown(255 - image), seen(image), atol=1e-6)
+    np.testing.assert_allclose(shown(-1e-3 * image), seen(image), atol=1e-5)
+    page = np.full((128, 240, 3), 255, np.uint8)
+    beside = np.concatenate([image, page], axis=1)
+    assert local_contrast(beside, 64).blank is not None
+    np.testing.assert_allclose(shown(255 - beside), seen(beside), atol=1e-6)
+    grey = image[:, :, :1]
+    np.testing.assert_allclose(shown(255 - grey), seen(grey), atol=1e-6)
+
+
+def test_a_stained_section_is_no_negative() -> None:
+    """Blue nuclei on pink: the same as local contrast, and inverted it stays inverted."""
+    share = seen(nuclei())[:, :, :1]
+    image = np.rint(255 * (1 - share * np.float32([0.7, 0.8, 0.3]))).astype(np.uint8)
+    for one in (image, 255 - image):
+        np.testing.assert_array_equal(shown(one), seen(one))
+
+
+def test_a_negative_of_one_value_is_black() -> None:
+    np.testing.assert_array_equal(shown(np.full((40, 40, 3), 250, np.uint8)), 0)

@@ -59,13 +59,15 @@ def appearance(view: Tensor, generator: torch.Generator, config: AugmentConfig) 
     chance = Chance(generator, len(view))
     coloured = (view.amax(1) - view.amin(1)).amax((1, 2)) > COLOURED
     grey = coloured & chance.happens(config.grey)
-    view = where(grey, view.mean(1, keepdim=True).expand_as(view), view)
+    lost = view.mean(1, keepdim=True).expand_as(view)
+    view = where(grey, 1 - lost if config.positive else lost, view)
+    dark = (~coloured | grey) & config.positive  # and stays so
     if config.stain:
         stained = coloured & ~grey & chance.happens(config.stain)
         view = where(stained, stain(view, *mixtures(chance, config)), view)
     if config.merge:
         merging = ~coloured & chance.happens(config.merge)
-        view = where(merging, merged(view, chance), view)
+        view, dark = where(merging, merged(view, chance), view), dark & ~merging
     if config.intensity:
         changed = intensity(
             view,
@@ -74,7 +76,7 @@ def appearance(view: Tensor, generator: torch.Generator, config: AugmentConfig) 
             config.gamma ** chance.uniform(-1, 1),
         )
         view = where(chance.happens(config.intensity), changed, view)
-    view = where(chance.happens(config.invert), 1 - view, view)
+    view = where(chance.happens(config.invert) & ~dark, 1 - view, view)
     if config.coarse:
         side = view.shape[-1]
         fewer = (side / config.reduction ** chance.uniform()).round().long().clamp(min=1)

@@ -146,10 +146,10 @@ class DeviceImages:
                 ends = ends + (of_row * of_column)[..., None] * self._ranges[flat]
         low, high = ends.permute(0, 3, 1, 2).split(3, dim=1)
         spread = high - low
-        widest = spread.amax(1, keepdim=True)
-        seen = (picture - low) / torch.where(spread > 0, spread, 1.0)
+        widest = spread.abs().amax(1, keepdim=True)
+        seen = (picture - low) / torch.where(spread != 0, spread, 1.0)
         seen = seen.clamp(0, 1)
-        full = (spread > EMPTY * widest).float()
+        full = (spread.abs() > EMPTY * widest).float()
         mean = (seen * full).sum(1, keepdim=True) / full.sum(1, keepdim=True).clamp(min=1)
         return torch.where(full > 0, seen, mean)
 

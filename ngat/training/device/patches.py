@@ -22,6 +22,7 @@ from torch import Tensor
 from ngat.baselines.networks import Network, finds_nuclei
 from ngat.config import Preset, TrainConfig
 from ngat.data import Sample
+from ngat.data.contrast import LOCAL
 from ngat.magnification import OCTAVES, SIZE
 from ngat.training.augment import corner
 from ngat.training.device.appearance import appearance, textured
@@ -143,7 +144,7 @@ class DevicePatches:
         low, high = np.log(config.scale)
         zoom = np.where(free, np.exp(rng.uniform(low, high, count)), 1.0)
         if self.config.sized:
-            zoom = np.array([self.host.zoom(rng, self.medians[i]) for i in index])
+            zoom = np.array([self.host.zoom(rng, i, self.medians[i]) for i in index])
         shapes = [self.host.samples[i].labels.shape for i in index]
         near = rng.random(count) < self.config.nuclei
         around = [self.host.place(rng, i) if n else None for i, n in zip(index, near, strict=True)]
@@ -185,7 +186,7 @@ class DevicePatches:
             if chosen.any():
                 rows = torch.as_tensor(np.flatnonzero(chosen), device=self.device)
                 picture[rows] = self.images.pictures(places.chosen(rows), drawn.zoom[chosen])
-        if self.host.contrast == "local":
+        if self.host.contrast in LOCAL:
             octaves = [octave_of(zoom) if self.config.sized else 0 for zoom in drawn.zoom]
             octave = torch.as_tensor(octaves, device=self.device)
             return self.images.contrasted(picture, places, octave)

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ngat.data import fingerprint
-from ngat.data.contrast import Contrast
+from ngat.data.contrast import LOCAL, Contrast
 from ngat.errors import InputError
 from ngat.system.files import locked, replacing
 from ngat.training.device.images import Ready
@@ -39,7 +39,7 @@ def octave_of(zoom: float) -> int:
 
 def octaves_for(patches: Patches, median: float) -> list[int]:
     """Half octaves of all magnifications that patches of an image can have."""
-    if patches.contrast != "local":
+    if patches.contrast not in LOCAL:
         return []
     if not patches.config.sized:
         return [0]
