@@ -134,6 +134,7 @@ def test_training_goes_on_from_weights_and_is_evaluated(tmp_path, monkeypatch, c
     assert moved < 1e-4  # a rate of nothing: the values are those that it began with
     said = run("evaluate", "--weights", "second/best.safetensors", "--out", "res")
     assert "smoke" in said
+    run(*again[:-1], "shown", *sets, "--set=contrast=positive")
     code, _, err = inside(capsys, monkeypatch, *again[:-1], "third", "--data", "mine")
     assert code == 2
     assert "of another architecture" in err

@@ -37,7 +37,7 @@ def samples():
 def one_view(stream, rng, index, angle, zoom, draws=1):
     """What the CPU makes of one geometry, and the device of the same."""
     sample, size = stream.host.samples[index], stream.host.augmentation.size
-    ranges = stream.host.ranges(index, zoom) if stream.host.contrast == "local" else None
+    ranges = stream.host.ranges(index, zoom) if stream.host.contrast != "plain" else None
     again = np.random.default_rng()
     again.bit_generator.state = rng.bit_generator.state
     marked = stream.host.marked(index)
@@ -56,12 +56,14 @@ def one_view(stream, rng, index, angle, zoom, draws=1):
     return view.transpose(2, 0, 1), truth, stream.seen(drawn, places)[0].numpy(), found[0].numpy()
 
 
-@pytest.mark.parametrize("kind", ["plain", "local"])
+@pytest.mark.parametrize("kind", ["plain", "local", "positive"])
 @pytest.mark.parametrize(
     ("angle", "zoom"),
     [(0.0, 1.0), (0.3, 1.0), (-0.7, 2.3), (0.2, 0.9), (0.5, 0.6), (0.0, 0.31), (0.1, 0.17)],
 )
 def test_a_view_is_that_of_the_cpu(samples, kind, angle, zoom):
+    if kind == "positive":
+        samples = [replace(one, image=255 - one.image) for one in samples]
     stream = DevicePatches(samples, SIZED, contrast=kind)
     rng = np.random.default_rng(7)
     for index in range(len(samples)):
@@ -172,7 +174,9 @@ def test_sizes_and_types_are_drawn_as_on_the_cpu(samples):
     np.testing.assert_allclose(counts, host.shares, atol=0.1)
     wanted = np.log2(drawn.zoom * np.array(stream.medians)[drawn.which])
     rng = np.random.default_rng(1)
-    expected = np.log2([host.zoom(rng, stream.medians[i]) * stream.medians[i] for i in drawn.which])
+    expected = np.log2(
+        [host.zoom(rng, i, stream.medians[i]) * stream.medians[i] for i in drawn.which]
+    )
     quantiles = [0.1, 0.25, 0.5, 0.75, 0.9]
     np.testing.assert_allclose(
         np.quantile(wanted, quantiles), np.quantile(expected, quantiles), atol=0.25
@@ -365,6 +369,31 @@ def test_every_operation_happens_as_often_as_it_should():
         if name in ("intensity", "invert", "coarse", "blur", "noise", "photons"):  # grey stays grey
             assert float((found[1].amax(0) - found[1].amin(0)).max()) < 1e-6
     assert torch.equal(device.appearance(both, torch.Generator(), plain), both)
+
+
+def test_grey_pictures_stay_on_dark_ground():
+    """As on the CPU: only what has colour is inverted, and what loses its colour always is."""
+    rng = np.random.default_rng(2)
+    colour = rng.random((32, 32, 3), dtype=np.float32)
+    grey = np.repeat(colour[:, :, :1], 3, axis=2)
+    both = torch.cat([tensor(colour), tensor(grey)])
+    lost = np.repeat(colour.mean(axis=2, keepdims=True), 3, axis=2)
+    for changes, expected in (
+        ({"invert": 1.0}, (1 - colour, grey)),
+        ({"grey": 1.0}, (1 - lost, grey)),
+        ({"grey": 1.0, "invert": 1.0}, (1 - lost, grey)),
+    ):
+        certain = replace(AugmentConfig.none(32), positive=True, **changes)
+        found = device.appearance(both, torch.Generator(), certain)
+        for one, picture, wanted in zip(found, (colour, grey), expected, strict=True):
+            on_cpu = looks.appearance(picture, np.random.default_rng(0), certain)
+            np.testing.assert_allclose(on_cpu, wanted, atol=1e-6)
+            np.testing.assert_allclose(one.numpy(), on_cpu.transpose(2, 0, 1), atol=1e-6)
+    merged = replace(AugmentConfig.none(32), positive=True, merge=1.0, invert=1.0)
+    found = device.appearance(both, torch.Generator().manual_seed(0), merged)[1]
+    np.testing.assert_allclose(
+        (found - (1 - both[1])).abs().amax((1, 2)).min(), 0, atol=1e-6
+    )  # one channel is the picture, inverted
 
 
 def test_photon_noise_is_that_of_the_cpu(view):

@@ -181,19 +181,27 @@ def test_the_tail_reaches_further_than_the_usual_sizes() -> None:
     config = sized()
     patches = Patches([discs(20.0)], config, contrast="local")
     rng = np.random.default_rng(0)
-    octaves = np.log2([patches.zoom(rng, 20.0) for _ in range(4000)])
-    assert np.percentile(octaves, [2, 98]) == pytest.approx([-1.4, 1.7], abs=0.4)
+    octaves = np.log2([patches.zoom(rng, 0, 20.0) for _ in range(4000)])
+    # Zoom ends at 4, two octaves; and where the image would have 24 pixels.
+    assert octaves.max() == 2.0
+    least = np.log2(24 / max(patches.samples[0].labels.shape))
+    assert octaves.min() == pytest.approx(least)
     far = np.mean(np.abs(octaves) > 2 * config.octaves)
-    # Of the tail's 5.3 octaves 3.5 lie beyond; of a normal distribution one in twenty.
-    assert far == pytest.approx(config.tail * 3.5 / 5.3 + (1 - config.tail) * 0.0455, abs=0.03)
+    # Of the tail's 7.5 octaves 5.7 lie beyond; of a normal distribution one in twenty.
+    assert far == pytest.approx(config.tail * 5.7 / 7.5 + (1 - config.tail) * 0.0455, abs=0.03)
 
 
-def test_training_and_inference_see_the_same_surroundings() -> None:
+@pytest.mark.parametrize("kind", ["local", "positive"])
+@pytest.mark.parametrize("negative", [False, True])
+def test_training_and_inference_see_the_same_surroundings(kind: str, negative: bool) -> None:
     """Without augmentation, a patch is a piece of what inference makes of the whole image."""
     sample = discs(20.0)
+    if negative:
+        sample = dataclasses.replace(sample, image=255 - sample.image)
     config = dataclasses.replace(sized(augment=False), octaves=0.0, tail=0.0, batch=1)
-    (patch,) = Patches([sample], config, contrast="local").batch(0).image
-    (whole,) = as_tensor(sample.image, "local", SIZE / size_of(sample.labels))
+    (patch,) = Patches([sample], config, contrast=kind).batch(0).image
+    (whole,) = as_tensor(sample.image, kind, SIZE / size_of(sample.labels))
+    assert (float(whole.median()) > 0.5) == (negative and kind == "local")
     windows = whole[0].unfold(0, 96, 1).unfold(1, 96, 1)
     nearest = (windows - patch[0]).abs().mean((2, 3)).min()
     assert nearest < 0.01
