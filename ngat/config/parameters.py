@@ -171,7 +171,7 @@ class TrainConfig:
         sized: resize every patch so that the median nucleus of its image has nearly the size
             :data:`ngat.magnification.SIZE`; else patches have the image's own magnification.
         octaves: standard deviation of that size, in octaves.
-        tail: share of patches whose nuclei have any size from a twentieth to eight times as large.
+        tail: share of patches whose nuclei have any size from a fifth to eight times as large.
         nuclei: share of patches that hold a nucleus drawn at random, so that crowded places are
             seen more often; the others lie anywhere.
         masks: annotation to train on, ``published`` or ``corrected``.

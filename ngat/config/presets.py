@@ -63,7 +63,6 @@ _REAL = TrainConfig(
     steps=60_000,
     patch=112,
     sized=True,
-    tail=0.2,
     nuclei=0.5,
     strength=1.5,
     validate_every=1000,
@@ -82,7 +81,7 @@ def _rival(
     """A network that predicts pixels alone, for which the loss is cross-entropy (section 3.6)."""
     return Preset(
         network,
-        RivalConfig(network, width, norm="batch", outputs=3, contrast="positive"),
+        RivalConfig(network, width, norm="batch", outputs=3, contrast="local"),
         LossConfig(kind="bce", contact=contact),
         replace(_REAL, learning_rate=learning_rate),
     )
@@ -103,7 +102,7 @@ PRESETS = {
                 dropout=0.1,
                 norm="batch",
                 outputs=3,
-                contrast="positive",
+                contrast="local",
             ),
             loss=LossConfig(contact=_CONTACT),
             train=_REAL,
@@ -111,7 +110,7 @@ PRESETS = {
         # The same graph and attention with typed relations and a V-cycle (ledger).
         Preset(
             "companion",
-            model=ModelConfig(depth=3, norm="batch", outputs=3, contrast="positive"),
+            model=ModelConfig(depth=3, norm="batch", outputs=3, contrast="local"),
             loss=LossConfig(contact=_CONTACT),
             train=_REAL,
         ),

@@ -27,14 +27,13 @@ from ngat.data.contrast import TILE as WINDOW
 from ngat.data.normalize import stretch_bytes
 from ngat.errors import InputError
 from ngat.instances import core_of
-from ngat.magnification import SHORTEST, SIZE, areas_of, encode
+from ngat.magnification import SIZE, areas_of, encode
 from ngat.training.augment import AugmentConfig, augment
 
 Patch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
-# Sizes of nuclei beyond the usual, in octaves round SIZE, and the limits of a patch's zoom: those
-# of the looks by which a magnification is found. From afar, a crowd of nuclei is no large nucleus.
-TAIL = (-4.5, 3.0)
-ZOOM = (1 / 16, 4.0)
+# Sizes of nuclei beyond the usual, in octaves round SIZE, and the limits of a patch's zoom.
+TAIL = (-2.3, 3.0)
+ZOOM = (0.1, 4.0)
 # A patch without a nucleus is drawn again, so many times in all: many images are mostly empty.
 DRAWS = 2
 
@@ -117,7 +116,7 @@ class Patches:
         index = int(rng.choice(len(self.samples), p=self.shares))
         sizes = self.sizes(index)
         median = float(np.median(sizes[1:]))
-        zoom = self.zoom(rng, index, median) if self.config.sized else None
+        zoom = self.zoom(rng, median) if self.config.sized else None
         ranges = self.ranges(index, zoom or 1.0) if self.contrast in LOCAL else None
         around = self.place(rng, index) if rng.random() < self.config.nuclei else None
         for _ in range(DRAWS if self.config.sized else 1):
@@ -138,11 +137,10 @@ class Patches:
         targets = np.stack([nucleus, marked % 2 == 1, size, marked // 2])
         return picture, targets.astype(np.float32)
 
-    def zoom(self, rng: np.random.Generator, index: int, size: float) -> float:
+    def zoom(self, rng: np.random.Generator, size: float) -> float:
         """How much a patch of an image whose nuclei have this size in pixels is magnified."""
         if rng.random() < self.config.tail:
-            least = SHORTEST / max(self.samples[index].labels.shape)
-            return max(zoom_to(rng.uniform(*TAIL), size), min(1.0, least))
+            return zoom_to(rng.uniform(*TAIL), size)
         return zoom_to(self.config.octaves * rng.standard_normal(), size)
 
     def place(self, rng: np.random.Generator, index: int) -> tuple[float, float] | None:

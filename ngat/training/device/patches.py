@@ -144,7 +144,7 @@ class DevicePatches:
         low, high = np.log(config.scale)
         zoom = np.where(free, np.exp(rng.uniform(low, high, count)), 1.0)
         if self.config.sized:
-            zoom = np.array([self.host.zoom(rng, i, self.medians[i]) for i in index])
+            zoom = np.array([self.host.zoom(rng, self.medians[i]) for i in index])
         shapes = [self.host.samples[i].labels.shape for i in index]
         near = rng.random(count) < self.config.nuclei
         around = [self.host.place(rng, i) if n else None for i, n in zip(index, near, strict=True)]
