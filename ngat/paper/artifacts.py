@@ -115,19 +115,6 @@ def _runs(folder: Path) -> list[Run]:
     return runs_in(folder) if any(folder.glob("*.counts.csv")) else []
 
 
-def ablations(session: Session) -> tuple[Path, str]:
-    """The table of ablations of this session's data, else of generated pictures; and whose it is.
-
-    Raises:
-        InputError: neither is there.
-    """
-    if session.data == "dsb2018" and (path := session.found("ablations.csv")):
-        return path, "2018 Data Science Bowl, stage 1"
-    if path := session.found("synthetic/ablations.csv"):
-        return path, "generated pictures (synthetic)"
-    raise InputError("There is no table of ablations; make one with `ngat ablate`.")
-
-
 def real(run: Run) -> bool:
     """Whether a run was measured on real pictures."""
     return bool(run.counts["data"].iloc[0] == "dsb2018")

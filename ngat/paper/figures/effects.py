@@ -57,6 +57,7 @@ WORDS: dict[str, dict[str, str]] = {
         "plain": "pictures as they are",
         "percentile": "contrast of the whole picture",
         "local": "local contrast",
+        "positive": "negatives shown as positives",
     },
 }
 
