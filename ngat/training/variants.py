@@ -48,6 +48,8 @@ OF_REAL: dict[str, dict[str, dict[str, Any]]] = {
         "learnt": {"sized": True, "outputs": 3},
         "not learnt": {"sized": False, "outputs": 2},
     },
+    # Of 12, the base has fewer parameters than the synchronous network of 32.
+    "channels": {str(count): {"channels": count} for count in (32, 12)},
     "contrast": {kind: {"contrast": kind} for kind in ("plain", "percentile", "local", "positive")},
 }
 

@@ -52,6 +52,7 @@ WORDS: dict[str, dict[str, str]] = {
         "synchronous": "synchronous layers",
         "as published": "layers as published",
     },
+    "channels": {"32": "32", "12": "12 channels"},
     "magnification": {"learnt": "", "not learnt": "magnification not learnt"},
     "contrast": {
         "plain": "pictures as they are",
