@@ -178,8 +178,9 @@ real: env
 	  cp runs/real/$$run/provenance.json $(REAL)/training-$$run.json; \
 	done
 	$(BIN)/ngat leave-out --data dsb2018 --minutes $(STUDY_MINUTES) --out $(REAL)/leave_out.csv
-	$(BIN)/ngat ablate --data dsb2018 --minutes $(STUDY_MINUTES) --seeds 1 \
+	$(BIN)/ngat ablate --data dsb2018 --steps 400 --seeds 3 --only base \
 	  --out $(REAL)/ablations.csv
+	$(BIN)/ngat ablate --data dsb2018 --steps 400 --seeds 1 --out $(REAL)/ablations.csv
 	$(BIN)/python .ci/hygiene.py execute notebooks
 
 # StarDist and Cellpose, each in an environment of its own (peers/README.md). Each trains for MINUTES
