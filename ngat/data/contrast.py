@@ -105,8 +105,7 @@ class Contrast:
         if _full(ranges).all():
             return seen
         full = _full(spread)
-        count = np.maximum(full.sum(axis=2, keepdims=True), 1)
-        mean = (seen * full).sum(axis=2, keepdims=True) / count
+        mean = (seen * full).sum(axis=2, keepdims=True) / full.sum(axis=2, keepdims=True)
         return np.where(full, seen, mean).astype(np.float32)
 
 
@@ -194,7 +193,7 @@ def _negative(
 ) -> bool:
     """Whether an image is grey, and most of it brighter than the middle of its range."""
     spread = high - low
-    if np.isnan(spread).all() or np.nansum(colour) > GREY * np.nansum(spread):
+    if np.nansum(colour) > GREY * np.nansum(spread):
         return False
     return bool(np.nansum((middle - low) * spread) > 0.5 * np.nansum(spread**2))
 

@@ -57,7 +57,7 @@ def resized(factor: float) -> Change:
     """The image at another magnification."""
 
     def change(sample: Sample, other: Sample) -> Changed | None:
-        height, width = (max(1, round(side * factor)) for side in sample.labels.shape)
+        height, width = (round(side * factor) for side in sample.labels.shape)
         if size_of(sample.labels) * factor < LEAST_SIZE or height * width > MOST_PIXELS:
             return None
         found = resized_sample(sample, factor)

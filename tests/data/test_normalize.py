@@ -9,7 +9,7 @@ from PIL import Image
 from tiny import rings, tiny
 
 from ngat.data import Sample
-from ngat.data.contrast import Contrast, _flat, local_contrast
+from ngat.data.contrast import Contrast, _flat, _negative, local_contrast
 from ngat.data.normalize import as_tensor, stretch, stretch_bytes
 from ngat.data.resize import LOBES, resized, resized_picture
 from ngat.inference import predict
@@ -214,6 +214,48 @@ def test_noise_is_not_shown_at_full_contrast() -> None:
     ).all()
 
 
+def test_a_tile_has_96_pixels_and_two_in_a_thousand_do_not_count() -> None:
+    """At either end: of 0, 1 … 9999 about twenty."""
+    assert local_contrast(nuclei(192, 288)).low.shape == (2, 3, 3)
+    found = local_contrast(ramp(0, 9999, 100)[:, :, None], 100)
+    assert found.low.ravel() == pytest.approx([0.002 * 9999])
+    assert found.high.ravel() == pytest.approx([0.998 * 9999])
+
+
+def test_the_range_of_an_empty_image_is_ten_standard_deviations_of_its_noise() -> None:
+    """Around its middle; of its pixels, those that count reach less than six."""
+    noise = 100 + 3 * np.random.default_rng(0).standard_normal((200, 200, 1))
+    found = local_contrast(noise, 200)
+    assert found.low.item() == pytest.approx(85, abs=0.5)
+    assert found.high.item() == pytest.approx(115, abs=0.5)
+
+
+def test_a_window_has_three_tiles_and_its_ends_are_smoothed() -> None:
+    """Tiles from -100 to 100, the last one to four times as much: seen next to it, and the mean."""
+    parts = [ramp(-100 * factor, 100 * factor, 100) for factor in (1, 1, 1, 1, 1, 1, 4)]
+    found = local_contrast(np.concatenate(parts, axis=1)[:, :, None], 100)
+    expected = 99.6 * np.array([1, 1, 1, 1, 2, 3, 4])
+    np.testing.assert_allclose(found.high[0, :, 0], expected, atol=0.1)
+    np.testing.assert_allclose(found.low[0, :, 0], -expected, atol=0.1)
+
+
+def test_images_of_a_few_pixels_have_a_range() -> None:
+    """Also of one column, in which no pixel has a neighbour to tell the noise from."""
+    column = np.arange(0.0, 50, 10)
+    low, high = 0.002 * 40, 0.998 * 40
+    expected = np.clip((column - low) / (high - low), 0, 1)
+    np.testing.assert_allclose(seen(column[:, None, None])[:, 0, 0], expected, atol=1e-6)
+    assert np.isfinite(seen(np.arange(45.0).reshape(3, 5, 3))).all()
+
+
+def test_a_channel_of_a_small_range_takes_the_mean_of_the_others() -> None:
+    pixel = np.array([[[0.2, 0.4, 0.05]]])
+    for share, third in ((0.055, 0.3), (0.065, 0.05 / 0.065)):
+        high = np.array([[[1.0, 1.0, share]]])
+        found = Contrast(np.zeros((1, 1, 3)), high, (1, 1)).apply(pixel)
+        np.testing.assert_allclose(found, [[[0.2, 0.4, third]]], atol=1e-6)
+
+
 def test_a_region_is_normalised_as_in_the_whole() -> None:
     image = nuclei()
     found = local_contrast(image, 64)
@@ -306,3 +348,36 @@ def test_a_stained_section_is_no_negative() -> None:
 
 def test_a_negative_of_one_value_is_black() -> None:
     np.testing.assert_array_equal(shown(np.full((40, 40, 3), 250, np.uint8)), 0)
+
+
+@pytest.mark.parametrize(
+    ("middles", "spreads", "colour", "negative"),
+    [
+        ([0.55], [100], 0, True),  # brighter than the middle of the range
+        ([0.45], [100], 0, False),
+        ([0.55], [100], 4.5, True),  # channels that differ by less than a twentieth of it
+        ([0.55], [100], 5.5, False),
+        ([0.3, 0.9], [100, 60], 0, False),  # 0.3 · 100² + 0.9 · 60² < (100² + 60²) / 2
+        ([0.3, 0.9], [60, 100], 0, True),
+        ([np.nan, 0.9], [np.nan, 100], 0, True),  # a tile that is flat
+        ([np.nan], [np.nan], np.nan, False),
+    ],
+)
+def test_negatives_by_hand(
+    middles: list[float], spreads: list[float], colour: float, negative: bool
+) -> None:
+    """From the medians of tiles, as shares of their ranges, and how much channels differ."""
+    share, spread = (np.array(x, dtype=float)[None, :, None] for x in (middles, spreads))
+    low = np.full_like(spread, 20)
+    found = _negative(low, low + spread, low + share * spread, np.full_like(spread, colour))
+    assert found == negative
+
+
+def test_a_tinted_negative_is_no_negative() -> None:
+    """One channel brighter by a share of the range: the mean difference of channels."""
+    image = 255 - nuclei().astype(np.float64)
+    span = np.subtract(*np.percentile(image, (99.8, 0.2)))
+    for share, negative in ((0.04, True), (0.06, False)):
+        tinted = image + share * span * np.array([1, 0, 0])
+        found = local_contrast(tinted, 200, positive=True)
+        assert (found.low > found.high).all() == negative

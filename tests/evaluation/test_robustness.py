@@ -101,6 +101,68 @@ def test_texture_is_added_to_the_enlarged_image_and_differs_from_image_to_image(
     assert textured(large, large) is None
 
 
+def test_small_nuclei_and_large_images_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nuclei under 6 pixels, images over 6 million pixels, with texture over 1.1 million."""
+
+    def of(height: int, width: int, side: int) -> Sample:
+        labels = np.zeros((height, width), np.int32)
+        labels[:side, :side] = 1
+        image = np.zeros((height, width, 3), np.uint8)
+        return Sample("a", image, labels, "small_fluorescent", "a", "val")
+
+    monkeypatch.setattr(study, "resized_sample", lambda sample, factor: sample)
+    monkeypatch.setattr(study, "textured", lambda view, *_: view)
+
+    def kept(name: str, one: Sample) -> bool:
+        return CHANGES[name](one, one) is not None
+
+    assert kept("magnification x 1/4", of(64, 64, 24))
+    assert not kept("magnification x 1/4", of(64, 64, 23))
+    assert kept("magnification x 4", of(500, 750, 24))  # 2000 x 3000
+    assert not kept("magnification x 4", of(500, 751, 24))
+    monkeypatch.setattr(study, "resized_sample", lambda sample, factor: of(1000, 1100, 24))
+    assert kept("magnification x 4, with texture", sample())
+    monkeypatch.setattr(study, "resized_sample", lambda sample, factor: of(1000, 1101, 24))
+    assert not kept("magnification x 4, with texture", sample())
+
+
+def test_a_tint_shows_the_brightest_channel_of_either_fluorescent_type() -> None:
+    for kind in ("small_fluorescent", "large_fluorescent"):
+        plain = sample(kind=kind)
+        plain.image[10, 10] = 10, 20, 180
+        assert change("fluorescence in red", plain).image[10, 10].tolist() == [180, 0, 0]
+        assert change("fluorescence in green", plain).image[10, 10].tolist() == [0, 180, 0]
+
+
+def test_a_smaller_image_is_repeated_beside() -> None:
+    """By its own sides; its nuclei do not count."""
+    rows, columns = np.mgrid[:40, :50].astype(np.uint8)
+    image = np.stack([rows, columns, rows], axis=2)
+    other = Sample("b", image, np.ones((40, 50), np.int32), "small_fluorescent", "b", "val")
+    found = change("another image beside it", other=other)
+    assert found.image[45, 96 + 70].tolist() == [5, 20, 5]
+    assert not found.labels[:, 96:].any()
+
+
+def test_jpeg_has_quality_50() -> None:
+    """There the mean of 8 x 8 pixels is stored in steps of 16 / 8 = 2; at others in other steps."""
+    plain = sample()
+    for grey, kept in ((130, True), (131, False), (132, True)):
+        plain.image[:] = grey
+        found = change("JPEG, quality 50", plain).image
+        assert found.shape == plain.image.shape
+        assert (found == grey).all() == kept
+
+
+def test_exposures_are_relative_to_the_brightest_pixel() -> None:
+    """A dim image gets as many photons as a bright one, a black one none."""
+    dim = sample(grey=100)
+    inside = change("fluorescence, 8 photons", dim).image[dim.labels > 0]
+    assert 6.0 < inside.mean() * (8 / 255) < 7.5
+    dim.image[:] = 0
+    assert not change("fluorescence, 8 photons", dim).image.any()
+
+
 def test_the_table_compares_each_image_with_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """A predictor by brightness finds all nuclei, and none of an inverted image."""
 
@@ -134,6 +196,46 @@ def test_the_interval_is_that_of_a_paired_mean(monkeypatch: pytest.MonkeyPatch) 
     ).itertuples()
     mean, half = (after - before).mean(), 1.96 * (after - before).std() / 20
     assert (line.low, line.high) == pytest.approx((mean - half, mean + half), abs=0.01)
+
+
+def test_the_magnification_is_that_of_the_unchanged_image_times_a_mean(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Found at 2 and 4, and at 1 and 8: twice and eight times as large, in geometric mean 4."""
+    found = {200: 2.0, 55: 4.0, 100: 1.0, 155: 8.0}
+    methods = []
+
+    def predict(model: object, image: np.ndarray) -> Prediction:
+        return Prediction(image[..., 0] / 255, image[..., 0] / 255, found[image[10, 10, 0]])
+
+    def instances(prediction: Prediction, method: str) -> np.ndarray:
+        methods.append(method)
+        return sample().labels
+
+    monkeypatch.setattr(study, "predict", predict)
+    monkeypatch.setattr(study, "instances", instances)
+    weights = Weights(NGAT(tiny().model), tiny(), {})
+    samples = [sample("a", "purple_tissue", 200), sample("b", "purple_tissue", 100)]
+    # The first does not concern these images, and has no line.
+    names = ["fluorescence in red", "inverted"]
+    table = study.robustness(weights, samples, changes=names, progress=False)
+    assert table.change.tolist() == ["inverted"]
+    assert table.magnification.tolist() == [4.0]
+    assert set(methods) == {"split"}
+    study.robustness(weights, samples, changes=names, method="components", progress=False)
+    assert methods[-1] == "components"
+
+
+def test_what_stands_beside_is_the_next_image_of_the_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first again after the last; itself where there is no other."""
+    pairs = []
+    monkeypatch.setattr(study, "_score", lambda *_: (1.0, 1.0))
+    monkeypatch.setitem(CHANGES, "inverted", lambda one, other: pairs.append((one, other)))
+    weights = Weights(NGAT(tiny().model), tiny(), {})
+    samples = [sample("a"), sample("b", "purple_tissue"), sample("c"), sample("d")]
+    study.robustness(weights, samples, changes=["inverted"], progress=False)
+    names = [one.image_id + other.image_id for one, other in pairs]
+    assert names == ["ac", "bb", "cd", "da"]
 
 
 def test_a_stopped_table_goes_on(tmp_path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:

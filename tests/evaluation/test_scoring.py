@@ -151,6 +151,50 @@ def test_sources_that_are_none_are_told(tmp_path):
         read_labels(doubled)
 
 
+def test_the_columns_of_each_image_by_hand(tmp_path):
+    """One: 1 of 3 found, of 100 of 440 pixels. Two: 100 pixels, found three rows lower."""
+    predicted, annotated = both(tmp_path, ".npy")
+    np.save(predicted / "one.npy", np.where(guess()["one"] == 1, 0, guess()["one"]))
+    seen = []
+    images = score(predicted, annotated, progress=lambda ids: seen.extend(ids) or seen).images
+    assert seen == ["one", "two"]
+    columns = ["n_true", "n_pred", "tp", "fp", "fn", "f1"]
+    assert images[columns].to_numpy().tolist() == [[3, 1, 1, 0, 2, 0.5], [1, 1, 0, 1, 1, 0]]
+    assert images["pixel_iou"].tolist() == pytest.approx([101 / 441, 71 / 131])  # eq. 28 adds 1
+    assert images["pixel_dice"].tolist() == pytest.approx([200 / 540, 140 / 200])
+
+
+@pytest.mark.parametrize("sizes", [True, False])
+def test_objects_that_overlap_are_refused_in_predictions_only(tmp_path, sizes):
+    """The annotation gives a shared pixel to the smaller object. Either side may state sizes."""
+    stated = "ImageId,EncodedPixels,Height,Width\na,1 4,4,4\na,4 6,4,4\n"
+    bare = "ImageId,EncodedPixels\na,1 4\na,4 6\n"
+    (tmp_path / "p.csv").write_text(stated)
+    (tmp_path / "a.csv").write_text(stated if sizes else bare)
+    (tmp_path / "good.csv").write_text(stated.replace("4 6", "5 5"))
+    assert score(tmp_path / "good.csv", tmp_path / "a.csv").images["tp"].tolist() == [2]
+    with pytest.raises(InputError, match="two objects share pixels"):
+        score(tmp_path / "p.csv", tmp_path / "a.csv")
+    with pytest.raises(InputError, match="two objects share pixels"):
+        read_labels(tmp_path / "p.csv")
+
+
+def test_names_in_capitals_and_those_that_begin_with_a_dot(tmp_path):
+    """Endings count in either case; a file that begins with a dot is no image."""
+    path = folder(tmp_path / "A", {"one": truth()["one"]}, ".png")
+    (path / "one.png").rename(path / "one.PNG")
+    (path / "._one.png").write_bytes(b"left by another system")
+    assert list(read_labels(path)) == ["one"]
+    table(tmp_path / "x.csv", truth()).rename(tmp_path / "X.CSV")
+    assert list(read_labels(tmp_path / "X.CSV")) == ["one", "two"]
+
+
+def test_a_folder_may_be_called_like_a_table(tmp_path):
+    predicted = folder(tmp_path / "p.csv", truth(), ".npy")
+    annotated = folder(tmp_path / "a.csv", truth(), ".npy")
+    assert score(predicted, annotated).summary.score == 1
+
+
 def perfect(labels):
     counts = {image_id: metrics.match(image, image) for image_id, image in labels}
     row = metrics.summarise(counts.values())

@@ -115,6 +115,33 @@ def test_bootstrap_is_seeded():
     one, again, other = (tables.table1([run()], seed=seed, resamples=200) for seed in (1, 1, 2))
     pd.testing.assert_frame_equal(one, again)
     assert one["score low"].iloc[-1] != other["score low"].iloc[-1]
+    runs = [run(types=("purple_tissue",))]
+    one, again, other = (tables.table2(runs, seed=seed, resamples=200) for seed in (1, 1, 2))
+    pd.testing.assert_frame_equal(one, again)
+    assert one["low"].iloc[-1] != other["low"].iloc[-1]
+
+
+def test_the_seed_reaches_both_tables_that_are_written(tmp_path):
+    runs = [run(types=("purple_tissue",))]
+    tables.write_tables(runs, tmp_path, seed=3)
+    for name, table in (("table1", tables.table1), ("table2", tables.table2)):
+        back, expected = pd.read_csv(tmp_path / f"{name}.csv"), table(runs, seed=3)
+        bounds = [column for column in expected if column.endswith("low")]
+        pd.testing.assert_frame_equal(back[bounds], expected[bounds], rtol=1e-5)
+
+
+def test_intervals_are_of_2000_resamples_of_seed_0():
+    """Both tables by default: the middle 95 % of means over images drawn with numpy's generator."""
+    mine = run(types=("purple_tissue",))
+    drawn = np.random.default_rng(0).multinomial(24, [1 / 24] * 24, 2000) / 24
+    images = [counts for _, counts in sorted(listed(mine.counts).items())]
+    average = [metrics.image_score(counts).average_f1 for counts in images]
+    at = [metrics.counts_at(counts, 0.7).f1 for counts in images]
+    (one,) = tables.table1([mine], with_published=False).to_dict("records")
+    (two,) = tables.table2([mine], with_published=False).to_dict("records")
+    bounds = [one["average_f1 low"], one["average_f1 high"]]
+    assert bounds == pytest.approx(np.quantile(drawn @ average, [0.025, 0.975]))
+    assert [two["low"], two["high"]] == pytest.approx(np.quantile(drawn @ at, [0.025, 0.975]))
 
 
 def test_one_image_has_no_interval():
@@ -128,6 +155,11 @@ def test_composition_and_wide():
     composed = tables.composition(runs)
     assert len(composed) == 10  # five types published, five measured; two methods, one data set
     assert composed["images"].tolist() == [72, 16, 5, 12, 1, 5, 5, 5, 5, 4]
+    # Annotated ones: all that were found or missed, at any threshold.
+    counts = runs[0].counts[runs[0].counts["threshold"] == 0.5]
+    objects = (counts["tp"] + counts["fn"]).groupby(counts["type"]).sum()
+    published_objects = [stratum.objects for stratum in published.STAGE_2.values()]
+    assert composed["objects"].tolist() == published_objects + [objects[name] for name in TYPES]
     wide = tables.wide(tables.table2(runs, resamples=20))
     assert wide["method"].tolist() == [
         *published.TABLE_2,
