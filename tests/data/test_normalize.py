@@ -330,10 +330,11 @@ def test_a_grey_negative_is_shown_as_the_positive() -> None:
     np.testing.assert_array_equal(shown(image), seen(image))
     np.testing.assert_allclose(shown(255 - image), seen(image), atol=1e-6)
     np.testing.assert_allclose(shown(-1e-3 * image), seen(image), atol=1e-5)
-    page = np.full((128, 240, 3), 255, np.uint8)
-    beside = np.concatenate([image, page], axis=1)
-    assert local_contrast(beside, 64).blank is not None
-    np.testing.assert_allclose(shown(255 - beside), seen(beside), atol=1e-6)
+    for value in (255, 50):  # brighter than all nuclei, which is blank, and not
+        page = np.full((128, 240, 3), value, np.uint8)
+        beside = np.concatenate([image, page], axis=1)
+        assert (local_contrast(beside, 64).blank is not None) == (value == 255)
+        np.testing.assert_allclose(shown(255 - beside), seen(beside), atol=1e-6)
     grey = image[:, :, :1]
     np.testing.assert_allclose(shown(255 - grey), seen(grey), atol=1e-6)
 
