@@ -200,9 +200,12 @@ def test_one_seed_is_seen_against_the_other_seeds_of_the_base() -> None:
     rows = [(*v, "all", 10, 9, 1.0, 4, dice[v.variant, v.seed], 0.7, 0.9, 0.4, 0.3) for v in plan]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     assert effects.of_other_seeds(table, "dice") == pytest.approx((-0.01, 0.03))
-    ax = effect_figures.forest(table).axes[0]
+    fig = effect_figures.forest(table)
+    ax = fig.axes[0]
     band = ax.patches[0]
     assert (band.get_x(), band.get_width()) == pytest.approx((-0.01, 0.04))
+    fig.draw_without_rendering()
+    assert ax.get_position().width > 0.2  # of the figure: nothing takes the room
 
 
 def test_a_variant_that_failed_stands_beyond_the_broken_axis() -> None:

@@ -128,15 +128,15 @@ def _frame(ax: Axes, y: npt.NDArray[Any], rows: pd.DataFrame) -> None:
         (False, high, rows["high"] > high, mean > high),
     ):
         ends = y[beyond]
-        look: dict[str, Any] = {"color": BLUE, "ms": 5, "clip_on": False, "zorder": 4}
-        ax.plot(np.full(len(ends), edge), ends, "<" if left else ">", **look)
         inwards = (1 if left else -1) * (high - low)
         for place, value in zip(y[outside], mean[outside], strict=True):
             ax.text(
                 edge + 0.03 * inwards, place, f"{value:+.2f}".replace("-", "−"), size=7,
                 va="center", ha="left" if left else "right", bbox={"color": "white", "pad": 1},
             )  # fmt: skip
-        if len(ends):
+        if len(ends):  # a line of no points would count as one in the figure's corner
+            look: dict[str, Any] = {"color": BLUE, "ms": 5, "clip_on": False, "zorder": 4}
+            ax.plot(np.full(len(ends), edge), ends, "<" if left else ">", **look)
             ax.plot(
                 [0, 0.012] if left else [1, 0.988], [0, 0], color="black", ls="none", mew=1,
                 marker=[(-0.3, -1), (0.3, 1)], ms=9, transform=ax.transAxes, clip_on=False,
