@@ -90,6 +90,7 @@ class Contrast:
         ]
         ranges = self.high - self.low
         low, spread = _bilinear(self.low, *places), _bilinear(ranges, *places)
+        full = _full(spread)
         spread[spread == 0] = 1
         seen = region.astype(np.float32)
         seen -= low
@@ -104,7 +105,6 @@ class Contrast:
         # A channel that is nowhere empty on the grid is so nowhere between its tiles.
         if _full(ranges).all():
             return seen
-        full = _full(spread)
         mean = (seen * full).sum(axis=2, keepdims=True) / full.sum(axis=2, keepdims=True)
         return np.where(full, seen, mean).astype(np.float32)
 
@@ -182,7 +182,7 @@ def contrast_by_rows(
 def _full(spread: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
     """Channels that are not empty, from the lengths of their ranges."""
     spread = np.abs(spread)
-    return np.asarray(spread > EMPTY * spread.max(axis=2, keepdims=True))
+    return np.asarray(spread >= EMPTY * spread.max(axis=2, keepdims=True))
 
 
 def _negative(

@@ -129,8 +129,10 @@ def test_any_part_of_any_range(gain: float, offset: float, kind: type) -> None:
 
 
 @pytest.mark.parametrize("channel", [0, 1, 2])
-def test_one_channel_is_the_grey_image(channel: int) -> None:
-    image = nuclei()
+@pytest.mark.parametrize("scale", [1, 0.1, 1 / 255])
+def test_one_channel_is_the_grey_image(channel: int, scale: float) -> None:
+    """However small its range is: an empty channel's range is none, not one grey level."""
+    image = nuclei() * np.float32(scale)
     single = np.zeros_like(image)
     single[:, :, channel] = image[:, :, channel]
     np.testing.assert_allclose(seen(single), seen(image), atol=1e-5)

@@ -149,8 +149,8 @@ class DeviceImages:
         widest = spread.abs().amax(1, keepdim=True)
         seen = (picture - low) / torch.where(spread != 0, spread, 1.0)
         seen = seen.clamp(0, 1)
-        full = (spread.abs() > EMPTY * widest).float()
-        mean = (seen * full).sum(1, keepdim=True) / full.sum(1, keepdim=True).clamp(min=1)
+        full = (spread.abs() >= EMPTY * widest).float()
+        mean = (seen * full).sum(1, keepdim=True) / full.sum(1, keepdim=True)
         return torch.where(full > 0, seen, mean)
 
     def marked(self, places: Places) -> Tensor:
