@@ -206,6 +206,7 @@ def test_one_seed_is_seen_against_the_other_seeds_of_the_base() -> None:
     assert (band.get_x(), band.get_width()) == pytest.approx((-0.01, 0.04))
     fig.draw_without_rendering()
     assert ax.get_position().width > 0.2  # of the figure: nothing takes the room
+    assert "arrow" not in fig.get_suptitle()  # there is none
 
 
 def test_a_variant_that_failed_stands_beyond_the_broken_axis() -> None:
@@ -214,7 +215,9 @@ def test_a_variant_that_failed_stands_beyond_the_broken_axis() -> None:
          0.1 if variant.variant == "none" else 0.8 + 0.01 * (k % 5), 0.7, 0.9, 0.4, 0.3)
         for k, variant in enumerate(ablations("smoke", ["levels", "norm"]))
     ]  # fmt: skip
-    ax = effect_figures.forest(pd.DataFrame(rows, columns=list(COLUMNS))).axes[0]
+    fig = effect_figures.forest(pd.DataFrame(rows, columns=list(COLUMNS)))
+    ax = fig.axes[0]
+    assert "arrows go on" in fig.get_suptitle()
     low, high = ax.get_xlim()
     assert -0.2 < low < 0 < high < 0.2
     assert any(text.get_text().startswith("−0.7") for text in ax.texts)

@@ -78,6 +78,7 @@ def forest(table: pd.DataFrame) -> Figure:
     y = np.arange(len(first)) + 0.5 * new_factor.cumsum().to_numpy()
     fig = Figure(figsize=(8.4, 0.23 * (y[-1] + 2) + 0.7))
     panels: Any = fig.subplots(1, len(METRICS), sharey=True)
+    broken = False
     for ax, (metric, name) in zip(panels, METRICS.items(), strict=True):
         rows = effects(table, metric)
         if seeds > 1:
@@ -88,7 +89,7 @@ def forest(table: pd.DataFrame) -> Figure:
         ax.hlines(y, rows["low"], rows["high"], color=BLUE, linewidth=1.4)
         ax.plot(rows["mean"], y, "|", color="black", markersize=9, markeredgewidth=1.8)
         ax.axvline(0, color=GREY, linewidth=0.8)
-        _frame(ax, y, rows)
+        broken |= _frame(ax, y, rows)
         ax.set_xlabel(f"difference in {name}")
         grid_lines(ax, "x")
     own = own_values(str(table["network"].iloc[0]))
@@ -103,16 +104,20 @@ def forest(table: pd.DataFrame) -> Figure:
         if seeds == 1
         else f"dots are {seeds} seeds, bars their mean, lines its 95 % interval"
     )
-    fig.suptitle(f"change from the base: {drawn}; arrows go on beyond the broken axis", fontsize=8)
+    arrows = "; arrows go on beyond the broken axis" if broken else ""
+    fig.suptitle(f"change from the base: {drawn}{arrows}", fontsize=8)
     return fig
 
 
-def _frame(ax: Axes, y: npt.NDArray[Any], rows: pd.DataFrame) -> None:
+def _frame(ax: Axes, y: npt.NDArray[Any], rows: pd.DataFrame) -> bool:
     """Cut an axis to zero and the means and seeds of all variants that did not fail altogether.
 
     A variant has failed whose mean is more than five times as far from zero as that of 85 % of all:
     its row would press all others together. Arrows stand where an interval leaves the frame,
     numbers for means outside, and the axis is broken there.
+
+    Returns:
+        Whether there are arrows.
     """
     mean = rows["mean"]
     usual = 5 * max(0.01, float(mean.abs().quantile(0.85)))
@@ -141,6 +146,7 @@ def _frame(ax: Axes, y: npt.NDArray[Any], rows: pd.DataFrame) -> None:
                 [0, 0.012] if left else [1, 0.988], [0, 0], color="black", ls="none", mew=1,
                 marker=[(-0.3, -1), (0.3, 1)], ms=9, transform=ax.transAxes, clip_on=False,
             )  # fmt: skip
+    return bool((rows["low"] < low).any() or (rows["high"] > high).any())
 
 
 @style()
