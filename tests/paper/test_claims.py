@@ -63,6 +63,12 @@ def joint_on_real() -> list[float]:
     return [round(base - other, 3)]
 
 
+def positions_on_real() -> list[float]:
+    names = ("base", "base"), ("position term", "linear"), ("position term", "none")
+    table = pd.read_csv(RESULTS / "ablations.csv").query("type == 'all' and factor == 'base'")
+    return on_real(*names) + [round(end, 3) for end in table["average_f1"].agg(["min", "max"])]
+
+
 def narrow_on_real() -> list[float]:
     names = [("schedule", "synchronous"), ("channels", "12")]
     table = pd.read_csv(RESULTS / "ablations.csv").set_index(["factor", "variant"])
@@ -173,6 +179,17 @@ CLAIMS: dict[str, tuple[str, str, Callable[[], list[float]]]] = {
         r"synchronous layers reach an average F1 of (\.\d+), and V-cycles of 12 channels, which "
         r"have fewer parameters, (\.\d+)",
         narrow_on_real,
+    ),
+    "position terms, on real pictures": (
+        "notebooks/LEDGER.md",
+        r"average F1 is (\.\d+) with it, (\.\d+) with a linear term and (\.\d+) without any "
+        r"\(notebook 8\); three seeds with it reach (\.\d+) to (\.\d+)",
+        positions_on_real,
+    ),
+    "negatives, on real pictures": (
+        "notebooks/LEDGER.md",
+        r"gives an average F1 of (\.\d+) instead of (\.\d+) \(notebook 8\)",
+        lambda: on_real(("contrast", "positive"), ("base", "base")),
     ),
     "patches": ("notebooks/LEDGER.md", r"has √area of (\d+) pixels", patches),
     "sizes trained on": (
