@@ -181,6 +181,10 @@ real: env
 	$(BIN)/ngat ablate --data dsb2018 --steps 400 --seeds 3 --only base \
 	  --out $(REAL)/ablations.csv
 	$(BIN)/ngat ablate --data dsb2018 --steps 400 --seeds 1 --out $(REAL)/ablations.csv
+	for preset in companion unet; do \
+	  $(BIN)/ngat ablate --data dsb2018 --preset $$preset --only base --seeds 3 --minutes 12 \
+	    --out $(REAL)/seeds.csv; \
+	done
 	$(BIN)/python .ci/hygiene.py execute notebooks
 
 # StarDist and Cellpose, each in an environment of its own (peers/README.md). Each trains for MINUTES

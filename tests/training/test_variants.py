@@ -54,8 +54,10 @@ def test_ablations_go_seed_by_seed_and_always_have_the_base() -> None:
         ablations("smoke", ["contrast"])
     with pytest.raises(InputError, match="seeds must be at least 1"):
         ablations("smoke", seeds=0)
-    with pytest.raises(InputError, match="unet has nothing to ablate"):
-        ablations("unet")
+    for only in ([], [BASE, "levels"]):
+        with pytest.raises(InputError, match="unet has nothing to ablate"):
+            ablations("unet", only)
+    assert ablations("unet", [BASE], 2) == [("unet", BASE, BASE, seed) for seed in (0, 1)]
 
 
 @pytest.mark.parametrize("base", ["smoke", "companion", "paper"])
