@@ -128,9 +128,10 @@ def _frame(ax: Axes, y: npt.NDArray[Any], rows: pd.DataFrame) -> bool:
     pad = 0.12 * max(float(np.ptp(inner)), 0.01)
     low, high = float(inner.min()) - pad, float(inner.max()) + pad
     ax.set_xlim(low, high)
+    below, above = rows["low"] < low, rows["high"] > high
     for left, edge, beyond, outside in (
-        (True, low, rows["low"] < low, mean < low),
-        (False, high, rows["high"] > high, mean > high),
+        (True, low, below, mean < low),
+        (False, high, above, mean > high),
     ):
         ends = y[beyond]
         inwards = (1 if left else -1) * (high - low)
@@ -146,7 +147,7 @@ def _frame(ax: Axes, y: npt.NDArray[Any], rows: pd.DataFrame) -> bool:
                 [0, 0.012] if left else [1, 0.988], [0, 0], color="black", ls="none", mew=1,
                 marker=[(-0.3, -1), (0.3, 1)], ms=9, transform=ax.transAxes, clip_on=False,
             )  # fmt: skip
-    return bool((rows["low"] < low).any() or (rows["high"] > high).any())
+    return bool((below | above).any())
 
 
 @style()
