@@ -290,7 +290,7 @@ CLAIMS: dict[str, tuple[str, str, Callable[[], list[float]]]] = {
     ),
     "three seeds": (
         "README.md",
-        r"the U-Net leads, as it does after (\d+) minutes of one core \(validation, three seeds: "
+        r"the U-Net leads, as after (\d+) minutes of one core \(validation, three seeds: "
         r"(\.\d+) against (\.\d+)\)",
         seeds,
     ),
