@@ -21,10 +21,12 @@ Window = tuple[slice, slice]  # rows and columns, with bounds
 # of the nuclei around its middle, σ as a share of the side.
 CELLS, SPREAD = 6, 1 / 12
 # A cell differs if its nuclei ask for a magnification that is so many octaves away, at which there
-# is so many times the evidence, and this share at least of that in the strongest cell: debris and
-# texture cover less. Neighbours that differ alike are a part if they are so large a share of all.
+# is so many times the evidence, and if it has this share at least of what the strongest cell has,
+# of evidence or of cover: debris and texture have less of both. Evidence falls with the size of
+# nuclei that cover as much, so cover is evidence over the magnification that they ask for.
+# Neighbours that differ alike are a part if they are so large a share of all.
 # Chosen on validation images, alike and unlike beside one another, and with texture and debris.
-APART, CLEARLY, FAINTEST, LEAST = 1.0, 2.0, 0.08, 1 / 6
+APART, CLEARLY, FAINTEST, LEAST = 1.0, 1.5, 0.08, 1 / 6
 
 
 class Part(NamedTuple):
@@ -69,7 +71,9 @@ def parts_of(looks: Sequence[Seen], height: int, width: int) -> tuple[Part, ...]
             evidence[i, j] = here.evidence
             times[i, j] = here.evidence / max(best.near(*at).evidence, 1e-300)
     octaves = np.log2(wanted / best.wanted)
-    differs = (times > CLEARLY) & (evidence > FAINTEST * evidence.max())
+    cover = evidence / wanted
+    enough = (evidence > FAINTEST * evidence.max()) | (cover > FAINTEST * cover.max())
+    differs = (times > CLEARLY) & enough
     found = []
     for chosen in (differs & (octaves > APART), differs & (octaves < -APART)):
         groups, count = ndimage.label(chosen, np.ones((3, 3)))

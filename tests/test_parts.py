@@ -78,15 +78,19 @@ DIAGONAL = [(1, 0), (1, 1), (1, 2), (2, 3), (2, 4), (2, 5)]
 @pytest.mark.parametrize(
     ("cells", "octaves", "strength", "strongest", "count"),
     [
-        (BLOCK, -1.1, 2.1, 1.0, 1),
-        (BLOCK, 1.1, 2.1, 1.0, 1),
-        (BLOCK, -0.9, 2.1, 1.0, 0),  # not far enough away
-        (BLOCK, 0.9, 2.1, 1.0, 0),
-        (BLOCK, -1.1, 1.9, 1.0, 0),  # not clearly
-        (BLOCK, -1.1, 4.0, 49.0, 1),
-        (BLOCK, -1.1, 4.0, 51.0, 0),  # too faint beside the strongest cell
-        (BLOCK[1:], -1.1, 2.1, 1.0, 0),  # too small
-        (DIAGONAL, -1.1, 2.1, 1.0, 1),  # corners connect
+        (BLOCK, -1.1, 1.6, 1.0, 1),
+        (BLOCK, 1.1, 1.6, 1.0, 1),
+        (BLOCK, -0.9, 1.6, 1.0, 0),  # not far enough away
+        (BLOCK, 0.9, 1.6, 1.0, 0),
+        (BLOCK, -1.1, 1.4, 1.0, 0),  # not clearly
+        (BLOCK, 1.1, 4.0, 49.0, 1),
+        (BLOCK, 1.1, 4.0, 51.0, 0),  # too faint beside the strongest cell
+        # Larger nuclei cover as much with less evidence: 2 ** 1.1 times as much passes.
+        (BLOCK, -1.1, 4.0, 51.0, 1),
+        (BLOCK, -1.1, 4.0, 106.0, 1),
+        (BLOCK, -1.1, 4.0, 109.0, 0),
+        (BLOCK[1:], -1.1, 1.6, 1.0, 0),  # too small
+        (DIAGONAL, -1.1, 1.6, 1.0, 1),  # corners connect
     ],
 )
 def test_what_a_part_is_by_hand(
