@@ -22,7 +22,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ngat.data.normalize import as_pixels, as_tensor, mirrored
+from ngat.data.normalize import as_pixels, mirrored, views
 from ngat.data.resize import resized
 from ngat.errors import InputError
 from ngat.instances import MIN_AREA, MIN_SEED, SMOOTHING, Labels, Landscape, components, split
@@ -155,7 +155,7 @@ def look(
     Returns:
         ``float32 [1, K, H', W']`` on the CPU: probability of nucleus, of core, and encoded size.
     """
-    picture = as_tensor(image, model.config.contrast, magnification)
+    picture = views(image, model.config.contrast, magnification)
     height, width = picture.shape[-2:]
     picture = mirrored(picture, SMALLEST, SMALLEST).to(next(model.parameters()).device)
     with evaluating(model):
@@ -264,12 +264,16 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
 
 
 def probabilities(model: Network, picture: Tensor, tta: bool = False) -> Tensor:
-    """What the network says of a picture as it is shown it, ``[1, 3, H, W]`` → ``[1, K, H, W]``."""
+    """What the network says of a picture: the mean over its views and, with ``tta``, their flips.
+
+    ``[V, 3, H, W]`` → ``[1, K, H, W]``.
+    """
     flips = FLIPS if tta else FLIPS[:1]
-    return torch.stack([_one_view(model, picture.flip(dims)).flip(dims) for dims in flips]).mean(0)
+    shown = [(view, dims) for view in picture.split(1) for dims in flips]
+    return torch.stack([_one(model, view.flip(dims)).flip(dims) for view, dims in shown]).mean(0)
 
 
-def _one_view(model: Network, picture: Tensor) -> Tensor:
+def _one(model: Network, picture: Tensor) -> Tensor:
     # A cell that overhangs the picture would lie elsewhere in a tile than in the whole.
     height, width = picture.shape[-2:]
     cell = model.config.coarsest_cell

@@ -153,8 +153,34 @@ def test_tiles_equal_the_whole(height: int, width: int) -> None:
     tiled = predict(model, image, whole=0, tile=2 * model.config.receptive_field + 16, **options)
     np.testing.assert_allclose(tiled.probability, whole.probability, atol=1e-5)
     np.testing.assert_allclose(tiled.core, whole.core, atol=1e-5)
-    blind = predict(model, image, whole=0, tile=48, margin=4, **options)
+    blind = predict(model, image, whole=0, tile=48, margin=0, **options)
     assert np.abs(blind.probability - whole.probability).max() > 1e-4
+
+
+@pytest.mark.parametrize("tta", [False, True])
+def test_on_bright_ground_a_prediction_is_the_mean_of_both_views(tta: bool) -> None:
+    torch.manual_seed(2)
+    model = NGAT(tiny(contrast="local", norm="batch").model).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    dark = np.zeros((100, 104, 3), np.uint8)
+    dark[20:44, 30:60], dark[60:80, 10:24] = 200, 120
+    dark += np.random.default_rng(0).integers(0, 20, dark.shape).astype(np.uint8)
+    seen = as_tensor(dark, "local")
+    turns = [(), (2,), (3,), (2, 3)] if tta else [()]
+
+    def said(shown: torch.Tensor) -> torch.Tensor:
+        flipped = [model.reconstruct(model(shown.flip(d))).flip(d) for d in turns]
+        return torch.stack(flipped).mean(0)[0, 0]
+
+    with torch.no_grad():
+        once, negative = said(seen), said(1 - seen)
+    assert float((once - negative).abs().max()) > 0.01
+    found = predict(model, dark, tta=tta).probability
+    np.testing.assert_allclose(found, once, atol=1e-4)
+    found = predict(model, 255 - dark, tta=tta).probability
+    np.testing.assert_allclose(found, (once + negative) / 2, atol=1e-4)
 
 
 def test_what_a_picture_may_be() -> None:

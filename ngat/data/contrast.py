@@ -58,12 +58,14 @@ class Contrast:
         shape: height and width of the image in pixels.
         blank: blank ground beside a dark image, on a finer grid, ``bool [rows, columns]``: a white
             page beside fluorescence, say, which is shown as black. None where there is none.
+        bright: most of the image, as it is shown, is brighter than the middle of its range.
     """
 
     low: npt.NDArray[np.float64]
     high: npt.NDArray[np.float64]
     shape: tuple[int, int]
     blank: npt.NDArray[np.bool_] | None = None
+    bright: bool = False
 
     def apply(
         self,
@@ -164,7 +166,8 @@ def contrast_by_rows(
         low[:] = np.min([strip.min(axis=(0, 1)) for strip in strips], axis=0)
         high[:] = np.max([strip.max(axis=(0, 1)) for strip in strips], axis=0)
         noise[:] = 0
-    negative = positive and _negative(low, high, middle, colour)
+    bright = _bright(low, high, middle)
+    negative = positive and bright and _grey(low, high, colour)
     if negative:
         low, high, middle, even = -high, -low, -middle, [-values for values in even]
     low, high, noise, middle = (_nearest(x) for x in (low, high, noise, middle))
@@ -176,7 +179,9 @@ def contrast_by_rows(
     lack = np.maximum(NOISE * noise - (high - low), 0)
     blank = _blank(np.concatenate(even), low, high, middle) if even else None
     low, high = low - lack / 2, high + lack / 2
-    return Contrast(-low, -high, shape, blank) if negative else Contrast(low, high, shape, blank)
+    if negative:
+        return Contrast(-low, -high, shape, blank)
+    return Contrast(low, high, shape, blank, bright)
 
 
 def _full(spread: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
@@ -185,16 +190,18 @@ def _full(spread: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
     return np.asarray(spread >= EMPTY * spread.max(axis=2, keepdims=True))
 
 
-def _negative(
-    low: npt.NDArray[np.float64],
-    high: npt.NDArray[np.float64],
-    middle: npt.NDArray[np.float64],
-    colour: npt.NDArray[np.float64],
+def _grey(
+    low: npt.NDArray[np.float64], high: npt.NDArray[np.float64], colour: npt.NDArray[np.float64]
 ) -> bool:
-    """Whether an image is grey, and most of it brighter than the middle of its range."""
+    """Whether an image's channels hardly differ."""
+    return bool(np.nansum(colour) <= GREY * np.nansum(high - low))
+
+
+def _bright(
+    low: npt.NDArray[np.float64], high: npt.NDArray[np.float64], middle: npt.NDArray[np.float64]
+) -> bool:
+    """Whether most of an image is brighter than the middle of its range."""
     spread = high - low
-    if np.nansum(colour) > GREY * np.nansum(spread):
-        return False
     return bool(np.nansum((middle - low) * spread) > 0.5 * np.nansum(spread**2))
 
 

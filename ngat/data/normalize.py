@@ -67,7 +67,15 @@ def as_pixels(image: npt.NDArray[Any], contrast: str = "plain") -> Floats:
 def as_tensor(
     image: npt.NDArray[Any], contrast: str = "plain", magnification: float = 1.0
 ) -> Tensor:
-    """An image as a network is shown it, ``float32 [1, 3, H', W']`` in [0, 1].
+    """An image as it is, the first of its :func:`views`, ``float32 [1, 3, H', W']``."""
+    return views(image, contrast, magnification)[:1]
+
+
+def views(image: npt.NDArray[Any], contrast: str = "plain", magnification: float = 1.0) -> Tensor:
+    """The ways in which a network is shown an image, ``float32 [V, 3, H', W']`` in [0, 1].
+
+    With local contrast an image on bright ground is also shown as its negative (V = 2): it may be
+    brightfield, or fluorescence that was saved so (L35).
 
     Args:
         image, contrast: as in :func:`as_pixels`, whose errors it raises.
@@ -75,14 +83,20 @@ def as_tensor(
             that have one size at this magnification.
     """
     pixels = as_pixels(image, contrast)
+    bright = False
     if contrast in LOCAL:
         found = local_contrast(pixels, TILE / magnification, positive=contrast == "positive")
-        pixels = found.apply(pixels)
+        pixels, bright = found.apply(pixels), found.bright
     elif contrast == "percentile":
         pixels = stretch(pixels)
     planes = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pixels, 2, 0)))[None]
     height, width = (max(1, round(side * magnification)) for side in planes.shape[-2:])
-    return resized_picture(planes, height, width)
+    return with_negative(resized_picture(planes, height, width), bright)
+
+
+def with_negative(picture: Tensor, bright: bool) -> Tensor:
+    """A picture on bright ground and its negative; another as it is. ``[1, …]`` → ``[V, …]``."""
+    return torch.cat([picture, 1 - picture]) if bright else picture
 
 
 def mirrored(picture: Tensor, height: int, width: int) -> Tensor:

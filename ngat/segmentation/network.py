@@ -14,7 +14,7 @@ import torch
 
 import ngat
 from ngat.data.contrast import LOCAL, TILE, Contrast, contrast_by_rows
-from ngat.data.normalize import mirrored
+from ngat.data.normalize import mirrored, with_negative
 from ngat.data.resize import resized, resized_picture
 from ngat.errors import InputError
 from ngat.inference import (
@@ -126,6 +126,7 @@ class TrainedNetwork:
                 positive=contrast == "positive",
             )
             survey = {"low": found.low, "high": found.high, "shape": np.array(found.shape)}
+            survey["bright"] = np.array(found.bright)
             return survey if found.blank is None else {**survey, "blank": found.blank}
         seen = np.atleast_3d(picture.overview())
         low, high = np.percentile(seen, _RANGE, axis=(0, 1))
@@ -148,7 +149,7 @@ class TrainedNetwork:
         seen = np.repeat(seen, 3, axis=2) if seen.shape[2] == 1 else seen
         size = (max(1, round(height * magnification)), max(1, round(width * magnification)))
         planes = torch.from_numpy(np.ascontiguousarray(np.moveaxis(seen, 2, 0)))[None]
-        planes = resized_picture(planes, *size)
+        planes = with_negative(resized_picture(planes, *size), bool(survey.get("bright")))
         seen_by = mirrored(planes, SMALLEST, SMALLEST).to(next(self.model.parameters()).device)
         with evaluating(self.model):
             found = probabilities(self.model, seen_by, self.tta)[..., : size[0], : size[1]]

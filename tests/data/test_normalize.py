@@ -9,8 +9,8 @@ from PIL import Image
 from tiny import rings, tiny
 
 from ngat.data import Sample
-from ngat.data.contrast import Contrast, _flat, _negative, local_contrast
-from ngat.data.normalize import as_tensor, stretch, stretch_bytes
+from ngat.data.contrast import Contrast, _bright, _flat, _grey, local_contrast
+from ngat.data.normalize import as_tensor, stretch, stretch_bytes, views
 from ngat.data.resize import LOBES, resized, resized_picture
 from ngat.inference import predict
 from ngat.model import NGAT
@@ -372,8 +372,28 @@ def test_negatives_by_hand(
     """From the medians of tiles, as shares of their ranges, and how much channels differ."""
     share, spread = (np.array(x, dtype=float)[None, :, None] for x in (middles, spreads))
     low = np.full_like(spread, 20)
-    found = _negative(low, low + spread, low + share * spread, np.full_like(spread, colour))
-    assert found == negative
+    grey = _grey(low, low + spread, np.full_like(spread, colour))
+    assert (grey and _bright(low, low + spread, low + share * spread)) == negative
+
+
+@pytest.mark.parametrize("coloured", [False, True])
+@pytest.mark.parametrize("magnification", [1.0, 0.5])
+def test_bright_ground_is_seen_both_ways_and_dark_ground_once(
+    coloured: bool, magnification: float
+) -> None:
+    dark = nuclei()
+    if coloured:  # blue and red, with no channel empty
+        dark = (dark * np.array([0.5, 0.3, 1.0])).astype(np.uint8)
+    bright = 255 - dark
+    (as_it_is,) = views(dark, "local", magnification)
+    shown, negative = views(bright, "local", magnification)
+    torch.testing.assert_close(negative, as_it_is, atol=1e-4, rtol=0)
+    torch.testing.assert_close(shown + negative, torch.ones_like(shown))
+    assert torch.equal(shown, as_tensor(bright, "local", magnification)[0])
+    # Grey is then shown as its positive already; and other contrast knows no ground.
+    assert len(views(bright, "positive", magnification)) == (2 if coloured else 1)
+    for contrast in ("plain", "percentile"):
+        assert len(views(bright, contrast, magnification)) == 1
 
 
 def test_a_tinted_negative_is_no_negative() -> None:

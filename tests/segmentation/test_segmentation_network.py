@@ -49,10 +49,12 @@ def test_whatever_the_search_may_choose_is_accepted_and_nothing_absurd():
             checked(chosen, "w")
 
 
-@pytest.mark.parametrize("page", [0, 230])
+@pytest.mark.parametrize(("page", "negative"), [(0, False), (230, False), (0, True)])
 @pytest.mark.parametrize("magnification", [1.0, 0.5, 2.0])
-def test_tiles_say_what_the_whole_says(network, magnification, page):
+def test_tiles_say_what_the_whole_says(network, magnification, page, negative):
     pixels = clumps((192, 256))
+    if negative:  # on bright ground, which is seen both ways
+        pixels = np.iinfo(pixels.dtype).max - pixels
     pixels = np.pad(pixels, [(0, 0), (0, page)], constant_values=np.iinfo(pixels.dtype).max)
     picture = array_picture(pixels)
     whole = predict(network.model, picture.read(), magnification=magnification)
@@ -61,6 +63,7 @@ def test_tiles_say_what_the_whole_says(network, magnification, page):
     assert len(cut) > 1
     job = PictureJob(picture, network, cut, "split", Thresholds())
     assert ("blank" in job.survey) == bool(page)
+    assert job.survey["bright"] == negative
     for number in range(len(cut)):
         predict_tile(job, number)
     for plane, expected in ((job.probability, whole.probability), (job.core, whole.core)):
