@@ -107,14 +107,13 @@ def ablations(base: str, only: Sequence[str] = (), seeds: int = 3) -> list[Varia
     Raises:
         InputError: an unknown preset or factor, a network without these factors, or no seed.
     """
-    if "network" in vars(preset(base).model):  # another network, to be seen beside this one's base
-        if set(only) != {BASE}:
-            raise InputError(
-                f"The preset {base} has nothing to ablate; choose one of this network, or only "
-                f"{BASE}."
-            )
-        return [Variant(base, BASE, BASE, seed) for seed in _seeds(seeds)]
-    factors, own = factors_of(base), own_values(base)
+    other = "network" in vars(preset(base).model)
+    if other and set(only) != {BASE}:
+        raise InputError(
+            f"The preset {base} has nothing to ablate; choose one of this network, or only {BASE}."
+        )
+    # Another network has a base alone, to be seen beside this one's.
+    factors, own = ({}, {}) if other else (factors_of(base), own_values(base))
     for factor in set(only) - {BASE}:
         if factor not in factors:
             raise InputError(f"Unknown factor {factor!r}; known: {', '.join([BASE, *factors])}.")
