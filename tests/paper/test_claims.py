@@ -96,6 +96,11 @@ def patches() -> list[float]:
     return [SIZE]
 
 
+def unet_scored() -> list[float]:
+    counts = pd.read_csv(RESULTS / "dsb2018-test-unet-gpu-split.counts.csv")
+    return [round(float(metrics.f1(counts["tp"], counts["fp"], counts["fn"]).mean()), 3)]
+
+
 def average_f1() -> list[float]:
     counts = pd.read_csv(RESULTS / "dsb2018-test-companion-split.counts.csv")
     f1 = metrics.f1(counts["tp"], counts["fp"], counts["fn"])
@@ -258,6 +263,7 @@ CLAIMS: dict[str, tuple[str, str, Callable[[], list[float]]]] = {
         r"then (\.\d+) ",
         last_scored,
     ),
+    "U-Net scored": ("notebooks/LEDGER.md", r"the U-Net has (\.\d+) so", unet_scored),
     "inverted": (
         "notebooks/LEDGER.md",
         r"inverted they lose (\.\d+) of average F1 with it",
