@@ -94,11 +94,11 @@ def results(session: Session) -> list[Run]:
         InputError: there are none, or a file is damaged.
     """
     stored = session.top / "data" / "results"
-    own = _runs(session.results)
-    generated = [] if own or session.data == "dsb2018" else _runs(stored / session.data)
+    own = any_runs(session.results)
+    generated = [] if own or session.data == "dsb2018" else any_runs(stored / session.data)
     found: list[Run] = []
     taken: set[tuple[str, ...]] = set()
-    for run in (*own, *generated, *_runs(stored)):
+    for run in (*own, *generated, *any_runs(stored)):
         names = set(run.counts[["method", "data", "split"]].itertuples(index=False, name=None))
         if not names & taken:
             found.append(run)
@@ -110,7 +110,7 @@ def results(session: Session) -> list[Run]:
     return found
 
 
-def _runs(folder: Path) -> list[Run]:
+def any_runs(folder: Path) -> list[Run]:
     """The runs in a folder, which may be absent."""
     return runs_in(folder) if any(folder.glob("*.counts.csv")) else []
 
@@ -145,7 +145,7 @@ def validated(top: Path) -> list[Run]:
     Args:
         top: the top of the repository.
     """
-    return _runs(top / "data" / "results" / "validation")
+    return any_runs(top / "data" / "results" / "validation")
 
 
 def headline(runs: Sequence[Run], validated: Sequence[Run] = ()) -> list[str]:
@@ -160,16 +160,24 @@ def headline(runs: Sequence[Run], validated: Sequence[Run] = ()) -> list[str]:
     """
     there = [run for run in runs if family(run) != "untrained"]
     there = [run for run in there if not flips(run)] or there
-    average_f1 = {run.method: _average_f1(run) for run in validated}
 
     def score(run: Run) -> tuple[float, float]:
-        return average_f1.get(run.method, -1.0), _stored_f1(run)
+        return by_validation(run, validated)
 
     sorts: dict[int, list[Run]] = {}
     for run in [run for run in there if real(run)] or there:
         learnt = str(run.provenance.get("preset")) in PRESETS or "peer" in run.provenance
         sorts.setdefault(0 if family(run) == "ngat" else 1 if learnt else 2, []).append(run)
     return [max(of_sort, key=score).method for _, of_sort in sorted(sorts.items())]
+
+
+def by_validation(run: Run, validated: Sequence[Run]) -> tuple[float, float]:
+    """A run's score for a choice: average F1 on validation pictures, and what its weights store.
+
+    Each is -1 where it is unknown. Scores on test pictures have no part in it.
+    """
+    found = [_average_f1(other) for other in validated if other.method == run.method]
+    return found[0] if found else -1.0, _stored_f1(run)
 
 
 def _average_f1(run: Run) -> float:

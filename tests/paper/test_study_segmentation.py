@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -199,17 +200,37 @@ def test_the_window_shown_holds_most_of_nuclei() -> None:
         assert one[window(one)].shape == (wanted, wanted)
 
 
-def test_best_of_ours_is_the_runs_own() -> None:
-    names = ("unet (split)", "companion (split)", "paper (split)", "Otsu")
-    ours = ("companion", "paper")
+def test_ours_is_chosen_by_validation_and_shown_without_flips() -> None:
+    scores = {"unet (split)": 0.9, "paper (split)": 0.5, "companion (split)": 0.6, "Otsu": 0.9}
+    scores |= {"companion, flips (split)": 0.7, "companion (components)": 0.4}
     found = {
         name: MethodNuclei(
-            name, "ngat" if study.sort_of(name) in ours else name, pd.DataFrame(), {}
+            name,
+            "ngat" if study.sort_of(name) in ("companion", "paper") else name,
+            pd.DataFrame(),
+            {},
+            "flips" in name,
+            (score, -1.0),
         )
-        for name in names
+        for name, score in scores.items()
     }
     assert study.headline(found).method == "companion (split)"
     assert study.headline(found, "paper").method == "paper (split)"
+    del found["companion (split)"], found["companion (components)"]
+    assert study.headline(found, "companion").method == "companion, flips (split)"
+
+
+def test_what_is_best_on_the_test_is_not_shown_for_it(tmp_path: Path) -> None:
+    three = samples()
+    whole = [measure(sample, sample.labels) for sample in three]
+    half = [measure(sample, bars((1, 0, 10))) for sample in three]
+    of_ours: dict[str, Any] = {"data": "x", "provenance": {"preset": "smoke"}}
+    for place, better, worse in ((tmp_path, whole, half), (tmp_path / "validation", half, whole)):
+        write_run(place, "a", better, method="best on the test", **of_ours)
+        write_run(place, "b", worse, method="best on validation", **of_ours)
+    found = study.read_found(tmp_path, "x", three)
+    assert list(found) == ["best on the test", "best on validation"]
+    assert study.headline(found).method == "best on validation"
 
 
 def test_crops_are_the_most_crowded_by_annotation() -> None:

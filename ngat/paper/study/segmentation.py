@@ -46,6 +46,7 @@ class MethodNuclei(NamedTuple):
         counts: lines of its result file.
         labels: nuclei by image id.
         tta: whether test-time augmentation was used (:func:`ngat.inference.predict`).
+        validated: its score for a choice (:func:`ngat.paper.artifacts.by_validation`).
     """
 
     method: str
@@ -53,6 +54,7 @@ class MethodNuclei(NamedTuple):
     counts: pd.DataFrame
     labels: dict[str, Labels]
     tta: bool = False
+    validated: tuple[float, float] = (-1.0, -1.0)
 
 
 def everything(
@@ -90,7 +92,7 @@ def everything(
 
 
 def committed_of(session: Session, samples: Sequence[Sample], method: str) -> MethodNuclei:
-    """What one method found by its committed file; where it has none, the best of ours.
+    """What one method found by its committed file; where it has none, that of :func:`headline`.
 
     Raises:
         InputError: no method has a file of these pictures.
@@ -110,6 +112,7 @@ def read_found(
     and the untrained network last. Empty where there are none. With ``only`` one method is read.
     """
     wanted = {sample.image_id for sample in samples}
+    validated = artifacts.any_runs(folder / "validation")
     found = {}
     for path in sorted(folder.glob("*.counts.csv")):
         run = read_run(path.with_name(path.name.removesuffix(".counts.csv")))
@@ -117,8 +120,9 @@ def read_found(
         if here and only in ("", run.method):
             labels = read_instances(path.with_name(f"{run.name}.rle.csv.gz"))
             tta = artifacts.flips(run)
+            score = artifacts.by_validation(run, validated)
             found[run.method] = MethodNuclei(
-                run.method, artifacts.family(run), run.counts, labels, tta
+                run.method, artifacts.family(run), run.counts, labels, tta, score
             )
     return _ranked(found)
 
@@ -139,13 +143,19 @@ def sort_of(method: str) -> str:
 
 
 def headline(found: Mapping[str, MethodNuclei], preset: str = "") -> MethodNuclei:
-    """The best of ours, of the ``preset`` alone if given; of any method, where none is ours."""
+    """The one of ours that is best on validation pictures; of any method, where none is ours.
+
+    Of the ``preset`` alone if given, and without flips where there is one: test results never
+    decide (:func:`ngat.paper.artifacts.headline`).
+    """
     ours = [
         of_method
         for method, of_method in found.items()
         if of_method.family == "ngat" and preset in ("", sort_of(method))
     ]
-    return (ours or list(found.values()))[0]
+    there = ours or list(found.values())
+    there = [of_method for of_method in there if not of_method.tta] or there
+    return max(there, key=lambda of_method: (*of_method.validated, of_method.method))
 
 
 def per_picture(found: MethodNuclei) -> pd.DataFrame:
