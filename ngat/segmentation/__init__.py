@@ -94,6 +94,8 @@ def segment(
 ) -> Segmentation:
     """Find the nuclei in a picture of any kind and size.
 
+    A picture on bright ground is seen twice, as it is and as its negative (L35).
+
     Args:
         image: a file (PNG, JPEG, TIFF of any kind, OME-Zarr), or an array ``[H, W]``,
             ``[H, W, 3]`` (colour), or of any shape whose ``axes`` are given, for example
