@@ -307,6 +307,14 @@ def two_touching() -> Prediction:
     return Prediction(probability, core)
 
 
+def test_parts_are_divided_by_the_method_that_was_asked_for() -> None:
+    window = (slice(0, 12), slice(0, 20))
+    whole = two_touching()
+    both = whole._replace(parts=((Part(1.0, window, window), whole),))
+    assert instances(both, "components").max() == 1
+    assert instances(both, "split").max() == 2
+
+
 @pytest.mark.parametrize("magnification", [0.25, 0.5, 2.0])
 def test_smoothing_is_measured_as_the_network_sees_it(magnification: float) -> None:
     """A blurred pair of cores: what is left of the saddle decides, at any magnification alike."""

@@ -113,6 +113,9 @@ def test_bounds_hold_and_are_reached(sample) -> None:
     assert table["sideways"].iloc[1] == pytest.approx(0.45)
     assert table["lowest"].min() >= 0.5 - 1e-6
     assert table["highest"].max() <= 2 + 1e-6
+    # Both ends of the heights are reached by the wilder of the two.
+    assert table["lowest"].min() == pytest.approx(0.5, abs=1e-4)
+    assert table["highest"].max() == pytest.approx(2, abs=1e-4)
     assert table["gap"].min() >= 0.1 - 1e-5
     assert not table["base"].any()
 
