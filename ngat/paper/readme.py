@@ -133,9 +133,9 @@ def _differences(runs: Sequence[Run], validated: Sequence[Run]) -> list[str]:
         return []
     return [
         f"**Differences**: average F1 of {method} less that of each other row, image by image, "
-        "with 95 % paired bootstrap intervals. One that lies above zero says that it is better on these "
-        "pictures, as trained: one training of each, of unequal budgets (minutes and hardware of table "
-        "1). Other seeds and other budgets may decide otherwise.",
+        "with 95 % paired bootstrap intervals. One that lies above zero says that it is better "
+        "on these pictures, as trained: one training of each, of unequal budgets (minutes and "
+        "hardware of table 1). Other seeds and other budgets may decide otherwise.",
         "",
         tables.markdown(paired.printed(against)),
         *_at_equal_minutes(runs, ours),

@@ -334,7 +334,11 @@ CLAIMS: dict[str, tuple[str, str, Callable[[], list[float]]]] = {
         r"seeds: (\.\d+) against (\.\d+)\); both are undecided",
         seeds,
     ),
-    "on one GPU": ("README.md", r"(\w+) minutes of one shared H100; there the U-Net's mean", on_gpu),
+    "on one GPU": (
+        "README.md",
+        r"(\w+) minutes of one shared H100; there the U-Net's mean",
+        on_gpu,
+    ),
     "engines": ("README.md", r"numba: (\d) to (\d) times as fast", engines),
     "engines, in words": (
         "notebooks/OWN_IMAGES.md",
