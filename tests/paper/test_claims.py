@@ -182,6 +182,14 @@ def engines() -> list[float]:
     return [round(min(ratios)), round(max(ratios))]
 
 
+def slide() -> list[float]:
+    """Side of the largest drawn slide, minutes and GiB with one worker; a quarter is tissue."""
+    table = pd.read_csv(RESULTS / "benchmark_scaling.csv").query("workers == 1")
+    (row,) = table[table["side"] == table["side"].max()].to_dict("records")
+    assert row["tissue"] == 0.25
+    return [row["side"], round(row["seconds"] / 60, 1), round(row["peak_mib"] / 1024, 1)]
+
+
 def inverted() -> list[float]:
     table = pd.read_csv(RESULTS / "robustness.csv").set_index("change")
     return [-round(table.loc["inverted", "difference"], 3)]
@@ -339,6 +347,12 @@ CLAIMS: dict[str, tuple[str, str, Callable[[], list[float]]]] = {
         r"(\w+) minutes of one shared H100; there the U-Net's mean",
         on_gpu,
     ),
+    "a slide": (
+        "notebooks/OWN_IMAGES.md",
+        r"slide of ([\d,]+) x [\d,]+ pixels, a quarter of it tissue, took (\d\.\d) minutes and "
+        r"(\d\.\d) GiB on one thread",
+        slide,
+    ),
     "engines": ("README.md", r"numba: (\d) to (\d) times as fast", engines),
     "engines, in words": (
         "notebooks/OWN_IMAGES.md",
@@ -380,6 +394,17 @@ def test_claim_is_what_the_files_say(name: str) -> None:
     said = re.search(pattern, prose(page))
     assert said, f"{page} no longer says: {pattern}"
     assert [number(text) for text in said.groups()] == pytest.approx(computed(), abs=1e-9)
+
+
+def test_sections_measured_before_pictures_were_seen_twice_say_so() -> None:
+    assert "left out were scored before it, with every picture seen once" in prose(
+        "notebooks/LEDGER.md"
+    )
+    text = prose("notebooks/08_ablations.ipynb")
+    sections = re.split(r"## (8\.\d) ", text)
+    for name, words in zip(sections[1::2], sections[2::2], strict=True):
+        said = "measured when every picture was seen once" in words
+        assert said == (name in ("8.5", "8.6", "8.7")), name
 
 
 def test_readme_says_how_often_the_test_was_scored() -> None:
