@@ -283,6 +283,7 @@ def test_figures_5_and_6_show_what_was_found() -> None:
     np.testing.assert_array_equal(mask, sample.labels > 0)
     count = len(np.unique(sample.labels[sample.labels > 0]))
     for ax in (fig.axes[0], fig.axes[3]):  # annotated and found: a line around each nucleus
+        assert ax.images[0].get_array().shape[:2] == sample.labels.shape
         assert len(ax.collections) == count
         assert ax.get_xlabel().startswith(f"{count} nucle")
     # The mask is the probability above the threshold, whatever nuclei were made of it.

@@ -165,7 +165,9 @@ def _show(ax: Axes, crop: Crop, outlines: Mapping[str, Labels]) -> str:
         outlines: label images of the whole picture, by colour.
     """
     shown, factor = visible(crop.sample.image[crop.part])
-    ax.imshow(cased(shown, {colour: labels[crop.part] for colour, labels in outlines.items()}))
+    if outlines:
+        shown = cased(shown, {colour: labels[crop.part] for colour, labels in outlines.items()})
+    ax.imshow(shown, interpolation="auto" if outlines else None)  # smooth where it is made smaller
     return f"{factor:.1f} × brighter" if factor > 1 else ""
 
 
