@@ -232,3 +232,16 @@ def test_colours_tell_types_and_methods_apart():
     assert len(set(style.TYPE_COLOURS.values())) == len(TYPES)
     looks = style.method_styles(f"method {k}" for k in range(14))
     assert len({(look["color"], look["linestyle"]) for look in looks.values()}) == 14
+
+
+def test_a_method_has_one_colour_in_every_figure():
+    alone = style.method_styles(["unet-gpu (split)"])["unet-gpu (split)"]["color"]
+    names = ["NGAT (the paper)", "companion (split)", "unet", "companion, flips (split)"]
+    looks = style.method_styles(names)
+    assert looks["unet"]["color"] == alone
+    ours, flipped = looks[names[1]], looks[names[3]]
+    assert ours["color"] == flipped["color"]
+    assert ours["linestyle"] == "-" != flipped["linestyle"]
+    assert ours["linewidth"] > 2
+    assert style.style_rank("companion (split)") < style.style_rank("unet-gpu (split)")
+    assert style.style_rank("Otsu") < style.style_rank("unknown")

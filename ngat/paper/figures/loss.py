@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import CenteredNorm
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from torch import Tensor
 
 from ngat.data import Sample
@@ -171,7 +172,9 @@ def batches(rows: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
     for line, (_, targets) in zip(panels, rows.values(), strict=True):
         for axes, mask in zip(line, targets[:, 0].numpy(), strict=False):
             if (mask > 0.5).any():
-                axes.contour(mask, levels=[0.5], colors=YELLOW, linewidths=0.8)
+                lines = axes.contour(mask, levels=[0.5], colors=YELLOW, linewidths=0.8)
+                lines.set_path_effects([withStroke(linewidth=1.8, foreground="black")])
+            axes.spines[:].set(color=GREY, zorder=5)  # seen where a patch ends in white
     return fig
 
 

@@ -17,7 +17,18 @@ from ngat.instances import Labels
 from ngat.magnification import Seen
 from ngat.paper.figures.pictures import numbered_colours, outline, outlined
 from ngat.paper.study.pictures import visible
-from ngat.paper.style import BLUE, ORANGE, VERMILION, YELLOW, bare, grid_lines, live, style, widgets
+from ngat.paper.style import (
+    BLACK,
+    BLUE,
+    ORANGE,
+    VERMILION,
+    YELLOW,
+    bare,
+    grid_lines,
+    live,
+    style,
+    widgets,
+)
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
@@ -62,25 +73,24 @@ def sizes(table: pd.DataFrame) -> Figure:
 
 @style()
 def robustness(table: pd.DataFrame) -> Figure:
-    """Average F1 of changed pictures (filled) beside that of the same pictures unchanged (hollow).
+    """Average F1 of changed pictures less that of the same pictures unchanged, with intervals.
 
-    The change that costs most stands above.
+    The change that costs most stands above; behind its name, how many pictures it was made of.
 
     Args:
         table: as :data:`ngat.evaluation.robustness.COLUMNS` says.
     """
-    loss = table["unchanged"] - table["changed"]
-    table = table.loc[loss.sort_values(kind="stable").index]
-    fig = Figure(figsize=(6.4, 0.24 * len(table) + 0.8))
+    table = table.sort_values("difference", ascending=False, kind="stable")
+    fig = Figure(figsize=(6.4, 0.24 * len(table) + 0.6))
     ax = fig.subplots()
     y = np.arange(len(table))
-    ax.hlines(y, table["changed"], table["unchanged"], color="#BBBBBB", zorder=0)
-    ax.scatter(table["unchanged"], y, facecolors="white", edgecolors=BLUE, label="unchanged")
-    ax.scatter(table["changed"], y, color=VERMILION, label="changed")
-    ax.set_yticks(y, list(table["change"]))
-    ax.set_xlabel("average F1")
+    ax.axvline(0, color=BLACK, linewidth=0.8, zorder=0)
+    ax.hlines(y, table["low"], table["high"], color=VERMILION)
+    ax.scatter(table["difference"], y, s=26, color=VERMILION)
+    names = [f"{row.change}  ({row.images})" for row in table.itertuples()]
+    ax.set_yticks(y, names)
+    ax.set_xlabel("average F1 changed less unchanged (in brackets: pictures)")
     grid_lines(ax, "x")
-    fig.legend(loc="outside upper center", ncols=2)
     return fig
 
 
