@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ngat.errors import InputError
-from ngat.io.picture import PICTURE_SUFFIXES, is_picture
+from ngat.io.picture import PICTURE_SUFFIXES, is_picture, stem
 from ngat.segmentation.formats import FORMATS
 from ngat.system.files import FULL, DiskFull, locked, sha256, write_json
 
@@ -95,22 +95,16 @@ def part_of(inputs: Sequence[Input], part: str | None) -> list[Input]:
 
 def _name(path: Path, base: Path) -> str:
     """``sub/cells`` for ``base/sub/cells.tif``; with the ending where another is named alike."""
-    stem = _stem(path.name)
-    alike = _stems(path.parent).get(stem.lower(), 0)
-    if alike > 1:
-        stem = f"{stem}_{path.suffix.removeprefix('.')}"
-    return (path.parent.relative_to(base) / stem).as_posix()
-
-
-def _stem(name: str) -> str:
-    stem = Path(name).stem
-    return stem[:-4] if stem.lower().endswith(".ome") and len(stem) > 4 else stem
+    name = stem(path)
+    if _stems(path.parent).get(name.lower(), 0) > 1:
+        name = f"{name}_{path.suffix.removeprefix('.')}"
+    return (path.parent.relative_to(base) / name).as_posix()
 
 
 @lru_cache(maxsize=64)
 def _stems(folder: Path) -> Counter[str]:
     """How many pictures of a folder have each name, whatever the ending."""
-    return Counter(_stem(p.name).lower() for p in folder.iterdir() if is_picture(p))
+    return Counter(stem(p).lower() for p in folder.iterdir() if is_picture(p))
 
 
 def _inside(folder: Path) -> Iterator[Path]:

@@ -88,6 +88,43 @@ def test_splits(tmp_path):
     assert (sample.image_id, sample.split) == ("val", "val")
 
 
+def test_a_picture_keeps_its_part_when_others_are_added(tmp_path):
+    parts = []
+    for names in (range(10), range(10, 30)):
+        for i in names:
+            pair(tmp_path, f"p{i}")
+        samples = [s for split in ("train", "val") for s in load(str(tmp_path), split)]
+        parts.append({s.image_id: s.split for s in samples})
+    assert len(parts[1]) == 30
+    assert parts[0].items() <= parts[1].items()
+
+
+@pytest.mark.parametrize("names", [("p0", "p1"), ("p6", "p8"), ("p6", "p8", "p0")])
+def test_no_part_of_a_few_pictures_is_empty(tmp_path, names):
+    for name in names:  # the first two are for training by their names, p6 and p8 for validation
+        pair(tmp_path, name)
+    train, val = ({s.image_id for s in load(str(tmp_path), split)} for split in ("train", "val"))
+    assert train
+    assert val
+    assert sorted(train | val) == sorted(names)
+    assert not train & val
+
+
+def test_two_pictures_of_one_name_are_refused(tmp_path):
+    pair(tmp_path, "a")
+    Image.fromarray(grey()).save(tmp_path / "images/a.png")
+    with pytest.raises(InputError, match=r"a\.tif: a\.png has the same name"):
+        load(str(tmp_path), "test", progress=False)
+
+
+def test_the_whole_ending_of_an_ome_tiff_is_left_out(tmp_path):
+    pair(tmp_path, "cells", ".png")
+    (tmp_path / "images/cells.tif").rename(tmp_path / "images/cells.ome.tif")
+    (sample,) = load(str(tmp_path), "test", progress=False)
+    assert sample.image_id == "cells"
+    np.testing.assert_array_equal(sample.labels, LABELS)
+
+
 def test_what_is_no_pair_is_said(tmp_path):
     pair(tmp_path, "a")
     for split, says in (("val", ""), ("train", "too few"), ("best", "split 'best' is unknown")):
