@@ -14,7 +14,17 @@ import numpy.typing as npt
 from ngat.data.store import Masks
 from ngat.errors import InputError
 
-__all__ = ["DATA", "SPLITS", "TYPES", "Masks", "Sample", "fingerprint", "leave_out", "load"]
+__all__ = [
+    "DATA",
+    "SPLITS",
+    "TYPES",
+    "Masks",
+    "Sample",
+    "data_name",
+    "fingerprint",
+    "leave_out",
+    "load",
+]
 
 DATA = ("synthetic", "dsb2018", "rings")
 # The five experimental types of Caicedo et al. 2019, in the order of the paper's table 2.
@@ -42,7 +52,7 @@ class Sample:
         image_id: unique name within the data set.
         image: ``uint8 [H, W, 3]``.
         labels: ``int32 [H, W]``, 0 is background, 1 … n are nuclei.
-        type: one of :data:`TYPES`.
+        type: one of :data:`TYPES`, or ``own`` of one's own pictures (:mod:`ngat.data.own`).
         group: pictures of one group come from one parent picture and never straddle a split.
         split: ``train``, ``val`` or ``test``.
     """
@@ -67,6 +77,12 @@ def leave_out(samples: Sequence[Sample], kind: str) -> list[Sample]:
     if samples and not left:
         raise InputError(f"Without the type {kind} no picture is left; choose more pictures.")
     return left
+
+
+def data_name(data: str) -> str:
+    """A data set as results name it: a folder by its last part, not by where it lies."""
+    own = data not in ("", *DATA) and Path(data).is_dir()
+    return Path(data).resolve().name if own else data
 
 
 def fingerprint(samples: Iterable[Sample]) -> str:

@@ -10,14 +10,16 @@ all are taken, for nothing of them need have been seen.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from skimage.segmentation import relabel_sequential
 
-from ngat.data import SPLITS, Sample, check_split, rle
+from ngat.data import DATA, SPLITS, Sample, check_split, data_name, rle
 from ngat.data.rle import merge
 from ngat.errors import InputError
 from ngat.io.labels import LABEL_SUFFIXES, read_label_image
@@ -55,6 +57,21 @@ def load_folder(
 def is_plain(folder: Path) -> bool:
     """Does it hold pictures, and not a folder of them for each split?"""
     return not any((folder / split / "images").is_dir() for split in SPLITS)
+
+
+def seen_in_training(data: str, split: str, provenance: Mapping[str, Any]) -> str:
+    """A sentence where a network is tested on pictures that it was trained on; else none.
+
+    Args:
+        provenance: of the network's weights, which name the folder that it was trained on.
+    """
+    own = data not in DATA and Path(data).is_dir() and is_plain(Path(data))
+    if split != "test" or not own or data_name(provenance.get("data", "")) != data_name(data):
+        return ""
+    return (
+        f"{data}: the split test is all pictures, and these weights were trained on some of them; "
+        "for pictures that training did not learn from, add --split val."
+    )
 
 
 def _held_out(names: list[str]) -> set[str]:

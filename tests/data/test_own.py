@@ -158,7 +158,7 @@ def test_training_goes_on_from_weights_and_is_evaluated(tmp_path, monkeypatch, c
         given = [*words, "--data", "mine", "--device", "cpu"]
         code, out, err = inside(capsys, monkeypatch, *given)
         assert not code, err
-        return out
+        return out, err
 
     sets = [f"--set={key}={value}" for key, value in {**SMALL, "steps": 3}.items()]
     run("train", "--preset", "smoke", "--out", "first", *sets)
@@ -169,8 +169,12 @@ def test_training_goes_on_from_weights_and_is_evaluated(tmp_path, monkeypatch, c
     first, second = (load_file(f"{name}/best.safetensors") for name in ("first", "second"))
     moved = max(float(np.abs(first[k].astype(float) - second[k]).max()) for k in first)
     assert moved < 1e-4  # a rate of nothing: the values are those that it began with
-    said = run("evaluate", "--weights", "second/best.safetensors", "--out", "res")
+    score = ["evaluate", "--weights", "second/best.safetensors", "--out", "res"]
+    said, warned = run(*score)
     assert "smoke" in said
+    assert warned.startswith("mine: the split test is all pictures, and these weights were trained")
+    assert "add --split val" in warned
+    assert not run(*score, "--split", "val")[1]
     run(*again[:-1], "shown", *sets, "--set=contrast=positive")
     code, _, err = inside(capsys, monkeypatch, *again[:-1], "third", "--data", "mine")
     assert code == 2

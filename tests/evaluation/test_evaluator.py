@@ -165,6 +165,36 @@ def test_what_cannot_be_evaluated_is_said(tmp_path: Path, arguments: dict, sente
         evaluate([], tmp_path, data="rings", method="otsu")
 
 
+def test_of_a_folder_results_keep_the_name_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "jo" / "My Pictures"
+    folder.mkdir(parents=True)
+    for masks in ("published", "corrected"):
+        evaluate(
+            rings("test", 1),
+            tmp_path / "out",
+            data=str(folder),
+            masks=masks,
+            method="otsu",
+            progress=False,
+        )
+    corrected, published = runs_in(tmp_path / "out")
+    assert (corrected.name, published.name) == (
+        "my-pictures-corrected-masks-test-otsu",
+        "my-pictures-test-otsu",
+    )
+    assert set(corrected.counts["data"]) == {"My Pictures, corrected masks"}
+    for path in (tmp_path / "out").glob("*.*s*"):
+        assert b"jo/" not in path.read_bytes()
+
+
+def test_a_bad_name_is_said_before_a_picture_is_predicted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ngat.evaluation.evaluator.otsu", lambda image: pytest.fail("predicted"))
+    with pytest.raises(InputError, match="name a run with small letters"):
+        evaluate(rings("test", 1), tmp_path, data="rings", method="otsu", name="A", progress=False)
+
+
 def test_sizes_may_differ(tmp_path: Path, weights: Path) -> None:
     samples = rings("test", 2)
     odd = samples[1]
