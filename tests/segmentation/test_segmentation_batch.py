@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import processes
 import pytest
 import roifile
 import tifffile
+import torch
 from command import inside
 from local_network import Local, clumps
 from PIL import Image
@@ -151,6 +153,39 @@ def test_a_batch_goes_on_skips_and_tells(folder, monkeypatch, capsys):
         "stack_p000.tif",
         "stack_p001.tif",
     }
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (MemoryError(), "save it as tiled TIFF"),
+        (torch.OutOfMemoryError("CUDA out of memory."), "than the GPU has free; .* --device cpu"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9."),
+            "than there is; save it as tiled TIFF",
+        ),
+        (RuntimeError("mat1 and mat2"), None),
+    ],
+)
+def test_a_picture_without_memory_fails_and_the_rest_goes_on(folder, monkeypatch, error, says):
+    predict = Local.predict
+
+    def short(self, image, *given):
+        if image.shape[0] == 70 and not short.failed:
+            short.failed = True
+            raise error
+        return predict(self, image, *given)
+
+    short.failed = False
+    monkeypatch.setattr(Local, "predict", short)
+    if says is None:
+        with pytest.raises(RuntimeError, match="mat1"):
+            run()
+        return
+    first, *others = run()
+    assert first.status == "failed"
+    assert re.search(says, first.remark)
+    assert [other.status for other in others] == ["done", "done"]
 
 
 def test_skipped_means_the_same_picture_and_options(folder):
