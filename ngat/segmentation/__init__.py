@@ -66,7 +66,7 @@ class Segmentation:
         """ImageJ's regions of interest, one per nucleus; as a zip in ``path`` if given."""
         if path is not None:
             with replacing(path) as beside:
-                write_rois(beside, self._found, self._picture)
+                write_rois(beside, self._found, self._picture, str(path))
         return [data for _, data in rois(self._found)]
 
     def outlined(self) -> npt.NDArray[np.uint8]:

@@ -243,7 +243,7 @@ def _segment(
             "notes": list(found.notes),
         }
         writers = {
-            output: lambda path, form=form: form.write(path, found, picture)
+            output: lambda path, form=form: form.write(path, found, picture, name)
             for output, form in forms.items()
         }
         write_results(out, record_path, record, writers)

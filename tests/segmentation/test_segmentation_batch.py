@@ -296,6 +296,15 @@ def test_every_form_holds_the_same_nuclei(folder):
     assert shown[:, :, 2].max() > 250
 
 
+def test_run_lengths_of_every_page_and_of_names_alike_have_ids_of_their_own(folder):
+    for name in ("v.1", "v.2"):
+        tifffile.imwrite(f"in/cells.{name}.tif", np.stack([clumps((40, 40))] * 2))
+    outcomes = run(formats=("rle",), page="all")
+    ids = {o.name: set(pd.read_csv(f"out/rle/{o.name}.csv")["ImageId"]) for o in outcomes}
+    assert len(ids) == 7
+    assert all(found == {name} for name, found in ids.items())
+
+
 def test_the_record_says_how_it_was_made(folder):
     run(words=["in/a.tif"], diameter=12.0)
     record = json.loads(Path("out/a.json").read_text())
