@@ -66,10 +66,11 @@ class NGAT(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        if config.channels % config.heads or config.channels % config.norm_groups:
+        groups = config.norm_groups if config.norm == "group" else 1
+        if config.channels % config.heads or config.channels % groups:
             raise InputError(
-                f"channels ({config.channels}) must be a multiple of heads ({config.heads}) and "
-                f"of norm_groups ({config.norm_groups})."
+                f"channels ({config.channels}) must be a multiple of heads ({config.heads}) and, "
+                f"for group norm, of norm_groups ({config.norm_groups})."
             )
         self.config = config
         self.plasticity = Plasticity(config)
