@@ -14,6 +14,7 @@ import contextlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from numbers import Real
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
@@ -70,6 +71,21 @@ class Thresholds:
     landscape: Landscape = "distance"
     smoothing: float = SMOOTHING
     confidence: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raise :class:`InputError` for what cannot be: with NaN no nucleus would be found."""
+        for name, value in vars(self).items():
+            if name == "landscape":
+                good = value in get_args(Landscape)
+            else:
+                high = {"min_area": 1e6, "smoothing": 16.0}.get(name, 1.0)
+                number = isinstance(value, Real) and not isinstance(value, bool)
+                good = number and 0 <= value <= high  # which NaN is not
+            if not good:
+                raise InputError(
+                    f"The threshold {name} is {value!r}, which cannot be; choose thresholds with "
+                    "`ngat choose`."
+                )
 
 
 class Prediction(NamedTuple):
@@ -238,7 +254,7 @@ def thresholds_from(provenance: Mapping[str, Any], tta: bool = False) -> dict[Me
         tta: those chosen for averages over views, where there are some.
 
     Raises:
-        InputError: the entry is there but makes no sense.
+        InputError: the entry is there but makes no sense, or as :class:`Thresholds`.
     """
     stored = provenance.get("thresholds", {})
     if tta:

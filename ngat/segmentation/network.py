@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from functools import lru_cache
 from numbers import Real
 from pathlib import Path
-from typing import Protocol, get_args, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,7 +17,6 @@ from ngat.data.normalize import mirrored, value_range, with_negative
 from ngat.data.resize import resized, resized_picture
 from ngat.errors import InputError
 from ngat.inference import (
-    METHODS,
     SMALLEST,
     Method,
     Prediction,
@@ -28,7 +26,6 @@ from ngat.inference import (
     probabilities,
     thresholds_from,
 )
-from ngat.instances import Landscape
 from ngat.io.picture import Picture
 from ngat.io.stack import Array
 from ngat.magnification import SIZE, strongest
@@ -97,7 +94,10 @@ class TrainedNetwork:
         # No tile may be so small that it is mirrored, where the whole is not.
         self.halo = max(self.model.config.receptive_field, SMALLEST)
         self.sha256 = sha256(self.path)
-        self._thresholds = checked(thresholds_from(self.provenance, tta), self.path)
+        try:
+            self._thresholds = thresholds_from(self.provenance, tta)
+        except InputError as error:
+            raise InputError(f"{self.path}: {error}") from error
 
     def thresholds(self, method: Method) -> Thresholds:
         """Those that the weights carry."""
@@ -223,28 +223,6 @@ def chosen_magnification(diameter: float | None, scale: float | None) -> float |
         limits = (DIAMETER / high, DIAMETER / low) if name == "--diameter" else (low, high)
         raise InputError(f"{name} must be from {limits[0]:g} to {limits[1]:g}; got {value}.")
     return factor
-
-
-def checked(thresholds: Mapping[Method, Thresholds], path: Path | str) -> dict[Method, Thresholds]:
-    """The thresholds of a weights file, if they can be.
-
-    Raises:
-        InputError: one is NaN, of another type, or out of range. NaN would find no nucleus.
-    """
-    for method in METHODS:
-        for name, value in vars(thresholds[method]).items():
-            if name == "landscape":
-                good = value in get_args(Landscape)
-            else:
-                high = {"min_area": 1e6, "smoothing": 16.0}.get(name, 1.0)
-                number = isinstance(value, int | float) and not isinstance(value, bool)
-                good = number and 0 <= value <= high  # which NaN is not
-            if not good:
-                raise InputError(
-                    f"{path}: its threshold {name} for {method} is {value!r}, which cannot be; "
-                    "choose thresholds with `ngat choose`."
-                )
-    return dict(thresholds)
 
 
 def _in_range(image: Array, survey: Survey) -> Array:

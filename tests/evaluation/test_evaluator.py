@@ -20,8 +20,8 @@ from ngat.model import NGAT
 from ngat.training.weights import load_weights, save_weights
 
 THRESHOLDS = {
-    "components": Thresholds(0.1, 0.5, 8),
-    "split": Thresholds(0.12, 0.11, 10),
+    "components": Thresholds(0.1, 0.5, min_area=8),
+    "split": Thresholds(0.12, 0.11, min_area=10),
 }
 
 

@@ -11,13 +11,13 @@ from local_network import clumps
 from tiny import tiny
 
 from ngat.errors import InputError
-from ngat.inference import METHODS, Thresholds, instances, predict, thresholds_to_dict
+from ngat.inference import Thresholds, instances, predict, thresholds_to_dict
 from ngat.io import array_picture
 from ngat.magnification import Seen
 from ngat.model import NGAT
 from ngat.segmentation.find import find
 from ngat.segmentation.job import PictureJob, predict_tile
-from ngat.segmentation.network import TrainedNetwork, checked, trained
+from ngat.segmentation.network import TrainedNetwork, trained
 from ngat.segmentation.tiles import grid
 from ngat.training.validation import COARSE, around
 from ngat.training.weights import save_weights
@@ -42,12 +42,10 @@ def network(tmp_path_factory):
 def test_whatever_the_search_may_choose_is_accepted_and_nothing_absurd():
     for name, values in COARSE.items():
         for value in (near for one in values for near in around(name, one)):
-            chosen = {m: replace(Thresholds(), **{name: value}) for m in METHODS}
-            assert checked(chosen, "w") == chosen
+            assert getattr(replace(Thresholds(), **{name: value}), name) == value
     for name, value in (("smoothing", 1e9), ("smoothing", -1.0), ("core", 1.5)):
-        chosen = {m: replace(Thresholds(), **{name: value}) for m in METHODS}
-        with pytest.raises(InputError, match=f"w: its threshold {name} for components is"):
-            checked(chosen, "w")
+        with pytest.raises(InputError, match=f"The threshold {name} is {value}, which cannot be"):
+            replace(Thresholds(), **{name: value})
 
 
 @pytest.mark.parametrize(("page", "negative"), [(0, False), (230, False), (0, True)])
