@@ -6,7 +6,6 @@ many files (``ngat segment``).
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
@@ -22,7 +21,14 @@ from ngat.instances import Labels
 from ngat.io.picture import Picture, array_picture, open_picture
 from ngat.segmentation.find import FoundNuclei
 from ngat.segmentation.find import find as find_nuclei
-from ngat.segmentation.formats import features, outlined, rois, shown_table, write_rois
+from ngat.segmentation.formats import (
+    features,
+    outlined,
+    rois,
+    shown_table,
+    write_geojson,
+    write_rois,
+)
 from ngat.segmentation.network import Network, chosen_magnification, trained
 from ngat.segmentation.tasks import Tasks, usual_threads
 from ngat.segmentation.tiles import TILE
@@ -56,11 +62,13 @@ class Segmentation:
 
     def to_geojson(self, path: Path | str | None = None) -> dict[str, Any]:
         """A GeoJSON collection that QuPath opens as detections; written to ``path`` if given."""
-        made = {"type": "FeatureCollection", "features": list(features(self._found, self._picture))}
         if path is not None:
             with replacing(path) as beside:
-                beside.write_text(json.dumps(made), encoding="utf-8")
-        return made
+                write_geojson(beside, self._found, self._picture, str(path))
+        return {
+            "type": "FeatureCollection",
+            "features": list(features(self._found, self._picture)),
+        }
 
     def to_rois(self, path: Path | str | None = None) -> list[bytes]:
         """ImageJ's regions of interest, one per nucleus; as a zip in ``path`` if given."""
