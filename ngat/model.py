@@ -68,10 +68,8 @@ class NGAT(nn.Module):
         super().__init__()
         groups = config.norm_groups if config.norm == "group" else 1
         if config.channels % config.heads or config.channels % groups:
-            raise InputError(
-                f"channels ({config.channels}) must be a multiple of heads ({config.heads}) and, "
-                f"for group norm, of norm_groups ({config.norm_groups})."
-            )
+            divisors = f"heads ({config.heads})" + f" and norm_groups ({groups})" * (groups > 1)
+            raise InputError(f"channels ({config.channels}) must be a multiple of {divisors}.")
         self.config = config
         self.plasticity = Plasticity(config)
         self.embed = Maps(COLOURS + 1, [config.channels])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,10 +80,14 @@ def leave_out(samples: Sequence[Sample], kind: str) -> list[Sample]:
     return left
 
 
+def is_own(data: str) -> bool:
+    """Whether it is a folder of one's own pictures."""
+    return data not in ("", *DATA) and Path(data).is_dir()
+
+
 def data_name(data: str) -> str:
     """A data set as results name it: a folder by its last part, not by where it lies."""
-    own = data not in ("", *DATA) and Path(data).is_dir()
-    return Path(data).resolve().name if own else data
+    return Path(os.path.abspath(data)).name if is_own(data) else data
 
 
 def fingerprint(samples: Iterable[Sample]) -> str:
@@ -131,7 +136,7 @@ def load(
         from ngat.data.split import load_dsb2018
 
         return load_dsb2018(split, Path(root), limit=limit, masks=masks, progress=progress)
-    if Path(data).is_dir():
+    if is_own(data):
         from ngat.data.own import load_folder
 
         return load_folder(Path(data), split, limit=limit, progress=progress)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 from skimage.segmentation import relabel_sequential
 
-from ngat.data import DATA, SPLITS, Sample, check_split, data_name, rle
+from ngat.data import SPLITS, Sample, check_split, data_name, is_own, rle
 from ngat.data.rle import merge
 from ngat.errors import InputError
 from ngat.io.labels import LABEL_SUFFIXES, read_label_image
@@ -65,8 +65,8 @@ def seen_in_training(data: str, split: str, provenance: Mapping[str, Any]) -> st
     Args:
         provenance: of the network's weights, which name the folder that it was trained on.
     """
-    own = data not in DATA and Path(data).is_dir() and is_plain(Path(data))
-    if split != "test" or not own or data_name(provenance.get("data", "")) != data_name(data):
+    own = is_own(data) and is_plain(Path(data))
+    if split != "test" or not own or provenance.get("data") != data_name(data):
         return ""
     return (
         f"{data}: the split test is all pictures, and these weights were trained on some of them; "
