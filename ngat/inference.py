@@ -14,6 +14,7 @@ import contextlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from numbers import Real
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
@@ -43,6 +44,7 @@ TILE = 1536
 # Smaller images are mirrored up to this side, so that a nucleus has surroundings as in training.
 SMALLEST = 96
 
+LARGEST = {"min_area": 1e6, "smoothing": 16.0}  # thresholds; the others are at most 1
 # What test-time augmentation averages over: the image and its flips, by the axes of [B, C, H, W].
 FLIPS: tuple[tuple[int, ...], ...] = ((), (3,), (2,), (2, 3))
 
@@ -70,6 +72,16 @@ class Thresholds:
     landscape: Landscape = "distance"
     smoothing: float = SMOOTHING
     confidence: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raise :class:`InputError` for what cannot be: with NaN no nucleus would be found."""
+        for name, value in vars(self).items():
+            number = isinstance(value, Real) and not isinstance(value, bool)
+            good = number and 0 <= value <= LARGEST.get(name, 1.0)  # which NaN is not
+            if not (value in get_args(Landscape) if name == "landscape" else good):
+                raise InputError(
+                    f"The threshold {name} is {value!r}, which cannot be; run `ngat choose`."
+                )
 
 
 class Prediction(NamedTuple):
@@ -238,11 +250,10 @@ def thresholds_from(provenance: Mapping[str, Any], tta: bool = False) -> dict[Me
         tta: those chosen for averages over views, where there are some.
 
     Raises:
-        InputError: the entry is there but makes no sense.
+        InputError: the entry is there but makes no sense, or as :class:`Thresholds`.
     """
     stored = provenance.get("thresholds", {})
-    if tta:
-        stored = provenance.get("thresholds_tta", stored)
+    stored = provenance.get("thresholds_tta", stored) if tta else stored
     try:
         return {method: Thresholds(**stored.get(method, {})) for method in METHODS}
     except (AttributeError, TypeError) as error:
@@ -283,10 +294,8 @@ def _one(model: Network, picture: Tensor) -> Tensor:
 
 def _tiled(model: Network, picture: Tensor, tta: bool, tile: int, margin: int | None) -> Tensor:
     """As :func:`probabilities`, tile by tile; of each its middle is kept."""
-    config = model.config
-    step = config.coarsest_cell
-    if margin is None:
-        margin = config.receptive_field
+    step = model.config.coarsest_cell
+    margin = model.config.receptive_field if margin is None else margin
     margin = -(-margin // step) * step
     middle = (tile - 2 * margin) // step * step
     if middle < 1:

@@ -117,6 +117,22 @@ def test_averages_over_flips_have_thresholds_of_their_own() -> None:
     assert thresholds_from(stored)["split"] == single
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("core", float("nan")), ("probability", "0.5"), ("min_area", True), ("landscape", "hills")],
+)
+def test_thresholds_that_cannot_be_are_refused_wherever_they_come_from(
+    name: str, value: object
+) -> None:
+    """With NaN no nucleus would be found, and nothing said."""
+    with pytest.raises(InputError, match=f"The threshold {name} is .*, which cannot be"):
+        Thresholds(**{name: value})  # type: ignore[arg-type]
+    model = NGAT(tiny().model)
+    model.provenance = {"thresholds": {"split": {name: value}}}  # type: ignore[assignment]
+    with pytest.raises(InputError, match=f"The threshold {name} is"):
+        predict(model, rings(limit=1)[0].image)
+
+
 def varied(**overrides: object) -> NGAT:
     """A network with fixed statistics whose outputs vary, in float64: only geometry can differ."""
     torch.manual_seed(0)
@@ -129,7 +145,8 @@ def varied(**overrides: object) -> NGAT:
 
 def test_a_prediction_depends_on_its_receptive_field_alone() -> None:
     """The gradient of a pixel's logits with respect to the image ends where it is said to end."""
-    for overrides in ({"levels": 2, "depth": 1}, {"levels": 3, "depth": 2}):
+    far = {"levels": 2, "depth": 1, "plasticity_steps": 8, "schedule": "synchronous"}
+    for overrides in ({"levels": 2, "depth": 1}, {"levels": 3, "depth": 2}, far):
         model = varied(**overrides)
         reach = model.config.receptive_field
         side = 2 * reach + 64
@@ -352,7 +369,7 @@ def test_components_keep_and_split_parts_touching_nuclei() -> None:
 
 
 def test_thresholds_survive_the_provenance() -> None:
-    chosen = {"components": Thresholds(0.3), "split": Thresholds(0.4, 0.6, 32)}
+    chosen = {"components": Thresholds(0.3), "split": Thresholds(0.4, 0.6, 0.32)}
     assert thresholds_from({"thresholds": thresholds_to_dict(chosen)}) == chosen
     assert thresholds_from({})["split"] == Thresholds()
     with pytest.raises(InputError, match="not of this version"):

@@ -98,8 +98,16 @@ def measure(
 
 
 def run_name(data: str, split: str, method: str) -> str:
-    """The common name of a run's files."""
-    return f"{data.replace(', ', '-').replace(' ', '-')}-{split}-{method}"
+    """The common name of a run's files, whatever letters the data set's name has."""
+    plain = re.sub(r"[^a-z0-9_.-]+", "-", data.lower()).strip("-_.")
+    return f"{plain or 'own'}-{split}-{method}"
+
+
+def check_name(name: str) -> str:
+    """The common name of a run's files, if it can be one; else :class:`InputError`."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", name):
+        raise InputError(f"{name!r}: name a run with small letters, digits, '-', '_' and '.'.")
+    return name
 
 
 def of_training(told: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str, Any]:
@@ -134,8 +142,7 @@ def write_run(
     Raises:
         InputError: a bad name, an image twice, no image, or an unwritable folder.
     """
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", name):
-        raise InputError(f"{name!r}: name a run with small letters, digits, '-', '_' and '.'.")
+    check_name(name)
     images = sorted(measured, key=lambda image: image.image_id)
     ids = [image.image_id for image in images]
     if not ids or len(set(ids)) < len(ids):

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ngat.errors import InputError
+from ngat.io.pyramid import open_slide, open_zarr
 from ngat.io.stack import (
     Array,
     Stack,
@@ -148,9 +149,7 @@ class Picture:
         rows = np.unique(np.linspace(0, height - 1, 64).astype(int))
         seen = np.concatenate([self.stored(slice(int(r), int(r) + 1))[0] for r in rows])
         opaque = seen[seen[:, -1] >= 0.99 * _full(seen.dtype)]
-        if not len(opaque):
-            return np.zeros(seen.shape[1] - 1)
-        return np.median(opaque[:, :-1], axis=0)
+        return np.median(opaque[:, :-1], axis=0) if len(opaque) else np.zeros(seen.shape[1] - 1)
 
     def stored(self, rows: slice = slice(None), columns: slice = slice(None)) -> Array:
         """``[h, w, channels and transparency]`` with values as stored, turned upright."""
@@ -256,6 +255,11 @@ def is_picture(path: Path) -> bool:
     return path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
 
 
+def stem(path: Path) -> str:
+    """Its name without its ending, of ``cells.ome.tif`` without both."""
+    return Path(path.stem).stem if path.stem.lower().endswith(".ome") else path.stem
+
+
 def _stacks(path: Path, level: int, axes: str | None) -> Sequence[Stack]:
     """All series of a file; the kind is told by its content, not by its name."""
     name = str(path)
@@ -263,12 +267,8 @@ def _stacks(path: Path, level: int, axes: str | None) -> Sequence[Stack]:
         raise InputError(f"{name}: a level is a whole number from 0; got {level!r}.")
     with reading(name):
         if path.is_dir():
-            from ngat.io.pyramid import open_zarr
-
             stacks = [open_zarr(path, level)]
         elif path.suffix.lower() in SLIDE_SUFFIXES:
-            from ngat.io.pyramid import open_slide
-
             stacks = [open_slide(path, level)]
         else:
             stacks = stored_in(path, level)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ngat.errors import InputError
-from ngat.io.picture import PICTURE_SUFFIXES, is_picture
+from ngat.io.picture import PICTURE_SUFFIXES, is_picture, stem
 from ngat.segmentation.formats import FORMATS
 from ngat.system.files import FULL, DiskFull, locked, sha256, write_json
 
@@ -95,22 +95,16 @@ def part_of(inputs: Sequence[Input], part: str | None) -> list[Input]:
 
 def _name(path: Path, base: Path) -> str:
     """``sub/cells`` for ``base/sub/cells.tif``; with the ending where another is named alike."""
-    stem = _stem(path.name)
-    alike = _stems(path.parent).get(stem.lower(), 0)
-    if alike > 1:
-        stem = f"{stem}_{path.suffix.removeprefix('.')}"
-    return (path.parent.relative_to(base) / stem).as_posix()
-
-
-def _stem(name: str) -> str:
-    stem = Path(name).stem
-    return stem[:-4] if stem.lower().endswith(".ome") and len(stem) > 4 else stem
+    name = stem(path)
+    if _stems(path.parent).get(name.lower(), 0) > 1:
+        name = f"{name}_{path.suffix.removeprefix('.')}"
+    return (path.parent.relative_to(base) / name).as_posix()
 
 
 @lru_cache(maxsize=64)
 def _stems(folder: Path) -> Counter[str]:
     """How many pictures of a folder have each name, whatever the ending."""
-    return Counter(_stem(p.name).lower() for p in folder.iterdir() if is_picture(p))
+    return Counter(stem(p).lower() for p in folder.iterdir() if is_picture(p))
 
 
 def _inside(folder: Path) -> Iterator[Path]:
@@ -198,9 +192,9 @@ def write_results(
             paths = {name: beside / f"{i}{Path(name).suffix}" for i, name in enumerate(writers)}
             for name, write in writers.items():
                 write(paths[name])
-                outputs[name] = _digest(paths[name])
+                outputs[name] = digest(paths[name])
             others = {name: hashes for name, hashes in known.items() if name not in outputs}
-            ours = {name: [*known.get(name, []), digest] for name, digest in outputs.items()}
+            ours = {name: [*known.get(name, []), value] for name, value in outputs.items()}
             write_json(record_path, {**record, "finished": False, "outputs": ours | others})
             for name, path in paths.items():
                 target = out / name
@@ -248,16 +242,23 @@ def _check_ours(path: Path, hashes: list[str]) -> None:
             f"{path}: is there already and was not written by this command; move it, or choose "
             "another --out."
         )
-    if path.is_symlink() or _digest(path) not in hashes:
+    if path.is_symlink() or digest(path) not in hashes:
         raise InputError(
             f"{path}: was changed since ngat wrote it; move it, or choose another --out."
         )
 
 
-def _digest(path: Path) -> str:
-    """SHA-256 of a file; of a folder, of its files' names and contents."""
+def digest(path: Path, *, quick: bool = False) -> str:
+    """SHA-256 of a file; of a folder (OME-Zarr), of its files' names and contents.
+
+    Args:
+        quick: of a folder's files take sizes and times instead of contents.
+    """
     if not path.is_dir():
         return sha256(path)
-    files = sorted(file for file in path.rglob("*") if file.is_file())
-    lines = [f"{file.relative_to(path).as_posix()} {sha256(file)}\n" for file in files]
+    lines = []
+    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        state = file.stat()
+        told = f"{state.st_size} {state.st_mtime_ns}" if quick else sha256(file)
+        lines.append(f"{file.relative_to(path).as_posix()} {told}\n")
     return hashlib.sha256("".join(lines).encode()).hexdigest()

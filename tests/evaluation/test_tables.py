@@ -200,6 +200,13 @@ def test_runs_that_cannot_be_told_apart_are_refused():
         tables.table2([run(types=("blue_tissue",))])
 
 
+def test_a_run_of_ones_own_pictures_stands_in_table_1_alone(tmp_path):
+    own, ours = run(name="a", method="mine", types=["own"]), run()
+    assert list(tables.table1([own, ours], with_published=False)["method"]) == ["mine", ours.method]
+    pd.testing.assert_frame_equal(tables.table2([own, ours]), tables.table2([ours]))
+    assert len(tables.write_tables([own], tmp_path)) == 6
+
+
 def test_radar_shows_the_numbers_of_table2():
     table = tables.table2([run()], resamples=20)
     fig = figures.radar(table, table["method"].unique())

@@ -238,6 +238,13 @@ def test_ours_is_chosen_by_validation_and_shown_without_flips() -> None:
     assert study.headline(found, "companion").method == "companion, flips (split)"
 
 
+def test_of_equals_both_headlines_take_the_same() -> None:
+    names = ("companion (components)", "companion (split)", "broad (split)", "broad (components)")
+    for order in (names, names[::-1]):
+        found = {name: MethodNuclei(name, "ngat", pd.DataFrame(), {}) for name in order}
+        assert study.headline(found).method == "broad (split)"
+
+
 def test_what_is_best_on_the_test_is_not_shown_for_it(tmp_path: Path) -> None:
     three = samples()
     whole = [measure(sample, sample.labels) for sample in three]

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import processes
 import pytest
 import roifile
 import tifffile
+import torch
 from command import inside
 from local_network import Local, clumps
 from PIL import Image
@@ -153,6 +155,39 @@ def test_a_batch_goes_on_skips_and_tells(folder, monkeypatch, capsys):
     }
 
 
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (MemoryError(), "save it as tiled TIFF"),
+        (torch.OutOfMemoryError("CUDA out of memory."), "than the GPU has free; .* --device cpu"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9."),
+            "than there is; save it as tiled TIFF",
+        ),
+        (RuntimeError("mat1 and mat2"), None),
+    ],
+)
+def test_a_picture_without_memory_fails_and_the_rest_goes_on(folder, monkeypatch, error, says):
+    predict = Local.predict
+
+    def short(self, image, *given):
+        if image.shape[0] == 70 and not short.failed:
+            short.failed = True
+            raise error
+        return predict(self, image, *given)
+
+    short.failed = False
+    monkeypatch.setattr(Local, "predict", short)
+    if says is None:
+        with pytest.raises(RuntimeError, match="mat1"):
+            run()
+        return
+    first, *others = run()
+    assert first.status == "failed"
+    assert re.search(says, first.remark)
+    assert [other.status for other in others] == ["done", "done"]
+
+
 def test_skipped_means_the_same_picture_and_options(folder):
     run()
     assert {o.status for o in run()} == {"skipped"}
@@ -259,6 +294,15 @@ def test_every_form_holds_the_same_nuclei(folder):
     assert (shown == (230, 159, 0)).all(axis=2).any()
     assert shown.min() == 0  # contrast is stretched, whatever the depth
     assert shown[:, :, 2].max() > 250
+
+
+def test_run_lengths_of_every_page_and_of_names_alike_have_ids_of_their_own(folder):
+    for name in ("v.1", "v.2"):
+        tifffile.imwrite(f"in/cells.{name}.tif", np.stack([clumps((40, 40))] * 2))
+    outcomes = run(formats=("rle",), page="all")
+    ids = {o.name: set(pd.read_csv(f"out/rle/{o.name}.csv")["ImageId"]) for o in outcomes}
+    assert len(ids) == 7
+    assert all(found == {name} for name, found in ids.items())
 
 
 def test_the_record_says_how_it_was_made(folder):
