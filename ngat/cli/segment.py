@@ -86,6 +86,7 @@ def segment(
     from ngat.segmentation.files import find_inputs, part_of
     from ngat.segmentation.formats import DEFAULT, chosen_formats
     from ngat.segmentation.network import chosen_magnification
+    from ngat.system.files import check_writable
     from ngat.training.distributed import find_device
 
     if method not in METHODS:
@@ -107,10 +108,19 @@ def segment(
         tta=tta,
     )
     with interruptible("Stopped; what is finished is kept, and the same command goes on."):
-        inputs = part_of(find_inputs(images, out), part)
-        options.network()  # a bad weights file ends the command, not every picture
+        closed: list[str] = []
+        found = find_inputs(images, out, closed.append)
+        inputs = part_of(found, part)
+        # Bad weights or an unusable folder end the command, not every picture.
+        options.network()
+        for sentence in closed:
+            typer.echo(sentence, err=True)
+        if not inputs:
+            typer.echo(f"--part {part}: no picture of {len(found)} falls into it.")
+        else:
+            check_writable(out)
         failed = _each(inputs, out, options, overwrite, threads, scheduler, not quiet)
-    if failed:
+    if failed or closed:
         raise typer.Exit(1)
 
 
