@@ -26,6 +26,7 @@ from ngat.data.normalize import as_pixels, mirrored, views
 from ngat.data.resize import resized
 from ngat.errors import InputError
 from ngat.instances import MIN_AREA, MIN_SEED, SMOOTHING, Labels, Landscape, components, split
+from ngat.io.values import as_array
 from ngat.magnification import Seen, find
 from ngat.parts import Part, PartLabels, merged, parts_of, whole_of
 from ngat.system.precision import autocast
@@ -117,7 +118,12 @@ def predict(
         InputError: what :func:`~ngat.data.normalize.as_pixels` refuses, a magnification that is not
             positive, a tile that is all margin, or thresholds of the weights that make no sense.
     """
-    image = np.asarray(image)
+    image = as_array(image, "the image")
+    if not isinstance(model, torch.nn.Module) or image.ndim < 2:
+        raise InputError(
+            "predict takes a network, as ngat.load_weights(file).model, and a picture as an array; "
+            "of a file take ngat.segment."
+        )
     height, width = image.shape[:2]
     parts: tuple[Part, ...] = ()
     if magnification is None:

@@ -412,3 +412,10 @@ def test_thresholds_are_stored_with_the_weights(tmp_path: Path) -> None:
     again = load_weights(path).provenance
     assert again["thresholds"] == chosen
     assert again["thresholds_tta"] == back.provenance["thresholds_tta"]
+
+
+def test_what_is_no_network_or_no_picture_is_said(model: NGAT) -> None:
+    picture = np.zeros((40, 40, 3), np.uint8)
+    for wrong in ((None, picture), (model, None), (model, "good.png")):
+        with pytest.raises(InputError, match=r"predict takes a network.*ngat\.segment"):
+            predict(*wrong)  # type: ignore[arg-type]
