@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -103,7 +104,7 @@ def segment(
         scale=scale,
         method=method,
         formats=chosen_formats(form or DEFAULT),
-        weights=weights.resolve() if weights is not None else None,
+        weights=Path(os.path.realpath(weights)) if weights is not None else None,
         device=str(find_device(device)),
         tta=tta,
     )
