@@ -139,3 +139,9 @@ def test_dgl_graph_holds_the_same_edges():
     both = batch_dgl([built, PyramidGraph(3, 3, 2).to_dgl()])
     assert both.batch_size == 2
     assert both.num_nodes() == graph.num_nodes + 9 + 4
+
+
+@pytest.mark.parametrize("shape", [(16.5, 16, 2), (16, "16", 2), (16, 16, True)])
+def test_sides_and_levels_are_whole_numbers(shape):
+    with pytest.raises(InputError, match="of a pyramid graph is a whole number"):
+        PyramidGraph(*shape)

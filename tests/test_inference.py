@@ -11,18 +11,12 @@ from ngat import inference
 from ngat.config import preset
 from ngat.data.normalize import as_tensor
 from ngat.errors import InputError
-from ngat.inference import (
-    Prediction,
-    Thresholds,
-    instances,
-    predict,
-    thresholds_from,
-    thresholds_to_dict,
-)
+from ngat.inference import Prediction, instances, predict
 from ngat.instances import split
 from ngat.metrics import image_score, match
 from ngat.model import NGAT
 from ngat.parts import Part
+from ngat.thresholds import Thresholds, thresholds_from, thresholds_to_dict
 from ngat.training.validation import choose_thresholds, store_thresholds, validate
 from ngat.training.weights import load_weights, save_weights
 
@@ -437,3 +431,10 @@ def test_thresholds_are_stored_with_the_weights(tmp_path: Path) -> None:
     again = load_weights(path).provenance
     assert again["thresholds"] == chosen
     assert again["thresholds_tta"] == back.provenance["thresholds_tta"]
+
+
+def test_what_is_no_network_or_no_picture_is_said(model: NGAT) -> None:
+    picture = np.zeros((40, 40, 3), np.uint8)
+    for wrong in ((None, picture), (model, None), (model, "good.png")):
+        with pytest.raises(InputError, match=r"predict takes a network.*ngat\.segment"):
+            predict(*wrong)  # type: ignore[arg-type]

@@ -169,6 +169,10 @@ def evaluate(
         from ngat.evaluation.evaluator import CLASSICAL
         from ngat.evaluation.evaluator import evaluate as run
 
+        if tta and method not in ("ngat", "untrained"):
+            raise InputError(f"--tta is for networks; leave it out with --method {method}.")
+        if masks == "corrected" and data != "dsb2018":
+            raise InputError(f"--masks corrected is for dsb2018; leave it out with --data {data}.")
         if method in CLASSICAL:
             tuned = tuned or root / "results" / "classical.json"
         where: Any = {"root": root, "seed": data_seed, "limit": limit, "progress": not quiet}

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import get_args
 
@@ -124,6 +125,11 @@ def load(
     Raises:
         InputError: unknown name, a bad limit, or files that are missing or damaged.
     """
+    if not isinstance(data, str | Path) or not str(data):
+        raise InputError(f"data are named by a word or a folder; got {data!r}.")
+    for name, value in (("seed", seed), ("limit", 1 if limit is None else limit)):
+        if not isinstance(value, Integral) or isinstance(value, bool):
+            raise InputError(f"{name} is a whole number; got {value!r}.")
     if limit is not None and limit < 1:
         raise InputError(f"limit {limit} is too small; take at least one picture.")
     if masks not in get_args(Masks):

@@ -27,11 +27,12 @@ from ngat.evaluation.results import (
     run_name,
     write_run,
 )
-from ngat.inference import METHODS as INSTANCE_METHODS
-from ngat.inference import Floats, instances, predict, thresholds_from, thresholds_to_dict
+from ngat.inference import Floats, instances, predict
 from ngat.instances import Labels
 from ngat.system.process import track
 from ngat.system.provenance import provenance
+from ngat.thresholds import METHODS as INSTANCE_METHODS
+from ngat.thresholds import thresholds_from, thresholds_to_dict
 from ngat.training.distributed import find_device
 from ngat.training.step import seeded
 from ngat.training.weights import Weights, load_weights

@@ -68,6 +68,8 @@ def export(
         "data": data_name(data),
         "fingerprints": {split: fingerprint(samples) for split, samples in parts.items()},
     }
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; choose a folder for the pictures.")
     described = folder / "export.json"
     if described.exists() and read_json(described, "remove it") == about:
         return False

@@ -14,8 +14,8 @@ from ngat import metrics
 from ngat.config import PRESETS, ModelConfig
 from ngat.errors import InputError
 from ngat.evaluation.results import Run, runs_in
-from ngat.inference import Thresholds, thresholds_from
 from ngat.paper.session import Session
+from ngat.thresholds import Thresholds, thresholds_from
 from ngat.training.weights import Weights
 
 COMMITTED = {"dsb2018": "companion", "synthetic": "synthetic-smoke"}

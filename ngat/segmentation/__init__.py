@@ -16,7 +16,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from ngat.errors import InputError
-from ngat.inference import METHODS, Method, Thresholds
 from ngat.instances import Labels
 from ngat.io.picture import Picture, array_picture, open_picture
 from ngat.segmentation.find import FoundNuclei
@@ -33,6 +32,7 @@ from ngat.segmentation.network import Network, chosen_magnification, trained
 from ngat.segmentation.tasks import Tasks, usual_threads
 from ngat.segmentation.tiles import TILE
 from ngat.system.files import replacing
+from ngat.thresholds import METHODS, Method, Thresholds
 from ngat.training.distributed import find_device
 
 
@@ -141,7 +141,7 @@ def segment(
     if method not in METHODS:
         raise InputError(f"Unknown method {method!r}; known: {', '.join(METHODS)}.")
     if not isinstance(thresholds, Thresholds | None):
-        raise InputError(f"thresholds is an ngat.inference.Thresholds; got {thresholds!r}.")
+        raise InputError(f"thresholds is an ngat.thresholds.Thresholds; got {thresholds!r}.")
     if network is not None:
         if not isinstance(network, Network):
             raise InputError(f"network is a ngat.segmentation.network.Network; got {network!r}.")

@@ -15,7 +15,6 @@ import torch
 
 import ngat
 from ngat.errors import InputError
-from ngat.inference import Method
 from ngat.io.picture import Picture, open_picture, open_pictures
 from ngat.segmentation.files import (
     FORMAT,
@@ -32,6 +31,7 @@ from ngat.segmentation.network import Network, TrainedNetwork, chosen_magnificat
 from ngat.segmentation.tasks import IN_TURN, Tasks
 from ngat.segmentation.tiles import TILE
 from ngat.system.files import DiskFull, held
+from ngat.thresholds import Method
 
 # Larger pictures are worked on in files instead of memory.
 IN_MEMORY = 1 << 24

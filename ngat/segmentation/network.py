@@ -16,21 +16,13 @@ from ngat.data.contrast import LOCAL, TILE, Contrast, contrast_by_rows
 from ngat.data.normalize import mirrored, value_range, with_negative
 from ngat.data.resize import resized, resized_picture
 from ngat.errors import InputError
-from ngat.inference import (
-    SMALLEST,
-    Method,
-    Prediction,
-    Thresholds,
-    evaluating,
-    find_magnification,
-    probabilities,
-    thresholds_from,
-)
+from ngat.inference import SMALLEST, Prediction, evaluating, find_magnification, probabilities
 from ngat.io.picture import Picture
 from ngat.io.stack import Array
 from ngat.magnification import SIZE, strongest
 from ngat.parts import Part, parts_of
 from ngat.system.files import sha256
+from ngat.thresholds import Method, Thresholds, thresholds_from
 from ngat.training.weights import load_weights
 
 SHIPPED = "companion.safetensors"  # the weights that are used where none are given

@@ -15,8 +15,9 @@ from ngat.errors import InputError
 from ngat.evaluation.evaluator import evaluate
 from ngat.evaluation.results import read_instances, read_run, runs_in, write_instances
 from ngat.evaluation.scoring import score
-from ngat.inference import Thresholds, instances, predict, thresholds_to_dict
+from ngat.inference import instances, predict
 from ngat.model import NGAT
+from ngat.thresholds import Thresholds, thresholds_to_dict
 from ngat.training.weights import load_weights, save_weights
 
 THRESHOLDS = {

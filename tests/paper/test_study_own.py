@@ -8,13 +8,14 @@ import pytest
 from tiny import tiny
 
 from ngat.errors import InputError
-from ngat.inference import Prediction, Thresholds
+from ngat.inference import Prediction
 from ngat.magnification import Seen
 from ngat.model import NGAT
 from ngat.paper import artifacts
 from ngat.paper.figures import own as figures
 from ngat.paper.figures.own import workbench
 from ngat.paper.study.dataset import measured
+from ngat.thresholds import Thresholds
 from ngat.training.weights import Weights
 
 LABELS = np.zeros((20, 30), dtype=np.int32)

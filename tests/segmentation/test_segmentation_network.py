@@ -11,7 +11,7 @@ from local_network import clumps
 from tiny import tiny
 
 from ngat.errors import InputError
-from ngat.inference import Thresholds, instances, predict, thresholds_to_dict
+from ngat.inference import instances, predict
 from ngat.io import array_picture
 from ngat.magnification import Seen
 from ngat.model import NGAT
@@ -19,6 +19,7 @@ from ngat.segmentation.find import find
 from ngat.segmentation.job import PictureJob, predict_tile
 from ngat.segmentation.network import TrainedNetwork, trained
 from ngat.segmentation.tiles import grid
+from ngat.thresholds import Thresholds, thresholds_to_dict
 from ngat.training.validation import COARSE, around
 from ngat.training.weights import save_weights
 

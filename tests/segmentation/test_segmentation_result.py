@@ -15,9 +15,9 @@ from tiny import tiny
 
 import ngat
 from ngat.errors import InputError
-from ngat.inference import METHODS
 from ngat.model import NGAT
 from ngat.segmentation.network import DIAMETER, TrainedNetwork, shipped_weights
+from ngat.thresholds import METHODS
 from ngat.training.weights import load_weights, save_weights
 
 
@@ -164,7 +164,7 @@ def test_depth_changes_nothing():
         ({"weights": 3}, "weights is the name of a file; got 3"),
         ({"weights": "a.safetensors", "network": Local()}, "Give weights or network, not both"),
         ({"network": "companion"}, "network is a .*Network; got 'companion'"),
-        ({"thresholds": {"core": 0.5}}, "thresholds is an ngat.inference.Thresholds; got {'core'"),
+        ({"thresholds": {"core": 0.5}}, "thresholds is an ngat.thresholds.Thresholds; got {'core'"),
         ({"network": Local(), "tta": True}, "device and tta belong to weights"),
         ({"network": Local(), "device": "cuda"}, "device and tta belong to weights"),
         ({"device": None}, "Unknown device None"),

@@ -12,8 +12,9 @@ import pytest
 from tiny import rings, tiny
 
 from ngat.data import Sample
-from ngat.inference import Prediction, Thresholds, predict
+from ngat.inference import Prediction, predict
 from ngat.model import NGAT
+from ngat.thresholds import Thresholds
 from ngat.training import validation
 from ngat.training.trainer import train
 from ngat.training.validation import (

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ngat.inference import Method, Prediction, Thresholds, instances
+from ngat.inference import Prediction, instances
 from ngat.instances import Labels
 from ngat.magnification import Seen
 from ngat.paper.figures.pictures import numbered_colours, outline, outlined
@@ -29,6 +29,7 @@ from ngat.paper.style import (
     style,
     widgets,
 )
+from ngat.thresholds import Method, Thresholds
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
