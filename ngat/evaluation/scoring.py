@@ -15,6 +15,7 @@ from ngat import metrics
 from ngat.errors import InputError
 from ngat.evaluation.results import read_instances
 from ngat.io.labels import LABEL_SUFFIXES, read_label_image
+from ngat.system.files import read_csv
 
 Labels = npt.NDArray[np.integer]
 
@@ -60,6 +61,8 @@ def score(
     # A submission to the challenge states no sizes; the other side, read first, knows them.
     if _is_csv(annotated) and not _has_sizes(annotated):
         if _is_csv(predicted) and not _has_sizes(predicted):
+            for side in (predicted, annotated):
+                read_csv(side, dtype=str)  # says what is wrong with its lines
             raise InputError(
                 f"{annotated}: neither file states sizes; add columns Height,Width to one."
             )
