@@ -114,8 +114,16 @@ def looks(seen: Sequence[Seen], chosen: float) -> Figure:
 
 @style()
 def parts(image: npt.NDArray[np.uint8], prediction: Prediction) -> Figure:
-    """Nuclei at the magnification of the whole picture, and with parts at their own, in frames."""
-    seen = {"one magnification": prediction._replace(parts=()), "parts at their own": prediction}
+    """Nuclei at the magnification of the whole picture, and with parts at their own.
+
+    A dashed frame is a part; a dotted one is what is evaluated with it, its margin.
+    """
+    rest = f"× {prediction.magnification:.2f}"
+    own = " and ".join(f"× {part.magnification:.2f}" for part, _ in prediction.parts)
+    seen = {
+        f"all at {rest}": prediction._replace(parts=()),
+        f"the part at {own}, the rest at {rest}": prediction,
+    }
     height, width = image.shape[:2]
     fig = Figure(figsize=(8.4, 2 * 8.2 * height / width + 0.6))
     axes = fig.subplots(2, 1)
@@ -123,14 +131,18 @@ def parts(image: npt.NDArray[np.uint8], prediction: Prediction) -> Figure:
         labels = instances(one)
         ax.imshow(visible(image)[0])
         outline(ax, labels, (0, width, height, 0), YELLOW)
-        ax.set_title(f"{title}: {labels.max()} nuclei, × {one.magnification:.2f}")
+        ax.set_title(f"{title}: {labels.max()} nuclei")
         for part, _ in one.parts:
-            rows, columns = part.inner
-            corner, end = (columns.start, rows.start), (columns.stop, rows.stop)
-            sides = np.subtract(end, corner)
-            ax.add_patch(Rectangle(corner, *sides, fill=False, ls="--", ec=VERMILION))
-            told = {"textcoords": "offset points", "ha": "right", "color": VERMILION}
-            ax.annotate(f"× {part.magnification:.2f}", end, (-4, 4), **told)
+            for name, window, dashes in (
+                ("margin", part.window, ":"),
+                (f"× {part.magnification:.2f}", part.inner, "--"),
+            ):
+                (top, bottom), (left, right) = ((side.start, side.stop) for side in window)
+                sides = (right - left, bottom - top)
+                frame = {"fill": False, "ls": dashes, "ec": VERMILION, "lw": 1.2}
+                ax.add_patch(Rectangle((left, top), *sides, **frame))
+                told = {"textcoords": "offset points", "color": VERMILION, "size": 9}
+                ax.annotate(name, (left, bottom), (4, 5), **told)
     bare(axes)
     return fig
 

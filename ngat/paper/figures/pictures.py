@@ -196,6 +196,9 @@ def workflow(
     size = (1.6 * (1 + len(colours)), 3 * (1.5 * height / width + 0.25))
     titles = [f"level {m}" for m in range(len(colours))]
     fig, panels = image_grid(images, titles, size, frame=True)
+    shades = panels[2, 0].images[0]
+    label = "share or probability of nucleus"
+    fig.colorbar(shades, ax=panels[1:], aspect=30, shrink=0.7, ticks=[0, 0.5, 1], label=label)
     last = ("annotated nuclei", "network, all levels", f"{count(nuclei)} nuclei found")
     for axes, title in zip(panels[:, -1], last, strict=True):
         axes.set_title(title)
