@@ -139,6 +139,8 @@ def read_tensors(path: Path | str, kind: str) -> tuple[dict[str, Tensor], dict[s
             if metadata.pop("format", None) != kind:
                 raise InputError(f"{path}: holds no {kind}; give a file that `ngat train` wrote.")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except InputError:
+        raise
     except (SafetensorError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path}: is truncated or not a safetensors file; get it again."
