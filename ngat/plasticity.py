@@ -100,7 +100,7 @@ class Xi(nn.Module):
 
     def __init__(self, width: int, squash: str = "sigmoid") -> None:
         super().__init__()
-        self.squash = torch.sigmoid if squash == "sigmoid" else torch.tanh
+        self.squash: Elementwise = torch.sigmoid if squash == "sigmoid" else torch.tanh
         inputs = COLOURS * 5 + 3 + 1
         layers = [Dense(inputs, width), Dense(width, width), Dense(width, 3)]
         for layer in layers:

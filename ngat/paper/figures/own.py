@@ -138,9 +138,11 @@ def parts(image: npt.NDArray[np.uint8], prediction: Prediction) -> Figure:
                 (f"× {part.magnification:.2f}", part.inner, "--"),
             ):
                 (top, bottom), (left, right) = ((side.start, side.stop) for side in window)
-                sides = (right - left, bottom - top)
-                frame = {"fill": False, "ls": dashes, "ec": VERMILION, "lw": 1.2}
-                ax.add_patch(Rectangle((left, top), *sides, **frame))
+                width, height = right - left, bottom - top
+                frame = Rectangle(
+                    (left, top), width, height, fill=False, ls=dashes, ec=VERMILION, lw=1.2
+                )
+                ax.add_patch(frame)
                 told = {"textcoords": "offset points", "color": VERMILION, "size": 9}
                 ax.annotate(name, (left, bottom), (4, 5), **told)
     bare(axes)
