@@ -228,7 +228,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     only = {number.zfill(2) for number in options.only.split(",") if number}
     wrong = 0
     try:
-        for path in numbered(options.folder):
+        found = numbered(options.folder)
+        if absent := sorted(only - {path.stem[:2] for path in found}):
+            raise InputError(f"--only: no notebook {', '.join(absent)}; give numbers like 01,03.")
+        for path in found:
             if only and path.stem[:2] not in only:
                 continue
             if options.action == "stamp":

@@ -298,3 +298,10 @@ def test_nbval_turns_red_when_a_stored_number_is_corrupted(executed: Path, tmp_p
     assert "43" in said.stdout
     assert "1 failed, 5 passed" in said.stdout
     assert f"{path.name}::Cell 1" in said.stdout
+
+
+def test_a_number_without_notebook_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """Numbers between blanks were one that no notebook has: nothing ran, exit 0."""
+    assert hygiene.main(["check", str(FOLDER), "--only", "01 03"]) == 2
+    assert "no notebook 01 03" in capsys.readouterr().err
+    assert hygiene.main(["check", str(FOLDER), "--only", "1,3"]) == 0
