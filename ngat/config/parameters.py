@@ -39,7 +39,7 @@ class ModelConfig:
         engine: attention engine, a name in :data:`ngat.attention.ENGINES`, or ``auto``.
         contrast: images enter as they are, ``plain``; every channel over the range of its
             surroundings, ``local`` (:mod:`ngat.data.contrast`); so and with grey negatives shown
-            on dark ground, ``positive``; or over that of the whole image, ``percentile``.
+            on dark background, ``positive``; or over that of the whole image, ``percentile``.
     """
 
     levels: int = 5

@@ -4,10 +4,10 @@ Fluorescent images of the challenge reach from 27 to all of 255 grey levels, and
 stained tissue from white to lilac. What a network reads should depend neither on a lamp, a camera
 or the amount of a dye, nor on what lies far away in the same image: a white margin, empty glass, a
 neighbouring section. So the darkest and the brightest value that count at a pixel are those of a
-window around it, and a statistic never looks at ground without any structure.
+window around it, and a statistic never looks at background without any structure.
 
-A grey image on bright ground is a negative of one on dark ground, and may be shown as such: what
-is seen then does not depend on which of the two it is.
+A grey image on bright background is a negative of one on dark background, and may be shown as such:
+what is seen then does not depend on which of the two it is.
 
 A grid of tiles carries the statistics. It is a few numbers per tile, so that an image of any size
 can be normalised region by region, with the same result as the whole.
@@ -37,7 +37,7 @@ FLAT = 4
 # A range is at least so many standard deviations of the pixel noise, or an empty window would show
 # its noise at full contrast.
 NOISE = 10.0
-# Blank ground is looked for on cells, so many along a tile's side: at least a tile of one value.
+# Blank background is looked for on cells, so many along a tile's side: a tile of one value at least.
 CELLS = 6
 # An image is grey if its channels differ by less than this share of its range, on average.
 GREY = 0.05
@@ -56,8 +56,8 @@ class Contrast:
         low, high: the range that becomes 0 to 1, ``[rows, columns, C]``, in the image's own units;
             of a negative, low is the brighter end.
         shape: height and width of the image in pixels.
-        blank: blank ground beside a dark image, on a finer grid, ``bool [rows, columns]``: a white
-            page beside fluorescence, say, which is shown as black. None where there is none.
+        blank: blank background beside a dark image, on a finer grid, ``bool [rows, columns]``: a
+            white page beside fluorescence, say, which is shown as black. None where there is none.
         bright: most of the image, as it is shown, is brighter than the middle of its range.
     """
 
@@ -119,7 +119,7 @@ def local_contrast(
     Args:
         image: ``[H, W, C]`` of any type and range, finite.
         tile: side of a tile in pixels of this image.
-        positive: a grey image on bright ground is shown on dark ground.
+        positive: a grey image on bright background is shown on dark background.
     """
     shape = image.shape[0], image.shape[1]
     return contrast_by_rows(lambda rows: image[rows], shape, tile, positive=positive)
@@ -161,7 +161,7 @@ def contrast_by_rows(
             of_strip = cells[0][CELLS * len(even) : CELLS * (len(even) + 1)] - top
             even.append(_even(strip[within], of_strip, cells[1][:-1]))
     low, high, noise, middle, colour = np.moveaxis(np.array(found), 2, 0)
-    if np.isnan(low).all():  # nothing but flat ground: a mask, or one value
+    if np.isnan(low).all():  # nothing but flat background: a mask, or one value
         strips = [read(slice(top, bottom)) for top, bottom in pairwise(rows.tolist())]
         low[:] = np.min([strip.min(axis=(0, 1)) for strip in strips], axis=0)
         high[:] = np.max([strip.max(axis=(0, 1)) for strip in strips], axis=0)
@@ -228,10 +228,10 @@ def _blank(
     high: npt.NDArray[np.float64],
     middle: npt.NDArray[np.float64],
 ) -> npt.NDArray[np.bool_] | None:
-    """Cells of blank ground: of one value, which no pixel around exceeds where most are dark.
+    """Cells of blank background: of one value, which no pixel around exceeds where most are dark.
 
     A whole tile must be so; whatever is connected with it belongs to it. Nuclei are smaller at the
-    scale that suits them. On bright ground, blank glass is what it seems to be.
+    scale that suits them. On bright background, blank glass is what it seems to be.
     """
     spread = np.maximum(high - low, 0)
     dark = ((middle - low) * spread).sum(axis=2) < 0.5 * (spread**2).sum(axis=2)
@@ -252,8 +252,8 @@ def _statistics(part: npt.NDArray[Any], flat: npt.NDArray[np.bool_]) -> npt.NDAr
     if not len(pixels):
         return np.full((5, part.shape[2]), np.nan)
     low, high, middle = np.percentile(pixels, (TAIL, 100 - TAIL, 50), axis=0)
-    # A step's median is .674 σ√2 where neighbours differ by noise alone. Flat ground beside other
-    # pixels counts here: of a few photons on black, most neighbours do not differ.
+    # A step's median is .674 σ√2 where neighbours differ by noise alone. Flat background beside
+    # other pixels counts here: of a few photons on black, most neighbours do not differ.
     near = ndimage.maximum_filter(~flat, 2 * FLAT + 1)
     steps = np.abs(np.diff(part, axis=1))[near[:, 1:]]
     noise = np.median(steps, axis=0) / 0.954 if len(steps) else np.zeros(part.shape[2])

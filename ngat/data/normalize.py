@@ -90,8 +90,8 @@ def as_tensor(
 def views(image: npt.NDArray[Any], contrast: str = "plain", magnification: float = 1.0) -> Tensor:
     """The ways in which a network is shown an image, ``float32 [V, 3, H', W']`` in [0, 1].
 
-    With local contrast an image on bright ground is also shown as its negative (V = 2): it may be
-    brightfield, or fluorescence that was saved so (L35).
+    With local contrast an image on bright background is also shown as its negative (V = 2): it may
+    be brightfield, or fluorescence that was saved so (L35).
 
     Args:
         image, contrast: as in :func:`as_pixels`, whose errors it raises.
@@ -111,7 +111,7 @@ def views(image: npt.NDArray[Any], contrast: str = "plain", magnification: float
 
 
 def with_negative(picture: Tensor, bright: bool) -> Tensor:
-    """A picture on bright ground and its negative; another as it is. ``[1, …]`` → ``[V, …]``."""
+    """A picture on bright background and its negative; else as it is. ``[1, …]`` → ``[V, …]``."""
     return torch.cat([picture, 1 - picture]) if bright else picture
 
 

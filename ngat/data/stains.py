@@ -37,7 +37,7 @@ class Glow:
 
 
 def _fluorescent(rng: Generator, height: int, width: int, law: Law, glow: Glow) -> Picture:
-    """Fluorescence on a dark ground: nuclei, haze, scatter, uneven field, shot noise."""
+    """Fluorescence on a dark background: nuclei, haze, scatter, uneven field, shot noise."""
     labels, placed = draw.pack(rng, height, width, law)
     light = np.zeros((height, width))
     # Nuclei out of focus: seen as haze, annotated by no one.
@@ -59,7 +59,7 @@ def _fluorescent(rng: Generator, height: int, width: int, law: Law, glow: Glow) 
     if float(rng.random()) < 0.6:
         light = blur(light, 1, 1)
     light = light + 0.05 * blur(light, 9)  # scatter: a wide, faint copy of the picture
-    # One threshold cannot serve a picture whose ground is here brighter than its nuclei there.
+    # One threshold cannot serve a picture whose background is here brighter than its nuclei there.
     veil = np.clip(
         2.0 * relief(rng, height, width, 45.0, along=draw.direction(rng)) - 0.6, 0.0, 1.0
     )
@@ -236,7 +236,7 @@ def pink_and_purple_tissue(rng: Generator, height: int, width: int) -> Picture:
 
 
 def grayscale_tissue(rng: Generator, height: int, width: int) -> Picture:
-    """Small dark nuclei in grey, folded, overlapping cell bodies on a bright noisy ground."""
+    """Small dark nuclei in grey, folded, overlapping cell bodies on a bright noisy background."""
     grey = np.full((height, width), between(rng, 218.0, 238.0))
     bodies = Law(1, (20.0, 36.0), (1.0, 1.8), ripple=0.2, bend=0.4)
     count = _count(rng, height, width, 9, 18)

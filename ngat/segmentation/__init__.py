@@ -102,7 +102,7 @@ def segment(
 ) -> Segmentation:
     """Find the nuclei in a picture of any kind and size.
 
-    A picture on bright ground is seen twice, as it is and as its negative (L35).
+    A picture on bright background is seen twice, as it is and as its negative (L35).
 
     Args:
         image: a file (PNG, JPEG, TIFF of any kind, OME-Zarr), or an array ``[H, W]``,

@@ -248,7 +248,7 @@ def features(pixels: Array, diameter: float) -> tuple[float, float]:
 
 
 def stain(pixels: Array) -> tuple[float, float] | None:
-    """The colour of what is dark on a light ground: shares of red and of blue in its absorbance.
+    """The colour of what is dark on light background: shares of red and of blue in its absorbance.
 
     Grey and fluorescent pictures have none: their colours are a choice of display.
 

@@ -44,7 +44,7 @@ def appearance(view: Picture, rng: Generator, config: AugmentConfig) -> Picture:
     grey = not coloured
     if coloured and happens(rng, config.grey):
         view, grey = np.repeat(view.mean(axis=2, keepdims=True), 3, axis=2), True
-        if config.positive:  # what is stained lies on bright ground
+        if config.positive:  # what is stained lies on bright background
             view = np.float32(1.0) - view
     elif coloured and happens(rng, config.stain):
         view = _stain(view, rng, config)

@@ -47,7 +47,7 @@ class AugmentConfig:
         merge: probability that a grey picture becomes one channel of a colour picture, whose other
             channels show what lies around the nuclei.
         invert: probability that light and dark change places.
-        positive: grey pictures are shown on dark ground, always (``positive`` contrast): only
+        positive: grey pictures are shown on dark background, always (``positive`` contrast): only
             coloured ones are inverted, and one that loses its colour is.
         coarse: probability that the crop is made of fewer pixels and enlarged again, as a picture
             of a lower magnification is, with

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,8 +11,9 @@ import pytest
 from ngat.data import TYPES
 from ngat.errors import InputError
 from ngat.evaluation import published
-from ngat.evaluation.results import Run
+from ngat.evaluation.results import Run, write_instances
 from ngat.metrics import Counts
+from ngat.paper.session import open_session
 from ngat.paper.study import tables as study
 from ngat.paper.study.tables import by_size, columns, curves
 
@@ -49,6 +52,27 @@ def test_average_f1_by_size_of_nuclei() -> None:
     assert table["size"].tolist() == ["below 10", "20 to 40"]
     assert table["average_f1"].tolist() == pytest.approx([(1 + 1 / 2) / 2, (0 + 2 / 3) / 2])
     assert table["images"].tolist() == [1, 1]
+
+
+def test_widths_of_what_is_found_over_what_is_annotated(tmp_path: Path) -> None:
+    """Nuclei 8 pixels wide, found whole, as quarters, and not at all; by hand."""
+    diameter = 2 / np.sqrt(np.pi)
+    facts = pd.DataFrame({"image_id": list("abcd"), "median_diameter": 8 * diameter})
+    facts.loc[3, "median_diameter"] = 30 * diameter
+    labels = np.zeros((20, 40), int)
+    labels[2:10, 2:10] = 1
+    quarters = labels.copy()
+    quarters[2:6, 2:6], quarters[2:6, 6:10], quarters[6:10, 2:6] = 2, 3, 4
+    session = open_session("synthetic", "smoke", str(tmp_path), 0, "")
+    session.results.mkdir(parents=True, exist_ok=True)
+    found = {"a": labels, "b": quarters, "c": np.zeros_like(labels), "d": quarters}
+    write_instances(session.results / "one.rle.csv.gz", found)
+    counts = pd.DataFrame({"method": ["m"]})
+    table = study.found_widths(session, [Run("one", counts, pd.DataFrame(), {})], ["n", "m"], facts)
+    assert table["method"].tolist() == ["m", "m"]
+    assert table["size"].tolist() == ["below 10", "20 to 40"]
+    assert table["images"].tolist() == [3, 1]
+    assert table["ratio"].tolist() == pytest.approx([4 / 8, 4 / 30])
 
 
 def test_a_bound_that_depends_on_the_seed_is_on_the_edge() -> None:

@@ -58,7 +58,7 @@ WORDS: dict[str, dict[str, str]] = {
         "plain": "pictures as they are",
         "percentile": "contrast of the whole picture",
         "local": "local contrast",
-        "positive": "negatives shown as positives",
+        "positive": "local contrast, negatives shown as positives",
     },
 }
 
@@ -154,7 +154,7 @@ def _frame(ax: Axes, y: npt.NDArray[Any], rows: pd.DataFrame) -> bool:
 
 
 @style()
-def lesions(sample: Sample, found: Mapping[str, npt.NDArray[np.floating]]) -> Figure:
+def switched_off(sample: Sample, found: Mapping[str, npt.NDArray[np.floating]]) -> Figure:
     """Probability of nucleus with parts of a trained network switched off, over one picture.
 
     Args:

@@ -56,7 +56,7 @@ def quiver(
         ends = np.stack([at_home, at_home + longer * 2**m * np.transpose(sideways)], axis=1)
         axes.imshow(shown, extent=extent)
         outline(axes, labels, extent, "white")
-        # A dark rim shows them on bright ground too.
+        # A dark rim shows them on bright background too.
         rim = [withStroke(linewidth=2.4, foreground="black")]
         axes.add_collection(
             LineCollection(list(ends), colors=YELLOW, linewidths=1.3, path_effects=rim, zorder=2)

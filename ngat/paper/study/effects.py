@@ -151,7 +151,7 @@ def pairs(table: pd.DataFrame) -> pd.DataFrame:
     return found.iloc[np.lexsort([found["network"], place])].reset_index(drop=True)
 
 
-# What each lesion sets to zero.
+# What is set to zero where a part is switched off.
 Zeroed = Callable[[NGAT], Iterable[torch.Tensor]]
 
 
@@ -189,7 +189,7 @@ def _updates(model: NGAT) -> list[PyramidGATConv]:
     return [cast(PyramidGATConv, update) for update in model.updates]
 
 
-LESIONS: Mapping[str, Zeroed] = {
+SWITCHED_OFF: Mapping[str, Zeroed] = {
     "whole network": lambda model: [],
     "nodes at home": _moves,
     "no position term": _position_terms,
@@ -199,27 +199,27 @@ LESIONS: Mapping[str, Zeroed] = {
 }
 
 
-def lesioned(model: NGAT, name: str) -> NGAT:
-    """A copy of a network of typed relations with a part of :data:`LESIONS` switched off."""
+def without(model: NGAT, name: str) -> NGAT:
+    """A copy of a network of typed relations with a part of :data:`SWITCHED_OFF` switched off."""
     changed = copy.deepcopy(model).eval()
     with torch.no_grad():
-        for parameter in LESIONS[name](changed):
+        for parameter in SWITCHED_OFF[name](changed):
             parameter.zero_()
     return changed
 
 
 def scores(model: NGAT, samples: Sequence[Sample], thresholds: Thresholds) -> pd.DataFrame:
-    """Dice and average F1 of every lesion, means over pictures shown at magnification 1.
+    """Dice and average F1 with each part switched off: means, every picture at magnification 1.
 
     Returns:
-        one row per lesion: ``lesion``, ``dice`` and ``average_f1``.
+        one row per part: ``network``, ``dice`` and ``average_f1``.
     """
     rows = []
-    for name in LESIONS:
-        changed = lesioned(model, name)
+    for name in SWITCHED_OFF:
+        changed = without(model, name)
         for sample in samples:
             prediction = predict(changed, sample.image, magnification=1.0)
             dice = pixel_dice(prediction.probability > 0.5, sample.labels > 0)
             f1 = average_f1(instances(prediction, "split", thresholds), sample.labels)
-            rows.append({"lesion": name, "dice": dice, "average_f1": f1})
-    return pd.DataFrame(rows).groupby("lesion", sort=False, as_index=False).mean()
+            rows.append({"network": name, "dice": dice, "average_f1": f1})
+    return pd.DataFrame(rows).groupby("network", sort=False, as_index=False).mean()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,8 @@ from ngat import metrics
 from ngat.data import TYPES
 from ngat.errors import InputError
 from ngat.evaluation import confidence, published, tables
-from ngat.evaluation.results import Run
+from ngat.evaluation.results import Run, read_instances
+from ngat.magnification import size_of
 from ngat.paper.session import Session
 from ngat.paper.study import audit
 from ngat.paper.study.dataset import image_sizes
@@ -39,12 +41,54 @@ def by_confidence(session: Session, runs: Sequence[Run], method: str) -> pd.Data
 
     Without a line where its confidences are not known.
     """
+    path = _beside(session, runs, method, ".confidence.csv.gz")
+    if path is None:
+        return pd.DataFrame(columns=["type", "confidence", "recall", "precision"])
+    return confidence.curves(confidence.read(path))
+
+
+def _beside(session: Session, runs: Sequence[Run], method: str, ending: str) -> Path | None:
+    """The file of a method that lies beside its result file, if there is one."""
     names = [run.name for run in runs if run.method == method]
     for folder in (session.results, session.top / "data" / "results"):
-        for path in (folder / f"{name}.confidence.csv.gz" for name in names):
+        for path in (folder / f"{name}{ending}" for name in names):
             if path.is_file():
-                return confidence.curves(confidence.read(path))
-    return pd.DataFrame(columns=["type", "confidence", "recall", "precision"])
+                return path
+    return None
+
+
+def found_widths(
+    session: Session, runs: Sequence[Run], methods: Sequence[str], facts: pd.DataFrame
+) -> pd.DataFrame:
+    """How wide the nuclei that methods find are, over how wide they are.
+
+    A method that sees a picture at the wrong magnification takes parts of nuclei, or groups of
+    them, for nuclei.
+
+    Args:
+        methods: names of runs; those without a file of nuclei are left out.
+        facts: as in :func:`by_size`.
+
+    Returns:
+        Columns method, size (as in :func:`by_size`), images, ratio: median width (√area) of the
+        objects found in a picture over that of its annotated nuclei, the median over pictures. A
+        picture in which nothing was found counts 0.
+    """
+    facts = facts.set_index("image_id")
+    wide = image_sizes(facts)
+    sizes = pd.cut(wide, SIZES, right=False, labels=SIZE_NAMES)
+    rows = []
+    for method in methods:
+        path = _beside(session, runs, method, ".rle.csv.gz")
+        labels = read_instances(path) if path else {}
+        for image_id in wide.index.intersection(list(labels)):
+            found = size_of(labels[image_id]) if labels[image_id].any() else 0.0
+            rows.append([method, sizes[image_id], found / wide[image_id]])
+    table = pd.DataFrame(rows, columns=["method", "size", "ratio"])
+    for name, order in (("method", list(dict.fromkeys(methods))), ("size", SIZE_NAMES)):
+        table[name] = pd.Categorical(table[name], order)
+    each = table.groupby(["method", "size"], observed=True)["ratio"]
+    return each.agg(images="size", ratio="median").reset_index()
 
 
 def by_size(counts: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:

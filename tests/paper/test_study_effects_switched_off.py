@@ -1,4 +1,4 @@
-"""Parts switched off: each lesion does what its name says, and nothing else."""
+"""Parts switched off: each does what its name says, and nothing else."""
 
 import dataclasses
 
@@ -33,21 +33,19 @@ def model() -> NGAT:
 
 def test_nodes_stay_at_home(model, sample) -> None:
     assert any(bool(m.any()) for m in plasticity.place(model, sample).moves)
-    still = plasticity.place(effects.lesioned(model, "nodes at home"), sample)
+    still = plasticity.place(effects.without(model, "nodes at home"), sample)
     assert not any(bool(m.any()) for m in still.moves)
 
 
 def test_attention_alike_is_a_mean(model, sample) -> None:
-    found = network.coefficients(
-        effects.lesioned(model, "attention alike"), as_tensor(sample.image)
-    )
+    found = network.coefficients(effects.without(model, "attention alike"), as_tensor(sample.image))
     king = next(f for f in found if f.relations == ("king",))
     np.testing.assert_allclose(king.alpha[:, :, 5, 5], 1 / 9, atol=1e-6)
 
 
 @pytest.mark.parametrize("relation", ["children", "parents"])
 def test_a_level_receives_nothing(model, sample, relation) -> None:
-    cut = effects.lesioned(model, f"nothing from {relation}")
+    cut = effects.without(model, f"nothing from {relation}")
     key = "child" if relation == "children" else "parent"
     silent = [update.other[key] for update in cut.updates if key in update.other]
     assert silent
@@ -55,10 +53,10 @@ def test_a_level_receives_nothing(model, sample, relation) -> None:
     assert torch.equal(cut.embed.weight, model.embed.weight)
 
 
-def test_scores_and_figure_have_all_lesions(model, sample) -> None:
+def test_scores_and_figure_have_every_part(model, sample) -> None:
     table = effects.scores(model, [sample], Thresholds())
-    assert list(table["lesion"]) == list(effects.LESIONS)
+    assert list(table["network"]) == list(effects.SWITCHED_OFF)
     assert table[["dice", "average_f1"]].ge(0).all(axis=None)
     plane = np.zeros((32, 32))
-    fig = figures.lesions(sample, dict.fromkeys(effects.LESIONS, plane))
-    assert [ax.get_title() for ax in fig.axes[1:7]] == list(effects.LESIONS)
+    fig = figures.switched_off(sample, dict.fromkeys(effects.SWITCHED_OFF, plane))
+    assert [ax.get_title() for ax in fig.axes[1:7]] == list(effects.SWITCHED_OFF)
