@@ -37,7 +37,7 @@ FLAT = 4
 # A range is at least so many standard deviations of the pixel noise, or an empty window would show
 # its noise at full contrast.
 NOISE = 10.0
-# Blank background is looked for on cells, so many along a tile's side: a tile of one value at least.
+# Blank background is looked for on cells, so many along a tile's side: at least a tile of it.
 CELLS = 6
 # An image is grey if its channels differ by less than this share of its range, on average.
 GREY = 0.05

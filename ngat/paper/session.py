@@ -149,11 +149,11 @@ class Session:
 
 
 def inline(png: bytes) -> bytes:
-    """A PNG for a notebook: a large one in 96 colours, less than half of the bytes.
+    """A PNG for a notebook: a large one in 160 colours, about half of the bytes.
 
     Photographs at the resolution of print make a notebook too large to be committed or opened at
     ease. The file keeps all its colours; a picture with few of them is not large. The colours of
-    the style are always among the 96: chosen by frequency alone, two thin lines of a legend share
+    the style are always among them: chosen by frequency alone, two thin lines of a legend share
     one colour between them.
     """
     if len(png) <= LARGE:
@@ -163,7 +163,7 @@ def inline(png: bytes) -> bytes:
     reduced = io.BytesIO()
     with PIL.Image.open(io.BytesIO(png)) as picture:
         colours = picture.convert("RGB")
-        free = 96 - len(NAMED)
+        free = 160 - len(NAMED)
         chosen = colours.quantize(free, kmeans=1)
         palette = (chosen.getpalette() or [])[: 3 * free]
         rgb, indices = np.asarray(colours), np.array(chosen)

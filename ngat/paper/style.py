@@ -110,15 +110,17 @@ def method_styles(methods: Iterable[str]) -> dict[str, dict[str, Any]]:
     dashes.
     """
     looks: dict[str, dict[str, Any]] = {}
-    n, taken, others = len(_COLOURS), set[tuple[str, str]](), 0
-    for method in dict.fromkeys(methods):
-        sort = max((s for s in _SORTS if method.startswith(s)), key=len, default="")
+    named = list(dict.fromkeys(methods))
+    sorts = [max((s for s in _SORTS if m.startswith(s)), key=len, default="") for m in named]
+    free_colours = [c for c in _COLOURS if c not in {_SORTS[s][0] for s in sorts if s}]
+    n, taken, others = len(free_colours), set[tuple[str, str]](), 0
+    for method, sort in zip(named, sorts, strict=True):
         if sort:
             colour, dash = _SORTS[sort]
             free = [d for d in (dash, *_DASHES) if (colour, d) not in taken]
             dash = free[0] if free else dash
         else:
-            colour = _COLOURS[others % n]
+            colour = free_colours[others % n]
             dash = _DASHES[(others + 2 * (others // n)) % len(_DASHES)]
             others += 1
         looks[method] = {"color": colour, "linestyle": dash}

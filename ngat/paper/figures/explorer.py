@@ -138,7 +138,7 @@ def still(one: Explored, row: int, column: int) -> Figure:
     ax = fig.add_subplot(grid[:, 0])
     ax.imshow(one.image)
     bare((ax,))
-    ax.set_title(f"{one.name}: row {row}, column {column}")
+    ax.set_title(f"{one.name}: row {row}, column {column}; weights in %")
     for m in range(top, -1, -1):
         level, colour = one.levels[m], LEVEL_COLOURS[m % len(LEVEL_COLOURS)]
         r, c = row >> m, column >> m

@@ -144,7 +144,9 @@ def parts(image: npt.NDArray[np.uint8], prediction: Prediction) -> Figure:
                 )
                 ax.add_patch(frame)
                 told = {"textcoords": "offset points", "color": VERMILION, "size": 9}
-                ax.annotate(name, (left, bottom), (4, 5), **told)
+                corner, apart = (top, -12) if dashes == ":" else (bottom, 5)
+                shade = {"boxstyle": "square,pad=0.15", "fc": BLACK, "ec": "none", "alpha": 0.7}
+                ax.annotate(name, (left, corner), (4, apart), bbox=shade, **told)
     bare(axes)
     return fig
 

@@ -24,7 +24,7 @@ from ngat.paper.style import (
     BLACK,
     BLUE,
     GREEN,
-    ORANGE,
+    PURPLE,
     TYPE_NAMES,
     VERMILION,
     WHITE,
@@ -39,7 +39,7 @@ from ngat.paper.style import (
 
 # Figure 5's colours, on white: right, extra, missing.
 RIGHT, EXTRA, MISSING = "#C9C9C9", VERMILION, BLUE
-ERROR_COLOURS = dict(zip(ERRORS, (GREEN, YELLOW, ORANGE, BLUE, VERMILION), strict=True))
+ERROR_COLOURS = dict(zip(ERRORS, (GREEN, YELLOW, PURPLE, BLUE, VERMILION), strict=True))
 MARKERS = "osD^vP"  # methods differ in black and white too
 # Of a larger picture a square is shown, so many pixels wide at least and at most.
 SIDES = (96, 256)
@@ -77,7 +77,13 @@ def from_score_to_nuclei(cases: Sequence[Example], threshold: float = 0.5) -> Fi
         cases: a row each.
         threshold: a pixel is nucleus above it.
     """
-    columns = ("annotated", "probability", f"mask, p > {threshold:g}", "found", "difference")
+    columns = (
+        "annotated",
+        "probability\n(black 0, white 1)",
+        f"mask, p > {threshold:g}",
+        "found",
+        "difference",
+    )
     fig = Figure(figsize=(9.8, 2.05 * len(cases) + 0.55))
     axes = fig.subplots(len(cases), len(columns), squeeze=False)
     for row, case in zip(axes, cases, strict=True):

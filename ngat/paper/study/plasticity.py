@@ -196,7 +196,8 @@ def bounds(
 
     Args:
         scales: standard deviations of all of ξ's weights and biases.
-        picture: ``[1, 3, H, W]``.
+        picture: ``[1, 3, H, W]``; cropped to whole cells of the coarsest level, as eq. 7 moves
+            nodes whose cell hangs over the edge towards their neighbours.
         draws: how often weights of each size are drawn.
 
     Returns:
@@ -206,7 +207,8 @@ def bounds(
         nodes of one draw under whose pyramids less than a pixel lies.
     """
     config = ModelConfig(levels=4, plasticity="xi")
-    graph = PyramidGraph(picture.shape[2], picture.shape[3], config.levels)
+    height, width = (n - n % 2 ** (config.levels - 1) for n in picture.shape[2:])
+    picture, graph = picture[..., :height, :width], PyramidGraph(height, width, config.levels)
     rows = []
     for scale, draw in [(scale, draw) for scale in scales for draw in range(draws)]:
         with seeded(picture.device, seed, draw), torch.no_grad():
@@ -216,14 +218,15 @@ def bounds(
             placement = plasticity(picture, graph)
         base, *above = placement.moves
         moves = torch.cat([m.flatten(2) for m in above], dim=2)
-        gaps = [torch.diff(m[:, axis], dim=-1 - axis).min() for m in above for axis in (0, 1)]
+        cells = [zeta * max(height, width) / 2**m for m, zeta in enumerate(placement.positions)][1:]
+        gaps = [torch.diff(c[:, axis], dim=-1 - axis).min() for c in cells for axis in (0, 1)]
         rows.append(
             {
                 "scale": scale,
                 "sideways": moves[:, :2].abs().max().item(),
                 "lowest": 2 ** moves[:, 2].min().item(),
                 "highest": 2 ** moves[:, 2].max().item(),
-                "gap": 1 + min(gaps).item(),
+                "gap": min(gaps).item(),
                 "base": base.abs().max().item(),
                 "invalid": sum(int((~valid).sum()) for valid in placement.valid),
             }
