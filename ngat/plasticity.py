@@ -9,11 +9,12 @@ the projection of eq. 5). Edges never change. ξ has three dense layers, and a s
 
 so these bounds hold for any weights, and eq. 7 by a clamp: a node stays within its own cell
 (neighbours of one level cannot change places or meet, since REACH < 1/2, in a picture of whole
-cells; a parent and its child can), and its height stays within a factor of two of home. That a pyramid covers at least one pixel
-(section 3.2) does not follow: a low node of level 1 at the picture's border can cover less. Such a
-node is invalid: its colour is 0, it still sends messages, and the loss leaves it out. The last
-layer starts at zero, σ(0) = 1/2, and ξ starts as the identity. Each iteration adds to u, and the
-feature is projected again after each move. How the paper is read here: L4, L5, L6, L22.
+cells; a parent and its child can), and its height stays within a factor of two of home. That a
+pyramid covers at least one pixel (section 3.2) does not follow: a low node of level 1 at the
+picture's border can cover less. Such a node is invalid: its colour is 0, it still sends messages,
+and the loss leaves it out. The last layer starts at zero, σ(0) = 1/2, and ξ starts as the identity.
+Each iteration adds to u, and the feature is projected again after each move. How the paper is read
+here: L4, L5, L6, L22.
 """
 
 from __future__ import annotations
