@@ -12,7 +12,7 @@
 #   make site                                 all pages, linked and searchable, into site/
 #   make notebooks                            execute notebooks in place, ready to be committed
 #   make stored                               weights and results that notebooks on generated data read
-#   make real MINUTES=60                      train and score every method on the real data: hours
+#   make real MINUTES=60                      train and score every method anew, into runs/real: hours
 #   make peers MINUTES=84 DATA=dsb2018        StarDist and Cellpose on the same split: hours
 #   make gpu MINUTES=9 OUT=runs/gpu/out    all that a GPU is wanted for, in minutes
 #   make tables                               tables 1 and 2 from the committed result files
@@ -142,12 +142,15 @@ stored: env
 
 # Every row and curve of the real data, which `ngat data prepare` has made ready: hours. Each network
 # trains for MINUTES, at most. Stopped, it goes on where it was; remove runs/real to start anew.
-REAL := data/results
+# Everything stays in runs/real: the committed weights and results are of other, longer trainings, and
+# are not overwritten.
+REAL := runs/real/results
+COMMITTED := data/results
 MINUTES ?= 130
 RIVALS ?= unet fpn
 # Of each run without a type of picture, and of each ablation.
 STUDY_MINUTES ?= 10
-ERRORS_OF := dsb2018-test-companion-split,dsb2018-test-unet-split
+ERRORS_OF := dsb2018-test-companion-split,dsb2018-test-unet-split,dsb2018-test-otsu_watershed
 # Figure 8: a small network, three seeds of each loss.
 CURVE := --preset smoke --no-thresholds --set steps=300 --set low_resolution=0 --set validate_every=50 \
   --set validate_images=12
@@ -159,16 +162,16 @@ real: env
 	  $(BIN)/ngat evaluate --data dsb2018 --out $(REAL) \
 	    --weights runs/real/$$preset/best.safetensors; \
 	done
-	$(BIN)/ngat error-types --data dsb2018 --out $(REAL)/error_types.csv --runs $(ERRORS_OF)
-	cp runs/real/companion/best.safetensors data/weights/companion.safetensors
-	cp runs/real/paper/best.safetensors data/weights/paper.safetensors
-	$(BIN)/ngat robustness --data dsb2018 --weights data/weights/companion.safetensors \
+	$(BIN)/ngat robustness --data dsb2018 --weights runs/real/companion/best.safetensors \
 	  --out $(REAL)/robustness.csv
 	$(BIN)/ngat tune-classical --data dsb2018 --trials 120 --pictures 24 \
 	  --out $(REAL)/classical.json
 	for method in otsu otsu_watershed classical_one classical_per_type; do \
-	  $(BIN)/ngat evaluate --data dsb2018 --out $(REAL) --method $$method; \
+	  $(BIN)/ngat evaluate --data dsb2018 --out $(REAL) --method $$method \
+	    $$(case $$method in (classical*) echo --tuned $(REAL)/classical.json;; esac); \
 	done
+	$(BIN)/ngat error-types --data dsb2018 --results $(REAL) --out $(REAL)/error_types.csv \
+	  --runs $(ERRORS_OF)
 	for run in {balanced,bce}-{0,1,2}; do \
 	  $(BIN)/ngat train --data dsb2018 $(CURVE) --set kind=$${run%-*} --set seed=$${run#*-} \
 	    --out runs/real/$$run --resume; \
@@ -185,7 +188,7 @@ real: env
 	  $(BIN)/ngat ablate --data dsb2018 --preset $$preset --only base --seeds 3 --minutes 12 \
 	    --out $(REAL)/seeds.csv; \
 	done
-	$(BIN)/python .ci/hygiene.py execute notebooks
+	$(BIN)/ngat tables --results $(REAL) --out runs/real/tables
 
 # StarDist and Cellpose, each in an environment of its own (peers/README.md). Each trains for MINUTES
 # of one core. Stopped, it goes on where it was; with more MINUTES, too. LIMIT=12 is a rehearsal on a
@@ -193,7 +196,7 @@ real: env
 PEER ?= stardist cellpose
 LIMIT ?=
 PEERS := runs/peers/$(DATA)$(LIMIT:%=-%)
-PEER_RESULTS ?= $(if $(LIMIT),$(PEERS)/results,$(if $(filter dsb2018,$(DATA)),$(REAL),$(PEERS)/results))
+PEER_RESULTS ?= $(if $(LIMIT),$(PEERS)/results,$(if $(filter dsb2018,$(DATA)),$(COMMITTED),$(PEERS)/results))
 peers: MINUTES := 84
 peers: env
 	@for peer in $(PEER); do \
@@ -225,7 +228,7 @@ gpu:
 	PYTHONPATH=. $(GPU_PYTHON) -m ngat gpu --minutes $(MINUTES) --out '$(OUT)' $(ARGS)
 
 tables: env
-	$(BIN)/ngat tables --results $(REAL) --out runs/tables
+	$(BIN)/ngat tables --results $(COMMITTED) --out runs/tables
 
 readme: env
 	$(BIN)/ngat readme

@@ -4,7 +4,7 @@
 
 Read the paper's modules in the order in which data flows: graph, projection, plasticity, attention,
 model, loss, instances, metrics. What the paper leaves open, how an image of any size and
-magnification becomes nuclei, follows in magnification, parts, inference.
+magnification becomes nuclei, follows in magnification, parts, thresholds, inference.
 
 Where the paper's equations are:
 

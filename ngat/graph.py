@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -73,7 +74,7 @@ class PyramidGraph:
         levels: number of magnification levels M, at least 1 (the paper uses three to five).
 
     Raises:
-        InputError: a side or the number of levels is not positive.
+        InputError: a side or the number of levels is not a positive whole number.
     """
 
     height: int
@@ -81,6 +82,9 @@ class PyramidGraph:
     levels: int
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not isinstance(value, Integral) or isinstance(value, bool):
+                raise InputError(f"{name} of a pyramid graph is a whole number; got {value!r}.")
         if min(self.height, self.width, self.levels) < 1:
             raise InputError(
                 f"A pyramid graph needs at least one pixel and one level; got "

@@ -13,9 +13,8 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,16 +24,16 @@ from torch import Tensor
 from ngat.data.normalize import as_pixels, mirrored, views
 from ngat.data.resize import resized
 from ngat.errors import InputError
-from ngat.instances import MIN_AREA, MIN_SEED, SMOOTHING, Labels, Landscape, components, split
+from ngat.instances import MIN_SEED, Labels, components, split
+from ngat.io.values import as_array
 from ngat.magnification import Seen, find
 from ngat.parts import Part, PartLabels, merged, parts_of, whole_of
 from ngat.system.precision import autocast
+from ngat.thresholds import METHODS, Method, Thresholds, thresholds_from
 
 if TYPE_CHECKING:
     from ngat.baselines.networks import Network
 
-Method = Literal["components", "split"]
-METHODS: tuple[Method, ...] = get_args(Method)
 Floats = npt.NDArray[np.float32]
 
 # Pixels that go through at once, and the side of the tiles for images with more.
@@ -45,31 +44,6 @@ SMALLEST = 96
 
 # What test-time augmentation averages over: the image and its flips, by the axes of [B, C, H, W].
 FLIPS: tuple[tuple[int, ...], ...] = ((), (3,), (2,), (2, 3))
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """How probabilities become nuclei; chosen on validation, see :mod:`ngat.training.validation`.
-
-    Attributes:
-        probability: a pixel is foreground above it.
-        core: a pixel seeds a nucleus above it (``split`` only).
-        prominence: if not 0, only on a maximum of the core map that rises so much above the saddle
-            to any higher one (``split`` only).
-        min_area: smallest nucleus in pixels, as the network sees it.
-        landscape: what the watershed floods from the seeds, see :func:`ngat.instances.split`.
-        smoothing: of the core map before it is read as a landscape, σ in pixels as the network sees
-            it (``split`` only).
-        confidence: a nucleus is kept if the mean probability of its pixels is at least so high.
-    """
-
-    probability: float = 0.5
-    core: float = 0.5
-    prominence: float = 0.0
-    min_area: int = MIN_AREA
-    landscape: Landscape = "distance"
-    smoothing: float = SMOOTHING
-    confidence: float = 0.0
 
 
 class Prediction(NamedTuple):
@@ -117,7 +91,12 @@ def predict(
         InputError: what :func:`~ngat.data.normalize.as_pixels` refuses, a magnification that is not
             positive, a tile that is all margin, or thresholds of the weights that make no sense.
     """
-    image = np.asarray(image)
+    image = as_array(image, "the image")
+    if not isinstance(model, torch.nn.Module) or image.ndim < 2:
+        raise InputError(
+            "predict takes a network, as ngat.load_weights(file).model, and a picture as an array; "
+            "of a file take ngat.segment."
+        )
     height, width = image.shape[:2]
     parts: tuple[Part, ...] = ()
     if magnification is None:
@@ -228,31 +207,6 @@ def smoothing_at(thresholds: Thresholds, magnification: float) -> float:
     return thresholds.smoothing / magnification
 
 
-def thresholds_to_dict(thresholds: Mapping[Method, Thresholds]) -> dict[str, dict[str, Any]]:
-    """Thresholds by method as plain values (for JSON)."""
-    return {method: asdict(t) for method, t in thresholds.items()}
-
-
-def thresholds_from(provenance: Mapping[str, Any], tta: bool = False) -> dict[Method, Thresholds]:
-    """Thresholds by method from a weights file's provenance; the defaults where it has none.
-
-    Args:
-        tta: those chosen for averages over views, where there are some.
-
-    Raises:
-        InputError: the entry is there but makes no sense.
-    """
-    stored = provenance.get("thresholds", {})
-    if tta:
-        stored = provenance.get("thresholds_tta", stored)
-    try:
-        return {method: Thresholds(**stored.get(method, {})) for method in METHODS}
-    except (AttributeError, TypeError) as error:
-        raise InputError(
-            f"The thresholds inside the weights file are not of this version of ngat ({error})."
-        ) from error
-
-
 @contextlib.contextmanager
 def evaluating(model: torch.nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; the mode before is restored."""
@@ -285,10 +239,8 @@ def _one(model: Network, picture: Tensor) -> Tensor:
 
 def _tiled(model: Network, picture: Tensor, tta: bool, tile: int, margin: int | None) -> Tensor:
     """As :func:`probabilities`, tile by tile; of each its middle is kept."""
-    config = model.config
-    step = config.coarsest_cell
-    if margin is None:
-        margin = config.receptive_field
+    step = model.config.coarsest_cell
+    margin = model.config.receptive_field if margin is None else margin
     margin = -(-margin // step) * step
     middle = (tile - 2 * margin) // step * step
     if middle < 1:

@@ -43,7 +43,6 @@ def components(
     probability: Floats,
     threshold: float = 0.5,
     min_area: int = MIN_AREA,
-    max_hole: int = 0,
     confidence: float = 0.0,
 ) -> Labels:
     """Connected components of the thresholded mask.
@@ -52,7 +51,6 @@ def components(
         probability: ``[H, W]`` in [0, 1].
         threshold: a pixel is foreground where ``probability > threshold``.
         min_area: smaller components (pixels) are dropped.
-        max_hole: patches of background of up to so many pixels are filled first; 0 fills none.
         confidence: a component whose mean probability is lower is dropped.
 
     Returns:
@@ -61,7 +59,7 @@ def components(
     Raises:
         InputError: the map is not two-dimensional, or holds NaN.
     """
-    mask = _mask(probability, threshold, max_hole)
+    mask = _mask(probability, threshold)
     labels, _ = ndimage.label(mask)
     return _drop_doubtful(_drop_small(labels, min_area), probability, confidence)
 
@@ -190,18 +188,14 @@ def core_of(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
     return inside & (distance > CORE_DEPTH * deepest[index])
 
 
-def _mask(probability: Floats, threshold: float, max_hole: int) -> npt.NDArray[np.bool_]:
+def _mask(probability: Floats, threshold: float) -> npt.NDArray[np.bool_]:
     """The foreground, as :func:`components` says."""
     probability = np.asarray(probability)
     if probability.ndim != 2:
         raise InputError(f"a probability map has two dimensions, not {probability.ndim}.")
     if np.isnan(probability).any():
         raise InputError("the probability map holds NaN; the network's output cannot be used.")
-    mask = probability > threshold
-    if max_hole:
-        background, _ = ndimage.label(~mask)
-        mask |= _smaller(background, max_hole + 1)[background]
-    return mask
+    return probability > threshold
 
 
 def margin(smoothing: float = SMOOTHING) -> int:

@@ -113,12 +113,14 @@ def overlaps(pred: Labels, true: Labels) -> Overlaps:
         )
     pred, n_pred = _number(pred)
     true, n_true = _number(true)
-    table = sparse.coo_array(
-        (np.ones(true.size, dtype=np.int64), (true.ravel(), pred.ravel())),
-        shape=(n_true + 1, n_pred + 1),
-    ).tocsr()
-    area_true, area_pred = table.sum(axis=1), table.sum(axis=0)
-    pairs = table[1:, 1:].tocoo()
+    none = np.zeros(0, dtype=np.int64)
+    if not (n_true and n_pred):
+        return Overlaps(n_true, n_pred, none, none, none, none)
+    area_true, area_pred = (np.bincount(side.ravel())[1:] for side in (true, pred))
+    both = (true > 0) & (pred > 0)
+    i, j = true[both] - 1, pred[both] - 1
+    shared = sparse.coo_array((np.ones(i.size, dtype=np.int64), (i, j)), shape=(n_true, n_pred))
+    pairs = shared.tocsr().tocoo()  # those of one pair are added up
     i, j = pairs.row, pairs.col
     return Overlaps(
         n_true,
@@ -126,7 +128,7 @@ def overlaps(pred: Labels, true: Labels) -> Overlaps:
         i.astype(np.int64),
         j.astype(np.int64),
         pairs.data,
-        area_true[1:][i] + area_pred[1:][j] - pairs.data,
+        area_true[i] + area_pred[j] - pairs.data,
     )
 
 
@@ -265,8 +267,8 @@ def pixel_dice(pred: npt.ArrayLike, true: npt.ArrayLike, *, epsilon: float = 1e-
 
 def _number(labels: Labels) -> tuple[Labels, int]:
     """Objects renumbered 1 ... n in the order of their labels, and n."""
-    if labels.size == 0:
-        return labels.astype(np.int64), 0
+    if not labels.any():
+        return labels, 0
     # Sorting is only needed for scattered labels; a look-up table does for compact ones.
     if int(labels.max()) > 4 * labels.size:
         values, numbers = np.unique(labels, return_inverse=True)
@@ -291,7 +293,9 @@ def _exact(threshold: float | Fraction) -> Fraction:
 
 
 def _pixels(pred: npt.ArrayLike, true: npt.ArrayLike) -> tuple[Array, Array]:
-    y_pred, y = np.asarray(pred, dtype=np.float64), np.asarray(true, dtype=np.float64)
+    y_pred, y = np.asarray(pred), np.asarray(true)
+    if not y_pred.dtype == y.dtype == bool:  # masks are counted as they are
+        y_pred, y = y_pred.astype(np.float64), y.astype(np.float64)
     if y_pred.shape != y.shape:
         raise InputError(f"masks of different size: {y_pred.shape} and {y.shape}.")
     return y_pred, y

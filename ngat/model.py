@@ -66,11 +66,10 @@ class NGAT(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        if config.channels % config.heads or config.channels % config.norm_groups:
-            raise InputError(
-                f"channels ({config.channels}) must be a multiple of heads ({config.heads}) and "
-                f"of norm_groups ({config.norm_groups})."
-            )
+        groups = config.norm_groups if config.norm == "group" else 1
+        if config.channels % config.heads or config.channels % groups:
+            divisors = f"heads ({config.heads})" + f" and norm_groups ({groups})" * (groups > 1)
+            raise InputError(f"channels ({config.channels}) must be a multiple of {divisors}.")
         self.config = config
         self.plasticity = Plasticity(config)
         self.embed = Maps(COLOURS + 1, [config.channels])

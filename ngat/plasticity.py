@@ -7,11 +7,13 @@ the projection of eq. 5). Edges never change. ξ has three dense layers, and a s
 
     x, y = home + REACH · cell · (2σ(u) − 1)        z = home · 2^(2σ(u) − 1)
 
-so eq. 7 and the constraints of section 3.2 hold by construction, for any weights: a node stays
-within its own cell (neighbours cannot change places or meet, since REACH < 1/2), and its height
-stays within a factor of two of home. The last layer starts at zero, σ(0) = 1/2, and ξ starts as
-the identity. Each iteration adds to u, and the feature is projected again after each move. How the
-paper is read here: L5, L6, L22.
+so these bounds hold for any weights, and eq. 7 by a clamp: a node stays within its own cell
+(neighbours of one level cannot change places or meet, since REACH < 1/2; a parent and its child
+can), and its height stays within a factor of two of home. That a pyramid covers at least one pixel
+(section 3.2) does not follow: a low node of level 1 at the picture's border can cover less. Such a
+node is invalid: its colour is 0, it still sends messages, and the loss leaves it out. The last
+layer starts at zero, σ(0) = 1/2, and ξ starts as the identity. Each iteration adds to u, and the
+feature is projected again after each move. How the paper is read here: L4, L5, L6, L22.
 """
 
 from __future__ import annotations
@@ -91,13 +93,14 @@ class Xi(nn.Module):
     3 moves so far, and the normalised level m̂.
 
     Behind a plain sigmoid all hidden values lie near 1/2 at first, whatever the colours, and ξ
-    first learns one move for all nodes. Centred at zero, 2σ(2x) − 1 = tanh x, the hidden values
-    differ from node to node, and so do the moves (notebook 2).
+    first learns one move for all nodes. With ``centred``, 2σ(2x) − 1 = tanh x, which is centred at
+    zero and four times as steep, moves differ from node to node; which of the two does it was not
+    measured (notebook 2).
     """
 
     def __init__(self, width: int, squash: str = "sigmoid") -> None:
         super().__init__()
-        self.squash = torch.sigmoid if squash == "sigmoid" else torch.tanh
+        self.squash: Elementwise = torch.sigmoid if squash == "sigmoid" else torch.tanh
         inputs = COLOURS * 5 + 3 + 1
         layers = [Dense(inputs, width), Dense(width, width), Dense(width, 3)]
         for layer in layers:

@@ -7,7 +7,8 @@ import torch
 from scipy import ndimage
 from torch.nn import functional as F
 
-from ngat.inference import Prediction, Thresholds
+from ngat.inference import Prediction
+from ngat.thresholds import Thresholds
 
 
 class Local:

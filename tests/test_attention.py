@@ -1,10 +1,13 @@
 """The attention operator: the reference by definition, by DGL and by finite differences."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from attention_cases import GROUPINGS, SHAPES, draw, value_and_gradients
 
 from ngat.attention import SLOPE, TapGroup, attend, attention_weights
+from ngat.attention.reference import aggregate, mean
 from ngat.errors import InputError, MissingDependency
 from ngat.graph import PyramidGraph
 
@@ -183,6 +186,43 @@ def test_what_does_not_fit_is_refused_in_a_sentence():
         attend([groups[0], groups[0]], er)
     with pytest.raises(InputError, match="t of king"):
         attend([groups[0]._replace(tap=groups[0].tap[:, :4])], er)
+    king, parent = groups
+    with pytest.raises(InputError, match="at least one group"):
+        attend([], er)
+    with pytest.raises(InputError, match=r"er must be \[B, heads, H, W\]"):
+        attend(groups, er[0])
+    with pytest.raises(InputError, match="floating-point"):
+        attend(groups, er.int())
+    with pytest.raises(InputError, match="el of king"):
+        attend([king._replace(source=king.source[:, :1])], er)
+    with pytest.raises(InputError, match="z of king"):
+        attend([king._replace(values=king.values[:, :-1])], er)
+    with pytest.raises(InputError, match="same number of channels"):
+        attend([king, parent._replace(values=parent.values[:, : er.shape[1]])], er)
+
+
+def test_the_slope_is_that_of_graph_attention_networks():
+    assert SLOPE == 0.2  # Veličković et al. 2018, which the paper follows
+
+
+def test_means_and_own_maps_of_the_ablations_by_hand():
+    """Ones have the mean one at any border; without messages a node's own map is left."""
+    sizes, level = [(12, 10), (6, 5), (3, 3)], 1
+    ones = {
+        relation: torch.ones(1, 2, *size)
+        for relation, size in zip(("child", "king", "parent"), sizes, strict=True)
+    }
+    torch.testing.assert_close(mean(ones, sizes, level), torch.ones(1, 2, 6, 5))
+    own = torch.randn(1, 2, 6, 5)
+    maps = {relation: (0 * z,) for relation, z in ones.items()}
+    maps["king"] = (own, 0 * own)
+    for aggregator, expected in (("gcn", own), ("mlp", 3 * own.relu())):
+        update = SimpleNamespace(
+            self_map=True,
+            config=SimpleNamespace(aggregator=aggregator),
+            mlp=lambda x: (3 * x,),
+        )
+        torch.testing.assert_close(aggregate(update, maps, sizes, level), expected)
 
 
 def test_without_dgl_the_engine_says_how_to_get_it(monkeypatch):

@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+from typing import get_args, get_type_hints
 
 import pytest
 from tiny import tiny
 
 from ngat import config
+from ngat.attention import ENGINES
 from ngat.config import (
     PRESETS,
     LossConfig,
@@ -19,6 +21,7 @@ from ngat.config import (
 )
 from ngat.config.presets import BOUNDS
 from ngat.errors import InputError
+from ngat.model import NGAT
 
 
 @pytest.mark.parametrize("name", ["paper", "companion", "smoke", "unet", "fpn"])
@@ -38,6 +41,16 @@ def test_an_override_changes_one_value_and_leaves_the_preset_alone() -> None:
 
 def test_the_suite_trains_on_the_engine_that_users_get() -> None:
     assert tiny().model.engine == ModelConfig().engine == "auto"
+
+
+def test_the_engines_are_those_that_attention_finds() -> None:
+    assert get_args(get_type_hints(ModelConfig)["engine"]) == ("auto", *ENGINES)
+
+
+def test_norm_groups_count_for_group_norm_alone() -> None:
+    NGAT(config.preset("companion", channels=18, heads=2, norm="batch").model)
+    with pytest.raises(InputError, match=r"channels \(18\) must be a multiple of .*norm_groups"):
+        NGAT(config.preset("companion", channels=18, heads=2, norm="group").model)
 
 
 def test_text_from_a_command_line_becomes_the_parameters_type() -> None:
@@ -61,6 +74,14 @@ def test_text_from_a_command_line_becomes_the_parameters_type() -> None:
         ({"augment": "perhaps"}, "augment must be of type bool"),
         ({"schedule": "spiral"}, "schedule must be one of synchronous, vcycle; got 'spiral'"),
         ({"seed": -1}, "seed must be a number at least 0"),
+        ({"augment": None}, "augment must be of type bool; got None"),
+        ({"augment": []}, "augment must be of type bool"),
+        ({"residual": 2}, "residual must be of type bool; got 2"),
+        ({"residual": 0.5}, "residual must be of type bool; got 0.5"),
+        ({"steps": True}, "steps must be of type int; got True"),
+        ({"dropout": True}, "dropout must be of type float; got True"),
+        ({"engine": "gpu"}, "engine must be one of auto, reference, dgl, cpu, cuda; got 'gpu'"),
+        ({"clip": 0}, "clip must be a number above 0; got 0"),
     ],
 )
 def test_a_value_that_does_not_fit_is_refused_by_name(override: dict, sentence: str) -> None:

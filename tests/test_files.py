@@ -243,3 +243,26 @@ def test_asking_for_the_commit_writes_nothing(
     assert index.read_bytes() == before
     source.write_text("2")
     assert commit() == git("rev-parse", "HEAD") + "+"
+
+
+def test_a_folder_in_the_place_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.json").mkdir()
+    with pytest.raises(InputError, match=r"a\.json: is a folder; give the name of a file"):
+        write_json(tmp_path / "a.json", 1)
+    assert not list((tmp_path / "a.json").iterdir())
+
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr("ngat.system.files.os.replace", refused)
+    with pytest.raises(InputError, match=r"b\.json: cannot be written \(Operation not permitted"):
+        write_json(tmp_path / "b.json", 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_no_field_of_a_table_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    for lines, where in (("1,2,3\n", "a line"), ("1,2\n3,4,5\n", "line 3")):
+        path.write_text(f"a,b\n{lines}")
+        with pytest.raises(InputError, match=rf"t\.csv: {where} has more fields than the header"):
+            read_table(path, ("a", "b"), "trials", "ngat try")

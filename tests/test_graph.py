@@ -122,7 +122,26 @@ def test_dgl_graph_holds_the_same_edges():
         of_relation = built.edata["relation"].numpy() == index
         expected = set(zip(*(a.tolist() for a in graph.edges(relation)[:2]), strict=True))
         assert set(zip(source[of_relation], destination[of_relation], strict=True)) == expected
+        # Taps are numbered through: nine of the king, four of children, one of the parent.
+        first = {"king": 0, "child": 9, "parent": 13}[relation]
+        of_taps = zip(
+            source[of_relation],
+            destination[of_relation],
+            built.edata["tap"].numpy()[of_relation],
+            strict=True,
+        )
+        by_hand = zip(*(a.tolist() for a in graph.edges(relation)), strict=True)
+        assert set(of_taps) == {(j, i, first + tap) for j, i, tap in by_hand}
     assert sorted(set(built.edata["tap"].tolist())) == list(range(14))
+    np.testing.assert_array_equal(built.ndata["level"].numpy(), graph.level_of_nodes)
+    homes = np.concatenate([graph.home(m).reshape(3, -1) for m in range(3)], axis=1)
+    np.testing.assert_allclose(built.ndata["position"].numpy(), homes.T)
     both = batch_dgl([built, PyramidGraph(3, 3, 2).to_dgl()])
     assert both.batch_size == 2
     assert both.num_nodes() == graph.num_nodes + 9 + 4
+
+
+@pytest.mark.parametrize("shape", [(16.5, 16, 2), (16, "16", 2), (16, 16, True)])
+def test_sides_and_levels_are_whole_numbers(shape):
+    with pytest.raises(InputError, match="of a pyramid graph is a whole number"):
+        PyramidGraph(*shape)

@@ -11,18 +11,12 @@ from ngat import inference
 from ngat.config import preset
 from ngat.data.normalize import as_tensor
 from ngat.errors import InputError
-from ngat.inference import (
-    Prediction,
-    Thresholds,
-    instances,
-    predict,
-    thresholds_from,
-    thresholds_to_dict,
-)
+from ngat.inference import Prediction, instances, predict
 from ngat.instances import split
 from ngat.metrics import image_score, match
 from ngat.model import NGAT
 from ngat.parts import Part
+from ngat.thresholds import Thresholds, thresholds_from, thresholds_to_dict
 from ngat.training.validation import choose_thresholds, store_thresholds, validate
 from ngat.training.weights import load_weights, save_weights
 
@@ -117,6 +111,22 @@ def test_averages_over_flips_have_thresholds_of_their_own() -> None:
     assert thresholds_from(stored)["split"] == single
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("core", float("nan")), ("probability", "0.5"), ("min_area", True), ("landscape", "hills")],
+)
+def test_thresholds_that_cannot_be_are_refused_wherever_they_come_from(
+    name: str, value: object
+) -> None:
+    """With NaN no nucleus would be found, and nothing said."""
+    with pytest.raises(InputError, match=f"The threshold {name} is .*, which cannot be"):
+        Thresholds(**{name: value})  # type: ignore[arg-type]
+    model = NGAT(tiny().model)
+    model.provenance = {"thresholds": {"split": {name: value}}}  # type: ignore[assignment]
+    with pytest.raises(InputError, match=f"The threshold {name} is"):
+        predict(model, rings(limit=1)[0].image)
+
+
 def varied(**overrides: object) -> NGAT:
     """A network with fixed statistics whose outputs vary, in float64: only geometry can differ."""
     torch.manual_seed(0)
@@ -129,7 +139,8 @@ def varied(**overrides: object) -> NGAT:
 
 def test_a_prediction_depends_on_its_receptive_field_alone() -> None:
     """The gradient of a pixel's logits with respect to the image ends where it is said to end."""
-    for overrides in ({"levels": 2, "depth": 1}, {"levels": 3, "depth": 2}):
+    far = {"levels": 2, "depth": 1, "plasticity_steps": 8, "schedule": "synchronous"}
+    for overrides in ({"levels": 2, "depth": 1}, {"levels": 3, "depth": 2}, far):
         model = varied(**overrides)
         reach = model.config.receptive_field
         side = 2 * reach + 64
@@ -307,6 +318,14 @@ def two_touching() -> Prediction:
     return Prediction(probability, core)
 
 
+def test_parts_are_divided_by_the_method_that_was_asked_for() -> None:
+    window = (slice(0, 12), slice(0, 20))
+    whole = two_touching()
+    both = whole._replace(parts=((Part(1.0, window, window), whole),))
+    assert instances(both, "components").max() == 1
+    assert instances(both, "split").max() == 2
+
+
 @pytest.mark.parametrize("magnification", [0.25, 0.5, 2.0])
 def test_smoothing_is_measured_as_the_network_sees_it(magnification: float) -> None:
     """A blurred pair of cores: what is left of the saddle decides, at any magnification alike."""
@@ -356,7 +375,7 @@ def test_components_keep_and_split_parts_touching_nuclei() -> None:
 
 
 def test_thresholds_survive_the_provenance() -> None:
-    chosen = {"components": Thresholds(0.3), "split": Thresholds(0.4, 0.6, 32)}
+    chosen = {"components": Thresholds(0.3), "split": Thresholds(0.4, 0.6, 0.32)}
     assert thresholds_from({"thresholds": thresholds_to_dict(chosen)}) == chosen
     assert thresholds_from({})["split"] == Thresholds()
     with pytest.raises(InputError, match="not of this version"):
@@ -424,3 +443,10 @@ def test_thresholds_are_stored_with_the_weights(tmp_path: Path) -> None:
     again = load_weights(path).provenance
     assert again["thresholds"] == chosen
     assert again["thresholds_tta"] == back.provenance["thresholds_tta"]
+
+
+def test_what_is_no_network_or_no_picture_is_said(model: NGAT) -> None:
+    picture = np.zeros((40, 40, 3), np.uint8)
+    for wrong in ((None, picture), (model, None), (model, "good.png")):
+        with pytest.raises(InputError, match=r"predict takes a network.*ngat\.segment"):
+            predict(*wrong)  # type: ignore[arg-type]

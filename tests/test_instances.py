@@ -78,12 +78,15 @@ def test_components_are_those_of_the_mask():
     assert components(probability, threshold=0.8, min_area=1).max() == 1
 
 
-def test_holes():
-    ring = np.ones((9, 9))
-    ring[3:6, 3:6] = 0
-    assert (components(ring, max_hole=9) == 1).all()
-    assert (components(ring, max_hole=8) == 0).sum() == 9
-    assert (components(ring) == 0).sum() == 9
+def test_otsu_fills_holes_of_sixteen_pixels_and_no_larger_ones(monkeypatch):
+    mask = np.ones((20, 20), bool)
+    mask[3:7, 3:7] = False
+    mask[10:14, 10:14] = mask[14, 10] = False
+    monkeypatch.setattr("ngat.baselines.thresholding.otsu_mask", lambda image: mask)
+    labels = otsu(np.zeros((20, 20, 3), np.uint8))
+    assert (labels[:9] == 1).all()
+    assert (labels == 0).sum() == 17
+    assert (components(mask.astype(float)) == 0).sum() == 16 + 17
 
 
 def test_the_smallest_nucleus_and_the_smallest_seed() -> None:

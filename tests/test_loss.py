@@ -130,6 +130,17 @@ def test_the_field_of_a_patch_by_hand() -> None:
         assert not field_of(output, 0, reading).requires_grad
 
 
+def test_the_reading_of_a_cells_field_is_the_one_that_was_asked_for() -> None:
+    """A node a quarter of its cell to the right and down, at half the height of the picture."""
+    move = f64(0.25, 0.25, 0.0).view(1, 3, 1, 1)
+    output = output_of([((0.0,), (1.0,)), ((0.0,), (1.0,))], [0 * move, move])
+    cos, sin = math.cos(0.75 * math.pi), math.sin(0.75 * math.pi)
+    parts = cos * sin, sin**2, 0.5 * cos
+    total = field_of(output, 1, "sum").item()
+    assert total == pytest.approx(sum(parts))
+    assert field_of(output, 1, "norm").item() == pytest.approx(math.hypot(*parts))
+
+
 def test_without_a_field_all_nodes_of_a_level_count_alike() -> None:
     levels = [((0.3, -1.0), (1.0, 0.0)), ((0.5,), (0.25,))]
     moves = [torch.full((1, 3, 1, n), 0.25).double() for n in (2, 1)]

@@ -216,3 +216,16 @@ def test_thresholds_where_matches_are_not_unique_are_refused(t):
 def test_missing_threshold_is_told():
     with pytest.raises(InputError, match=r"0\.7"):
         metrics.summarise([[Counts(0.5, 1, 0, 0)]])
+
+
+def test_lists_are_label_images_if_their_rows_are_of_one_length():
+    assert metrics.match([[0, 1]], [[0, 1]], [0.5])[0].tp == 1
+    with pytest.raises(InputError, match="the prediction: its rows differ in length"):
+        metrics.match([[0, 1], [1]], np.zeros((2, 2), int))
+
+
+def test_masks_are_measured_as_they_are():
+    """As booleans they give the very numbers that they give as floats, in a fraction of memory."""
+    pred, true = np.random.default_rng(0).random((2, 30, 40)) > 0.6
+    for measure in (metrics.pixel_iou, metrics.pixel_dice):
+        assert measure(pred, true) == measure(pred.astype(float), true.astype(float))

@@ -255,6 +255,13 @@ def test_heads_start_out_in_different_directions():
     assert sphere[:, 2].min() < -0.5  # and some down to the children
 
 
+@pytest.mark.parametrize(("relation", "length"), [("king", 2.0), ("child", 8.0)])
+def test_favourite_taps_weigh_the_same_at_the_start(relation, length):
+    """b·Δζ reaches 2 at a king neighbour one cell off, and at a child a quarter of a cell off."""
+    term = PositionTerm(SMALL, (relation,), joint=False, moving=True)
+    torch.testing.assert_close(term.b.norm(dim=1), torch.full((len(term.b),), length))
+
+
 def test_position_term_tells_left_from_right():
     """Without it a picture and its mirror image have mirrored logits; with it they need not."""
     image = picture(8, 8, batch=1)
@@ -302,15 +309,19 @@ def test_position_term_is_b_times_displacement_wherever_the_nodes_moved():
 
 
 def test_reconstruction_by_hand():
-    config = dataclasses.replace(SMALL, levels=2, reconstruction=0.5)
-    model = network(config)
+    model = network(dataclasses.replace(SMALL, levels=3, reconstruction=0.5))
     output = model(picture(3, 2, batch=1))
-    base, coarse = (torch.sigmoid(level) for level in output.logits)
+    base, middle, top = (torch.sigmoid(level) for level in output.logits)
     found = model.reconstruct(output)
     for y in range(3):
         for x in range(2):
-            expected = (base[..., y, x] + 0.5 * coarse[..., y // 2, x // 2]) / 1.5
-            torch.testing.assert_close(found[..., y, x], expected)
+            coarse = 0.5 * middle[..., y // 2, x // 2] + 0.25 * top[..., y // 4, x // 4]
+            torch.testing.assert_close(found[..., y, x], (base[..., y, x] + coarse) / 1.75)
+
+
+def test_heads_begin_with_few_nuclei_and_the_middle_size():
+    for head in network(dataclasses.replace(SMALL, outputs=3)).heads:
+        assert head.bias.tolist() == [-2, -2, 0]
 
 
 def test_dropout_and_residual_act():

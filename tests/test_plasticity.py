@@ -1,12 +1,16 @@
 """Plasticity: identity at the start, bounds for any weights, gradients by finite differences."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from ngat.config import ModelConfig
 from ngat.graph import PyramidGraph
 from ngat.plasticity import REACH, Plasticity
-from ngat.projection import home_positions
+from ngat.projection import home_positions, integral_image, project
 
 
 def picture(height=24, width=20, seed=0):
@@ -79,6 +83,48 @@ def test_centred_squash_is_the_sigmoid_moved_to_zero():
     plain, centred = plastic("xi"), plastic("xi", plasticity_squash="centred")
     torch.testing.assert_close(plain.xi.squash(x), torch.sigmoid(x))
     torch.testing.assert_close(centred.xi.squash(x), 2 * torch.sigmoid(2 * x) - 1)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_moves_by_hand(steps):
+    """Eq. 8 and 9 node by node: what ξ reads, and that its answers add up."""
+    module = plastic("xi", plasticity_steps=steps)
+    generator = torch.Generator().manual_seed(3)
+    for parameter in module.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator).double()
+    image, graph, m = picture(16, 16), PyramidGraph(16, 16, 4), 2
+    integral, home = integral_image(image), home_positions(graph, m, image)
+    u = torch.zeros(2, 3, 4, 4).double()
+    moves, feature = u.clone(), F.avg_pool2d(image, 4)
+    for _ in range(steps):
+        change = torch.zeros_like(u)
+        for b, y, x in np.ndindex(2, 4, 4):
+            own = feature[b, :, y, x]
+            beside = (y, max(x - 1, 0)), (y, min(x + 1, 3)), (max(y - 1, 0), x), (min(y + 1, 3), x)
+            around = [feature[b, :, v, w] - own for v, w in beside]
+            h = torch.cat([own, *around, moves[b, :, y, x], torch.tensor([m / 3]).double()])
+            for k, layer in enumerate(module.xi.layers):
+                h = layer.weight @ h + layer.bias
+                h = torch.sigmoid(h) if k < 2 else h
+            change[b, :, y, x] = h
+        u = u + change
+        bounded = 2 * torch.sigmoid(u) - 1
+        moves = torch.cat([0.45 * bounded[:, :2], bounded[:, 2:]], 1)
+        xy = home[:, :2] + moves[:, :2] * 4 / 16
+        positions = torch.cat([xy, home[:, 2:] * 2 ** moves[:, 2:]], 1).clamp(0, 1)
+        feature = project(integral, positions)[0]
+    torch.testing.assert_close(module(image, graph).moves[m], moves, rtol=1e-6, atol=1e-8)
+
+
+def test_every_level_has_a_table_of_its_own():
+    module, graph = plastic("table"), PyramidGraph(24, 20, 4)
+    values = torch.arange(4.0).double()[:, None, None, None]
+    module.table.data = values.expand(4, 3, 16, 16).clone()
+    placement = module(picture(), graph)
+    for m in (1, 2, 3):
+        bounded = 2 / (1 + math.exp(-m)) - 1
+        expected = torch.tensor([0.45, 0.45, 1.0]).double() * bounded
+        torch.testing.assert_close(placement.moves[m].mean((0, 2, 3)), expected)
 
 
 @pytest.mark.parametrize("squash", ["sigmoid", "centred"])

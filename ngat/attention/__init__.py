@@ -192,7 +192,8 @@ def resolve(name: str, like: Tensor) -> str:
     """Name of the engine that serves ``like``: ``auto`` picks by device and what is installed.
 
     Raises:
-        InputError: no engine has this name, or it serves another device than that of ``like``.
+        InputError: no engine has this name, or it is ``cpu`` and ``like`` lies elsewhere. The
+            engine ``cuda`` refuses itself what it cannot serve.
     """
     device = like.device.type  # the fast engines bear the names of their devices
     if name == "auto":

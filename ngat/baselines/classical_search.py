@@ -114,6 +114,8 @@ class SearchPlan:
         for name in ("trials", "pictures"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1; got {getattr(self, name)}.")
+        if self.seed < 0:
+            raise InputError(f"seed must be at least 0; got {self.seed}.")
 
 
 class SearchTrial(NamedTuple):

@@ -44,7 +44,11 @@ def otsu_mask(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
 
 def otsu(image: npt.NDArray[np.uint8]) -> Labels:
     """Connected components of :func:`otsu_mask`, small holes filled: ``int32 [H, W]``."""
-    return components(otsu_mask(image).astype(np.float64), max_hole=MIN_AREA)
+    mask = otsu_mask(image)
+    background, _ = ndimage.label(~mask)
+    small = np.bincount(background.ravel()) <= MIN_AREA
+    small[0] = False  # the mask itself
+    return components((mask | small[background]).astype(np.float64))
 
 
 def otsu_watershed(image: npt.NDArray[np.uint8]) -> Labels:

@@ -24,13 +24,13 @@ from ngat.benchmark.worker import Found, Row, Setting
 from ngat.data.nuclei import generator
 from ngat.data.stains import PAINTERS
 from ngat.errors import InputError
-from ngat.inference import Thresholds
 from ngat.instances import core_of, split
 from ngat.segmentation.batch import Options, segment_file
 from ngat.segmentation.files import Input
 from ngat.segmentation.network import trained
 from ngat.segmentation.tasks import Tasks
 from ngat.system.files import write_table
+from ngat.thresholds import Thresholds
 
 # One row for each picture: its side, the share of it that is tissue, threads of Dask, tiles that
 # were searched, nuclei; seconds by the clock and of all processors; peak memory.

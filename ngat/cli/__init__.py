@@ -13,7 +13,7 @@ import typer
 
 import ngat
 from ngat.cli import benchmark, data, network, results, segment, study
-from ngat.cli.options import Commands
+from ngat.cli.options import Commands, check_words
 from ngat.errors import InputError
 from ngat.system.files import space_for
 from ngat.system.process import sleep_while_waiting
@@ -59,6 +59,7 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
+        check_words(sys.argv[1:])
         with space_for("A file"):
             app(prog_name="ngat")
     except InputError as error:

@@ -169,6 +169,10 @@ def evaluate(
         from ngat.evaluation.evaluator import CLASSICAL
         from ngat.evaluation.evaluator import evaluate as run
 
+        if tta and method not in ("ngat", "untrained"):
+            raise InputError(f"--tta is for networks; leave it out with --method {method}.")
+        if masks == "corrected" and data != "dsb2018":
+            raise InputError(f"--masks corrected is for dsb2018; leave it out with --data {data}.")
         if method in CLASSICAL:
             tuned = tuned or root / "results" / "classical.json"
         where: Any = {"root": root, "seed": data_seed, "limit": limit, "progress": not quiet}
@@ -176,8 +180,8 @@ def evaluate(
         written = run(
             load(data, split, masks=masks, **where),  # type: ignore[arg-type]
             out,
-            # Other truth is another measurement: no figure may take it for the protocol's.
-            data=data if masks == "published" else f"{data}, {masks} masks",
+            data=data,
+            masks=masks,  # type: ignore[arg-type]
             method=method,  # type: ignore[arg-type]
             weights=weights,
             tuned=tuned,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,13 +16,14 @@ import typer
 from typer.core import TyperGroup
 
 from ngat.errors import InputError
+from ngat.system.files import read_json
 from ngat.system.process import terminable
 
 Data = Annotated[
     str, typer.Option(help="synthetic, rings, dsb2018, or a folder with images/ and masks/.")
 ]
 Root = Annotated[Path, typer.Option(help="Folder that holds dsb2018/ and the tables of types.")]
-DataSeed = Annotated[int, typer.Option(help="Seed of the drawn data sets.")]
+DataSeed = Annotated[int, typer.Option(min=0, help="Seed of the drawn data sets.")]
 Limit = Annotated[int | None, typer.Option(help="Only so many pictures of each split.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Tta = Annotated[
@@ -49,6 +52,65 @@ def assignments(texts: list[str] | None) -> dict[str, Any]:
         except (ValueError, SyntaxError):
             found[name] = value
     return found
+
+
+# Options that are empty unless they are given, and the commands where --weights is one of them.
+_MAY_BE_EMPTY = ("--name", "--label", "--only", "--preset", "--start", "--threads", "--engines")
+_SHIPPED = ("explorer", "reproduce")
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Refuse a word without a letter: as the name of a file it would be the current folder.
+
+    Raises:
+        InputError: there is one.
+    """
+    for before, word in pairwise(["", *words]):
+        option, sign, value = word.partition("=") if word.startswith("--") else (before, "=", word)
+        if value or not sign or option in _MAY_BE_EMPTY:
+            continue
+        if option == "--weights" and words[0] in _SHIPPED:
+            continue
+        what = option if option.startswith("-") else "An argument"
+        raise InputError(f"{what} is empty; give a value, or . for the folder you are in.")
+
+
+def check_out(out: Path, inputs: Sequence[Path], *endings: str) -> None:
+    """Refuse, before any work, an output file that is an input, or a thing of another kind.
+
+    Args:
+        out: the file to be written.
+        inputs: files, and folders all of whose files are inputs.
+        endings: that its name may have.
+
+    Raises:
+        InputError: it can't be written there, or would replace an input.
+    """
+    if not out.name.lower().endswith(endings):
+        raise InputError(f"--out {out}: give a name that ends in {' or '.join(endings)}.")
+    if os.path.isdir(out):
+        raise InputError(f"--out {out}: is a folder; give the name of a file.")
+    for path in inputs:
+        if os.path.exists(path) and any(
+            os.path.exists(place) and os.path.samefile(place, path)
+            for place in (out, *([out.parent] if os.path.isdir(path) else []))
+        ):
+            raise InputError(f"--out {out}: is an input or among them; choose another place.")
+
+
+def record_of(out: Path) -> Path:
+    """The JSON file that says how a table was made, beside the table.
+
+    Raises:
+        InputError: ``out`` is no name of a table, or that file was not written by this program.
+    """
+    check_out(out, (), ".csv", ".csv.gz")
+    path = out.with_suffix(".json")
+    if os.path.exists(path):
+        remedy = f"it would be replaced beside {out.name}; move it, or choose another --out"
+        if not {"command", "commit", "versions"} <= set(read_json(path, remedy)):
+            raise InputError(f"{path}: is no record of a table; {remedy}.")
+    return path
 
 
 def names(text: str) -> tuple[str, ...]:

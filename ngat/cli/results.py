@@ -18,6 +18,7 @@ from ngat.cli.options import (
     Root,
     Set,
     assignments,
+    check_out,
     command_line,
     echo_results,
     interruptible,
@@ -38,6 +39,8 @@ def score(
     from ngat.system.files import write_table
     from ngat.system.process import track
 
+    if out is not None:
+        check_out(out, (predicted, annotated), ".csv", ".csv.gz")
     found = run(predicted, annotated, progress=lambda ids: track(ids, "Score"))
     if out is not None:
         write_table(out, found.images)
@@ -52,7 +55,7 @@ def score(
 def tables(
     results: Annotated[Path, typer.Option(help="Folder of result files.")] = Path("data/results"),
     out: Annotated[Path, typer.Option(help="Folder of the tables.")] = Path("data/tables"),
-    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
 ) -> None:
     """Make tables 1 and 2 from result files, as CSV and Markdown."""
     from ngat.evaluation.results import runs_in
@@ -180,6 +183,7 @@ def explorer(
     from ngat.segmentation.network import shipped_weights
     from ngat.training.weights import load_weights
 
+    check_out(out, [*images, *([Path(weights)] if weights else [])], ".html")
     path = Path(weights) if weights else shipped_weights()
     model = load_weights(path).model
     if not isinstance(model, NGAT):

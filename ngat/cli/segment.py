@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -81,11 +82,12 @@ def segment(
     each was made. No input is ever changed, nor any file that this command did not write. What is
     finished is skipped, so that a stopped run goes on with the same command.
     """
-    from ngat.inference import METHODS
     from ngat.segmentation.batch import Options
     from ngat.segmentation.files import find_inputs, part_of
     from ngat.segmentation.formats import DEFAULT, chosen_formats
     from ngat.segmentation.network import chosen_magnification
+    from ngat.system.files import check_writable
+    from ngat.thresholds import METHODS
     from ngat.training.distributed import find_device
 
     if method not in METHODS:
@@ -102,15 +104,24 @@ def segment(
         scale=scale,
         method=method,
         formats=chosen_formats(form or DEFAULT),
-        weights=weights.resolve() if weights is not None else None,
+        weights=Path(os.path.realpath(weights)) if weights is not None else None,
         device=str(find_device(device)),
         tta=tta,
     )
     with interruptible("Stopped; what is finished is kept, and the same command goes on."):
-        inputs = part_of(find_inputs(images, out), part)
-        options.network()  # a bad weights file ends the command, not every picture
+        closed: list[str] = []
+        found = find_inputs(images, out, closed.append)
+        inputs = part_of(found, part)
+        # Bad weights or an unusable folder end the command, not every picture.
+        options.network()
+        for sentence in closed:
+            typer.echo(sentence, err=True)
+        if not inputs:
+            typer.echo(f"--part {part}: no picture of {len(found)} falls into it.")
+        else:
+            check_writable(out)
         failed = _each(inputs, out, options, overwrite, threads, scheduler, not quiet)
-    if failed:
+    if failed or closed:
         raise typer.Exit(1)
 
 

@@ -21,6 +21,7 @@ from ngat.cli.options import (
     command_line,
     interruptible,
     names,
+    record_of,
 )
 from ngat.errors import InputError
 
@@ -111,6 +112,7 @@ def _sweep(
         from ngat.data import TYPES, load
         from ngat.training.sweep import Pictures, Sweep
 
+        record_of(out)
         if split not in ("val", "test"):
             raise InputError(f"split {split!r} is unknown; choose val or test.")
         # Generated pictures are scored on another seed's, which nothing was tuned on.
@@ -149,6 +151,7 @@ def error_types(
         from ngat.system.provenance import provenance
 
         began = time.monotonic()
+        record_path = record_of(out)
         nuclei = study.committed(results, [name.strip() for name in runs.split(",")])
         samples = load(data, split, root=root, seed=data_seed, progress=not quiet)
         table = study.count(nuclei, samples, progress=not quiet)
@@ -157,7 +160,7 @@ def error_types(
         record = provenance(
             command_line(), None, fingerprint(samples), minutes, data=data, split=split
         )
-        write_json(out.with_suffix(".json"), record)
+        write_json(record_path, record)
     typer.echo(study.by(table, "type").to_string(index=False))
     typer.echo(str(out))
 
@@ -183,9 +186,9 @@ def robustness(
         from ngat.training.weights import load_weights
 
         began = time.monotonic()
+        record_path = record_of(out)
         loaded = load_weights(weights, find_device(device))
         samples = load(data, "val", root=root, seed=data_seed, limit=limit, progress=not quiet)
-        record_path = out.with_suffix(".json")
         with held(out, "a robustness table", folder=False):
             record = provenance(
                 command_line(), None, fingerprint(samples), 0.0, data=data, split="val"

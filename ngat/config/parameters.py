@@ -36,7 +36,7 @@ class ModelConfig:
         outputs: channels of the node-wise logits: nucleus, the core that seeds the split, and the
             size of the nucleus that covers a node (:mod:`ngat.magnification`).
         reconstruction: weight of a level's prediction relative to the next finer level's.
-        engine: attention engine.
+        engine: attention engine, a name in :data:`ngat.attention.ENGINES`, or ``auto``.
         contrast: images enter as they are, ``plain``; every channel over the range of its
             surroundings, ``local`` (:mod:`ngat.data.contrast`); so and with grey negatives shown
             on dark ground, ``positive``; or over that of the whole image, ``percentile``.
@@ -61,7 +61,7 @@ class ModelConfig:
     plasticity_squash: Literal["sigmoid", "centred"] = "sigmoid"
     outputs: int = 2
     reconstruction: float = 0.25
-    engine: str = "auto"
+    engine: Literal["auto", "reference", "dgl", "cpu", "cuda"] = "auto"
     contrast: Literal["plain", "percentile", "local", "positive"] = "plain"
 
     @property
@@ -74,15 +74,16 @@ class ModelConfig:
         """Pixels on which a prediction depends, in each direction, with fixed statistics.
 
         A king update reaches one cell of its level further, and whatever crosses levels spreads
-        over the cell it arrives in. Positions add their neighbours' colours, and pyramids of up to
-        twice a cell's width.
+        over the cell it arrives in. Positions add their neighbours' colours, those once more with
+        every iteration of ξ, and pyramids of up to twice a cell's width.
         """
         sides = [2**m for m in range(self.levels)]
         if self.schedule == "synchronous":
             cells = self.depth * sides[-1]
         else:
             cells = 1 + self.depth * (2 * sum(sides) - sides[-1])
-        return cells + 4 * sides[-1]
+        steps = self.plasticity_steps if self.plasticity == "xi" else 0
+        return cells + (2 + max(2, steps)) * sides[-1]
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ _NOT_NEGATIVE = (
     *("seed", "validate_images", "gamma", "core_weight", "size_weight", "octaves", "strength"),
     *("contact", "learning_rate", "weight_decay", "clip"),
 )
+_POSITIVE = ("clip",)  # of these zero is none
 _SHARES = (
     *("dropout", "reconstruction", "alpha", "level_decay", "warmup"),
     *("balance", "low_resolution", "tail", "nuclei"),
@@ -43,8 +44,10 @@ def checked(part: type, key: str, value: Any) -> Any:
             return value
         raise InputError(f"{key} must be one of {', '.join(get_args(kind))}; got {value!r}.")
     try:
-        if kind is bool and isinstance(value, str):
-            return {"true": True, "false": False, "1": True, "0": False}[value.lower()]
+        if kind is bool:
+            return {"true": True, "false": False, "1": True, "0": False}[str(value).lower()]
+        if isinstance(value, bool):
+            raise TypeError
         if kind is int and isinstance(value, float) and value != int(value):
             raise ValueError
         checked = kind(value)
@@ -52,8 +55,10 @@ def checked(part: type, key: str, value: Any) -> Any:
         raise InputError(f"{key} must be of type {kind.__name__}; got {value!r}.") from error
     if kind in (int, float):
         low, high = BOUNDS[key]
-        if not (math.isfinite(checked) and low <= checked <= high):
+        positive = key in _POSITIVE
+        if not (math.isfinite(checked) and low <= checked <= high) or (positive and not checked):
             bounds = f"at least {low}" if high == math.inf else f"from {low} to {high}"
+            bounds = f"above {low}" if positive else bounds
             raise InputError(f"{key} must be a number {bounds}; got {value!r}.")
     return checked
 
@@ -179,7 +184,8 @@ def from_dict(value: dict[str, Any]) -> Preset:
     """The inverse of :func:`to_dict`.
 
     Raises:
-        InputError: a key is missing or unknown, or a value does not fit.
+        InputError: a part is missing, a key is unknown, or a value does not fit. A parameter that
+            is missing has its default, as before it existed.
     """
     try:
         rival = "network" in value["model"]

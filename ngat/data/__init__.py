@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import get_args
 
@@ -14,7 +16,17 @@ import numpy.typing as npt
 from ngat.data.store import Masks
 from ngat.errors import InputError
 
-__all__ = ["DATA", "SPLITS", "TYPES", "Masks", "Sample", "fingerprint", "leave_out", "load"]
+__all__ = [
+    "DATA",
+    "SPLITS",
+    "TYPES",
+    "Masks",
+    "Sample",
+    "data_name",
+    "fingerprint",
+    "leave_out",
+    "load",
+]
 
 DATA = ("synthetic", "dsb2018", "rings")
 # The five experimental types of Caicedo et al. 2019, in the order of the paper's table 2.
@@ -42,7 +54,7 @@ class Sample:
         image_id: unique name within the data set.
         image: ``uint8 [H, W, 3]``.
         labels: ``int32 [H, W]``, 0 is background, 1 … n are nuclei.
-        type: one of :data:`TYPES`.
+        type: one of :data:`TYPES`, or ``own`` of one's own pictures (:mod:`ngat.data.own`).
         group: pictures of one group come from one parent picture and never straddle a split.
         split: ``train``, ``val`` or ``test``.
     """
@@ -67,6 +79,16 @@ def leave_out(samples: Sequence[Sample], kind: str) -> list[Sample]:
     if samples and not left:
         raise InputError(f"Without the type {kind} no picture is left; choose more pictures.")
     return left
+
+
+def is_own(data: str) -> bool:
+    """Whether it is a folder of one's own pictures."""
+    return data not in ("", *DATA) and Path(data).is_dir()
+
+
+def data_name(data: str) -> str:
+    """A data set as results name it: a folder by its last part, not by where it lies."""
+    return Path(os.path.abspath(data)).name if is_own(data) else data
 
 
 def fingerprint(samples: Iterable[Sample]) -> str:
@@ -103,6 +125,11 @@ def load(
     Raises:
         InputError: unknown name, a bad limit, or files that are missing or damaged.
     """
+    if not isinstance(data, str | Path) or not str(data):
+        raise InputError(f"data are named by a word or a folder; got {data!r}.")
+    for name, value in (("seed", seed), ("limit", 1 if limit is None else limit)):
+        if not isinstance(value, Integral) or isinstance(value, bool):
+            raise InputError(f"{name} is a whole number; got {value!r}.")
     if limit is not None and limit < 1:
         raise InputError(f"limit {limit} is too small; take at least one picture.")
     if masks not in get_args(Masks):
@@ -115,7 +142,7 @@ def load(
         from ngat.data.split import load_dsb2018
 
         return load_dsb2018(split, Path(root), limit=limit, masks=masks, progress=progress)
-    if Path(data).is_dir():
+    if is_own(data):
         from ngat.data.own import load_folder
 
         return load_folder(Path(data), split, limit=limit, progress=progress)

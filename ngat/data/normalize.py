@@ -16,15 +16,31 @@ from ngat.errors import InputError
 Floats = npt.NDArray[np.float32]
 
 
+def value_range(
+    image: npt.NDArray[Any], least: float, *, shared: bool = False
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """The value that becomes black, and how much more is white, by channel: ``[C]`` each.
+
+    Args:
+        image: ``[H, W, C]`` of any range.
+        least: smallest range; what hardly varies stays flat.
+        shared: one range for all channels, ``[1]``.
+    """
+    low, high = np.percentile(image, (0.1, 99.9), axis=(0, 1))
+    if shared:
+        low, high = low.min(keepdims=True), high.max(keepdims=True)
+    spread = np.maximum(high - low, max(0.5 * float((high - low).max()), least))
+    return (low + high - spread) / 2, spread
+
+
 def stretch(image: npt.NDArray[Any]) -> Floats:
     """Every channel over the range of the whole image, as networks before this one were trained.
 
     Args:
         image: ``[H, W, C]`` in [0, 1].
     """
-    low, high = np.percentile(image, (0.1, 99.9), axis=(0, 1))
-    spread = np.maximum(high - low, max(0.5 * float((high - low).max()), 8 / 255))
-    return np.clip((image - (low + high - spread) / 2) / spread, 0.0, 1.0).astype(np.float32)
+    black, spread = value_range(image, 8 / 255)
+    return np.clip((image - black) / spread, 0.0, 1.0).astype(np.float32)
 
 
 def stretch_bytes(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

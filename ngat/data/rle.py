@@ -126,7 +126,7 @@ def merge(masks: Sequence[npt.NDArray[np.int64]], height: int, width: int) -> Me
     if not masks:
         return Merged(np.zeros((height, width), dtype=np.int32), 0, 0)
     canvas = np.zeros(height * width, dtype=np.int32)
-    # Of equal areas the later in reading order wins; all that decides lies in the masks.
+    # Of equal areas their bytes decide, which is any order that lies in the masks alone.
     order = sorted(range(len(masks)), key=lambda i: (-len(masks[i]), masks[i].tobytes()))
     for mark, index in enumerate(order, start=1):
         canvas[masks[index]] = mark

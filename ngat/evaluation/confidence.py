@@ -16,6 +16,7 @@ import pandas as pd
 
 from ngat import metrics
 from ngat.data import TYPES, Sample
+from ngat.data.own import TYPE as OWN
 from ngat.instances import confidences
 from ngat.metrics import Labels
 from ngat.system.files import read_table
@@ -70,10 +71,10 @@ def curves(lines: pd.DataFrame) -> pd.DataFrame:
     The nuclei of a type's pictures are thrown together, as the challenge's recall is.
 
     Returns:
-        Columns type, confidence (falling), recall, precision; types in the paper's order.
+        Columns type, confidence (falling), recall, precision; types in the paper's order, then own.
     """
     parts = []
-    for kind in [name for name in TYPES if name in set(lines["type"])]:
+    for kind in [name for name in (*TYPES, OWN) if name in set(lines["type"])]:
         of_type = lines[lines["type"] == kind]
         annotated = of_type.drop_duplicates("image_id")["annotated"].sum()
         found = of_type.dropna(subset="confidence").sort_values("confidence", ascending=False)

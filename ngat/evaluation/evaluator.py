@@ -6,6 +6,7 @@ door, so that every row of a table is made alike.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -15,14 +16,23 @@ from typing import Any, Literal, NamedTuple, get_args
 from ngat.baselines.networks import build, finds_nuclei
 from ngat.baselines.thresholding import otsu, otsu_watershed
 from ngat.config import preset as preset_of
-from ngat.data import Sample, fingerprint
+from ngat.data import Masks, Sample, data_name, fingerprint
+from ngat.data.own import seen_in_training
 from ngat.errors import InputError
-from ngat.evaluation.results import Measured, measure, of_training, run_name, write_run
-from ngat.inference import METHODS as INSTANCE_METHODS
-from ngat.inference import Floats, instances, predict, thresholds_from, thresholds_to_dict
+from ngat.evaluation.results import (
+    Measured,
+    check_name,
+    measure,
+    of_training,
+    run_name,
+    write_run,
+)
+from ngat.inference import Floats, instances, predict
 from ngat.instances import Labels
 from ngat.system.process import track
 from ngat.system.provenance import provenance
+from ngat.thresholds import METHODS as INSTANCE_METHODS
+from ngat.thresholds import thresholds_from, thresholds_to_dict
 from ngat.training.distributed import find_device
 from ngat.training.step import seeded
 from ngat.training.weights import Weights, load_weights
@@ -57,6 +67,7 @@ def evaluate(
     out: Path | str,
     *,
     data: str,
+    masks: Masks = "published",
     method: Method = "ngat",
     weights: Path | str | None = None,
     tuned: Path | str | None = None,
@@ -76,7 +87,8 @@ def evaluate(
     Args:
         samples: the pictures of one split, of any sizes.
         out: folder of the result files.
-        data: the data set's name, for the files.
+        data: the data set's name, for the files; of a folder its last part is kept.
+        masks: the annotation that ``samples`` have; other than published is told with ``data``.
         method: ``ngat`` (needs ``weights``), ``untrained`` (the network of ``preset`` as it
             starts), ``otsu``, ``otsu_watershed``, ``classical_one`` (needs ``tuned``), or
             ``classical_per_type`` (too, and is told each picture's type).
@@ -110,6 +122,8 @@ def evaluate(
     if weights is not None:
         loaded = load_weights(weights, where)
         label, history = label or loaded.preset.name, loaded.provenance
+        if seen := seen_in_training(data, samples[0].split, history):
+            print(seen, file=sys.stderr, flush=True)
     elif method == "untrained":
         chosen = preset_of(preset)
         with seeded(where, seed):
@@ -117,7 +131,9 @@ def evaluate(
         label = label or f"untrained {preset}"
     label = label or LABELS[method]
     called = loaded.preset.name if loaded and method == "ngat" else method
-    stem = name or run_name(data, samples[0].split, called)
+    # Other truth is another measurement: no figure may take it for the protocol's.
+    data = data_name(data) + ("" if masks == "published" else f", {masks} masks")
+    stem = check_name(name or run_name(data, samples[0].split, called))
 
     rows = {"": (stem, label)}
     if loaded is not None and not finds_nuclei(loaded.model):

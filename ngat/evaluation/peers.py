@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ngat.data import Sample, fingerprint
+from ngat.data import Sample, data_name, fingerprint
 from ngat.errors import InputError
 from ngat.evaluation.results import measure, of_training, run_name, write_run
 from ngat.evaluation.scoring import read_labels
@@ -65,9 +65,11 @@ def export(
     if empty:
         raise InputError(f"{data}: its part {empty} has no picture; a peer needs all three.")
     about = {
-        "data": data,
+        "data": data_name(data),
         "fingerprints": {split: fingerprint(samples) for split, samples in parts.items()},
     }
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; choose a folder for the pictures.")
     described = folder / "export.json"
     if described.exists() and read_json(described, "remove it") == about:
         return False
@@ -139,10 +141,10 @@ def score(
     )
     return write_run(
         out,
-        run_name(data, split, told["peer"]),
+        run_name(data_name(data), split, told["peer"]),
         measured,
         method=str(told["label"]),
-        data=data,
+        data=data_name(data),
         provenance=of_training(history, told),
     )
 

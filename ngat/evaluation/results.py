@@ -20,7 +20,6 @@ The same results give the same bytes.
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +33,7 @@ from ngat import metrics
 from ngat.data import Sample, rle
 from ngat.errors import InputError
 from ngat.evaluation import confidence
-from ngat.system.files import locked, read_json, write_json, write_table
+from ngat.system.files import locked, read_csv, read_json, write_json, write_table
 
 Labels = npt.NDArray[np.integer]
 
@@ -98,8 +97,16 @@ def measure(
 
 
 def run_name(data: str, split: str, method: str) -> str:
-    """The common name of a run's files."""
-    return f"{data.replace(', ', '-').replace(' ', '-')}-{split}-{method}"
+    """The common name of a run's files, whatever letters the data set's name has."""
+    plain = re.sub(r"[^a-z0-9_.-]+", "-", data.lower()).strip("-_.")
+    return f"{plain or 'own'}-{split}-{method}"
+
+
+def check_name(name: str) -> str:
+    """The common name of a run's files, if it can be one; else :class:`InputError`."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", name):
+        raise InputError(f"{name!r}: name a run with small letters, digits, '-', '_' and '.'.")
+    return name
 
 
 def of_training(told: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str, Any]:
@@ -134,8 +141,7 @@ def write_run(
     Raises:
         InputError: a bad name, an image twice, no image, or an unwritable folder.
     """
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", name):
-        raise InputError(f"{name!r}: name a run with small letters, digits, '-', '_' and '.'.")
+    check_name(name)
     images = sorted(measured, key=lambda image: image.image_id)
     ids = [image.image_id for image in images]
     if not ids or len(set(ids)) < len(ids):
@@ -255,6 +261,9 @@ def read_instances(
     table = _table(path, RLE_COLUMNS[:2])
     if "Usage" in table:
         table = table[table["Usage"].str.strip().str.lower() != "ignored"]
+    nameless = table.index[table["ImageId"].str.strip() == ""]
+    if len(nameless):
+        raise InputError(f"{path}: line {nameless[0] + 2} has no ImageId; name its image.")
     labels: dict[str, Labels] = {}
     for image_id, rows in table.groupby("ImageId", sort=False):
         height, width = _stated_size(path, str(image_id), rows, sizes or {})
@@ -291,10 +300,7 @@ def _table(path: Path | str, columns: list[str]) -> pd.DataFrame:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; check the name, or run `ngat evaluate` first.")
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (ValueError, EOFError, OSError, zlib.error) as error:
-        raise InputError(f"{path}: cannot be read as CSV ({error}).") from error
+    table = read_csv(path, dtype=str, keep_default_na=False)
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise InputError(f"{path}: lacks the column {missing[0]}; expected {','.join(columns)}.")

@@ -23,10 +23,11 @@ from PIL import Image
 from ngat.data import Sample
 from ngat.data.resize import resized_sample
 from ngat.evaluation.tables import RESAMPLES, interval, resample
-from ngat.inference import Method, instances, predict
+from ngat.inference import instances, predict
 from ngat.magnification import size_of
 from ngat.metrics import image_score, match
 from ngat.system.process import track
+from ngat.thresholds import Method
 from ngat.training.texture import textured
 from ngat.training.weights import Weights
 

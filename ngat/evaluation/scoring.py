@@ -15,6 +15,7 @@ from ngat import metrics
 from ngat.errors import InputError
 from ngat.evaluation.results import read_instances
 from ngat.io.labels import LABEL_SUFFIXES, read_label_image
+from ngat.system.files import read_csv
 
 Labels = npt.NDArray[np.integer]
 
@@ -60,6 +61,8 @@ def score(
     # A submission to the challenge states no sizes; the other side, read first, knows them.
     if _is_csv(annotated) and not _has_sizes(annotated):
         if _is_csv(predicted) and not _has_sizes(predicted):
+            for side in (predicted, annotated):
+                read_csv(side, dtype=str)  # says what is wrong with its lines
             raise InputError(
                 f"{annotated}: neither file states sizes; add columns Height,Width to one."
             )
@@ -132,6 +135,9 @@ def _row(
 ) -> dict[str, object]:
     at = metrics.counts_at(counts, 0.7)
     means = metrics.image_score(counts)
+    # Without objects all pixels are background: a slide's need not be looked at.
+    pixels = slice(None if at.n_true or at.n_pred else 0)
+    inside = pred[pixels] > 0, true[pixels] > 0
     return {
         "image_id": image_id,
         "n_true": at.n_true,
@@ -142,8 +148,8 @@ def _row(
         "fp": at.fp,
         "fn": at.fn,
         "f1": at.f1,
-        "pixel_iou": metrics.pixel_iou(pred > 0, true > 0),
-        "pixel_dice": metrics.pixel_dice(pred > 0, true > 0),
+        "pixel_iou": metrics.pixel_iou(*inside),
+        "pixel_dice": metrics.pixel_dice(*inside),
     }
 
 
@@ -156,6 +162,8 @@ def _has_sizes(source: Path | str) -> bool:
         header = pd.read_csv(source, nrows=0).columns
     except (ValueError, EOFError, OSError, zlib.error):
         return True  # read_instances will say what is wrong with it
+    if not {"ImageId", "EncodedPixels"} <= set(header):
+        return True  # and that it holds no run lengths
     return {"Height", "Width"} <= set(header)
 
 

@@ -11,7 +11,9 @@ from scipy import ndimage
 
 from ngat.errors import InputError
 from ngat.io.picture import Picture, stored_in
-from ngat.io.stack import Stack, check_size, choose_page, reading
+from ngat.io.stack import Stack, check_size, reading
+from ngat.io.values import as_array
+from ngat.system.files import check_regular
 
 Labels = npt.NDArray[np.integer]
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".npy")
@@ -36,12 +38,16 @@ def read_label_image(
     path = Path(path)
     with reading(str(path), "label image"):
         if path.suffix.lower() == ".npy":
+            check_regular(path)
             stored = np.lib.format.open_memmap(path, mode="r")
             _flat(str(path), stored.shape)
             check_size(str(path), stored.shape, stored.dtype.itemsize)
             labels: npt.NDArray[Any] = np.array(stored)
         else:
-            labels = _upright(choose_page(stored_in(path, raw=True), None)[0])
+            stacks = stored_in(path, raw=True)
+            if (pages := sum(stack.pages for stack in stacks)) > 1:
+                raise InputError(f"{path}: holds {pages} pages; save one of them as its own file.")
+            labels = _upright(stacks[0])
     return numbered(as_labels(labels, str(path)), str(path), masks)
 
 
@@ -64,7 +70,7 @@ def numbered(
 
 def as_labels(image: npt.ArrayLike, name: str = "the label image") -> Labels:
     """``image`` as a 2-D integer array, or InputError saying what is wrong with ``name``."""
-    labels = np.asarray(image)
+    labels = as_array(image, name)
     if labels.ndim != 2:
         raise InputError(
             f"{name} has {labels.ndim} dimensions; a label image has two, height and width."

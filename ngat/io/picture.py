@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ngat.errors import InputError
+from ngat.io.pyramid import open_slide, open_zarr
 from ngat.io.stack import (
     Array,
     Stack,
@@ -24,6 +24,8 @@ from ngat.io.stack import (
     reading,
     renamed,
 )
+from ngat.io.values import as_array, as_floats, check_varied, full, inverted, opaque
+from ngat.system.files import check_regular
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".svs", ".ndpi", ".scn", ".qptiff", ".lsm", ".stk")
 RASTER_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
@@ -89,7 +91,7 @@ class Picture:
         Integers of more than 16 bits and float64 become float32; two values become 0 and 1.
 
         Raises:
-            InputError: damaged, or NaN or infinite values.
+            InputError: damaged, or values that are NaN, infinite or beyond float32.
         """
         pixels = self.read_all(rows, columns)[:, :, list(self.chosen)]
         if pixels.dtype not in (np.uint8, np.uint16):
@@ -101,17 +103,12 @@ class Picture:
         pixels = self.stored(rows, columns)
         if pixels.dtype.kind == "b":
             pixels = pixels.astype(np.uint8)
-        if pixels.dtype.kind == "f" and pixels.dtype != np.float32:
-            with np.errstate(over="ignore"):
-                pixels = pixels.astype(np.float32)
-        if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-            raise InputError(
-                f"{self.name}: the picture holds NaN or infinite values; replace them first."
-            )
+        if pixels.dtype.kind == "f":
+            pixels = as_floats(pixels, self.name)
         if self.stack.inverted:
-            pixels = _inverted(pixels)
+            pixels = inverted(pixels)
         if self.stack.alpha:
-            pixels = _opaque(pixels, self.stack.alpha, self._backdrop)
+            pixels = opaque(pixels, self.stack.alpha, self._backdrop)
         return pixels
 
     def overview(self, longest: int = OVERVIEW) -> Array:
@@ -119,6 +116,9 @@ class Picture:
 
         Blocks of pixels are averaged; ``float32 [h, w]`` or ``[h, w, 3]``. The memory it takes
         does not depend on the picture's height.
+
+        Raises:
+            InputError: as :meth:`read`; or values that differ, but not as float32.
         """
         return self._overview if longest == OVERVIEW else self._reduced(longest)
 
@@ -136,6 +136,12 @@ class Picture:
         for row in range(0, len(means), band):
             pixels = self.read(slice(row * step, min((row + band) * step, height)))
             means[row : row + band] = block_means(pixels, step)
+        if not np.ptp(means, axis=(0, 1)).any():
+            starts = range(0, height, band * step)
+            parts = (self.stored(slice(row, min(row + band * step, height))) for row in starts)
+            ends = [(part.min((0, 1)), part.max((0, 1))) for part in parts]
+            low, high = (np.stack(side)[:, list(self.chosen)] for side in zip(*ends, strict=True))
+            check_varied(self.name, low.min(0), high.max(0))
         return means
 
     @cached_property
@@ -147,10 +153,8 @@ class Picture:
         height, width = self.shape
         rows = np.unique(np.linspace(0, height - 1, 64).astype(int))
         seen = np.concatenate([self.stored(slice(int(r), int(r) + 1))[0] for r in rows])
-        opaque = seen[seen[:, -1] >= 0.99 * _full(seen.dtype)]
-        if not len(opaque):
-            return np.zeros(seen.shape[1] - 1)
-        return np.median(opaque[:, :-1], axis=0)
+        opaque = seen[seen[:, -1] >= 0.99 * full(seen.dtype)]
+        return np.median(opaque[:, :-1], axis=0) if len(opaque) else np.zeros(seen.shape[1] - 1)
 
     def stored(self, rows: slice = slice(None), columns: slice = slice(None)) -> Array:
         """``[h, w, channels and transparency]`` with values as stored, turned upright."""
@@ -234,10 +238,7 @@ def array_picture(
         InputError: as :func:`open_picture`, and for what is no array of numbers.
     """
     name = "the array"
-    try:
-        pixels = np.asarray(array)
-    except ValueError as error:
-        raise InputError(f"{name}: its rows differ in length; give an array.") from error
+    pixels = as_array(array, name)
     if pixels.dtype.kind not in "biuf" or pixels.size == 0:
         raise InputError(f"{name}: {pixels.dtype} of shape {pixels.shape} is no picture.")
     if axes is None:
@@ -256,6 +257,11 @@ def is_picture(path: Path) -> bool:
     return path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
 
 
+def stem(path: Path) -> str:
+    """Its name without its ending, of ``cells.ome.tif`` without both."""
+    return Path(path.stem).stem if path.stem.lower().endswith(".ome") else path.stem
+
+
 def _stacks(path: Path, level: int, axes: str | None) -> Sequence[Stack]:
     """All series of a file; the kind is told by its content, not by its name."""
     name = str(path)
@@ -263,12 +269,9 @@ def _stacks(path: Path, level: int, axes: str | None) -> Sequence[Stack]:
         raise InputError(f"{name}: a level is a whole number from 0; got {level!r}.")
     with reading(name):
         if path.is_dir():
-            from ngat.io.pyramid import open_zarr
-
             stacks = [open_zarr(path, level)]
         elif path.suffix.lower() in SLIDE_SUFFIXES:
-            from ngat.io.pyramid import open_slide
-
+            check_regular(path)
             stacks = [open_slide(path, level)]
         else:
             stacks = stored_in(path, level)
@@ -286,6 +289,7 @@ def stored_in(path: Path, level: int = 0, *, raw: bool = False) -> list[Stack]:
     Args:
         raw: with values as they are stored, as labels need it: no colours are looked up.
     """
+    check_regular(path)
     with path.open("rb") as file:
         head = file.read(2)
     if head in (b"II", b"MM"):
@@ -297,24 +301,3 @@ def stored_in(path: Path, level: int = 0, *, raw: bool = False) -> list[Stack]:
     if level:
         raise InputError(f"{path}: has one level; leave out --level.")
     return [open_raster(path, raw=raw)]
-
-
-def _full(dtype: np.dtype[Any]) -> float:
-    return float(np.iinfo(dtype).max) if dtype.kind in "iu" else 1.0
-
-
-def _inverted(pixels: Array) -> Array:
-    if pixels.dtype.kind == "u":
-        return np.iinfo(pixels.dtype).max - pixels
-    return -1 - pixels if pixels.dtype.kind == "i" else -pixels
-
-
-def _opaque(pixels: Array, alpha: str, backdrop: npt.NDArray[np.float64]) -> Array:
-    """Colours in front of a backdrop, in the same depth."""
-    share = (pixels[:, :, -1:] / _full(pixels.dtype)).astype(np.float32)
-    colours = pixels[:, :, :-1]
-    if (share == 1).all():
-        return colours
-    seen = colours if alpha == "premultiplied" else colours * share
-    seen = seen + (1 - share) * backdrop
-    return np.rint(seen).astype(pixels.dtype) if pixels.dtype.kind in "iu" else seen

@@ -111,8 +111,8 @@ def renamed(stack: Stack, axes: str) -> Stack:
     shape = " x ".join(map(str, stack.shape))
     if len(axes) != len(stack.shape) or len(set(axes)) != len(axes) or not set("YX") <= set(axes):
         raise InputError(
-            f"{stack.name}: --axes {axes} does not fit {shape} (the file says {stack.axes}); give "
-            "one letter for each side, Y and X among them."
+            f"{stack.name}: --axes {axes or repr(axes)} does not fit {shape} (the file says "
+            f"{stack.axes}); give one letter for each side, Y and X among them."
         )
     in_plane = [(a, i) for i, a in enumerate(axes) if a in "YXS"]
     if in_plane == [(a, i) for i, a in enumerate(stack.axes) if a in "YXS"]:
@@ -194,8 +194,9 @@ def choose_channels(stack: Stack, channel: str | int | None) -> tuple[int, ...]:
         elif word.isdecimal() and int(word) < count:
             chosen.append(int(word))
         else:
-            last = f"--channel 0 to {count - 1}" if count > 1 else "it has one, --channel 0"
-            raise InputError(f"{name}: has no channel {word!r}; choose {last}{known}.")
+            them = f"choose --channel 0 to {count - 1}{known}"
+            them = them if count > 1 else "it has one, so leave out --channel"
+            raise InputError(f"{name}: has no channel {word!r}; {them}.")
     if len(chosen) not in (1, 3):
         raise InputError(f"{name}: --channel names one channel or three; got {len(chosen)}.")
     return tuple(chosen)

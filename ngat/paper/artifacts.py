@@ -6,7 +6,7 @@ Committed are ``data/weights/<name>.safetensors`` and the result files in ``data
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +14,8 @@ from ngat import metrics
 from ngat.config import PRESETS, ModelConfig
 from ngat.errors import InputError
 from ngat.evaluation.results import Run, runs_in
-from ngat.inference import Thresholds, thresholds_from
 from ngat.paper.session import Session
+from ngat.thresholds import Thresholds, thresholds_from
 from ngat.training.weights import Weights
 
 COMMITTED = {"dsb2018": "companion", "synthetic": "synthetic-smoke"}
@@ -153,22 +153,30 @@ def headline(runs: Sequence[Run], validated: Sequence[Run] = ()) -> list[str]:
 
     Sorts are ours, which comes first, other networks, and what learns nothing. A method's score is
     its average F1 in its run on validation pictures; where it has none, the one that its weights
-    file stores, and without either the first run of its sort is taken: test results never decide.
+    file stores: test results never decide. Of equals, see :func:`best_validated`.
     Real pictures come before generated ones: where there are any, methods are compared on them
     alone. The untrained network is left out, and what averages over flips where the same without
     flips is there: figures show what `ngat segment` finds.
     """
     there = [run for run in runs if family(run) != "untrained"]
     there = [run for run in there if not flips(run)] or there
-
-    def score(run: Run) -> tuple[float, float]:
-        return by_validation(run, validated)
-
     sorts: dict[int, list[Run]] = {}
     for run in [run for run in there if real(run)] or there:
         learnt = str(run.provenance.get("preset")) in PRESETS or "peer" in run.provenance
         sorts.setdefault(0 if family(run) == "ngat" else 1 if learnt else 2, []).append(run)
-    return [max(of_sort, key=score).method for _, of_sort in sorted(sorts.items())]
+    return [
+        best_validated({run.method: by_validation(run, validated) for run in of_sort})
+        for _, of_sort in sorted(sorts.items())
+    ]
+
+
+def best_validated(scores: Mapping[str, tuple[float, float]]) -> str:
+    """The method whose score by validation is highest (:func:`by_validation`).
+
+    Of equals the first by name, ``(split)`` before ``(components)``, whatever their order.
+    """
+    by_name = sorted(scores, key=lambda method: (method.endswith("(components)"), method.lower()))
+    return max(by_name, key=lambda method: scores[method])
 
 
 def by_validation(run: Run, validated: Sequence[Run]) -> tuple[float, float]:

@@ -18,7 +18,6 @@ from rich.console import Console
 import ngat
 from ngat.errors import InputError
 from ngat.paper.notebook import (
-    NotebookFailed,
     check,
     declared,
     execute,
@@ -142,11 +141,12 @@ def _run_one(
     """Execute a notebook and note how it ended."""
     state.forget(path.stem)
     before, began = state.written(), time.monotonic()
-    status, message = "finished", ""
+    status, message = "failed", ""
     try:
         execute(path, target, given, place)
-    except (NotebookFailed, Interrupted) as error:
-        status, message = "stopped" if isinstance(error, Interrupted) else "failed", str(error)
+        status = "finished"
+    except BaseException as error:  # a full disk, too: what did not return has not finished
+        status, message = "stopped" if isinstance(error, Interrupted) else status, str(error)
         raise
     finally:
         seconds = round(time.monotonic() - began, 1)

@@ -51,6 +51,25 @@ TYPE_NAMES: dict[str, str] = {
 # Colour and dash together, so that lines stay apart in black and white too.
 _DASHES = ("-", "--", "-.", ":")
 _COLOURS = (VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY, BLACK, GREY)
+# A sort of method has one colour in all figures, by how its name begins: ours is solid and strong,
+# what is published is dashed.
+_SORTS: dict[str, tuple[str, str]] = {
+    "companion": (VERMILION, "-"),
+    "smoke": (VERMILION, "-"),
+    "unet": (BLUE, "--"),
+    "fpn": (SKY, "--"),
+    "maskrcnn": (SKY, ":"),
+    "StarDist": (PURPLE, "-."),
+    "Cellpose": (ORANGE, "-."),
+    "classical": (GREEN, "-."),
+    "Otsu": (GREEN, ":"),
+    "paper": ("#882255", ":"),
+    "untrained": (GREY, ":"),
+    "NGAT (the paper)": (BLACK, "--"),
+    "topcoders": (GREY, "--"),
+    "CellProfiler": ("#A6A6A6", "--"),
+}
+_OURS = ("companion", "smoke")
 # A level has one colour in all figures, from the base upwards.
 LEVEL_COLOURS = (BLUE, SKY, ORANGE, VERMILION, GREY)
 RELATION_COLOURS: dict[Relation, str] = {"king": BLUE, "child": GREEN, "parent": VERMILION}
@@ -85,12 +104,33 @@ def style() -> Iterator[None]:
 
 
 def method_styles(methods: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """``color`` and ``linestyle`` per method, the same for the same list of methods."""
-    n = len(_COLOURS)
-    return {
-        method: {"color": _COLOURS[k % n], "linestyle": _DASHES[(k + 2 * (k // n)) % len(_DASHES)]}
-        for k, method in enumerate(dict.fromkeys(methods))
-    }
+    """``color`` and ``linestyle`` per method: those of its sort, and of others by their order.
+
+    The first of ours is solid and wide. Where a sort stands there twice, its next ones have other
+    dashes.
+    """
+    looks: dict[str, dict[str, Any]] = {}
+    n, taken, others = len(_COLOURS), set[tuple[str, str]](), 0
+    for method in dict.fromkeys(methods):
+        sort = max((s for s in _SORTS if method.startswith(s)), key=len, default="")
+        if sort:
+            colour, dash = _SORTS[sort]
+            free = [d for d in (dash, *_DASHES) if (colour, d) not in taken]
+            dash = free[0] if free else dash
+        else:
+            colour = _COLOURS[others % n]
+            dash = _DASHES[(others + 2 * (others // n)) % len(_DASHES)]
+            others += 1
+        looks[method] = {"color": colour, "linestyle": dash}
+        if sort in _OURS and dash == "-":
+            looks[method]["linewidth"] = 2.6
+        taken.add((colour, dash))
+    return looks
+
+
+def style_rank(method: str) -> int:
+    """The place of a method's sort where sorts stand in order: ours, other networks, the rest."""
+    return next((k for k, sort in enumerate(_SORTS) if method.startswith(sort)), len(_SORTS))
 
 
 def save(fig: Figure, name: str, folder: Path | str = "figures") -> list[Path]:

@@ -6,7 +6,6 @@ many files (``ngat segment``).
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
@@ -17,16 +16,23 @@ import numpy.typing as npt
 import pandas as pd
 
 from ngat.errors import InputError
-from ngat.inference import METHODS, Method, Thresholds
 from ngat.instances import Labels
 from ngat.io.picture import Picture, array_picture, open_picture
 from ngat.segmentation.find import FoundNuclei
 from ngat.segmentation.find import find as find_nuclei
-from ngat.segmentation.formats import features, outlined, rois, shown_table, write_rois
-from ngat.segmentation.network import Network, checked, chosen_magnification, trained
+from ngat.segmentation.formats import (
+    features,
+    outlined,
+    rois,
+    shown_table,
+    write_geojson,
+    write_rois,
+)
+from ngat.segmentation.network import Network, chosen_magnification, trained
 from ngat.segmentation.tasks import Tasks, usual_threads
 from ngat.segmentation.tiles import TILE
 from ngat.system.files import replacing
+from ngat.thresholds import METHODS, Method, Thresholds
 from ngat.training.distributed import find_device
 
 
@@ -56,17 +62,19 @@ class Segmentation:
 
     def to_geojson(self, path: Path | str | None = None) -> dict[str, Any]:
         """A GeoJSON collection that QuPath opens as detections; written to ``path`` if given."""
-        made = {"type": "FeatureCollection", "features": list(features(self._found, self._picture))}
         if path is not None:
             with replacing(path) as beside:
-                beside.write_text(json.dumps(made), encoding="utf-8")
-        return made
+                write_geojson(beside, self._found, self._picture, str(path))
+        return {
+            "type": "FeatureCollection",
+            "features": list(features(self._found, self._picture)),
+        }
 
     def to_rois(self, path: Path | str | None = None) -> list[bytes]:
         """ImageJ's regions of interest, one per nucleus; as a zip in ``path`` if given."""
         if path is not None:
             with replacing(path) as beside:
-                write_rois(beside, self._found, self._picture)
+                write_rois(beside, self._found, self._picture, str(path))
         return [data for _, data in rois(self._found)]
 
     def outlined(self) -> npt.NDArray[np.uint8]:
@@ -109,7 +117,7 @@ def segment(
         thresholds: None takes those that were chosen for the weights.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         tta: average over the picture and its three flips: four times the work.
-        network: instead of ``weights``.
+        network: instead of ``weights``, ``device`` and ``tta``.
         tile: side of the tiles that pictures are cut into; it changes memory, not nuclei.
         threads: tiles of a large picture at once; None is one a core, up to 4.
 
@@ -132,15 +140,15 @@ def segment(
     asked = chosen_magnification(diameter, scale)
     if method not in METHODS:
         raise InputError(f"Unknown method {method!r}; known: {', '.join(METHODS)}.")
-    if thresholds is not None:
-        if not isinstance(thresholds, Thresholds):
-            raise InputError(f"thresholds is an ngat.inference.Thresholds; got {thresholds!r}.")
-        checked(dict.fromkeys(METHODS, thresholds), "thresholds")
+    if not isinstance(thresholds, Thresholds | None):
+        raise InputError(f"thresholds is an ngat.thresholds.Thresholds; got {thresholds!r}.")
     if network is not None:
         if not isinstance(network, Network):
             raise InputError(f"network is a ngat.segmentation.network.Network; got {network!r}.")
         if weights is not None:
             raise InputError("Give weights or network, not both.")
+        if device != "cpu" or tta:
+            raise InputError("device and tta belong to weights: a network has its own; leave them.")
     else:
         on = str(find_device(device))
         network = trained(Path(weights) if weights is not None else None, on, tta)

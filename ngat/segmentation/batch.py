@@ -11,13 +11,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import torch
+
 import ngat
 from ngat.errors import InputError
-from ngat.inference import Method
 from ngat.io.picture import Picture, open_picture, open_pictures
 from ngat.segmentation.files import (
     FORMAT,
     Input,
+    digest,
     disk_error,
     read_record,
     write_results,
@@ -28,7 +30,8 @@ from ngat.segmentation.measure import typical_diameter
 from ngat.segmentation.network import Network, TrainedNetwork, chosen_magnification, trained
 from ngat.segmentation.tasks import IN_TURN, Tasks
 from ngat.segmentation.tiles import TILE
-from ngat.system.files import DiskFull, held, sha256
+from ngat.system.files import DiskFull, held
+from ngat.thresholds import Method
 
 # Larger pictures are worked on in files instead of memory.
 IN_MEMORY = 1 << 24
@@ -139,10 +142,22 @@ def segment_file(
         raise
     except InputError as error:
         failed(item.name, error)
-    except MemoryError:
-        remark = f"{item.path}: needs more memory than there is; save it as tiled TIFF, or cut it."
-        failed(item.name, remark)
+    except (MemoryError, RuntimeError) as error:
+        remedy = _memory_remedy(error)
+        if not remedy:
+            raise
+        failed(item.name, f"{item.path}: needs more memory than {remedy}.")
     return outcomes
+
+
+def _memory_remedy(error: Exception) -> str:
+    """What memory was short, and what to do; nothing where the error is another one."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return "the GPU has free; end other programs there, or add --device cpu"
+    # Torch has no error of its own for the CPU's memory.
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return "there is; save it as tiled TIFF, or cut it"
+    return ""
 
 
 def segment_files(
@@ -186,7 +201,7 @@ def _segment(
     record_path = out / f"{name}.json"
     made_of: dict[str, Any] = {
         "input": str(path),
-        "input_sha256": _digest(path),
+        "input_sha256": digest(path, quick=True),
         "page": source.page,
         "options": options.chosen(),
         "weights": network.identity,
@@ -228,7 +243,7 @@ def _segment(
             "notes": list(found.notes),
         }
         writers = {
-            output: lambda path, form=form: form.write(path, found, picture)
+            output: lambda path, form=form: form.write(path, found, picture, name)
             for output, form in forms.items()
         }
         write_results(out, record_path, record, writers)
@@ -279,19 +294,6 @@ def _work_folder(out: Path, name: str, made_with: dict[str, Any]) -> Path:
     except OSError as error:
         raise disk_error(error, out) from error
     return folder
-
-
-def _digest(path: Path) -> str:
-    """SHA-256 of a file; of a folder (OME-Zarr), of its files' names, sizes and times."""
-    if not path.is_dir():
-        return sha256(path)
-    digest = hashlib.sha256()
-    for file in sorted(path.rglob("*")):
-        if file.is_file():
-            state = file.stat()
-            entry = f"{file.relative_to(path)} {state.st_size} {state.st_mtime_ns}\n"
-            digest.update(entry.encode())
-    return digest.hexdigest()
 
 
 def summary(outcomes: Sequence[PictureOutcome]) -> str:

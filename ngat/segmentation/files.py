@@ -13,13 +13,14 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from fnmatch import fnmatch
 from functools import lru_cache
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ngat.errors import InputError
-from ngat.io.picture import PICTURE_SUFFIXES, is_picture
+from ngat.io.picture import PICTURE_SUFFIXES, is_picture, stem
 from ngat.segmentation.formats import FORMATS
 from ngat.system.files import FULL, DiskFull, locked, sha256, write_json
 
@@ -31,12 +32,19 @@ class Input(NamedTuple):
     name: str
 
 
-def find_inputs(words: Sequence[str], out: Path) -> list[Input]:
+def _refuse(sentence: str) -> None:
+    raise InputError(sentence)
+
+
+def find_inputs(
+    words: Sequence[str], out: Path, unreadable: Callable[[str], None] = _refuse
+) -> list[Input]:
     """The pictures that are meant, each once, in the order given; those of a folder by name.
 
     Args:
         words: files, folders (searched with their sub-folders) and patterns such as ``*.tif``.
         out: the folder of results; what lies in it is no input of a folder that holds it.
+        unreadable: gets a sentence on each sub-folder that is passed over, an error without it.
 
     Raises:
         InputError: a word means no picture.
@@ -46,28 +54,34 @@ def find_inputs(words: Sequence[str], out: Path) -> list[Input]:
     alone = []
     for word in words:
         path = Path(word)
-        if path.is_dir() and path.suffix.lower() != ".zarr":
-            paths = [p for p in _inside(path) if not _is_result(p, out, path)]
+        closed: list[str] = []
+        if not word:
+            raise InputError("The name of a picture is empty; write . for the folder you are in.")
+        if os.path.isdir(path) and path.suffix.lower() != ".zarr":
+            inside = _inside(path, {_real(path)}, closed.append)
+            paths = [p for p in inside if not _is_result(p, out, path)]
             base = path
-        elif path.exists() or not glob.has_magic(word):
-            if not path.exists():
+        elif os.path.exists(path) or not glob.has_magic(word):
+            if not os.path.exists(path):
                 raise InputError(f"{word}: there is no such file or folder; check the name.")
             alone.append(path)
             continue
         else:
-            matches = sorted(Path(p) for p in glob.glob(word, recursive=True))
             base = _plain_part(word)
+            matches = sorted(_matches(path, base, closed.append))
             paths = [p for p in matches if is_picture(p) and not _is_result(p, out, base)]
+        for sentence in closed:
+            (unreadable if paths else _refuse)(sentence)
         if not paths:
             raise InputError(
                 f"{word}: holds no picture ({', '.join(PICTURE_SUFFIXES)}); check the name."
             )
         for p in paths:
-            found.setdefault(p.resolve(), Input(p, _name(p, base)))
+            found.setdefault(_real(p), Input(p, _name(p, base)))
     # Files that were named one by one: without their folders, if that leaves no two alike.
     named: dict[Path, Input] = {}
     for path in alone:
-        named.setdefault(path.resolve(), Input(path, _name(path, path.parent)))
+        named.setdefault(_real(path), Input(path, _name(path, path.parent)))
     if len({item.name.lower() for item in named.values()}) < len(named):
         base = Path(os.path.commonpath([path.parent for path in named]))
         named = {path: Input(item.path, _name(path, base)) for path, item in named.items()}
@@ -95,39 +109,73 @@ def part_of(inputs: Sequence[Input], part: str | None) -> list[Input]:
 
 def _name(path: Path, base: Path) -> str:
     """``sub/cells`` for ``base/sub/cells.tif``; with the ending where another is named alike."""
-    stem = _stem(path.name)
-    alike = _stems(path.parent).get(stem.lower(), 0)
-    if alike > 1:
-        stem = f"{stem}_{path.suffix.removeprefix('.')}"
-    return (path.parent.relative_to(base) / stem).as_posix()
-
-
-def _stem(name: str) -> str:
-    stem = Path(name).stem
-    return stem[:-4] if stem.lower().endswith(".ome") and len(stem) > 4 else stem
+    name = stem(path)
+    if _stems(path.parent).get(name.lower(), 0) > 1:
+        name = f"{name}_{path.suffix.removeprefix('.')}"
+    return (path.parent.relative_to(base) / name).as_posix()
 
 
 @lru_cache(maxsize=64)
 def _stems(folder: Path) -> Counter[str]:
     """How many pictures of a folder have each name, whatever the ending."""
-    return Counter(_stem(p.name).lower() for p in folder.iterdir() if is_picture(p))
+    try:
+        return Counter(stem(p).lower() for p in folder.iterdir() if is_picture(p))
+    except OSError:  # a folder may let its files be read, but not be listed
+        return Counter()
 
 
-def _inside(folder: Path) -> Iterator[Path]:
-    """Pictures in a folder and its sub-folders, by name; hidden folders are passed over."""
-    for entry in sorted(folder.iterdir()):
+def _inside(folder: Path, seen: set[Path], closed: Callable[[str], None]) -> Iterator[Path]:
+    """Pictures in a folder and its sub-folders, by name; hidden folders are passed over.
+
+    Links may lead back: a folder in ``seen`` is not entered again. ``closed`` gets a sentence on
+    each folder that cannot be listed.
+    """
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        closed(f"{folder}: cannot be read ({error.strerror}); give yourself the right to read it.")
+        return
+    for entry in entries:
         if is_picture(entry):
             yield entry
-        elif entry.is_dir() and not entry.name.startswith("."):
-            yield from _inside(entry)
+        elif os.path.isdir(entry) and not entry.name.startswith("."):
+            real = _real(entry)
+            if real not in seen:
+                seen.add(real)
+                yield from _inside(entry, seen, closed)
+
+
+def _matches(pattern: Path, base: Path, closed: Callable[[str], None]) -> Iterator[Path]:
+    """What a pattern means below its plain part; ``**`` in it is any number of folders."""
+    wanted = pattern.relative_to(base).parts
+
+    def fits(parts: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
+        if not wanted:
+            return not parts
+        if wanted[0] == "**" and fits(parts, wanted[1:]):
+            return True
+        left = wanted if wanted[0] == "**" else wanted[1:]
+        return bool(parts) and fnmatch(parts[0], wanted[0]) and fits(parts[1:], left)
+
+    if "**" not in wanted:
+        yield from map(Path, glob.glob(str(pattern)))
+    elif os.path.isdir(base):
+        for path in _inside(base, {_real(base)}, closed):
+            if fits(path.relative_to(base).parts, wanted):
+                yield path
+
+
+def _real(path: Path) -> Path:
+    """Where a path leads to; unlike Path.resolve this takes links that lead to themselves."""
+    return Path(os.path.realpath(path))
 
 
 def _is_result(path: Path, out: Path, base: Path) -> bool:
     """Does a picture found in a folder lie among the results?"""
-    inside, folder = path.resolve(), out.resolve()
+    inside, folder = _real(path), _real(out)
     if not inside.is_relative_to(folder):
         return False
-    if not base.resolve().is_relative_to(folder):
+    if not _real(base).is_relative_to(folder):
         return True
     return inside.relative_to(folder).parts[0] in {form.folder for form in FORMATS.values()}
 
@@ -198,9 +246,9 @@ def write_results(
             paths = {name: beside / f"{i}{Path(name).suffix}" for i, name in enumerate(writers)}
             for name, write in writers.items():
                 write(paths[name])
-                outputs[name] = _digest(paths[name])
+                outputs[name] = digest(paths[name])
             others = {name: hashes for name, hashes in known.items() if name not in outputs}
-            ours = {name: [*known.get(name, []), digest] for name, digest in outputs.items()}
+            ours = {name: [*known.get(name, []), value] for name, value in outputs.items()}
             write_json(record_path, {**record, "finished": False, "outputs": ours | others})
             for name, path in paths.items():
                 target = out / name
@@ -248,16 +296,23 @@ def _check_ours(path: Path, hashes: list[str]) -> None:
             f"{path}: is there already and was not written by this command; move it, or choose "
             "another --out."
         )
-    if path.is_symlink() or _digest(path) not in hashes:
+    if path.is_symlink() or digest(path) not in hashes:
         raise InputError(
             f"{path}: was changed since ngat wrote it; move it, or choose another --out."
         )
 
 
-def _digest(path: Path) -> str:
-    """SHA-256 of a file; of a folder, of its files' names and contents."""
+def digest(path: Path, *, quick: bool = False) -> str:
+    """SHA-256 of a file; of a folder (OME-Zarr), of its files' names and contents.
+
+    Args:
+        quick: of a folder's files take sizes and times instead of contents.
+    """
     if not path.is_dir():
         return sha256(path)
-    files = sorted(file for file in path.rglob("*") if file.is_file())
-    lines = [f"{file.relative_to(path).as_posix()} {sha256(file)}\n" for file in files]
+    lines = []
+    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        state = file.stat()
+        told = f"{state.st_size} {state.st_mtime_ns}" if quick else sha256(file)
+        lines.append(f"{file.relative_to(path).as_posix()} {told}\n")
     return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -25,7 +25,7 @@ import pandas as pd
 from scipy import ndimage
 
 from ngat.data.resize import LOBES
-from ngat.inference import WHOLE, Method, Thresholds
+from ngat.inference import WHOLE
 from ngat.io.picture import Picture, array_picture
 from ngat.io.stack import Array
 from ngat.parts import Part, PartLabels, merged, whole_of
@@ -41,6 +41,7 @@ from ngat.segmentation.measure import measure, typical_diameter
 from ngat.segmentation.network import Network
 from ngat.segmentation.tasks import IN_TURN, Tasks
 from ngat.segmentation.tiles import TILE, Canvas, Grid, at_once, grid
+from ngat.thresholds import Method, Thresholds
 
 # A tile is empty if, seen from afar, it varies by less than this share of the picture's range.
 EMPTY = 0.02

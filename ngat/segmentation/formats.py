@@ -35,7 +35,7 @@ DRAWN, DRAWN_BAND = 4096, 128
 _TILE = 512
 
 
-def write_labels(path: Path, found: FoundNuclei, picture: Picture) -> None:
+def write_labels(path: Path, found: FoundNuclei, picture: Picture, name: str) -> None:
     """A label TIFF: 16 bits, or 32 where there are more nuclei; of large pictures an OME-TIFF."""
     height, width = picture.shape
     dtype = _depth(found)
@@ -62,7 +62,7 @@ def write_labels(path: Path, found: FoundNuclei, picture: Picture) -> None:
         )
 
 
-def write_zarr(path: Path, found: FoundNuclei, picture: Picture) -> None:
+def write_zarr(path: Path, found: FoundNuclei, picture: Picture, name: str) -> None:
     """Labels as OME-Zarr: a folder of small files, with reduced copies for viewers."""
     height, width = picture.shape
     dtype = _depth(found)
@@ -79,10 +79,9 @@ def _depth(found: FoundNuclei) -> np.dtype[Any]:
     return np.dtype(np.uint16 if few else np.uint32)
 
 
-def write_runs(path: Path, found: FoundNuclei, picture: Picture) -> None:
-    """Run lengths as the 2018 challenge asks for them, one line per nucleus."""
+def write_runs(path: Path, found: FoundNuclei, picture: Picture, name: str) -> None:
+    """Run lengths as the 2018 challenge asks for them, one line per nucleus; ``name`` is the id."""
     height, width = picture.shape
-    name = Path(picture.name).name.split(".")[0]
     with path.open("w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file, lineterminator="\n")
         lines.writerow(["ImageId", "EncodedPixels", "Height", "Width"])
@@ -92,7 +91,7 @@ def write_runs(path: Path, found: FoundNuclei, picture: Picture) -> None:
             lines.writerow([name, "", height, width])
 
 
-def write_geojson(path: Path, found: FoundNuclei, picture: Picture) -> None:
+def write_geojson(path: Path, found: FoundNuclei, picture: Picture, name: str) -> None:
     """Polygons with measurements that QuPath opens as detections (GeoJSON, in pixels)."""
     with path.open("w", encoding="utf-8") as file:
         file.write('{"type": "FeatureCollection", "features": [')
@@ -101,7 +100,7 @@ def write_geojson(path: Path, found: FoundNuclei, picture: Picture) -> None:
         file.write("\n]}\n")
 
 
-def write_rois(path: Path, found: FoundNuclei, picture: Picture) -> None:
+def write_rois(path: Path, found: FoundNuclei, picture: Picture, name: str) -> None:
     """A zip of ImageJ's regions of interest, for the ROI Manager."""
     digits = len(str(len(found.table)))
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
@@ -111,23 +110,26 @@ def write_rois(path: Path, found: FoundNuclei, picture: Picture) -> None:
             file.writestr(info, data)
 
 
-def write_table(path: Path, found: FoundNuclei, picture: Picture) -> None:
+def write_table(path: Path, found: FoundNuclei, picture: Picture, name: str) -> None:
     """One line per nucleus with its measurements, as CSV."""
     table = shown_table(found, picture.pixel_size)
     table.to_csv(path, index=False, lineterminator="\n", float_format="%.6g")
 
 
-def write_overlay(path: Path, found: FoundNuclei, picture: Picture) -> None:
+def write_overlay(path: Path, found: FoundNuclei, picture: Picture, name: str) -> None:
     """The picture with stretched contrast and every nucleus outlined, as PNG."""
     Image.fromarray(outlined(found, picture)).save(path, "PNG")
 
 
 class Format(NamedTuple):
-    """A form of output: its folder, the ending of its files, and who writes it."""
+    """A form of output: its folder, the ending of its files, and who writes it.
+
+    Besides the path a writer is told the nuclei, the picture, and the name of the results.
+    """
 
     folder: str
     suffix: str
-    write: Callable[[Path, FoundNuclei, Picture], None]
+    write: Callable[[Path, FoundNuclei, Picture, str], None]
 
 
 FORMATS = {

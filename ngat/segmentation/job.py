@@ -16,7 +16,7 @@ import pandas as pd
 from scipy import ndimage, sparse
 from scipy.sparse import csgraph
 
-from ngat.inference import Method, Prediction, Thresholds, instances, smoothing_at
+from ngat.inference import Prediction, instances, smoothing_at
 from ngat.instances import Labels, margin
 from ngat.io.picture import Picture
 from ngat.io.stack import Array
@@ -24,6 +24,7 @@ from ngat.segmentation.measure import measure
 from ngat.segmentation.network import Network, Survey
 from ngat.segmentation.tiles import Canvas, Grid, Window
 from ngat.system.files import replacing
+from ngat.thresholds import Method, Thresholds
 
 Arrays = dict[str, npt.NDArray[Any]]
 Opener = Callable[[], tuple[Picture, Network]]

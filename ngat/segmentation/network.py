@@ -3,37 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from functools import lru_cache
 from numbers import Real
 from pathlib import Path
-from typing import Protocol, get_args, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
 import ngat
 from ngat.data.contrast import LOCAL, TILE, Contrast, contrast_by_rows
-from ngat.data.normalize import mirrored, with_negative
+from ngat.data.normalize import mirrored, value_range, with_negative
 from ngat.data.resize import resized, resized_picture
 from ngat.errors import InputError
-from ngat.inference import (
-    METHODS,
-    SMALLEST,
-    Method,
-    Prediction,
-    Thresholds,
-    evaluating,
-    find_magnification,
-    probabilities,
-    thresholds_from,
-)
-from ngat.instances import Landscape
+from ngat.inference import SMALLEST, Prediction, evaluating, find_magnification, probabilities
 from ngat.io.picture import Picture
 from ngat.io.stack import Array
-from ngat.magnification import SIZE
+from ngat.magnification import SIZE, strongest
 from ngat.parts import Part, parts_of
 from ngat.system.files import sha256
+from ngat.thresholds import Method, Thresholds, thresholds_from
 from ngat.training.weights import load_weights
 
 SHIPPED = "companion.safetensors"  # the weights that are used where none are given
@@ -42,7 +31,6 @@ DIAMETER = 2 * SIZE / math.sqrt(math.pi)  # of a nucleus of the size that a netw
 # larger ones some windows are.
 LOOKED_AT, WINDOW, WINDOWS = 2048, 1024, 5
 MAGNIFICATIONS = (1 / 64, 16.0)  # the range that may be asked for
-_RANGE = (0.1, 99.9)  # percentiles of a picture's values that become black and white
 
 # Arrays by name, plain enough to be stored.
 Survey = dict[str, Array]
@@ -98,7 +86,10 @@ class TrainedNetwork:
         # No tile may be so small that it is mirrored, where the whole is not.
         self.halo = max(self.model.config.receptive_field, SMALLEST)
         self.sha256 = sha256(self.path)
-        self._thresholds = checked(thresholds_from(self.provenance, tta), self.path)
+        try:
+            self._thresholds = thresholds_from(self.provenance, tta)
+        except InputError as error:
+            raise InputError(f"{self.path}: {error}") from error
 
     def thresholds(self, method: Method) -> Thresholds:
         """Those that the weights carry."""
@@ -110,10 +101,15 @@ class TrainedNetwork:
         return {"name": self.name, "sha256": self.sha256}
 
     def magnification(self, picture: Picture) -> tuple[float, tuple[Part, ...]]:
-        """See :class:`Network`. Of a large picture, the median over some of its windows."""
-        found = [find_magnification(self.model, window) for window in _windows(picture)]
+        """See :class:`Network`. Of a large picture, the median over windows that show nuclei."""
+        windows = _windows(picture)
+        if picture.stack.dtype != np.uint8 and self.model.config.contrast not in LOCAL:
+            survey = self.survey(picture, 1.0)
+            windows = [_in_range(window, survey) for window in windows]
+        found = [find_magnification(self.model, window) for window in windows]
         parts = parts_of(found[0][1], *picture.shape) if len(found) == 1 else ()
-        return float(np.median([magnification for magnification, _ in found])), parts
+        votes = [vote for vote, looks in found if looks and strongest(looks).evidence > 0]
+        return float(np.median(votes or [1.0])), parts
 
     def survey(self, picture: Picture, magnification: float) -> Survey:
         """Black and white of the picture, or of the surroundings of each of its parts."""
@@ -129,16 +125,13 @@ class TrainedNetwork:
             survey["bright"] = np.array(found.bright)
             return survey if found.blank is None else {**survey, "blank": found.blank}
         seen = np.atleast_3d(picture.overview())
-        low, high = np.percentile(seen, _RANGE, axis=(0, 1))
-        depth = picture.stack.dtype
-        if contrast == "plain":
-            if depth == np.uint8:
-                return {"low": np.zeros(1), "high": np.full(1, 255.0)}
-            low, high = low.min(keepdims=True), high.max(keepdims=True)
-        # What hardly varies stays flat: see ngat.data.normalize, whose rule this is.
-        least = 8.0 if depth == np.uint8 else 1e-6 * max(1e-30, float(np.abs(seen).max()))
-        spread = np.maximum(high - low, max(0.5 * float((high - low).max()), least))
-        return {"low": (low + high - spread) / 2, "high": (low + high + spread) / 2}
+        eight_bits, plain = picture.stack.dtype == np.uint8, contrast == "plain"
+        if eight_bits and plain:
+            return {"low": np.zeros(1), "high": np.full(1, 255.0)}
+        # A file of more bits rarely fills their range: it is shown over that of its own values.
+        least = 8.0 if eight_bits else 1e-6 * max(1e-30, float(np.abs(seen).max()))
+        black, spread = value_range(seen, least, shared=plain)
+        return {"low": black, "high": black + spread}
 
     def predict(
         self, image: Array, magnification: float, survey: Survey, rows: slice, columns: slice
@@ -158,9 +151,8 @@ class TrainedNetwork:
 
     def _normalised(self, image: Array, survey: Survey, rows: slice, columns: slice) -> Array:
         """Pixels of a part of a picture in [0, 1], ``float32 [h, w, C]``."""
-        low, high = survey["low"], survey["high"]
         if self.model.config.contrast not in LOCAL:
-            return np.clip((image - low) / (high - low), 0, 1).astype(np.float32)
+            return _in_range(image, survey)
         height, width = survey["shape"].tolist()
         # A part may be filled up beyond the picture's end.
         places = (
@@ -169,13 +161,24 @@ class TrainedNetwork:
                 (rows, columns), image.shape[:2], (height, width), strict=True
             )
         )
-        contrast = Contrast(low, high, (height, width), survey.get("blank"))
+        low, high, blank = survey["low"], survey["high"], survey.get("blank")
+        contrast = Contrast(low, high, (height, width), blank)
         return contrast.apply(image, *places)
 
 
-@lru_cache(maxsize=2)
 def trained(path: Path | None, device: str, tta: bool) -> TrainedNetwork:
-    """:class:`TrainedNetwork`, kept for the next picture or tile of this process."""
+    """:class:`TrainedNetwork`, kept for the next picture or tile of this process.
+
+    A file that was written anew is read again.
+    """
+    path = path if path is not None else shipped_weights()
+    state = path.stat() if path.exists() else None
+    version = (state.st_mtime_ns, state.st_size, state.st_ino) if state else ()
+    return _kept(path, device, tta, version)
+
+
+@lru_cache(maxsize=2)
+def _kept(path: Path, device: str, tta: bool, version: tuple[int, ...]) -> TrainedNetwork:
     return TrainedNetwork(path, device, tta)
 
 
@@ -214,26 +217,12 @@ def chosen_magnification(diameter: float | None, scale: float | None) -> float |
     return factor
 
 
-def checked(thresholds: Mapping[Method, Thresholds], path: Path | str) -> dict[Method, Thresholds]:
-    """The thresholds of a weights file, if they can be.
-
-    Raises:
-        InputError: one is NaN, of another type, or out of range. NaN would find no nucleus.
-    """
-    for method in METHODS:
-        for name, value in vars(thresholds[method]).items():
-            if name == "landscape":
-                good = value in get_args(Landscape)
-            else:
-                high = {"min_area": 1e6, "smoothing": 16.0}.get(name, 1.0)
-                number = isinstance(value, int | float) and not isinstance(value, bool)
-                good = number and 0 <= value <= high  # which NaN is not
-            if not good:
-                raise InputError(
-                    f"{path}: its threshold {name} for {method} is {value!r}, which cannot be; "
-                    "choose thresholds with `ngat choose`."
-                )
-    return dict(thresholds)
+def _in_range(image: Array, survey: Survey) -> Array:
+    """Pixels between black and white of a survey, in [0, 1], ``float32`` of the same shape."""
+    low, high = survey["low"], survey["high"]
+    if image.ndim == 2:
+        return _in_range(image[:, :, None], survey)[:, :, 0]
+    return np.clip((image - low) / (high - low), 0, 1).astype(np.float32)
 
 
 def _windows(picture: Picture) -> list[Array]:

@@ -14,8 +14,10 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import tempfile
+import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -66,10 +68,12 @@ def replacing(path: Path | str) -> Iterator[Path]:
     """Yield a temporary sibling of ``path``; rename it onto ``path`` when the block succeeds.
 
     Raises:
-        InputError: the folder cannot be made or written.
+        InputError: the folder cannot be made or written, or ``path`` is a folder.
         DiskFull: there is no space for the file; ``path`` is as it was.
     """
     path = Path(path)
+    if os.path.isdir(path):
+        raise InputError(f"{path}: is a folder; give the name of a file.")
     with space_for(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,10 +87,33 @@ def replacing(path: Path | str) -> Iterator[Path]:
         try:
             yield beside
             # mkstemp makes files private; results are meant to be read by others.
-            beside.chmod(0o644)
-            os.replace(beside, path)
+            try:
+                beside.chmod(0o644)
+                os.replace(beside, path)
+            except OSError as error:
+                if error.errno in FULL:
+                    raise
+                raise _unwritable(path, error) from error
         finally:
             beside.unlink(missing_ok=True)
+
+
+def check_writable(folder: Path) -> None:
+    """Raise InputError where no file can be made in a folder, which is made if absent."""
+    with space_for(folder):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            if error.errno in FULL:
+                raise
+            raise _unwritable(folder, error) from error
+
+
+def check_regular(path: Path) -> None:
+    """Raise InputError for a pipe, say: reading it would wait for ever."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise InputError(f"{path}: cannot be read (it is no regular file); save it as one.")
 
 
 @contextlib.contextmanager
@@ -203,6 +230,26 @@ def read_json(path: Path | str, remedy: str) -> dict[str, Any]:
     return value
 
 
+def read_csv(path: Path | str, **options: Any) -> pd.DataFrame:
+    """:func:`pandas.read_csv`, or InputError saying what is wrong; no column becomes the index."""
+    import pandas as pd
+
+    check_regular(Path(path))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(path, index_col=False, **options)
+    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
+        if found := re.search(r"in line (\d+), saw|^Length of header", str(error)):
+            line = f"line {found[1]}" if found[1] else "a line"
+            raise InputError(
+                f"{path}: {line} has more fields than the header; quote fields that hold commas."
+            ) from error
+        raise InputError(f"{path}: cannot be read as CSV ({str(error).strip()}).") from error
+    except (OSError, ValueError, EOFError, zlib.error) as error:  # the last two: compressed ones
+        raise InputError(f"{path}: cannot be read as CSV ({error}).") from error
+
+
 def read_table(
     path: Path | str,
     columns: Sequence[str],
@@ -224,12 +271,7 @@ def read_table(
     Raises:
         InputError: it cannot be read, or has other columns.
     """
-    import pandas as pd
-
-    try:
-        table = pd.read_csv(path, **options)
-    except (OSError, ValueError, EOFError, zlib.error) as error:  # the last two: compressed ones
-        raise InputError(f"{path}: cannot be read as CSV ({error}).") from error
+    table = read_csv(path, **options)
     found = table.columns
     if not (tuple(found) == tuple(columns) if exact else set(columns) <= set(found)):
         raise InputError(f"{path}: is no table of {what}; make it with `{made_by}`.")
@@ -267,6 +309,7 @@ def ensure_home() -> None:
 
 def sha256(path: Path | str) -> str:
     """Hex SHA-256 of a file's bytes."""
+    check_regular(Path(path))
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):

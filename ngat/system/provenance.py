@@ -159,7 +159,7 @@ def _clean(value: Any) -> Any:
     if isinstance(value, Path):
         return value.name
     if isinstance(value, str):
-        return _nameless(value) if " " not in value else value
+        return _nameless(value)
     if isinstance(value, dict):
         return {str(key): _clean(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -66,7 +66,7 @@ class Patches:
 
     Args:
         samples: at least one.
-        config: batch, patch, balance, augment and seed count here.
+        config: how patches are drawn and changed; steps, rates and validation do not count here.
         contrast: as :class:`ngat.config.ModelConfig` says.
         workers: threads that draw ahead.
         rank, world: this process draws places rank, rank + world … of every batch.
@@ -158,7 +158,10 @@ class Patches:
         return float(row), float(column)
 
     def sizes(self, index: int) -> npt.NDArray[np.float64]:
-        """√area in pixels of each of a picture's nuclei, from the first label on."""
+        """√area in pixels of each of a picture's nuclei, from the first label on.
+
+        The median stands for labels that are not there, and once more at the end.
+        """
         if index not in self._sizes:
             areas = areas_of(self.samples[index].labels)
             middle = np.median(areas[areas > 0]) if areas.any() else SIZE**2

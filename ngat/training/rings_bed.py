@@ -25,11 +25,12 @@ from ngat.baselines.networks import Network
 from ngat.config import Preset, preset, to_dict
 from ngat.data import Sample, fingerprint, load
 from ngat.errors import InputError
-from ngat.inference import Thresholds, predict
+from ngat.inference import predict
 from ngat.metrics import pixel_dice
 from ngat.system.files import locked, read_json, replacing, write_json
 from ngat.system.process import track
 from ngat.system.provenance import provenance
+from ngat.thresholds import Thresholds
 from ngat.training.trainer import train
 from ngat.training.weights import load_weights
 

@@ -26,7 +26,7 @@ from rich.progress import Progress as Bar
 
 from ngat.baselines.networks import Network, build
 from ngat.config import Preset
-from ngat.data import Sample, leave_out
+from ngat.data import Sample, data_name, leave_out
 from ngat.errors import InputError
 from ngat.system.files import held
 from ngat.system.process import Interrupted, bar, stop_requests
@@ -142,7 +142,7 @@ def train(
             start,
             command=command,
             device=str(members.device),
-            data=data,
+            data=data_name(data),
             processes=members.world,
             parameters=sum(p.numel() for p in model.parameters()),
         )

@@ -18,18 +18,11 @@ import torch
 
 from ngat.baselines.networks import Network, finds_nuclei
 from ngat.data import Sample
-from ngat.inference import (
-    METHODS,
-    Method,
-    Prediction,
-    Thresholds,
-    instances,
-    predict,
-    thresholds_to_dict,
-)
+from ngat.inference import Prediction, instances, predict
 from ngat.magnification import SIZE, size_of
 from ngat.metrics import image_score, match, pixel_dice, pixel_iou
 from ngat.system.process import track
+from ngat.thresholds import METHODS, Method, Thresholds, thresholds_to_dict
 from ngat.training.distributed import Team
 from ngat.training.weights import load_weights, save_weights
 

@@ -26,7 +26,8 @@ from torch import Tensor
 from ngat.baselines.networks import Network, build
 from ngat.config import Preset, from_dict, to_dict
 from ngat.errors import InputError
-from ngat.system.files import replacing
+from ngat.system.files import check_regular, replacing
+from ngat.training.distributed import find_device
 
 FORMAT = "ngat-weights-1"
 SCALE = "/scale"  # behind the name of a tensor: what its whole numbers are multiplied by
@@ -78,9 +79,9 @@ def load_weights(path: Path | str, device: str | torch.device = "cpu") -> Weight
 
     Raises:
         InputError: absent, truncated, not safetensors, not from this program, or tensors that do
-            not fit the configuration.
+            not fit the configuration; or no such device.
     """
-
+    where = find_device(str(device))
     tensors, metadata = read_tensors(path, FORMAT)
     try:
         preset = from_dict(json.loads(metadata["configuration"]))
@@ -103,7 +104,7 @@ def load_weights(path: Path | str, device: str | torch.device = "cpu") -> Weight
         raise InputError(f"{path}: holds weights that are NaN or infinite; train it again.")
     # With it a prediction knows the thresholds that were chosen for its network.
     cast(Any, model).provenance = provenance
-    return Weights(model.to(device).eval(), preset, provenance)
+    return Weights(model.to(where).eval(), preset, provenance)
 
 
 def write_tensors(
@@ -126,8 +127,11 @@ def read_tensors(path: Path | str, kind: str) -> tuple[dict[str, Tensor], dict[s
         InputError: absent, truncated, not safetensors, of another kind, or not as it was written.
             Files of earlier versions have no checksum to tell that by.
     """
+    if not isinstance(path, str | Path):
+        raise InputError(f"Weights are in a file, whose name is text; got {path!r}.")
     path = Path(path)
     try:
+        check_regular(path)
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{path}: is too large for weights of ngat; check the file name.")
         with safe_open(path, framework="pt") as file:
@@ -135,14 +139,16 @@ def read_tensors(path: Path | str, kind: str) -> tuple[dict[str, Tensor], dict[s
             if metadata.pop("format", None) != kind:
                 raise InputError(f"{path}: holds no {kind}; give a file that `ngat train` wrote.")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except OSError as error:
-        reason = error.strerror or "it is no file"
-        raise InputError(
-            f"{path}: cannot be read ({reason}); check the name, or make it with `ngat train`."
-        ) from error
+    except InputError:
+        raise
     except (SafetensorError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path}: is truncated or not a safetensors file; get it again."
+        ) from error
+    except (OSError, ValueError) as error:  # the latter where no file can be called so
+        reason = getattr(error, "strerror", None) or "it is no file"
+        raise InputError(
+            f"{path}: cannot be read ({reason}); check the name, or make it with `ngat train`."
         ) from error
     checksum = metadata.pop("checksum", None)
     if checksum is not None and checksum != _checksum(tensors, metadata):

@@ -329,3 +329,8 @@ def test_rows_come_from_evaluate(tmp_path: Path) -> None:
     path.write_text("{}")
     with pytest.raises(InputError, match="holds no tuning"):
         read_tuned(path)
+
+
+def test_a_plan_has_a_seed_from_0() -> None:
+    with pytest.raises(InputError, match="seed must be at least 0; got -1"):
+        SearchPlan(seed=-1)

@@ -16,6 +16,7 @@ from notebook_cases import PARAMETERS, notebook
 from PIL import Image
 from tiny import SMALL, log_of, tiny
 
+from ngat.cli.options import check_words
 from ngat.model import NGAT
 from ngat.training.weights import save_weights
 
@@ -252,3 +253,85 @@ def test_from_pictures_to_scores(
     code, out, err = inside(capsys, monkeypatch, "tables", "--results", "res", "--out", "tab")
     assert code == 0, err
     assert "Otsu" in Path("tab/table1.md").read_text()
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("score a.csv a.csv --out a.csv", "--out a.csv: is an input or among them"),
+        ("score sub sub --out sub/rgb.png", "give a name that ends in .csv or .csv.gz"),
+        ("score sub sub --out sub/s.csv", "--out sub/s.csv: is an input or among them"),
+        ("score sub sub --out d.csv", "--out d.csv: is a folder"),
+        ("explorer rgb.png --out rgb.png", "--out rgb.png: give a name that ends in .html"),
+        ("explorer page.html --out page.html", "--out page.html: is an input or among them"),
+        ("explorer rgb.png --out w.html --weights w.html", "is an input or among them"),
+        ("error-types --runs x --out a.json", "--out a.json: give a name that ends in .csv"),
+        ("error-types --runs x --out a.csv", "a.json: is no record of a table; it would be"),
+        ("robustness --weights w.safetensors --out a.json", "--out a.json: give a name that"),
+        ("robustness --weights w.safetensors --out a.csv", "a.json: is no record of a table"),
+        ("ablate --steps 1 --limit 3 --out a.json", "--out a.json: give a name that ends in .csv"),
+        ("ablate --steps 1 --limit 3 --out a.csv", "a.json: is no record of a table"),
+        ("evaluate --method otsu --tta --out o", "--tta is for networks; leave it out with"),
+        ("evaluate --method otsu --masks corrected --data sub --out o", "is for dsb2018; leave it"),
+        ("tune-classical --seed -1 --out o.json", "seed must be at least 0; got -1"),
+    ],
+)
+def test_what_would_be_overwritten_or_ignored_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, line: str, sentence: str
+) -> None:
+    Path("a.csv").write_text("ImageId,EncodedPixels,Height,Width\na,1 3,8,8\n")
+    Path("a.json").write_text('{"mine": 1}')
+    Path("d.csv").mkdir()
+    for page in ("page.html", "w.html"):
+        Path(page).write_text("mine")
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    code, out, err = inside(capsys, monkeypatch, *line.split())
+    assert (code, out) == (2, "")
+    assert sentence in err
+    assert err.strip().count("\n") == 0
+    assert before == {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (["segment", "", "--out", "o"], "An argument"),
+        (["segment", "rgb.png", "--out", ""], "--out"),
+        (["segment", "rgb.png", "--out=", "--quiet"], "--out"),
+        (["segment", "rgb.png", "--out", "o", "--weights", ""], "--weights"),
+        (["evaluate", "--out", "o", "--data", ""], "--data"),
+        (["score", "sub", ""], "An argument"),
+    ],
+)
+def test_an_empty_word_is_not_the_current_folder(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    option: str,
+) -> None:
+    said = inside(capsys, monkeypatch, *words)
+    assert said == (2, "", f"{option} is empty; give a value, or . for the folder you are in.\n")
+    assert not Path("o").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "option"),
+    [
+        ("tables --seed -1", "--seed"),
+        ("evaluate --method otsu --data-seed -1 --out o", "--data-seed"),
+    ],
+)
+def test_a_negative_seed_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, line: str, option: str
+) -> None:
+    code, _, err = inside(capsys, monkeypatch, *line.split())
+    assert code == 2
+    assert f"Invalid value for '{option}'" in err
+    assert "Traceback" not in err
+
+
+def test_an_option_that_may_be_empty_may_be_given_so() -> None:
+    check_words(["explorer", "a.png", "--weights", "", "--out", "p.html"])
+    check_words(["reproduce", "--name=", "--only", "", "--weights="])

@@ -10,7 +10,7 @@ from tiny import rings, tiny
 
 from ngat.data import Sample
 from ngat.data.contrast import Contrast, _bright, _flat, _grey, local_contrast
-from ngat.data.normalize import as_tensor, stretch, stretch_bytes, views
+from ngat.data.normalize import as_tensor, mirrored, stretch, stretch_bytes, views
 from ngat.data.resize import LOBES, resized, resized_picture
 from ngat.inference import predict
 from ngat.model import NGAT
@@ -58,6 +58,20 @@ def test_bytes_are_the_same_rounded() -> None:
     np.testing.assert_allclose(
         stretch_bytes(image) / 255, stretch(image / 255), atol=0.5 / 255 + 1e-6
     )
+
+
+def test_an_almost_empty_channel_and_an_almost_even_image_keep_little_contrast() -> None:
+    image = np.stack([ramp(0.1, 0.5), ramp(0.2, 0.3), ramp(0.4, 0.4)], axis=2)
+    # At least half of the widest channel's range is shown at full contrast, and 8 of 255.
+    assert np.ptp(stretch(image)[..., 1]) == pytest.approx(0.5, abs=0.01)
+    even = np.stack([ramp(0.5, 0.5 + 2 / 255)] * 3, axis=2)
+    assert np.ptp(stretch(even)) == pytest.approx(0.25, abs=0.01)
+
+
+def test_what_is_too_small_is_mirrored_again_and_again() -> None:
+    row = torch.arange(3.0).view(1, 1, 1, 3)
+    assert mirrored(row, 1, 8)[0, 0, 0].tolist() == [0, 1, 2, 2, 1, 0, 0, 1]
+    assert mirrored(row.mT, 8, 1)[0, 0, :, 0].tolist() == [0, 1, 2, 2, 1, 0, 0, 1]
 
 
 def test_training_and_inference_see_the_same() -> None:

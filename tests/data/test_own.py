@@ -88,6 +88,43 @@ def test_splits(tmp_path):
     assert (sample.image_id, sample.split) == ("val", "val")
 
 
+def test_a_picture_keeps_its_part_when_others_are_added(tmp_path):
+    parts = []
+    for names in (range(10), range(10, 30)):
+        for i in names:
+            pair(tmp_path, f"p{i}")
+        samples = [s for split in ("train", "val") for s in load(str(tmp_path), split)]
+        parts.append({s.image_id: s.split for s in samples})
+    assert len(parts[1]) == 30
+    assert parts[0].items() <= parts[1].items()
+
+
+@pytest.mark.parametrize("names", [("p0", "p1"), ("p6", "p8"), ("p6", "p8", "p0")])
+def test_no_part_of_a_few_pictures_is_empty(tmp_path, names):
+    for name in names:  # the first two are for training by their names, p6 and p8 for validation
+        pair(tmp_path, name)
+    train, val = ({s.image_id for s in load(str(tmp_path), split)} for split in ("train", "val"))
+    assert train
+    assert val
+    assert sorted(train | val) == sorted(names)
+    assert not train & val
+
+
+def test_two_pictures_of_one_name_are_refused(tmp_path):
+    pair(tmp_path, "a")
+    Image.fromarray(grey()).save(tmp_path / "images/a.png")
+    with pytest.raises(InputError, match=r"a\.tif: a\.png has the same name"):
+        load(str(tmp_path), "test", progress=False)
+
+
+def test_the_whole_ending_of_an_ome_tiff_is_left_out(tmp_path):
+    pair(tmp_path, "cells", ".png")
+    (tmp_path / "images/cells.tif").rename(tmp_path / "images/cells.ome.tif")
+    (sample,) = load(str(tmp_path), "test", progress=False)
+    assert sample.image_id == "cells"
+    np.testing.assert_array_equal(sample.labels, LABELS)
+
+
 def test_what_is_no_pair_is_said(tmp_path):
     pair(tmp_path, "a")
     for split, says in (("val", ""), ("train", "too few"), ("best", "split 'best' is unknown")):
@@ -121,7 +158,7 @@ def test_training_goes_on_from_weights_and_is_evaluated(tmp_path, monkeypatch, c
         given = [*words, "--data", "mine", "--device", "cpu"]
         code, out, err = inside(capsys, monkeypatch, *given)
         assert not code, err
-        return out
+        return out, err
 
     sets = [f"--set={key}={value}" for key, value in {**SMALL, "steps": 3}.items()]
     run("train", "--preset", "smoke", "--out", "first", *sets)
@@ -132,8 +169,12 @@ def test_training_goes_on_from_weights_and_is_evaluated(tmp_path, monkeypatch, c
     first, second = (load_file(f"{name}/best.safetensors") for name in ("first", "second"))
     moved = max(float(np.abs(first[k].astype(float) - second[k]).max()) for k in first)
     assert moved < 1e-4  # a rate of nothing: the values are those that it began with
-    said = run("evaluate", "--weights", "second/best.safetensors", "--out", "res")
+    score = ["evaluate", "--weights", "second/best.safetensors", "--out", "res"]
+    said, warned = run(*score)
     assert "smoke" in said
+    assert warned.startswith("mine: the split test is all pictures, and these weights were trained")
+    assert "add --split val" in warned
+    assert not run(*score, "--split", "val")[1]
     run(*again[:-1], "shown", *sets, "--set=contrast=positive")
     code, _, err = inside(capsys, monkeypatch, *again[:-1], "third", "--data", "mine")
     assert code == 2

@@ -14,7 +14,7 @@ import pytest
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from ngat.data import TYPES, Sample, fingerprint, nuclei, stains, synthetic
+from ngat.data import TYPES, Sample, fingerprint, load, nuclei, stains, synthetic
 from ngat.data.nuclei import Law, Outline, generator, pack, place
 from ngat.data.synthetic import load_synthetic
 from ngat.errors import InputError
@@ -281,3 +281,17 @@ def test_bad_input_is_named() -> None:
     for wrong in ({"seed": -1}, {"limit": -1}, {"size": 8}):
         with pytest.raises(InputError, match=next(iter(wrong))):
             load_synthetic("val", **wrong)
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "says"),
+    [
+        (None, {}, "data are named by a word or a folder; got None"),
+        ("", {}, "data are named by a word or a folder; got ''"),
+        ("rings", {"limit": "2"}, "limit is a whole number; got '2'"),
+        ("rings", {"seed": 1.5}, "seed is a whole number; got 1.5"),
+    ],
+)
+def test_what_load_is_given_is_checked(data, options, says):
+    with pytest.raises(InputError, match=says):
+        load(data, "train", **options)

@@ -64,6 +64,14 @@ def test_equal_confidences_come_in_together() -> None:
     assert curve["precision"].tolist() == pytest.approx([2 / 3, 3 / 4])
 
 
+def test_ones_own_pictures_have_a_curve() -> None:
+    lines = pd.DataFrame(
+        {"image_id": "a", "type": "own", "annotated": 2, "confidence": [0.5], "matched": [1]}
+    )
+    curve = confidence.curves(lines)
+    assert curve[["type", "recall", "precision"]].to_numpy().tolist() == [["own", 0.5, 1.0]]
+
+
 def test_an_evaluation_writes_and_reads_it(tmp_path: Path) -> None:
     measured = [results.measure(picture(name), *found()) for name in "ba"]
     paths = results.write_run(

@@ -48,9 +48,9 @@ def test_nuclei_touch_across_a_small_gap(between: int, touch: bool) -> None:
     assert touching(np.zeros((5, 5), dtype=int)).size == 0
 
 
-def sample(name: str, labels: np.ndarray = TRUE) -> Sample:
+def sample(name: str, labels: np.ndarray = TRUE, kind: str = "purple_tissue") -> Sample:
     picture = np.zeros((*labels.shape, 3), np.uint8)
-    return Sample(name, picture, labels, "purple_tissue", name, "test")
+    return Sample(name, picture, labels, kind, name, "test")
 
 
 def samples() -> list[Sample]:
@@ -71,9 +71,29 @@ def test_counts_add_up_by_what_nuclei_are() -> None:
 
 
 def test_sizes_part_at_their_lower_ends() -> None:
-    sizes = strip((1, 0, 24), (2, 30, 55))  # 96 and 100 pixels
+    # 96, 100, 296, 300, 996 and 1000 pixels.
+    ends = np.cumsum([0, 24, 25, 74, 75, 249, 250]) + 10 * np.arange(7)
+    pairs = zip(ends[:-1] + 10, ends[1:], strict=True)
+    sizes = strip(*((n, *pair) for n, pair in enumerate(pairs, start=1)), width=800)
+    assert areas(sizes).tolist() == [96, 100, 296, 300, 996, 1000]
     table = count({"x": {"a": sizes}}, [sample("a", sizes)], progress=False)
-    assert sorted(table["size"]) == sorted(study.SIZES[:2])
+    nuclei = study.by(table, "size").set_index("size")["nuclei"]
+    assert nuclei.to_dict() == dict(zip(study.SIZES, (1, 2, 2, 1), strict=True))
+
+
+def test_what_a_nucleus_is_belongs_to_its_own_fate() -> None:
+    """Labels from right to left, so that neither order of columns is that of labels."""
+    labels = strip((9, 0, 10), (5, 10, 20), (2, 30, 60))
+    assert areas(labels).tolist() == [120, 40, 40]
+    assert touching(labels).tolist() == [False, True, True]
+    only = {"x": {"a": np.where(labels == 2, labels, 0), "b": labels}}
+    other = sample("b", labels, "small_fluorescent")
+    table = count(only, [sample("a", labels), other], progress=False)
+    (found,) = table[(table["found"] > 0) & (table["type"] == "purple_tissue")].to_dict("records")
+    assert (found["size"], found["touching"]) == (study.SIZES[1], False)
+    by_type = study.by(table, "type").set_index("type")
+    assert by_type["nuclei"].to_dict() == {"purple_tissue": 3, "small_fluorescent": 3}
+    assert by_type["found"].to_dict() == {"purple_tissue": 1, "small_fluorescent": 3}
 
 
 def test_the_command_agrees_with_the_counts_of_its_runs(tmp_path: Path) -> None:

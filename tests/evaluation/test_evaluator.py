@@ -15,13 +15,14 @@ from ngat.errors import InputError
 from ngat.evaluation.evaluator import evaluate
 from ngat.evaluation.results import read_instances, read_run, runs_in, write_instances
 from ngat.evaluation.scoring import score
-from ngat.inference import Thresholds, instances, predict, thresholds_to_dict
+from ngat.inference import instances, predict
 from ngat.model import NGAT
+from ngat.thresholds import Thresholds, thresholds_to_dict
 from ngat.training.weights import load_weights, save_weights
 
 THRESHOLDS = {
-    "components": Thresholds(0.1, 0.5, 8),
-    "split": Thresholds(0.12, 0.11, 10),
+    "components": Thresholds(0.1, 0.5, min_area=8),
+    "split": Thresholds(0.12, 0.11, min_area=10),
 }
 
 
@@ -163,6 +164,36 @@ def test_what_cannot_be_evaluated_is_said(tmp_path: Path, arguments: dict, sente
         evaluate(rings("test", 1), tmp_path, data="rings", progress=False, **arguments)
     with pytest.raises(InputError, match="no picture"):
         evaluate([], tmp_path, data="rings", method="otsu")
+
+
+def test_of_a_folder_results_keep_the_name_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "jo" / "My Pictures"
+    folder.mkdir(parents=True)
+    for masks in ("published", "corrected"):
+        evaluate(
+            rings("test", 1),
+            tmp_path / "out",
+            data=str(folder),
+            masks=masks,
+            method="otsu",
+            progress=False,
+        )
+    corrected, published = runs_in(tmp_path / "out")
+    assert (corrected.name, published.name) == (
+        "my-pictures-corrected-masks-test-otsu",
+        "my-pictures-test-otsu",
+    )
+    assert set(corrected.counts["data"]) == {"My Pictures, corrected masks"}
+    for path in (tmp_path / "out").glob("*.*s*"):
+        assert b"jo/" not in path.read_bytes()
+
+
+def test_a_bad_name_is_said_before_a_picture_is_predicted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ngat.evaluation.evaluator.otsu", lambda image: pytest.fail("predicted"))
+    with pytest.raises(InputError, match="name a run with small letters"):
+        evaluate(rings("test", 1), tmp_path, data="rings", method="otsu", name="A", progress=False)
 
 
 def test_sizes_may_differ(tmp_path: Path, weights: Path) -> None:

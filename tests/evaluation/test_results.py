@@ -192,18 +192,34 @@ def test_bad_runs_are_refused(tmp_path):
         results.runs_in(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ("dsb2018", "dsb2018-test-unet"),
+        ("dsb2018, corrected masks", "dsb2018-corrected-masks-test-unet"),
+        ("My Pictures (2)", "my-pictures-2-test-unet"),
+        ("_Zellkörper", "zellk-rper-test-unet"),
+        ("細胞", "own-test-unet"),
+    ],
+)
+def test_whatever_a_data_set_is_called_its_runs_have_a_name(data, name):
+    assert results.check_name(results.run_name(data, "test", "unet")) == name
+
+
 def test_provenance_names_no_folder():
     home = "/ho" + "me/someone/"
     history = provenance(
         ["/usr/bin/ngat", "evaluate", "--weights", f"{home}w.safetensors", f"--out={home}runs/x",
          "--data", "dsb2018", "C:\\Users\\someone\\d", "~/x/y", "runs/z"],
         0, None, 2, weights=f"{home}w.safetensors", nested={"a": [f"{home}b"]}, note="a / b",
+        data=f"{home}My Pictures",
     )  # fmt: skip
     assert history["command"] == (
         "ngat evaluate --weights w.safetensors --out=x --data dsb2018 d y runs/z"
     )
     assert history["weights"] == "w.safetensors"
     assert history["nested"] == {"a": ["b"]}
+    assert history["data"] == "My Pictures"
     assert "someone" not in json.dumps(history)
     assert history["note"] == "a / b"
     assert history["versions"]["numpy"] == np.__version__

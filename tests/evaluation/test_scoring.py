@@ -1,10 +1,13 @@
 """The protocol for anyone's files: every form gives the same numbers; bad input is told."""
 
 import io
+import os
 import shutil
+import time
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from skimage.io import imsave
 
@@ -224,3 +227,49 @@ def test_perfect_prediction_on_the_real_training_annotations(dsb2018_source):
                 yield image_id, labels
 
         assert perfect(annotated()) == (670, 29461)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"a,1 3\n", "lacks the column ImageId"),
+        (b"ImageId;EncodedPixels\na;1 3\n", "lacks the column ImageId"),
+        (b"\x89PNG\r\n\x1a\n\xff\xfe", "cannot be read as CSV"),
+        (b"ImageId,EncodedPixels\na,1 3,9\n", "a line has more fields than the header; quote"),
+        (b"ImageId,EncodedPixels\na,1 3\nb,1 3,9\n", "line 3 has more fields than the header"),
+        (b"ImageId,EncodedPixels,Height,Width\na,1 3,8,8\n,1 3,8,8\n", "line 3 has no ImageId"),
+    ],
+)
+def test_what_holds_no_run_lengths_is_told_as_such(tmp_path, content, says):
+    path, bare = tmp_path / "bad.csv", tmp_path / "bare.csv"
+    path.write_bytes(content)
+    bare.write_text("ImageId,EncodedPixels\na,1 3\n")
+    for sides in ((path, path), (path, bare), (bare, path)):
+        with pytest.raises(InputError, match=says) as told:
+            score(*sides)
+        assert str(told.value).startswith(str(path))
+        assert "\n" not in str(told.value)
+
+
+def test_a_large_image_without_objects_is_scored_at_once(tmp_path):
+    """A slide of 100 million pixels; counted pixel by pixel it took minutes and gigabytes."""
+    (tmp_path / "a.csv").write_text("ImageId,EncodedPixels,Height,Width\na,,10000,10000\n")
+    began = time.process_time()
+    found = score(tmp_path / "a.csv", tmp_path / "a.csv")
+    assert time.process_time() - began < 5
+    row = found.images.iloc[0]
+    assert (row["score"], row["pixel_iou"], row["pixel_dice"]) == (1, 1, 1)
+
+
+def test_pages_of_a_label_image_are_told_without_options_that_there_are_not(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((2, 8, 8), np.uint16), photometric="minisblack")
+    with pytest.raises(InputError, match=r"holds 2 pages; save one of them as its own file\.$"):
+        read_label_image(tmp_path / "a.tif")
+
+
+def test_a_pipe_is_no_label_image(tmp_path):
+    for name in ("a.npy", "a.png"):
+        os.mkfifo(tmp_path / name)
+    for name in ("a.npy", "a.png"):
+        with pytest.raises(InputError, match="no regular file"):
+            read_label_image(tmp_path / name)

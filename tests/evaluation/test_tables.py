@@ -200,6 +200,13 @@ def test_runs_that_cannot_be_told_apart_are_refused():
         tables.table2([run(types=("blue_tissue",))])
 
 
+def test_a_run_of_ones_own_pictures_stands_in_table_1_alone(tmp_path):
+    own, ours = run(name="a", method="mine", types=["own"]), run()
+    assert list(tables.table1([own, ours], with_published=False)["method"]) == ["mine", ours.method]
+    pd.testing.assert_frame_equal(tables.table2([own, ours]), tables.table2([ours]))
+    assert len(tables.write_tables([own], tmp_path)) == 6
+
+
 def test_radar_shows_the_numbers_of_table2():
     table = tables.table2([run()], resamples=20)
     fig = figures.radar(table, table["method"].unique())
@@ -232,3 +239,16 @@ def test_colours_tell_types_and_methods_apart():
     assert len(set(style.TYPE_COLOURS.values())) == len(TYPES)
     looks = style.method_styles(f"method {k}" for k in range(14))
     assert len({(look["color"], look["linestyle"]) for look in looks.values()}) == 14
+
+
+def test_a_method_has_one_colour_in_every_figure():
+    alone = style.method_styles(["unet-gpu (split)"])["unet-gpu (split)"]["color"]
+    names = ["NGAT (the paper)", "companion (split)", "unet", "companion, flips (split)"]
+    looks = style.method_styles(names)
+    assert looks["unet"]["color"] == alone
+    ours, flipped = looks[names[1]], looks[names[3]]
+    assert ours["color"] == flipped["color"]
+    assert ours["linestyle"] == "-" != flipped["linestyle"]
+    assert ours["linewidth"] > 2
+    assert style.style_rank("companion (split)") < style.style_rank("unet-gpu (split)")
+    assert style.style_rank("Otsu") < style.style_rank("unknown")

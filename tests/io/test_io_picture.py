@@ -366,3 +366,36 @@ def test_what_is_a_picture_by_its_name(tmp_path):
         assert is_picture(tmp_path / name)
     for name in ("._a.png", ".hidden.tif", "a.csv", "a.npy", "Thumbs.db"):
         assert not is_picture(tmp_path / name)
+
+
+def test_floats_of_64_bits_that_32_do_not_hold():
+    huge = array_picture(np.array([[0.0, 1e39], [1.0, 2.0]]))
+    with pytest.raises(InputError, match=r"values beyond ±3\.4e38.*; divide them first"):
+        huge.read()
+    for offset, dtype in ((1e12, np.float64), (1 << 30, np.int32)):
+        far = (grey(dtype=np.uint8) % 20 + np.float64(offset)).astype(dtype)
+        with pytest.raises(InputError, match=r"differ too little.*; subtract their minimum"):
+            array_picture(far).overview()
+    # In bands, and with nothing but rounding to tell values apart: flat, but rightly so.
+    tall = np.full((3000, 1500), 0.1)
+    tall[2500:] += 1e-16
+    assert np.ptp(array_picture(tall).overview()) == 0
+    tall[2500:] += 1e-9
+    with pytest.raises(InputError, match="subtract their minimum"):
+        array_picture(tall).overview()
+
+
+def test_options_that_do_not_fit_are_said_in_whole_sentences():
+    with pytest.raises(
+        InputError, match=r"has no channel '1'; it has one, so leave out --channel\.$"
+    ):
+        array_picture(grey(), channel=1)
+    with pytest.raises(InputError, match="--axes '' does not fit"):
+        array_picture(grey(), axes="")
+
+
+def test_tensors_are_arrays_if_they_may_be():
+    torch = pytest.importorskip("torch")
+    assert array_picture(torch.zeros(8, 9)).shape == (8, 9)
+    with pytest.raises(InputError, match=r"give a tensor as tensor\.detach\(\)"):
+        array_picture(torch.zeros(8, 8, requires_grad=True))

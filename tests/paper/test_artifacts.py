@@ -139,6 +139,15 @@ def test_headline_is_chosen_by_validation_on_real_pictures_if_there_are_any(
     assert artifacts.headline(flips, of_validation) == ["wide, flips (split)"]
 
 
+def test_of_equals_the_order_of_the_files_does_not_decide(tmp_path: Path) -> None:
+    for name, method in zip(
+        "abc", ("wide (components)", "zoom (split)", "wide (split)"), strict=True
+    ):
+        run(tmp_path, name, method, "dsb2018", preset="companion")
+    runs = runs_in(tmp_path)
+    assert artifacts.headline(runs) == artifacts.headline(runs[::-1]) == ["wide (split)"]
+
+
 def test_a_peer_counts_among_the_networks_that_learn(tmp_path: Path) -> None:
     run(tmp_path, "a", "companion (split)", "dsb2018", preset="companion")
     run(tmp_path, "b", "StarDist", "dsb2018", peer="stardist")

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.collections import PathCollection
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from PIL import Image
 from tiny import rings
 
@@ -29,7 +29,7 @@ from ngat.paper.study import audit, dataset, effects
 from ngat.paper.study import tables as table_study
 from ngat.paper.study.segmentation import Crop, by_outcome
 from ngat.paper.study.training import Curves
-from ngat.paper.style import TYPE_COLOURS, VERMILION, save, save_animation
+from ngat.paper.style import BLUE, TYPE_COLOURS, VERMILION, YELLOW, save, save_animation
 from ngat.training.patches import Patches
 from ngat.training.sweep import COLUMNS
 from ngat.training.variants import ablations, factors_of
@@ -283,6 +283,7 @@ def test_figures_5_and_6_show_what_was_found() -> None:
     np.testing.assert_array_equal(mask, sample.labels > 0)
     count = len(np.unique(sample.labels[sample.labels > 0]))
     for ax in (fig.axes[0], fig.axes[3]):  # annotated and found: a line around each nucleus
+        assert ax.images[0].get_array().shape[:2] == sample.labels.shape
         assert len(ax.collections) == count
         assert ax.get_xlabel().startswith(f"{count} nucle")
     # The mask is the probability above the threshold, whatever nuclei were made of it.
@@ -297,11 +298,10 @@ def test_figures_5_and_6_show_what_was_found() -> None:
     fig = segmentation_figures.comparison([crop], found)
     told = [ax.get_xlabel() for ax in fig.axes]
     nuclei = f"{n} {'nucleus' if n == 1 else 'nuclei'}"
-    assert told == ["", nuclei, f"{n} of {n} found, 0 extra", f"0 of {n} found, 0 extra"]
-    assert fig.axes[0].images[0].get_array().shape == (40, 40, 3)
-    both = dict.fromkeys(("a (split)", "a (components)", "b (components)"), found["all"])
-    fig = segmentation_figures.comparison([crop], both)
-    assert [ax.get_title() for ax in fig.axes[2:]] == ["a\n(split)", "b\n(components)"]
+    assert told == [nuclei, f"{n} of {n} found, 0 extra", f"0 of {n} found, 0 extra"]
+    assert [ax.get_title() for ax in fig.axes] == ["annotated", "all", "none"]
+    side = -(-512 // 40) * 40  # enlarged, so that outlines are thin lines
+    assert fig.axes[0].images[0].get_array().shape == (side, side, 3)
     for labels, rows in ((None, 1), (found["none"], 2)):
         fig = segmentation_figures.examples({"a crop": crop}, labels)
         assert [ax.get_title() for ax in fig.axes] == ["a crop", ""][:rows]
@@ -324,6 +324,21 @@ def test_nuclei_are_outlined_by_what_became_of_them() -> None:
         assert to_hex(drawn[row, column] / 255).upper() == colours[name].upper(), name
     assert not drawn[5, 5].any()
     assert not drawn[12:18].any()
+
+
+def test_an_outline_lies_between_two_thin_lines_inside_its_nucleus() -> None:
+    labels = np.zeros((64, 64), np.int32)
+    labels[8:24, 8:24], labels[8:24, 24:40] = 1, 2  # they touch
+    image = np.full((64, 64, 3), 128, np.uint8)
+    for colour, beside in ((BLUE, 255), (YELLOW, 0)):
+        drawn = picture_figures.cased(image, {colour: labels}, across=512)
+        assert drawn.shape == (512, 512, 3)
+        row = drawn[8 * 16, 8 * 8 : 8 * 24]  # across the left nucleus
+        rgb = np.round(255 * np.array(to_rgb(colour)))
+        assert (row[[0, -1]] == beside).all()  # at both rims, so touching ones stay apart
+        assert (row[[1, -2]] == rgb).all()
+        assert (row[64] == 128).all()
+        assert (drawn[np.kron(labels, np.ones((8, 8))) == 0] == 128).all()
 
 
 def test_scores_are_dots_by_type_and_method() -> None:

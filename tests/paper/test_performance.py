@@ -82,7 +82,7 @@ def test_unet_of_2015_counted_by_torch() -> None:
 def test_parameters_beside_others() -> None:
     table = performance.parameters(network()).set_index("network")
     assert table["parameters"].to_dict() == {
-        "NGAT cpu": 5,
+        "companion": 5,
         "BasicUNet": 20,
         "U-Net of Ronneberger et al. 2015": performance.unet_2015(),
         "32 networks of BasicUNet's size": 640,

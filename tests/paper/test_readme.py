@@ -67,6 +67,14 @@ def test_paper_row_stands_on_both_pages(path: Path) -> None:
         assert f"{number:.4f}" in line
 
 
+def test_short_table_has_the_literal_reading_and_is_sorted() -> None:
+    text = readme.short(readme.committed(ROOT))
+    lines = text.splitlines()[2 + len(readme.SHORT) :]
+    scores = [float(line.split(" | ")[1].partition(" ")[0]) for line in lines]
+    assert scores == sorted(scores, reverse=True)
+    assert sum(line.startswith("| paper") for line in lines) == 1
+
+
 def test_a_result_file_makes_a_page_stale_until_it_is_refreshed(empty: Path) -> None:
     assert readme.refresh(empty)
     first = pages(empty)

@@ -383,6 +383,23 @@ def test_a_full_disk_is_one_sentence(bench: Bench, monkeypatch: pytest.MonkeyPat
         bench.run()
 
 
+def test_a_notebook_that_found_no_space_has_not_finished(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.add("01_first")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ngat.paper.reproduce.execute", full)
+        with pytest.raises(OSError, match="No space left"):
+            bench.run()
+    records = json.loads((bench.root / "runs/synthetic-smoke/state.json").read_text())
+    assert '"failed"' in json.dumps(records)
+    assert "finished" not in json.dumps(records)
+
+
 def test_a_dead_kernel_is_a_failure_with_a_sentence(bench: Bench) -> None:
     bench.add("01_first", "import os; os._exit(1)")
     with pytest.raises(NotebookFailed, match=r"^01_first.ipynb: the kernel died"):

@@ -10,10 +10,11 @@ import pytest
 from ngat.config import preset
 from ngat.data import fingerprint, load
 from ngat.evaluation.results import Run, read_instances, runs_in
-from ngat.inference import instances, predict, thresholds_from
+from ngat.inference import instances, predict
 from ngat.metrics import match, pixel_dice
 from ngat.paper import artifacts
 from ngat.paper.study.training import KINDS, read
+from ngat.thresholds import thresholds_from
 from ngat.training.weights import load_weights
 
 DATA = Path(__file__).parents[2] / "data"

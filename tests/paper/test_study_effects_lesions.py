@@ -9,10 +9,10 @@ import torch
 from ngat.config import ModelConfig
 from ngat.data import load
 from ngat.data.normalize import as_tensor
-from ngat.inference import Thresholds
 from ngat.model import NGAT
 from ngat.paper.figures import effects as figures
 from ngat.paper.study import effects, network, plasticity
+from ngat.thresholds import Thresholds
 
 SMALL = ModelConfig(levels=3, channels=16, heads=4, depth=1)
 

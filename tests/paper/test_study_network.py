@@ -10,7 +10,7 @@ from matplotlib.collections import LineCollection, PathCollection
 from ngat.config import ModelConfig, preset
 from ngat.data import load
 from ngat.data.normalize import as_tensor
-from ngat.graph import TAP_COUNT
+from ngat.graph import HOME_DISPLACEMENT, TAP_COUNT
 from ngat.model import NGAT
 from ngat.paper.figures import attention as attention_figures
 from ngat.paper.figures import network as network_figures
@@ -67,11 +67,12 @@ def test_table_of_moves(sample) -> None:
     np.testing.assert_allclose(common[["x", "y", "z"]], 0.2, rtol=1e-6)
     np.testing.assert_allclose(common[["spread_x", "edge"]], 0, atol=1e-6)
 
-    # Only nodes that see an edge move, half of them left and half right.
+    # Only nodes that see an edge move, half of them up and half down; sideways does not count.
     mixed = [(s > 0.05) & (s < 0.95) for s in plasticity.nucleus_share(home, sample)]
     one = [torch.zeros_like(m) for m in home.moves]
     for m, mask in zip(one, mixed, strict=True):
-        m[0, 0][mask] = 0.3 * (-1.0) ** torch.arange(int(mask.sum()))
+        m[0, 0] = torch.rand_like(m[0, 0])
+        m[0, 2][mask] = 0.3 * (-1.0) ** torch.arange(int(mask.sum()))
     table = plasticity.moves_by_level([(home._replace(moves=one), sample)])
     np.testing.assert_allclose(table["edge"], 0.3, rtol=0.05)
     assert (table["elsewhere"] < 0.03).all()
@@ -98,13 +99,22 @@ def test_gradient_finds_both_ways_to_xi_and_no_third() -> None:
 def test_spread_of_hidden_values(sample) -> None:
     model = moved_model()
     xi = model.plasticity.xi
-    assert 0 < plasticity.hidden_spread(model, sample) < 0.2, "behind sigmoids they are much alike"
+    assert 0 < plasticity.hidden_spread(model, sample).relative < 0.2, (
+        "behind sigmoids they are much alike"
+    )
     xi.squash = torch.tanh
-    assert plasticity.hidden_spread(model, sample) > 0.2
+    assert plasticity.hidden_spread(model, sample).relative > 0.2
     for layer in xi.layers[:2]:
         torch.nn.init.zeros_(layer.weight)
     xi.squash = torch.sigmoid
-    assert plasticity.hidden_spread(model, sample) == pytest.approx(0, abs=1e-6)
+    assert plasticity.hidden_spread(model, sample) == pytest.approx((0, 0), abs=1e-6)
+
+
+def test_centring_and_slope_change_hidden_values_apart(sample) -> None:
+    plain, centred, steep = plasticity.untrained_spreads(SMALL, sample).values()
+    assert centred.deviation < 1.5 * plain.deviation, "the same slope"
+    assert centred.relative > 10 * plain.relative, "without the common part"
+    assert steep.deviation > 5 * centred.deviation, "four times the slope, in two layers"
 
 
 def test_bounds_hold_and_are_reached(sample) -> None:
@@ -113,8 +123,13 @@ def test_bounds_hold_and_are_reached(sample) -> None:
     assert table["sideways"].iloc[1] == pytest.approx(0.45)
     assert table["lowest"].min() >= 0.5 - 1e-6
     assert table["highest"].max() <= 2 + 1e-6
+    # Both ends of the heights are reached by the wilder of the two.
+    assert table["lowest"].min() == pytest.approx(0.5, abs=1e-4)
+    assert table["highest"].max() == pytest.approx(2, abs=1e-4)
     assert table["gap"].min() >= 0.1 - 1e-5
     assert not table["base"].any()
+    assert table["invalid"].iloc[0] == 0
+    assert table["invalid"].iloc[1] > 0, "low nodes at the border cover less than a pixel"
 
 
 def test_figures_of_moves(sample) -> None:
@@ -188,7 +203,10 @@ def test_direction_of_a_node_that_attends_to_its_right_neighbour() -> None:
     both = np.zeros((2, 14, 1, 1))
     both[0, 1] = both[1, 13] = 1.0
     softmax = network.Coefficients(0, 0, ("king", "child", "parent"), both)
-    assert network.main_directions(softmax) == ["up", "to the parent"]
+    assert network.main_directions(softmax)[0] == ("up", 1)
+    side, length = network.main_directions(softmax)[1]
+    assert side == "to the parent"
+    assert length == pytest.approx(np.linalg.norm(HOME_DISPLACEMENT["parent"][0]))
 
 
 @pytest.mark.parametrize("config", [SMALL, JOINT])

@@ -8,13 +8,14 @@ import pytest
 from tiny import tiny
 
 from ngat.errors import InputError
-from ngat.inference import Prediction, Thresholds
+from ngat.inference import Prediction
 from ngat.magnification import Seen
 from ngat.model import NGAT
 from ngat.paper import artifacts
 from ngat.paper.figures import own as figures
 from ngat.paper.figures.own import workbench
 from ngat.paper.study.dataset import measured
+from ngat.thresholds import Thresholds
 from ngat.training.weights import Weights
 
 LABELS = np.zeros((20, 30), dtype=np.int32)
@@ -49,12 +50,17 @@ def test_robustness_is_drawn_from_worst_to_best() -> None:
             "images": [3, 4],
             "unchanged": [0.6, 0.7],
             "changed": [0.5, 0.1],
+            "difference": [-0.1, -0.6],
+            "low": [-0.2, -0.7],
+            "high": [0.0, -0.5],
         }
     )
     ax = figures.robustness(table).axes[0]
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["blue", "× ¼"]
-    before, after = (np.asarray(c.get_offsets())[:, 0].tolist() for c in ax.collections[1:])
-    assert (before, after) == ([0.6, 0.7], [0.5, 0.1])
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    assert names == ["blue  (3)", "× ¼  (4)"]
+    lines, dots = ax.collections
+    assert np.asarray(dots.get_offsets())[:, 0].tolist() == [-0.1, -0.6]
+    assert [line[:, 0].tolist() for line in lines.get_segments()] == [[-0.2, 0.0], [-0.7, -0.5]]
 
 
 def test_the_outlined_picture_is_three_times_as_wide_as_what_is_beside_it() -> None:

@@ -14,6 +14,7 @@ from matplotlib.colors import to_rgb
 from tiny import rings, tiny
 
 from ngat.data import Sample
+from ngat.errors import InputError
 from ngat.evaluation.results import measure, write_run
 from ngat.model import NGAT
 from ngat.paper.figures.segmentation import EXTRA, MISSING, RIGHT, difference_map, window
@@ -130,6 +131,21 @@ def test_found_is_read_back_and_others_pictures_are_passed_over(tmp_path: Path) 
     assert study.read_found(tmp_path / "none", "x", three) == {}
 
 
+def test_a_committed_method_is_found_by_its_name(tmp_path: Path) -> None:
+    session = dataclasses.replace(
+        open_session("rings", "smoke", str(tmp_path / "run"), 0, ""), top=tmp_path
+    )
+    three, folder = samples(), tmp_path / "data/results/rings"
+    for name, labels in (("half", bars((1, 0, 10))), ("none", bars())):
+        measured = [measure(sample, labels) for sample in three]
+        write_run(folder, name, measured, method=name, data="rings", provenance={})
+    for name in ("half", "none"):
+        assert study.committed_of(session, three, name).method == name
+    assert study.committed_of(session, three, "another").method in ("half", "none")
+    with pytest.raises(InputError, match="no result files of rings"):
+        study.committed_of(dataclasses.replace(session, top=tmp_path / "else"), three, "half")
+
+
 def test_typical_pictures() -> None:
     table = pd.DataFrame(
         {
@@ -181,6 +197,8 @@ def test_everything_comes_from_stored_files_or_is_evaluated(tmp_path: Path) -> N
     levels = study.level_probabilities(model, pictures[0].image)
     assert [level.shape for level in levels] == [(40, 40), (20, 20), (10, 10)]
     assert all(((level > 0) & (level < 1)).all() for level in levels)
+    larger = study.level_probabilities(model, pictures[0].image, 2.0)
+    assert [level.shape for level in larger] == [(80, 80), (40, 40), (20, 20)]
 
 
 def test_the_window_shown_holds_most_of_nuclei() -> None:
@@ -218,6 +236,13 @@ def test_ours_is_chosen_by_validation_and_shown_without_flips() -> None:
     assert study.headline(found, "paper").method == "paper (split)"
     del found["companion (split)"], found["companion (components)"]
     assert study.headline(found, "companion").method == "companion, flips (split)"
+
+
+def test_of_equals_both_headlines_take_the_same() -> None:
+    names = ("companion (components)", "companion (split)", "broad (split)", "broad (components)")
+    for order in (names, names[::-1]):
+        found = {name: MethodNuclei(name, "ngat", pd.DataFrame(), {}) for name in order}
+        assert study.headline(found).method == "broad (split)"
 
 
 def test_what_is_best_on_the_test_is_not_shown_for_it(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from ngat.data import TYPES
 from ngat.errors import InputError
 from ngat.evaluation import published
+from ngat.evaluation.results import Run
 from ngat.metrics import Counts
 from ngat.paper.study import tables as study
 from ngat.paper.study.tables import by_size, columns, curves
@@ -48,6 +49,30 @@ def test_average_f1_by_size_of_nuclei() -> None:
     assert table["size"].tolist() == ["below 10", "20 to 40"]
     assert table["average_f1"].tolist() == pytest.approx([(1 + 1 / 2) / 2, (0 + 2 / 3) / 2])
     assert table["images"].tolist() == [1, 1]
+
+
+def test_a_bound_that_depends_on_the_seed_is_on_the_edge() -> None:
+    """A run's scores are set so that its upper bound is a published value."""
+    (paper,) = [row for row in published.TABLE_1 if row.system == published.PAPER]
+    spread = np.linspace(-0.3, 0.3, 106)
+
+    def run(name: str, mean: float) -> Run:
+        f1 = mean + spread
+        tp = np.round(1e6 * f1).astype(int)
+        fp = 2 * (10**6 - tp)  # 2 tp / (2 tp + fp) is the score asked for
+        counts = pd.DataFrame({"image_id": [f"i{k:03}" for k in range(106)], "threshold": 0.7})
+        counts = counts.assign(method=name, type=TYPES[0], tp=tp, fp=fp, fn=0, n_true=1, n_pred=1)
+        return Run(name, counts, pd.DataFrame(), {})
+
+    half = 1.96 * spread.std() / np.sqrt(106)
+    table = study.beside_published(
+        [run("edge", paper.average_f1 - half), run("low", 0.5), run("high", 0.69)]
+    )
+    sides = table.set_index(["method", "system"])["side"]
+    assert sides["edge", published.PAPER] == "on the edge with"
+    assert sides["low", published.PAPER] == "behind"
+    assert sides["high", "CellProfiler"] == "ahead of"
+    assert sides["high", "Jacobkie"] == "not told apart from"
 
 
 def test_table_2_with_a_column_per_type() -> None:

@@ -434,3 +434,10 @@ def test_stardist_finds_the_magnification_by_looks(monkeypatch: pytest.MonkeyPat
     factor = peer._found(np.repeat(picture[:, :, None], 3, axis=2))
     assert factor == pytest.approx(SIZE / (20 * np.sqrt(np.pi)), rel=0.02)
     monkeypatch.delitem(sys.modules, "peers.with_stardist")
+
+
+def test_a_file_is_no_folder_of_pictures(tmp_path: Path, parts: dict[str, list[Sample]]) -> None:
+    (tmp_path / "afile").write_text("mine")
+    with pytest.raises(InputError, match="afile: is a file; choose a folder"):
+        export(parts, tmp_path / "afile", data="synthetic", progress=False)
+    assert (tmp_path / "afile").read_text() == "mine"

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import processes
 import pytest
 import roifile
 import tifffile
+import torch
 from command import inside
 from local_network import Local, clumps
 from PIL import Image
@@ -153,6 +155,39 @@ def test_a_batch_goes_on_skips_and_tells(folder, monkeypatch, capsys):
     }
 
 
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (MemoryError(), "save it as tiled TIFF"),
+        (torch.OutOfMemoryError("CUDA out of memory."), "than the GPU has free; .* --device cpu"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9."),
+            "than there is; save it as tiled TIFF",
+        ),
+        (RuntimeError("mat1 and mat2"), None),
+    ],
+)
+def test_a_picture_without_memory_fails_and_the_rest_goes_on(folder, monkeypatch, error, says):
+    predict = Local.predict
+
+    def short(self, image, *given):
+        if image.shape[0] == 70 and not short.failed:
+            short.failed = True
+            raise error
+        return predict(self, image, *given)
+
+    short.failed = False
+    monkeypatch.setattr(Local, "predict", short)
+    if says is None:
+        with pytest.raises(RuntimeError, match="mat1"):
+            run()
+        return
+    first, *others = run()
+    assert first.status == "failed"
+    assert re.search(says, first.remark)
+    assert [other.status for other in others] == ["done", "done"]
+
+
 def test_skipped_means_the_same_picture_and_options(folder):
     run()
     assert {o.status for o in run()} == {"skipped"}
@@ -200,7 +235,11 @@ def test_parts_of_a_job_array_are_all_pictures_each_once(folder, monkeypatch, ca
         assert f"{3 - k} done, 0 skipped, 0 failed" in out
     run(out="whole")
     assert list(hashes("parts").values()) == list(hashes("whole").values())
-    assert ngat(monkeypatch, capsys, "in", "--out", "parts", "--part", "4/9") == (0, "", "")
+    assert ngat(monkeypatch, capsys, "in", "--out", "parts", "--part", "4/9") == (
+        0,
+        "--part 4/9: no picture of 3 falls into it.\n",
+        "",
+    )
     for wrong in ("0/2", "3/2", "1", "1/x"):
         code, _, err = ngat(monkeypatch, capsys, "in", "--out", "parts", "--part", wrong)
         assert (code, err.startswith(f"--part {wrong}: give K/N")) == (2, True)
@@ -259,6 +298,15 @@ def test_every_form_holds_the_same_nuclei(folder):
     assert (shown == (230, 159, 0)).all(axis=2).any()
     assert shown.min() == 0  # contrast is stretched, whatever the depth
     assert shown[:, :, 2].max() > 250
+
+
+def test_run_lengths_of_every_page_and_of_names_alike_have_ids_of_their_own(folder):
+    for name in ("v.1", "v.2"):
+        tifffile.imwrite(f"in/cells.{name}.tif", np.stack([clumps((40, 40))] * 2))
+    outcomes = run(formats=("rle",), page="all")
+    ids = {o.name: set(pd.read_csv(f"out/rle/{o.name}.csv")["ImageId"]) for o in outcomes}
+    assert len(ids) == 7
+    assert all(found == {name} for name, found in ids.items())
 
 
 def test_the_record_says_how_it_was_made(folder):
@@ -471,3 +519,63 @@ def test_formats_are_named_one_by_one_or_by_commas():
     assert {"labels", "geojson"} < {*chosen_formats(["rois", "all"])}
     with pytest.raises(InputError, match="Unknown format 'gif'"):
         chosen_formats(["all,gif"])
+
+
+def test_links_that_lead_nowhere_or_back(folder, monkeypatch, capsys):
+    Path("in/loop.png").symlink_to("loop.png")
+    for name in ("l1", "l2"):  # each way in is two ways on
+        Path("in", name).symlink_to(".")
+    code, out, err = ngat(monkeypatch, capsys, "in", "--out", "out")
+    assert (code, err.count("\n")) == (1, 1)
+    assert err.startswith("in/loop.png: cannot be read (Too many levels of symbolic links)")
+    assert "3 done, 0 skipped, 1 failed" in out
+    names = [item.name for item in find_inputs(["in/**/a.tif"], Path("out"))]
+    assert names == ["a", "sub/a"]
+    Path("in/linked").symlink_to(Path("in/sub").resolve())
+    assert [i.name for i in find_inputs(["in/linked"], Path("out"))] == ["a"]
+
+
+def test_a_pipe_is_no_picture(folder, monkeypatch, capsys):
+    for name in ("pipe.png", "pipe.mrxs"):
+        os.mkfifo(Path("in", name))
+    code, out, err = ngat(monkeypatch, capsys, "in", "--out", "out")
+    assert code == 1
+    assert err.count("cannot be read (it is no regular file)") == 2
+    assert "3 done, 0 skipped, 2 failed" in out
+
+
+def test_a_folder_that_cannot_be_read_is_passed_over(folder, monkeypatch, capsys):
+    listed = Path.iterdir
+
+    def iterdir(path):
+        if path.name == "sub":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    code, out, err = ngat(monkeypatch, capsys, "in", "--out", "out")
+    assert code == 1
+    assert err == (
+        "in/sub: cannot be read (Permission denied); give yourself the right to read it.\n"
+    )
+    assert "2 done, 0 skipped, 0 failed" in out
+    assert ngat(monkeypatch, capsys, "in/sub", "--out", "out")[::2] == (2, err)
+    # A file in it that is named may still be read.
+    assert [i.name for i in find_inputs(["in/sub/a.tif"], Path("out"))] == ["a"]
+    with pytest.raises(InputError, match="in/sub: cannot be read"):
+        find_inputs(["in"], Path("out"))
+
+
+def test_a_folder_of_results_that_cannot_be_is_said_at_once(folder, monkeypatch, capsys):
+    def never(*args, **options):
+        raise AssertionError("the network was run")
+
+    monkeypatch.setattr(batch, "find", never)
+    said = ngat(monkeypatch, capsys, "in", "--out", "in/b.png")
+    assert said[0] == 2
+    assert said[2].startswith("in/b.png: cannot be written (")
+
+
+def test_a_name_without_letters_is_no_folder(folder):
+    with pytest.raises(InputError, match="name of a picture is empty; write"):
+        find_inputs([""], Path("out"))

@@ -11,13 +11,15 @@ from local_network import clumps
 from tiny import tiny
 
 from ngat.errors import InputError
-from ngat.inference import METHODS, Thresholds, instances, predict, thresholds_to_dict
+from ngat.inference import instances, predict
 from ngat.io import array_picture
+from ngat.magnification import Seen
 from ngat.model import NGAT
 from ngat.segmentation.find import find
 from ngat.segmentation.job import PictureJob, predict_tile
-from ngat.segmentation.network import TrainedNetwork, checked
+from ngat.segmentation.network import TrainedNetwork, trained
 from ngat.segmentation.tiles import grid
+from ngat.thresholds import Thresholds, thresholds_to_dict
 from ngat.training.validation import COARSE, around
 from ngat.training.weights import save_weights
 
@@ -41,12 +43,10 @@ def network(tmp_path_factory):
 def test_whatever_the_search_may_choose_is_accepted_and_nothing_absurd():
     for name, values in COARSE.items():
         for value in (near for one in values for near in around(name, one)):
-            chosen = {m: replace(Thresholds(), **{name: value}) for m in METHODS}
-            assert checked(chosen, "w") == chosen
+            assert getattr(replace(Thresholds(), **{name: value}), name) == value
     for name, value in (("smoothing", 1e9), ("smoothing", -1.0), ("core", 1.5)):
-        chosen = {m: replace(Thresholds(), **{name: value}) for m in METHODS}
-        with pytest.raises(InputError, match=f"w: its threshold {name} for components is"):
-            checked(chosen, "w")
+        with pytest.raises(InputError, match=f"The threshold {name} is {value}, which cannot be"):
+            replace(Thresholds(), **{name: value})
 
 
 @pytest.mark.parametrize(("page", "negative"), [(0, False), (230, False), (0, True)])
@@ -89,6 +89,52 @@ def test_tiles_of_the_shipped_network_round_as_the_whole(shape, magnification):
     assert len(cut) > 8
     assert np.ptp(maps[0][0]) > 0.5
     np.testing.assert_array_equal(maps[0], maps[1])
+
+
+def saved(path, **overrides):
+    chosen = tiny(levels=3, norm="batch", outputs=3, **overrides)
+    torch.manual_seed(3)
+    save_weights(path, NGAT(chosen.model), chosen, {})
+    return path
+
+
+def test_weights_that_were_written_anew_are_read_again(tmp_path):
+    path = saved(tmp_path / "w.safetensors", channels=8)
+    first = trained(path, "cpu", False)
+    assert trained(path, "cpu", False) is first
+    saved(path, channels=16)
+    assert trained(path, "cpu", False).model.config.channels == 16
+    with pytest.raises(InputError, match="absent: cannot be read"):
+        trained(tmp_path / "absent", "cpu", False)
+
+
+@pytest.mark.parametrize(("shown", "expected"), [((), 1.0), ((1, 3), 3.0), ((0, 2, 3), 3.0)])
+def test_windows_without_nuclei_have_no_vote(network, monkeypatch, shown, expected):
+    """Five windows of a large picture; at those that show nuclei the network says 2, 3 and 4."""
+    count = iter(range(5))
+    votes = {1: 2.0, 3: 4.0} if len(shown) == 2 else {0: 2.0, 2: 3.0, 3: 4.0}
+
+    def found(model, window):
+        number = next(count)
+        size = np.array([10.0] if number in shown else [])
+        look = Seen(1.0, size, size / 10, size / 1e3, size / 10, np.zeros((len(size), 2)))
+        return (votes[number] if number in shown else 1.0), [look]
+
+    monkeypatch.setattr("ngat.segmentation.network.find_magnification", found)
+    picture = array_picture(np.zeros((2600, 2600), np.uint8))
+    assert network.magnification(picture) == (expected, ())
+
+
+@pytest.mark.parametrize("contrast", ["plain", "percentile"])
+@pytest.mark.parametrize("dtype", [np.float32, np.int32, np.uint32, np.uint16])
+def test_magnification_is_found_whatever_the_depth(tmp_path, dtype, contrast):
+    """Over the range that tiles are shown over; float values need not lie in 0 to 1."""
+    network = TrainedNetwork(saved(tmp_path / "w.safetensors", contrast=contrast))
+    pixels = 1000 + 10 * clumps((96, 128)).astype(dtype)
+    expected = network.magnification(array_picture(pixels.astype(np.float32)))
+    assert network.magnification(array_picture(pixels)) == expected
+    ranges = network.survey(array_picture(pixels), 1.0)
+    assert np.ptp(pixels) == pytest.approx(float(np.max(ranges["high"] - ranges["low"])), rel=0.3)
 
 
 @pytest.mark.parametrize("magnification", [None, 0.73, 1.37])

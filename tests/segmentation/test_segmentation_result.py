@@ -15,9 +15,9 @@ from tiny import tiny
 
 import ngat
 from ngat.errors import InputError
-from ngat.inference import Thresholds, thresholds_to_dict
 from ngat.model import NGAT
 from ngat.segmentation.network import DIAMETER, TrainedNetwork, shipped_weights
+from ngat.thresholds import METHODS
 from ngat.training.weights import load_weights, save_weights
 
 
@@ -59,8 +59,7 @@ def test_outlines_go_where_they_are_wanted(tmp_path):
 def weights(path, **thresholds):
     """A network whose maps depend on the picture, and which carries thresholds of its own."""
     model = NGAT(tiny().model)
-    chosen = {"split": Thresholds(**thresholds), "components": Thresholds(**thresholds)}
-    save_weights(path, model, tiny(), {"thresholds": thresholds_to_dict(chosen)})
+    save_weights(path, model, tiny(), {"thresholds": dict.fromkeys(METHODS, thresholds)})
     return path
 
 
@@ -107,13 +106,13 @@ def test_the_thresholds_are_those_of_the_weights(tmp_path):
 @pytest.mark.parametrize(
     ("thresholds", "says"),
     [
-        ({"probability": float("nan")}, "threshold probability for .* is nan"),
-        ({"probability": "0.5"}, "threshold probability for .* is '0.5'"),
-        ({"core": None}, "threshold core for .* is None"),
-        ({"min_area": -3}, "min_area for .* is -3"),
-        ({"min_area": True}, "min_area for .* is True"),
-        ({"landscape": "sea"}, "landscape for .* is 'sea'"),
-        ({"core": 1e9}, "core for"),
+        ({"probability": float("nan")}, "threshold probability is nan"),
+        ({"probability": "0.5"}, "threshold probability is '0.5'"),
+        ({"core": None}, "threshold core is None"),
+        ({"min_area": -3}, "min_area is -3"),
+        ({"min_area": True}, "min_area is True"),
+        ({"landscape": "sea"}, "landscape is 'sea'"),
+        ({"core": 1e9}, "core is"),
     ],
 )
 def test_thresholds_that_cannot_be_are_refused(tmp_path, thresholds, says):
@@ -165,8 +164,9 @@ def test_depth_changes_nothing():
         ({"weights": 3}, "weights is the name of a file; got 3"),
         ({"weights": "a.safetensors", "network": Local()}, "Give weights or network, not both"),
         ({"network": "companion"}, "network is a .*Network; got 'companion'"),
-        ({"thresholds": {"core": 0.5}}, "thresholds is an ngat.inference.Thresholds; got {'core'"),
-        ({"thresholds": Thresholds(core=float("nan"))}, "thresholds: its threshold core for"),
+        ({"thresholds": {"core": 0.5}}, "thresholds is an ngat.thresholds.Thresholds; got {'core'"),
+        ({"network": Local(), "tta": True}, "device and tta belong to weights"),
+        ({"network": Local(), "device": "cuda"}, "device and tta belong to weights"),
         ({"device": None}, "Unknown device None"),
     ],
 )

@@ -12,8 +12,9 @@ import pytest
 from tiny import rings, tiny
 
 from ngat.data import Sample
-from ngat.inference import Prediction, Thresholds, predict
+from ngat.inference import Prediction, predict
 from ngat.model import NGAT
+from ngat.thresholds import Thresholds
 from ngat.training import validation
 from ngat.training.trainer import train
 from ngat.training.validation import (
@@ -95,6 +96,30 @@ def test_a_network_of_one_size_is_validated_at_that_size() -> None:
     found = [known_magnification(sized, square(side)) for side in (10, 20, 5, 400)]
     assert found == [2.0, 1.0, 3.0, 1 / 16]
     assert known_magnification(plain, square(10)) is None
+
+
+def test_scores_of_both_methods_have_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two nuclei that touch: found by *split*, one object by *components*."""
+    labels = np.zeros((12, 20), np.int32)
+    labels[2:10, 2:10], labels[2:10, 10:18] = 1, 2
+    core = np.zeros((12, 20), np.float32)
+    core[4:8, 4:8] = core[4:8, 12:16] = 0.9
+    seen = Prediction((labels > 0) * np.float32(0.8), core)
+    asked = []
+
+    def predict(model: object, image: np.ndarray, *, magnification: float | None) -> Prediction:
+        asked.append(magnification)
+        return seen
+
+    monkeypatch.setattr(validation, "predict", predict)
+    sample = Sample("two", np.zeros((12, 20, 3), np.uint8), labels, "t", "g", "val")
+    told = validation.score_one(NGAT(tiny().model), sample)
+    assert told.average_f1 == 1.0
+    assert told.components_f1 == 0.0
+    # Only a network with a size output is shown the annotated size, and only where that is known.
+    for outputs, known in ((3, True), (3, False), (2, True)):
+        validation.score_one(NGAT(tiny(outputs=outputs).model), sample, known)
+    assert asked == [None, 2.5, None, None]
 
 
 def test_the_fine_search_goes_half_a_step_to_either_side() -> None:

@@ -161,3 +161,16 @@ def test_absurd_sizes_are_refused_at_once(saved: Path, sizes: dict[str, int]) ->
     name = next(iter(sizes))
     with pytest.raises(InputError, match=rf"{name} is {sizes[name]}, more than"):
         load_weights(saved)
+
+
+def test_what_names_no_file_and_no_device_is_refused(saved: Path, tmp_path: Path) -> None:
+    for wrong in (None, 3):
+        with pytest.raises(InputError, match="Weights are in a file"):
+            load_weights(wrong)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="cannot be read"):
+        load_weights("a\0b")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="pipe: cannot be read"):
+        load_weights(tmp_path / "pipe")
+    with pytest.raises(InputError, match="Unknown device 'nope'"):
+        load_weights(saved, "nope")

@@ -148,18 +148,18 @@ def mosaic(groups: pd.DataFrame) -> Figure:
     ax.set_yticks(range(len(kinds)), [TYPE_NAMES[kind] for kind in kinds])
     rows_below_another(ax)
     ax.set_xlim(0, 100)
-    ax.set_xlabel("share of the type's pictures / %; a block is one group")
+    ax.set_xlabel("share of the type's pictures / %; a block is one group, in test one picture")
     colour_legend(fig, SPLIT_COLOURS, "outside upper center")
     return fig
 
 
 @style()
 def leakage(shares: pd.Series, ours: float) -> Figure:
-    """How many test pictures random splits leak, beside the split by groups.
+    """How many test pictures random splits leak, beside this split.
 
     Args:
         shares: from :func:`ngat.paper.study.dataset.leaking`.
-        ours: the share of the split by groups.
+        ours: the share of this split.
     """
     fig = Figure(figsize=(5.0, 2.1))
     ax = fig.subplots()
@@ -167,7 +167,8 @@ def leakage(shares: pd.Series, ours: float) -> Figure:
     ax.axvline(100 * ours, color=BLUE, linewidth=2)
     ax.set_xlim(-2, min(100, 120 * float(shares.max())))
     middle, top = 100 * float(shares.mean()), ax.get_ylim()[1]
-    ax.text(100 * ours + 1.5, top, "whole groups", color=BLUE, size=8, va="top")
+    told = "this split (every\nstage-2 picture is a\ngroup of its own)"
+    ax.text(100 * ours + 1.2, top, told, color=BLUE, size=7.5, va="top")
     ax.text(middle, 1.03 * top, f"sampled singly: {middle:.0f} %", ha="center", size=8)
     ax.set_xlabel("test pictures with a crop of the same parent in training / %")
     ax.set_ylabel("random splits")
@@ -222,6 +223,8 @@ def counted(
     extent = (-0.5, true.shape[1] - 0.5, true.shape[0] - 0.5, -0.5)
     outline(panels[0, 0], true, extent, YELLOW)
     outline(panels[0, 2], pred, extent, YELLOW)
+    shades = panels[0, 1].images[0]
+    fig.colorbar(shades, ax=panels[0, 1], location="bottom", aspect=15, shrink=0.7, ticks=[0, 1])
     names = {"in both": RIGHT, "found only": EXTRA, "annotated only": MISSING}
     colour_legend(fig, names, "outside lower right")
     return fig

@@ -16,7 +16,7 @@ from ngat.data import Sample
 from ngat.paper.figures.pictures import beside_picture, outline
 from ngat.paper.study.effects import METRICS, effects, of_other_seeds
 from ngat.paper.style import BLUE, GREY, TYPE_NAMES, VERMILION, grid_lines, method_styles, style
-from ngat.training.variants import own_values
+from ngat.training.variants import BASE, own_values
 
 # Values of factors in words. What "instead of" need not name is empty: the base simply has it.
 WORDS: dict[str, dict[str, str]] = {
@@ -64,13 +64,14 @@ WORDS: dict[str, dict[str, str]] = {
 
 
 @style()
-def forest(table: pd.DataFrame) -> Figure:
+def forest(table: pd.DataFrame, pictures: str = "") -> Figure:
     """Differences to the base of the same seed: a point per seed, the mean and its interval.
 
     Variants of one seed have no interval; a band shows how far the base's own seeds lie apart.
 
     Args:
         table: from :func:`ngat.paper.study.effects.read`.
+        pictures: on which they were measured.
     """
     first = effects(table, "dice")
     seeds = int(first["seeds"].max())
@@ -99,13 +100,15 @@ def forest(table: pd.DataFrame) -> Figure:
         names.append(WORDS[factor][variant] + (f" instead of {other}" if other else ""))
     panels[0].set_yticks(y, names)
     panels[0].set_ylim(y[-1] + 0.8, y[0] - 0.8)
+    bases = table.loc[table["factor"] == BASE, "seed"].nunique()
     drawn = (
-        "bars are one seed, the band is the base with others"
+        f"bars are one seed, the band is the range of the base's {bases} seeds"
         if seeds == 1
         else f"dots are {seeds} seeds, bars their mean, lines its 95 % interval"
     )
+    where = f" on {pictures}" if pictures else ""
     arrows = "; arrows go on beyond the broken axis" if broken else ""
-    fig.suptitle(f"change from the base: {drawn}{arrows}", fontsize=8)
+    fig.suptitle(f"change from the base{where}: {drawn}{arrows}", fontsize=8)
     return fig
 
 

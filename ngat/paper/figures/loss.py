@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import CenteredNorm
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from torch import Tensor
 
 from ngat.data import Sample
@@ -45,7 +46,7 @@ def curves(table: pd.DataFrame) -> Figure:
             axes.plot(rows["p"], rows[column], label=name, **looks[str(name)])
         axes.set(xlabel="p of the true class", xlim=(0, 1))
     left.set(ylabel="loss of a node", ylim=(0, 4))
-    right.set(ylabel="gradient at its logit", ylim=(0, 1.3))
+    right.set(ylabel="|gradient| at its logit", ylim=(0, 1.3))
     left.legend()
     return fig
 
@@ -74,14 +75,14 @@ def fields(maps: Mapping[str, Sequence[Array]], heights: Sequence[float]) -> Fig
 
 
 def node_losses(sample: Sample, losses: Sequence[Array], weights: Sequence[float]) -> Figure:
-    """The loss of every node over a picture, level by level, in two rows.
+    """The loss of every node's nucleus output over a picture, level by level, in two rows.
 
     Args:
         losses: from :func:`ngat.paper.study.loss.node_losses`.
         weights: of the levels, in sum one.
     """
     parts = np.array(weights) * [values.mean() for values in losses]
-    captions = [f"{100 * part:.0f} % of the loss" for part in parts / parts.sum()]
+    captions = [f"{100 * part:.0f} % of this output's loss" for part in parts / parts.sum()]
     titles = [f"level {m}: weight {weight:.2f}" for m, weight in enumerate(weights)]
     maps = dict(zip(titles, losses, strict=True))
     label = "loss of a node, before its level's weight"
@@ -98,8 +99,8 @@ def gradient_shares(table: pd.DataFrame) -> Figure:
     names = {
         "nodes": "nodes",
         "base_only": "base only\n(eq. 23)",
-        "alike": "all nodes alike",
-        "equal": "levels alike",
+        "alike": "alike: one mean\nover all nodes",
+        "equal": "equal: one mean\nper level",
         "balanced": "balanced\n(eq. 25)",
     }
     by_loss = table.set_index("level")[list(names)].rename(columns=names).T
@@ -171,7 +172,9 @@ def batches(rows: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
     for line, (_, targets) in zip(panels, rows.values(), strict=True):
         for axes, mask in zip(line, targets[:, 0].numpy(), strict=False):
             if (mask > 0.5).any():
-                axes.contour(mask, levels=[0.5], colors=YELLOW, linewidths=0.8)
+                lines = axes.contour(mask, levels=[0.5], colors=YELLOW, linewidths=0.8)
+                lines.set_path_effects([withStroke(linewidth=1.8, foreground="black")])
+            axes.spines[:].set(color=GREY, zorder=5)  # seen where a patch ends in white
     return fig
 
 

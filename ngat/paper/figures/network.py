@@ -57,7 +57,7 @@ def _pipeline(axes: Axes, config: ModelConfig) -> None:
         ("pyramid graph",
          f"{config.levels} levels, at most\n14 edges into a\nnode (eq. 1–4)", GREY),
         ("plasticity ξ", f"dense 19 → {config.plasticity_width} →\n{config.plasticity_width} → 3, "
-         f"sigmoid,\n{config.plasticity_steps} times;\nproject (eq. 5–12)", PURPLE),
+         f"sigmoid,\n{config.plasticity_steps} times;\nproject (eq. 5–11)", PURPLE),
         ("embed", f"colour and level\n4 → {config.channels}", GREY),
         ("updates", f"{order}\n(below)", ORANGE),
         ("logits", f"{config.norm} norm,\n{config.channels} → {config.outputs}, "
@@ -72,7 +72,7 @@ def _pipeline(axes: Axes, config: ModelConfig) -> None:
         if k:
             _arrow(axes, (left - gap, 44), (left, 44))
     parameters = sum(p.numel() for p in NGAT(config).parameters())
-    said = f"{parameters:,} parameters; loss on the logits of every level (eq. 22–25)"
+    said = f"{parameters:,} parameters; balanced loss (eq. 25) on the logits of every level"
     axes.text(1, 51.3, said, size=8)
 
 
@@ -92,8 +92,13 @@ def _update(axes: Axes, config: ModelConfig) -> float:
         rows = [
             (NAMES[r], f"{TAP_COUNT[r]} of the 14 taps", RELATION_COLOURS[r]) for r in RELATIONS
         ]
+    position = {
+        "none": "",
+        "linear": r" + b\,\Delta\zeta",
+        "table": r" + t_\mathrm{tap} + b\,\Delta\mathrm{move}",
+    }[config.position]
     scored = (
-        r"$\alpha = \mathrm{softmax}\,\mathrm{LeakyReLU}(a_s z_j + a_d z_i + b\,\Delta\zeta)$, "
+        rf"$\alpha = \mathrm{{softmax}}\,\mathrm{{LeakyReLU}}(a_s z_j + a_d z_i{position})$, "
         f"{heads} heads of {channels // heads} channels"
     )
     height, apart, middle = 4.4, 5.5, 15.0
@@ -156,7 +161,8 @@ def _arrow(
 def updates(configs: Mapping[str, ModelConfig]) -> Figure:
     """Figure 4: which levels are updated in which order, and from which sources.
 
-    A dot is an update of a level; an arrow comes from each source.
+    A dot is an update of a level; an arrow comes from each source. A step to the right is a layer
+    of all levels in synchronous networks, an update of one level in V-cycles.
 
     Args:
         configs: by title, one panel each.
@@ -179,7 +185,8 @@ def updates(configs: Mapping[str, ModelConfig]) -> Figure:
                 axes.plot([step], [m], "o", color=GREY, markersize=4)
                 last[m] = step
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        axes.set(title=title, xlabel="update", ylabel="level", yticks=levels)
+        unit = "layer: all levels" if config.schedule == "synchronous" else "update of one level"
+        axes.set(title=title, xlabel=unit, ylabel="level", yticks=levels)
         axes.set(ylim=(-0.4, len(levels) - 0.6), xlim=(-0.6, max(last.values()) + 0.6))
     names = {"king": "from its own level", "child": "from children", "parent": "from parents"}
     for relation in RELATIONS:

@@ -12,12 +12,24 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ngat.inference import Method, Prediction, Thresholds, instances
+from ngat.inference import Prediction, instances
 from ngat.instances import Labels
 from ngat.magnification import Seen
 from ngat.paper.figures.pictures import numbered_colours, outline, outlined
 from ngat.paper.study.pictures import visible
-from ngat.paper.style import BLUE, ORANGE, VERMILION, YELLOW, bare, grid_lines, live, style, widgets
+from ngat.paper.style import (
+    BLACK,
+    BLUE,
+    ORANGE,
+    VERMILION,
+    YELLOW,
+    bare,
+    grid_lines,
+    live,
+    style,
+    widgets,
+)
+from ngat.thresholds import Method, Thresholds
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
@@ -62,25 +74,24 @@ def sizes(table: pd.DataFrame) -> Figure:
 
 @style()
 def robustness(table: pd.DataFrame) -> Figure:
-    """Average F1 of changed pictures (filled) beside that of the same pictures unchanged (hollow).
+    """Average F1 of changed pictures less that of the same pictures unchanged, with intervals.
 
-    The change that costs most stands above.
+    The change that costs most stands above; behind its name, how many pictures it was made of.
 
     Args:
         table: as :data:`ngat.evaluation.robustness.COLUMNS` says.
     """
-    loss = table["unchanged"] - table["changed"]
-    table = table.loc[loss.sort_values(kind="stable").index]
-    fig = Figure(figsize=(6.4, 0.24 * len(table) + 0.8))
+    table = table.sort_values("difference", ascending=False, kind="stable")
+    fig = Figure(figsize=(6.4, 0.24 * len(table) + 0.6))
     ax = fig.subplots()
     y = np.arange(len(table))
-    ax.hlines(y, table["changed"], table["unchanged"], color="#BBBBBB", zorder=0)
-    ax.scatter(table["unchanged"], y, facecolors="white", edgecolors=BLUE, label="unchanged")
-    ax.scatter(table["changed"], y, color=VERMILION, label="changed")
-    ax.set_yticks(y, list(table["change"]))
-    ax.set_xlabel("average F1")
+    ax.axvline(0, color=BLACK, linewidth=0.8, zorder=0)
+    ax.hlines(y, table["low"], table["high"], color=VERMILION)
+    ax.scatter(table["difference"], y, s=26, color=VERMILION)
+    names = [f"{row.change}  ({row.images})" for row in table.itertuples()]
+    ax.set_yticks(y, names)
+    ax.set_xlabel("average F1 changed less unchanged (in brackets: pictures)")
     grid_lines(ax, "x")
-    fig.legend(loc="outside upper center", ncols=2)
     return fig
 
 
@@ -103,8 +114,16 @@ def looks(seen: Sequence[Seen], chosen: float) -> Figure:
 
 @style()
 def parts(image: npt.NDArray[np.uint8], prediction: Prediction) -> Figure:
-    """Nuclei at the magnification of the whole picture, and with parts at their own, in frames."""
-    seen = {"one magnification": prediction._replace(parts=()), "parts at their own": prediction}
+    """Nuclei at the magnification of the whole picture, and with parts at their own.
+
+    A dashed frame is a part; a dotted one is what is evaluated with it, its margin.
+    """
+    rest = f"× {prediction.magnification:.2f}"
+    own = " and ".join(f"× {part.magnification:.2f}" for part, _ in prediction.parts)
+    seen = {
+        f"all at {rest}": prediction._replace(parts=()),
+        f"the part at {own}, the rest at {rest}": prediction,
+    }
     height, width = image.shape[:2]
     fig = Figure(figsize=(8.4, 2 * 8.2 * height / width + 0.6))
     axes = fig.subplots(2, 1)
@@ -112,14 +131,20 @@ def parts(image: npt.NDArray[np.uint8], prediction: Prediction) -> Figure:
         labels = instances(one)
         ax.imshow(visible(image)[0])
         outline(ax, labels, (0, width, height, 0), YELLOW)
-        ax.set_title(f"{title}: {labels.max()} nuclei, × {one.magnification:.2f}")
+        ax.set_title(f"{title}: {labels.max()} nuclei")
         for part, _ in one.parts:
-            rows, columns = part.inner
-            corner, end = (columns.start, rows.start), (columns.stop, rows.stop)
-            sides = np.subtract(end, corner)
-            ax.add_patch(Rectangle(corner, *sides, fill=False, ls="--", ec=VERMILION))
-            told = {"textcoords": "offset points", "ha": "right", "color": VERMILION}
-            ax.annotate(f"× {part.magnification:.2f}", end, (-4, 4), **told)
+            for name, window, dashes in (
+                ("margin", part.window, ":"),
+                (f"× {part.magnification:.2f}", part.inner, "--"),
+            ):
+                (top, bottom), (left, right) = ((side.start, side.stop) for side in window)
+                width, height = right - left, bottom - top
+                frame = Rectangle(
+                    (left, top), width, height, fill=False, ls=dashes, ec=VERMILION, lw=1.2
+                )
+                ax.add_patch(frame)
+                told = {"textcoords": "offset points", "color": VERMILION, "size": 9}
+                ax.annotate(name, (left, bottom), (4, 5), **told)
     bare(axes)
     return fig
 

@@ -84,7 +84,7 @@ def speedups(frame: pd.DataFrame) -> Figure:
     for ax, which in zip(panels, PASSES, strict=True):
         part = select(times, pass_=which)
         _bars(ax, part.pivot(index="engine", columns="threads", values="ratio"))
-        ax.axvline(1, color=BLACK, linestyle="--", linewidth=1, zorder=0)
+        ax.axvline(1, color=GREY, linewidth=0.8, zorder=0)
         ax.set_title(f"{which}, 256 × 256 pixels")
         ax.set_xlabel("times faster than DGL")
     panels[1].set_yticklabels([])

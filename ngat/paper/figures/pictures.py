@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import hsv_to_rgb, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import AbstractPathEffect, withStroke
 from matplotlib.transforms import Affine2D
 from skimage.segmentation import find_boundaries
 
@@ -62,21 +63,53 @@ def outlined(image: Pixels, labels: Labels, colour: str = YELLOW, *, wide: bool 
     return shown
 
 
-def outline(axes: Axes, labels: Labels, extent: Extent, colour: str) -> None:
+def cased(image: Pixels, outlines: Mapping[str, Labels], across: int = 512) -> Pixels:
+    """The image enlarged, and over it every nucleus' border as a line between two thin ones.
+
+    The thin lines are white beside dark colours and black beside light ones, so that an outline is
+    seen on any stain. All lie inside the nucleus: those of touching nuclei stay apart.
+
+    Args:
+        image: ``uint8 [h, w, 3]``.
+        outlines: label images ``[h, w]`` by colour.
+        across: pixels of the longer side, at least.
+    """
+    zoom = -(-across // max(image.shape[:2]))
+    shown = np.kron(image, np.ones((zoom, zoom, 1), np.uint8))
+    line = 1 + max(shown.shape) // 170
+    for colour, labels in outlines.items():
+        rgb = np.array(to_rgb(colour))
+        light = rgb @ (0.3, 0.6, 0.1) > 0.5
+        casing = np.zeros(3) if light else np.ones(3)
+        # A frame of background closes what is cut off by the edge.
+        inside = np.pad(np.kron(labels, np.ones((zoom, zoom), labels.dtype)), 1)
+        for rim in (casing, *line * (rgb,), casing):
+            border = find_boundaries(inside, mode="inner")
+            shown[border[1:-1, 1:-1]] = np.round(255 * rim)
+            inside[border] = 0
+    return shown
+
+
+def outline(axes: Axes, labels: Labels, extent: Extent, colour: str, *, casing: str = "") -> None:
     """Draw the borders of nuclei as lines, each its own, so that touching ones stay apart.
 
     Args:
         labels: ``[h, w]``.
         extent: of what they cover.
+        casing: colour of a wider line below each; none by default.
     """
+    below: list[AbstractPathEffect] = []
+    if casing:
+        below = [withStroke(linewidth=1.8, foreground=casing)]
     left, right, bottom, top = extent
     dx, dy = (right - left) / labels.shape[1], (bottom - top) / labels.shape[0]
     wider = (left - dx, right + dx, bottom + dy, top - dy)
     for number in np.flatnonzero(areas_of(labels)):
         mine = np.pad(labels == number, 1)  # a nucleus at the edge is closed
-        axes.contour(
+        lines = axes.contour(
             mine, levels=[0.5], origin="upper", extent=wider, colors=colour, linewidths=0.8
         )
+        lines.set_path_effects(below)
     axes.set(xlim=(left, right), ylim=(bottom, top))
 
 
@@ -163,6 +196,9 @@ def workflow(
     size = (1.6 * (1 + len(colours)), 3 * (1.5 * height / width + 0.25))
     titles = [f"level {m}" for m in range(len(colours))]
     fig, panels = image_grid(images, titles, size, frame=True)
+    shades = panels[2, 0].images[0]
+    label = "share or probability of nucleus"
+    fig.colorbar(shades, ax=panels[1:], aspect=30, shrink=0.7, ticks=[0, 0.5, 1], label=label)
     last = ("annotated nuclei", "network, all levels", f"{count(nuclei)} nuclei found")
     for axes, title in zip(panels[:, -1], last, strict=True):
         axes.set_title(title)

@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 
 from ngat.data import Sample
 from ngat.paper.figures.pictures import outline, over_picture
@@ -55,7 +56,11 @@ def quiver(
         ends = np.stack([at_home, at_home + longer * 2**m * np.transpose(sideways)], axis=1)
         axes.imshow(shown, extent=extent)
         outline(axes, labels, extent, "white")
-        axes.add_collection(LineCollection(list(ends), colors=YELLOW, linewidths=1.1))
+        # A dark rim shows them on bright ground too.
+        rim = [withStroke(linewidth=2.4, foreground="black")]
+        axes.add_collection(
+            LineCollection(list(ends), colors=YELLOW, linewidths=1.3, path_effects=rim, zorder=2)
+        )
         dots = axes.scatter(
             *at_home.T, c=z, cmap="PuOr", vmin=-limit, vmax=limit, s=5 + 3 * m**2, lw=0.4,
             edgecolors="black", zorder=3,
@@ -70,8 +75,8 @@ def quiver(
 
 
 def _legible(lengths: npt.NDArray[np.floating[Any]]) -> float:
-    """A factor of one digit by which all but a twentieth of these lengths stay below .45 cells."""
-    factor = max(1.0, 0.45 / max(float(np.percentile(lengths, 95)), 1e-6))
+    """A factor of one digit by which all but a twentieth of these lengths stay below .8 cells."""
+    factor = max(1.0, 0.8 / max(float(np.percentile(lengths, 95)), 1e-6))
     digit = 10 ** np.floor(np.log10(factor))
     return float(np.floor(factor / digit) * digit)
 

@@ -17,7 +17,7 @@ from ngat.data import TYPES, Sample
 from ngat.evaluation.error_types import OUTCOMES
 from ngat.inference import Prediction
 from ngat.magnification import size_of
-from ngat.paper.figures.pictures import count, outline, outlined
+from ngat.paper.figures.pictures import cased, count, outline, outlined
 from ngat.paper.study.pictures import fullest, visible
 from ngat.paper.study.segmentation import ERRORS, NUCLEI_WIDE, Crop, Labels, by_outcome
 from ngat.paper.style import (
@@ -25,9 +25,9 @@ from ngat.paper.style import (
     BLUE,
     GREEN,
     ORANGE,
-    PURPLE,
     TYPE_NAMES,
     VERMILION,
+    WHITE,
     YELLOW,
     bare,
     colour_legend,
@@ -39,7 +39,7 @@ from ngat.paper.style import (
 
 # Figure 5's colours, on white: right, extra, missing.
 RIGHT, EXTRA, MISSING = "#C9C9C9", VERMILION, BLUE
-ERROR_COLOURS = dict(zip(ERRORS, (GREEN, PURPLE, ORANGE, BLUE, VERMILION), strict=True))
+ERROR_COLOURS = dict(zip(ERRORS, (GREEN, YELLOW, ORANGE, BLUE, VERMILION), strict=True))
 MARKERS = "osD^vP"  # methods differ in black and white too
 # Of a larger picture a square is shown, so many pixels wide at least and at most.
 SIDES = (96, 256)
@@ -87,7 +87,7 @@ def from_score_to_nuclei(cases: Sequence[Example], threshold: float = 0.5) -> Fi
         extent = (-0.5, true.shape[1] - 0.5, true.shape[0] - 0.5, -0.5)
         for ax, labels in (row[0], true), (row[3], pred):
             brighter = _show(ax, crop, {})
-            outline(ax, labels, extent, YELLOW)
+            outline(ax, labels, extent, YELLOW, casing=BLACK)
             said = _number_of_nuclei(labels)
             if brighter and ax is row[0]:
                 said += f"; {brighter}"
@@ -106,7 +106,7 @@ def from_score_to_nuclei(cases: Sequence[Example], threshold: float = 0.5) -> Fi
 
 @style()
 def comparison(crops: Sequence[Crop], found: Mapping[str, Mapping[str, Labels]]) -> Figure:
-    """Figure 5: crops through every method, each nucleus outlined by its outcome, in two rows each.
+    """Figure 5: a row for each crop, a panel per method, each nucleus outlined by its outcome.
 
     Annotated nuclei are found, merged, split or missed (:func:`by_outcome`); of the predicted
     objects those are drawn too that lie mostly on background. How many of the nuclei in the crop
@@ -114,30 +114,21 @@ def comparison(crops: Sequence[Crop], found: Mapping[str, Mapping[str, Labels]])
 
     Args:
         crops: parts of pictures.
-        found: labels by method and image id, a panel each; of a network with both rows, *split*
-            alone, since its components are the same mask.
+        found: labels by method and image id, a panel each: a few.
     """
-    found = {
-        method: labels
-        for method, labels in found.items()
-        if "(components)" not in method or method.replace("(components)", "(split)") not in found
-    }
-    columns = -(-(2 + len(found)) // 2)
-    fig = Figure(figsize=(1.7 * columns, 2 * 2.2 * len(crops) + 0.5))
-    grid = fig.subplots(2 * len(crops), columns, squeeze=False)
-    for crop, panels in zip(crops, grid.reshape(len(crops), -1), strict=True):
-        picture, annotated, *rest = panels
+    columns = 1 + len(found)
+    fig = Figure(figsize=(2.1 * columns, 2.35 * len(crops) + 0.7))
+    grid = fig.subplots(len(crops), columns, squeeze=False)
+    for crop, (annotated, *rest) in zip(crops, grid, strict=True):
         true = crop.sample.labels
-        picture.set_title("picture", fontsize=8)
-        picture.set_xlabel(_show(picture, crop, {}), **SMALL)
-        annotated.set_title("annotated", fontsize=8)
-        annotated.set_xlabel(_number_of_nuclei(true[crop.part]), **SMALL)
-        _show(annotated, crop, {YELLOW: true})
-        for ax, (method, labels) in zip(rest, found.items(), strict=False):
+        brighter = _show(annotated, crop, {WHITE: true})
+        said = _number_of_nuclei(true[crop.part]) + (f"; {brighter}" if brighter else "")
+        annotated.set_xlabel(said, fontsize=9, labelpad=2)
+        for ax, labels in zip(rest, found.values(), strict=True):
             _by_outcome(ax, crop, labels)
-            ax.set_title(method.replace(" (", "\n(").replace(" + ", " +\n"), fontsize=8)
-        for ax in rest[len(found) :]:
-            ax.set_visible(False)
+            ax.xaxis.label.set_size(9)
+    for ax, name in zip(grid[0], ("annotated", *found), strict=True):
+        ax.set_title(name.replace(" (", "\n(").replace(", ", ",\n"), fontsize=10)
     bare(grid.flat, frame=True)
     colour_legend(fig, ERROR_COLOURS, "outside lower center")
     return fig
@@ -155,7 +146,7 @@ def examples(crops: Mapping[str, Crop], found: Mapping[str, Labels] | None = Non
     fig = Figure(figsize=(1.85 * len(crops), 2.1 * rows + 0.3 * (rows - 1)))
     grid = fig.subplots(rows, len(crops), squeeze=False)
     for (name, crop), axes in zip(crops.items(), grid.T, strict=True):
-        axes[0].set_xlabel(_show(axes[0], crop, {YELLOW: crop.sample.labels}), **SMALL)
+        axes[0].set_xlabel(_show(axes[0], crop, {WHITE: crop.sample.labels}), **SMALL)
         axes[0].set_title(name, fontsize=8)
         if found is not None:
             _by_outcome(axes[1], crop, found)
@@ -174,10 +165,9 @@ def _show(ax: Axes, crop: Crop, outlines: Mapping[str, Labels]) -> str:
         outlines: label images of the whole picture, by colour.
     """
     shown, factor = visible(crop.sample.image[crop.part])
-    wide = len(shown) > 160  # a line of one pixel would be lost in a large crop
-    for colour, labels in outlines.items():
-        shown = outlined(shown, labels[crop.part], colour, wide=wide)
-    ax.imshow(shown)
+    if outlines:
+        shown = cased(shown, {colour: labels[crop.part] for colour, labels in outlines.items()})
+    ax.imshow(shown, interpolation="auto" if outlines else None)  # smooth where it is made smaller
     return f"{factor:.1f} × brighter" if factor > 1 else ""
 
 

@@ -22,10 +22,10 @@ from ngat.paper.style import (
     GREY,
     TYPE_COLOURS,
     TYPE_NAMES,
-    VERMILION,
     grid_lines,
     method_styles,
     style,
+    style_rank,
 )
 
 MEASURE_NAMES = {
@@ -56,14 +56,16 @@ def dots(
     table = table.assign(theirs=table["measured on"] == published.MEASURED_ON)
     table = table.sort_values(["theirs", measures[0]], ascending=False, kind="stable")
     theirs = table["theirs"].to_numpy()
+    looks = method_styles(table["method"])
+    colours = np.array([looks[method]["color"] for method in table["method"]])
     y = np.arange(len(table), dtype=float) + 0.6 * np.cumsum(np.diff(theirs, prepend=theirs[0]))
     fig = Figure(figsize=(8.4, 0.26 * len(table) + 0.9))
     panels: Any = np.atleast_1d(fig.subplots(1, len(measures), sharey=True))
     for ax, measure in zip(panels, measures, strict=True):
         value = table[measure].to_numpy(np.float64)
-        ax.hlines(y, table[f"{measure} low"], table[f"{measure} high"], color=VERMILION)
+        ax.hlines(y, table[f"{measure} low"], table[f"{measure} high"], colors=colours)
         ax.scatter(value[theirs], y[theirs], s=26, facecolors="white", edgecolors=BLACK)
-        ax.scatter(value[~theirs], y[~theirs], s=26, color=VERMILION)
+        ax.scatter(value[~theirs], y[~theirs], s=26, color=colours[~theirs])
         title = MEASURE_NAMES.get(measure, TYPE_NAMES.get(measure, measure))
         ax.set_title(title, size=8 if len(measures) > 4 else None)
         grid_lines(ax, "x")
@@ -129,9 +131,9 @@ def _contours(ax: Axes) -> None:
 def radar(table2: pd.DataFrame, methods: Sequence[str]) -> Figure:
     """Figure 7: F1 at IoU > 0.7 by image type, one polygon per method.
 
-    All lines are alike but for colour and dashes, and none is filled: the legend tells published
-    from measured ones. The area misleads: a type with one image weighs as much as one with 72, so
-    the numbers of images stand at the spokes (in the order of the sets, published first).
+    No polygon is filled; ours is solid and wider, published ones are dashed. The area misleads: a
+    type with one image weighs as much as one with 72, so the numbers of images stand at the spokes
+    (in the order of the sets, published first).
 
     Args:
         table2: from :func:`ngat.evaluation.tables.table2`.
@@ -200,7 +202,8 @@ def lost(table: pd.DataFrame) -> Figure:
     Args:
         table: from :func:`ngat.evaluation.error_types.read`.
     """
-    methods = list(dict.fromkeys(table["method"]))
+    # Ours first, then other networks, then what learns nothing.
+    methods = sorted(dict.fromkeys(table["method"]), key=style_rank)
     fig = Figure(figsize=(3.0 + 2.0 * len(methods), 4.3))
     panels: Any = fig.subplots(1, len(methods), sharex=True, sharey=True, squeeze=False)[0]
     at, places, names = 0.0, [], []
@@ -237,7 +240,7 @@ def lost(table: pd.DataFrame) -> Figure:
 
 @style()
 def by_size(table: pd.DataFrame) -> Figure:
-    """Average F1 over the size of a picture's nuclei, a line per method.
+    """Average F1 over the size of a picture's nuclei, a line per method, with intervals.
 
     Args:
         table: from :func:`ngat.paper.study.tables.by_size`.
@@ -245,9 +248,11 @@ def by_size(table: pd.DataFrame) -> Figure:
     fig = Figure(figsize=(6.4, 3.0))
     ax = fig.subplots()
     looks = method_styles(table["method"])
-    for method, rows in table.groupby("method", sort=False):
+    for k, (method, rows) in enumerate(table.groupby("method", sort=False)):
         look = looks[str(method)]
-        ax.plot(rows["size"].cat.codes, rows["average_f1"], marker="o", label=str(method), **look)
+        at = rows["size"].cat.codes + 0.06 * (k - (len(looks) - 1) / 2)  # intervals side by side
+        ax.plot(at, rows["average_f1"], marker="o", ms=4, label=str(method), **look)
+        ax.vlines(at, rows["low"], rows["high"], color=look["color"], linewidth=1.2, alpha=0.7)
     images = table.groupby("size", observed=False)["images"].first().fillna(0)
     ax.set_xticks(range(len(images)), [f"{size}\n{n:.0f} pictures" for size, n in images.items()])
     ax.set_xlabel("√area of the picture's median nucleus / px")

@@ -28,7 +28,7 @@ def curves(gammas: Sequence[float], points: int = 199) -> pd.DataFrame:
 
     Returns:
         one row per curve and point: ``curve`` (``cross-entropy``, eq. 22, or focal with its γ,
-        eq. 23), ``p``, ``loss`` and ``gradient``, the derivative −∂L/∂logit.
+        eq. 23), ``p``, ``loss`` and ``gradient``, |∂L/∂logit|; the derivative is negative.
     """
     p = torch.linspace(0, 1, points + 2, dtype=torch.float64)[1:-1]
     y = torch.ones_like(p)

@@ -187,11 +187,15 @@ SIDES = {
 }
 
 
-def main_directions(softmax: Coefficients) -> list[str]:
-    """The side of :data:`SIDES` that each head attends to most, over all nodes."""
+def main_directions(softmax: Coefficients) -> list[tuple[str, float]]:
+    """The side of :data:`SIDES` nearest to each head's mean displacement, and its length in cells.
+
+    The mean is over all nodes.
+    """
     mean = direction(softmax).mean((2, 3))
     nearest = (mean @ np.array(list(SIDES.values())).T).argmax(1)
-    return [list(SIDES)[k] for k in nearest]
+    lengths = np.linalg.norm(mean, axis=1).tolist()
+    return [(list(SIDES)[k], length) for k, length in zip(nearest, lengths, strict=True)]
 
 
 MIRRORS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -112,7 +112,9 @@ def parameters(network: pd.DataFrame) -> pd.DataFrame:
     """Parameters and multiply-adds per pixel of the networks that were measured, and of U-Nets."""
     counts = select(network, quantity="parameters").set_index("engine")["value"]
     work = select(network, quantity="multiply_adds_per_pixel").set_index("engine")["value"]
-    rows = [[NETWORK_LABELS[name], n, work.get(name)] for name, n in counts.items()]
+    # Parameters are the network's, whatever engine runs it.
+    names = {**NETWORK_LABELS, "cpu": "companion"}
+    rows = [[names[name], n, work.get(name)] for name, n in counts.items()]
     rows.append(["U-Net of Ronneberger et al. 2015", unet_2015(), None])
     if UNET in counts:
         rows.append(["32 networks of BasicUNet's size", 32 * counts[UNET], 32 * work[UNET]])

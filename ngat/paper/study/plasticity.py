@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, cast
 
 import pandas as pd
 import torch
@@ -67,8 +67,8 @@ def moves_by_level(placed: Sequence[tuple[Placement, Sample]]) -> pd.DataFrame:
         one row per level above the base: ``level``, ``nodes``; ``x``, ``y`` (cells) and ``z``
         (levels) of the mean move, which all nodes share; ``spread_x``, ``spread_y``, ``spread_z``,
         the standard deviation over nodes, which is what adapts to the picture; ``edge`` and
-        ``elsewhere``, the mean length of the move less the common one, of nodes that see an edge
-        of a nucleus and of those that see only nucleus or only background.
+        ``elsewhere``, the mean distance of a node's z from the common one, of nodes that see an
+        edge of a nucleus and of those that see only nucleus or only background.
     """
     shares = [nucleus_share(*pair) for pair in placed]
     rows = []
@@ -76,7 +76,7 @@ def moves_by_level(placed: Sequence[tuple[Placement, Sample]]) -> pd.DataFrame:
         moves = torch.cat([placement.moves[m][0].flatten(1) for placement, _ in placed], dim=1)
         share = torch.cat([of_picture[m].flatten() for of_picture in shares])
         mean, spread = moves.mean(1), moves.std(1)
-        own = (moves - mean[:, None]).norm(dim=0)
+        own = (moves[2] - mean[2]).abs()
         mixed = (share > MIXED[0]) & (share < MIXED[1])
         row: dict[str, float] = {"level": m, "nodes": moves.shape[1]}
         row |= dict(zip("xyz", mean.tolist(), strict=True))
@@ -107,11 +107,20 @@ def last_layer(plasticity: Plasticity) -> nn.Linear:
     return cast(nn.Linear, plasticity.xi.layers[-1])
 
 
-def hidden_spread(model: NGAT, sample: Sample) -> float:
-    """How much ξ's last hidden values differ from node to node, relative to their size.
+class Spread(NamedTuple):
+    """How much ξ's last hidden values differ from node to node.
 
-    Their standard deviation over all nodes of all levels, over their root mean square.
+    Attributes:
+        deviation: their standard deviation over all nodes of all levels, root mean square.
+        relative: the same over the root mean square of the values themselves.
     """
+
+    deviation: float
+    relative: float
+
+
+def hidden_spread(model: NGAT, sample: Sample) -> Spread:
+    """Spread of ξ's last hidden values over a picture."""
     seen: list[Tensor] = []
     handle = last_layer(model.plasticity).register_forward_pre_hook(
         lambda _, inputs: seen.append(inputs[0].movedim(1, -1).flatten(0, -2))
@@ -119,14 +128,33 @@ def hidden_spread(model: NGAT, sample: Sample) -> float:
     place(model, sample)
     handle.remove()
     values = torch.cat(seen)
-    return float(values.std(0).norm() / values.square().mean(0).sqrt().norm())
+    deviation = values.std(0).square().mean().sqrt()
+    return Spread(float(deviation), float(deviation / values.square().mean().sqrt()))
+
+
+def untrained_spreads(config: ModelConfig, sample: Sample, seed: int = 0) -> dict[str, Spread]:
+    """Spread of an untrained ξ's hidden values behind three squashing functions, same weights."""
+    squashes: dict[str, Callable[[Tensor], Tensor]] = {
+        "σ(x), as published": torch.sigmoid,
+        "σ(x) − ½, centred": lambda x: torch.sigmoid(x) - 0.5,
+        "2σ(2x) − 1, centred and steeper": torch.tanh,
+    }
+    found = {}
+    for name, squash in squashes.items():
+        with seeded(torch.device("cpu"), seed):
+            model = NGAT(config).eval()
+        assert model.plasticity.xi is not None
+        model.plasticity.xi.squash = squash
+        found[name] = hidden_spread(model, sample)
+    return found
 
 
 def gradient_paths(samples: Sequence[Sample], seed: int = 0) -> pd.DataFrame:
     """Size of the loss's gradient at ξ's last layer: by way of features, of attention, of both.
 
-    Attention depends on ξ through the moves, which its position term reads. A way is closed by
-    detaching what leads along it.
+    The network is untrained, but ξ's last layer has random weights (:func:`wake`). Attention
+    depends on ξ through the moves, which its position term reads. A way is closed by detaching what
+    leads along it.
 
     Returns:
         one row per way: ``through`` and ``gradient`` (Euclidean norm).
@@ -174,7 +202,8 @@ def bounds(
     Returns:
         one row per scale: ``scale``; ``sideways``, largest |x| or |y| in cells; ``lowest`` and
         ``highest``, ratio of heights to home; ``gap``, smallest distance of neighbours of a level
-        along a row or a column in cells; ``base``, largest move of a base node.
+        along a row or a column in cells; ``base``, largest move of a base node; ``invalid``, most
+        nodes of one draw under whose pyramids less than a pixel lies.
     """
     config = ModelConfig(levels=4, plasticity="xi")
     graph = PyramidGraph(picture.shape[2], picture.shape[3], config.levels)
@@ -184,7 +213,8 @@ def bounds(
             plasticity = Plasticity(config)
             for parameter in plasticity.parameters():
                 nn.init.normal_(parameter, std=scale)
-            base, *above = plasticity(picture, graph).moves
+            placement = plasticity(picture, graph)
+        base, *above = placement.moves
         moves = torch.cat([m.flatten(2) for m in above], dim=2)
         gaps = [torch.diff(m[:, axis], dim=-1 - axis).min() for m in above for axis in (0, 1)]
         rows.append(
@@ -195,7 +225,9 @@ def bounds(
                 "highest": 2 ** moves[:, 2].max().item(),
                 "gap": 1 + min(gaps).item(),
                 "base": base.abs().max().item(),
+                "invalid": sum(int((~valid).sum()) for valid in placement.valid),
             }
         )
-    extremes = {"sideways": "max", "lowest": "min", "highest": "max", "gap": "min", "base": "max"}
+    extremes = dict.fromkeys(("sideways", "highest", "base", "invalid"), "max")
+    extremes |= dict.fromkeys(("lowest", "gap"), "min")
     return pd.DataFrame(rows).groupby("scale", as_index=False).agg(extremes)

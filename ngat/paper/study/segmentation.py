@@ -112,7 +112,8 @@ def read_found(
     and the untrained network last. Empty where there are none. With ``only`` one method is read.
     """
     wanted = {sample.image_id for sample in samples}
-    validated = artifacts.any_runs(folder / "validation")
+    # One alone is not chosen.
+    validated = [] if only else artifacts.any_runs(folder / "validation")
     found = {}
     for path in sorted(folder.glob("*.counts.csv")):
         run = read_run(path.with_name(path.name.removesuffix(".counts.csv")))
@@ -155,7 +156,8 @@ def headline(found: Mapping[str, MethodNuclei], preset: str = "") -> MethodNucle
     ]
     there = ours or list(found.values())
     there = [of_method for of_method in there if not of_method.tta] or there
-    return max(there, key=lambda of_method: (*of_method.validated, of_method.method))
+    best = artifacts.best_validated({one.method: one.validated for one in there})
+    return next(one for one in there if one.method == best)
 
 
 def per_picture(found: MethodNuclei) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import pandas as pd
 from ngat import metrics
 from ngat.data import TYPES
 from ngat.errors import InputError
-from ngat.evaluation import confidence, published
+from ngat.evaluation import confidence, published, tables
 from ngat.evaluation.results import Run
 from ngat.paper.session import Session
 from ngat.paper.study import audit
@@ -56,22 +56,60 @@ def by_size(counts: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
             out.
 
     Returns:
-        Columns method, size (one of :data:`SIZE_NAMES`), images, average_f1; methods in their
-        order, no line where there is no picture.
+        Columns method, size (one of :data:`SIZE_NAMES`), images, average_f1 with the bounds low and
+        high of its 95 % bootstrap interval over pictures (missing of a single picture); methods in
+        their order, no line where there is no picture.
     """
     sized = facts.assign(size=image_sizes(facts)).set_index("image_id")["size"]
     rows = counts.assign(
         f1=metrics.f1(counts["tp"], counts["fp"], counts["fn"]),
         size=pd.cut(counts["image_id"].map(sized), SIZES, right=False, labels=SIZE_NAMES),
     )
-    table = (
+    each = (
         rows.dropna(subset="size")
+        .groupby(["method", "size", "image_id"], observed=True)["f1"]
+        .mean()
         .groupby(["method", "size"], observed=True)
-        .agg(images=("image_id", "nunique"), average_f1=("f1", "mean"))
-        .reset_index()
     )
+    table = each.agg(images="size", average_f1="mean").reset_index()
+    bounds = [
+        tables.interval(tables.resample(len(f1), 0, tables.RESAMPLES) @ f1.to_numpy() / len(f1))
+        for _, f1 in each
+    ]
+    table[["low", "high"]] = np.array(bounds).reshape(-1, 2)
     order = list(dict.fromkeys(counts["method"]))
     return table.sort_values("method", key=lambda m: m.map(order.index), kind="stable")
+
+
+SIDES = ("ahead of", "on the edge with", "not told apart from", "behind")
+
+
+def beside_published(runs: Sequence[Run], seeds: int = 50) -> pd.DataFrame:
+    """On which side of every published average F1 each run's bootstrap interval lies.
+
+    A bound of a bootstrap moves with its seed, by some thousandths for the intervals of tables. So
+    it is repeated: *ahead of* and *behind* hold with every seed, *on the edge with* with some.
+
+    Args:
+        runs: of the same images all.
+        seeds: bootstraps, each of :data:`ngat.evaluation.tables.RESAMPLES`.
+
+    Returns:
+        Columns method, average_f1, system, side (one of :data:`SIDES`); runs in their order.
+    """
+    each = [tables.per_image(run.counts)["average_f1"].to_numpy() for run in runs]
+    scores = np.stack(each, axis=1)
+    drawn = (tables.resample(len(scores), seed, tables.RESAMPLES) for seed in range(seeds))
+    means = (weights @ scores / len(scores) for weights in drawn)
+    low, high = np.stack([np.percentile(m, [2.5, 97.5], axis=0) for m in means], axis=1)
+    rows = []
+    for k, run in enumerate(runs):
+        for row in published.TABLE_1:
+            above, below = low[:, k] > row.average_f1, high[:, k] < row.average_f1
+            side = SIDES[1] if (above | below).any() else SIDES[2]
+            side = SIDES[0] if above.all() else SIDES[3] if below.all() else side
+            rows.append([run.method, scores[:, k].mean(), row.system, side])
+    return pd.DataFrame(rows, columns=["method", "average_f1", "system", "side"])
 
 
 def curves(counts: pd.DataFrame, method: str) -> pd.DataFrame:

@@ -100,10 +100,10 @@ class DevicePatches:
         self.host = Patches(samples, config, contrast=contrast, rank=rank, world=world)
         self.config = config
         self.device = torch.device(device)
-        images = prepared(self.host, kept)
+        # Its own: what preparing keeps of every picture is not needed afterwards.
+        images = prepared(Patches(samples, config, contrast=contrast), kept)
         self.medians = [float(np.median(image.sizes[1:])) for image in images]
         self.images = DeviceImages(images, self.device)
-        self.host = Patches(samples, config, contrast=contrast, rank=rank, world=world)
 
     def batches(self, first: int, last: int) -> Generator[Batch, None, None]:
         """Batches of steps ``first`` … ``last`` − 1, in order."""
