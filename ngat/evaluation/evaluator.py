@@ -140,6 +140,8 @@ def evaluate(
         find, settings = network(loaded, tta)
         rows = {kind: (f"{stem}-{kind}", f"{label} ({kind})") for kind in INSTANCE_METHODS}
     elif loaded is not None:
+        if tta:
+            raise InputError(f"{label} finds boxes, which are not averaged over flips; no --tta.")
         find, settings = detector(loaded)
     elif tuned is not None:
         find, settings, history = classical(tuned, method)

@@ -171,7 +171,7 @@ def segment_files(
 ) -> None:
     """:func:`segment_file` of each, as tasks; ``done`` is told the outcomes of every file."""
     if tasks.client is not None:  # whose workers may be in other folders
-        items = [item._replace(path=item.path.resolve()) for item in items]
+        items = [item._replace(path=item.path.absolute()) for item in items]
         out = out.resolve()
     work = partial(segment_file, out=out, options=options, overwrite=overwrite)
     tasks.run(work, items, done)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tiny import rings
 
 from ngat.baselines import maskrcnn
 from ngat.baselines.detection import detection, nms, roi_align
@@ -12,11 +13,13 @@ from ngat.baselines.maskrcnn import Detections, instances_of, merged
 from ngat.config import preset
 from ngat.data import Sample
 from ngat.errors import InputError, MissingDependency
+from ngat.evaluation.evaluator import evaluate
 from ngat.magnification import SIZE
 from ngat.metrics import image_score, match
 from ngat.training.device.patches import DevicePatches
 from ngat.training.distributed import team
 from ngat.training.step import Optimisation
+from ngat.training.weights import save_weights
 
 
 def found(*nuclei, magnification=1.0):
@@ -245,3 +248,10 @@ def test_it_learns_to_find_the_nuclei_of_an_image():
         ]
     assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
     assert score() > 0.3
+
+
+def test_flips_are_refused_for_what_finds_boxes(network, tmp_path):
+    path = tmp_path / "boxes.safetensors"
+    save_weights(path, network, preset("maskrcnn", width=8), {})
+    with pytest.raises(InputError, match="maskrcnn finds boxes"):
+        evaluate(rings("val", 1), tmp_path, data="rings", weights=path, tta=True, progress=False)

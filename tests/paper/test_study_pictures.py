@@ -124,6 +124,8 @@ def test_the_figure_of_overlap_has_its_four_panels(sample) -> None:
     fig = figures.counted(
         sample.image, Prediction(plane, plane), sample.labels, sample.labels, part
     )
-    assert [axes.get_title() for axes in fig.axes] == [
+    *panels, bar = fig.axes
+    assert [axes.get_title() for axes in panels] == [
         "annotated", "probability of nucleus", "found", "overlap",
     ]  # fmt: skip
+    assert bar.get_ylim() == (0, 1)

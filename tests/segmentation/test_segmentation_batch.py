@@ -329,7 +329,7 @@ def test_a_full_disk_ends_the_batch_with_a_sentence(folder, monkeypatch, capsys,
     run(words=["in/a.tif"], formats=tuple(FORMATS))
     before = hashes("out")
 
-    def full(path, found, picture):
+    def full(path, found, picture, name):
         path.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
