@@ -23,7 +23,7 @@ project, html_title = "NGAT", "NGAT"
 release = version = ngat.__version__
 root_doc = "README"
 include_patterns = [
-    *("README.md", "data/README.md", "data/results/README.md"),
+    *("README.md", "data/README.md", "data/results/README.md", "peers/README.md"),
     *("notebooks/[0-9][0-9]_*.ipynb", "notebooks/*.md"),
 ]
 extensions = ["myst_nb", "sphinx-mathjax-offline"]
@@ -51,7 +51,7 @@ CONTENTS = "\n\n".join(
     "```{toctree}\n:hidden:\n:caption: " + caption + "\n\n" + "\n".join(pages) + "\n```"
     for caption, pages in {
         "Notebooks": [f"notebooks/{name}" for name in NOTEBOOKS],
-        "Results and data": ["data/results/README", "data/README"],
+        "Results and data": ["data/results/README", "data/README", "peers/README"],
         "Reference": [f"notebooks/{name}" for name in ("OWN_IMAGES", "GLOSSARY", "LEDGER")],
     }.items()
 )

@@ -206,3 +206,14 @@ def test_backslashes_survive() -> None:
 def test_no_readme(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         readme.refresh(tmp_path)
+
+
+def test_pages_that_a_page_of_the_site_links_to_are_on_the_site() -> None:
+    """`make site` ends with an error otherwise; it is not part of these tests."""
+    text = (ROOT / ".ci/site/conf.py").read_text(encoding="utf-8")
+    (listed,) = re.findall(r"^include_patterns = \[(.*?)^\]", text, re.DOTALL | re.MULTILINE)
+    pages = {page for pattern in re.findall(r'"([^"]+)"', listed) for page in ROOT.glob(pattern)}
+    assert ROOT / "README.md" in pages
+    for page in (page for page in pages if page.suffix == ".md"):
+        for link in re.findall(r"\]\(([^)#:]+\.md)\b", page.read_text(encoding="utf-8")):
+            assert (page.parent / link).resolve() in pages, f"{page.name}: {link}"
