@@ -182,7 +182,8 @@ def instances(
         )
         return merged(whole, parts)
     t = thresholds or prediction.thresholds.get(method) or Thresholds()
-    min_area = max(MIN_SEED, round(t.min_area / prediction.magnification**2))
+    pixels = prediction.magnification**-2  # of the image for one that the network sees
+    min_area = max(MIN_SEED, round(t.min_area * pixels))
     if method == "components":
         return components(prediction.probability, t.probability, min_area, confidence=t.confidence)
     if method == "split":
@@ -192,6 +193,7 @@ def instances(
             t.probability,
             t.core,
             min_area,
+            max(1, round(MIN_SEED * pixels)),
             landscape=t.landscape,
             prominence=t.prominence,
             smoothing=smoothing_at(t, prediction.magnification),

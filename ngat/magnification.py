@@ -48,8 +48,10 @@ WIDTH = 1.0
 SHARE_POWER, SURENESS_POWER, CONTRAST_POWER, FINER_POWER, ENOUGH = 0.5, 4.0, 2.0, 0.1, 0.2
 # Contrast is the distance from the mean of a window of so many pixels.
 AROUND = 41
-# Smaller components (pixels) of a look are no nuclei.
-SPECK = 6
+# Smaller components (pixels) of a look are no nuclei. Nor is what fills so large a share of the
+# image, as a whole embryo does, which looks like one from afar: no nucleus that was trained on
+# fills more than .09.
+SPECK, LARGEST = 6, 0.5
 
 
 def areas_of(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
@@ -155,7 +157,7 @@ def seen(values: Floats, magnification: float) -> Seen:
     mask = values[0] > 0.5
     labels, count = ndimage.label(mask)
     area = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    kept = area >= SPECK
+    kept = (area >= SPECK) & (area < LARGEST * mask.size)
     index = np.arange(1, count + 1)[kept]
     grey = values[3] - ndimage.uniform_filter(values[3], AROUND, mode="nearest")
     # A component may hold several touching nuclei: the mean of what its nodes say, not its area.

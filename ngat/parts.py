@@ -109,21 +109,21 @@ class PartLabels(NamedTuple):
 def merged(whole: PartLabels, parts: Sequence[PartLabels]) -> Labels:
     """Nuclei that were found at several magnifications, object by object.
 
-    Inside a part those of the part count. In its margin, of two that share more than half of the
-    smaller one the one stays whose size suits the magnification better at which it was found. What
-    a window cuts off is no nucleus.
+    Inside a part those of the part count, unless one of the whole image does not fit into its
+    window. In its margin, of two that share more than half of the smaller one the one stays whose
+    size suits the magnification better at which it was found. What a window cuts off is no nucleus.
 
     Returns:
         ``int32 [H, W]``, numbered in reading order.
     """
     objects = []
     for one in (whole, *parts):
-        others = [other.part.inner for other in parts if other is not one]
+        others = [other.part for other in parts if other is not one]
         for label, box in enumerate(ndimage.find_objects(one.labels), start=1):
             if box is None or _cut_off(box, one.part.window, whole.labels.shape):
                 continue
             place = _moved(box, one.part.window)
-            if not any(_middle_in(place, inner) for inner in others):
+            if not any(_middle_in(place, o.inner) and _fits(place, o.window) for o in others):
                 mask = one.labels[box] == label
                 size = np.sqrt(np.count_nonzero(mask)) * one.part.magnification
                 objects.append((float(fit(size)), place, mask))
@@ -156,6 +156,11 @@ def _middle_in(box: Window, window: Window) -> bool:
         outside.start <= (inside.start + inside.stop) / 2 < outside.stop
         for inside, outside in zip(box, window, strict=True)
     )
+
+
+def _fits(box: Window, window: Window) -> bool:
+    """Whether a box lies inside a window."""
+    return all(w.start <= b.start and b.stop <= w.stop for b, w in zip(box, window, strict=True))
 
 
 def _cut_off(box: Window, window: Window, shape: tuple[int, int]) -> bool:

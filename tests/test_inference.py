@@ -348,6 +348,18 @@ def test_smoothing_is_measured_as_the_network_sees_it(magnification: float) -> N
             assert expected.max() == same == (2 if smoothing < 1 else 1)
 
 
+@pytest.mark.parametrize("factor", [1, 2, 4])
+@pytest.mark.parametrize(("columns", "count"), [(1, 1), (2, 2)])
+def test_seeds_are_measured_as_the_network_sees_them(factor: int, columns: int, count: int) -> None:
+    """Two seeds of 2 or 4 pixels of the network's, of which it takes 4 to be one."""
+    probability = two_touching().probability
+    core = np.zeros_like(probability)
+    core[5:7, 4 : 4 + columns] = core[5:7, 14 : 14 + columns] = 0.9
+    square = np.ones((factor, factor), np.float32)
+    shown = Prediction(np.kron(probability, square), np.kron(core, square), 1 / factor)
+    assert instances(shown, "split").max() == count
+
+
 def test_components_keep_and_split_parts_touching_nuclei() -> None:
     assert instances(two_touching(), "components").max() == 1
     assert instances(two_touching(), "split").max() == 2

@@ -103,6 +103,14 @@ def test_specks_are_no_nuclei_and_what_has_no_contrast_still_counts() -> None:
     assert seen.evidence > 0
 
 
+def test_what_fills_half_of_an_image_is_no_nucleus() -> None:
+    values = np.full((4, 40, 60), 0.5)
+    values[0, :, 2:31] = values[0, 10:20, 40:50] = 0.9
+    np.testing.assert_allclose(m.seen(values, 1.0).shares * 2400, [29 * 40, 100])
+    values[0, :, 31] = 0.9
+    np.testing.assert_allclose(m.seen(values, 1.0).shares * 2400, [100])
+
+
 def test_the_wanted_magnification_is_that_of_the_median_nucleus_by_hand() -> None:
     """Three of a quarter of the best size, which are seen badly, do not outweigh one of it."""
     sizes, ones = np.array([5.0, 20.0, 5.0, 5.0]), np.ones(4)

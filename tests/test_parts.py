@@ -168,6 +168,15 @@ def test_what_two_magnifications_share_by_hand() -> None:
     np.testing.assert_array_equal(found, in_reading_order(expected))
 
 
+def test_a_nucleus_wider_than_a_part_is_the_whole_images() -> None:
+    """By hand: its middle lies in the part, whose window cuts it off on both sides."""
+    part = p.Part(2.0, (slice(0, 60), slice(40, 80)), (slice(0, 60), slice(50, 70)))
+    whole = squares((60, 120), (5, 35, 50))
+    seen = squares((60, 40), (5, 0, 40), (56, 18, 4))
+    found = p.merged(p.PartLabels(p.whole_of((60, 120), 0.4), whole), [p.PartLabels(part, seen)])
+    np.testing.assert_array_equal(found, squares((60, 120), (5, 35, 50), (56, 58, 4)))
+
+
 def nuclei(pitch: int, radius: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Textured ellipses, one in each cell of a grid: light in [0, 1] and labels."""
     y, x = np.mgrid[:480, :480]
