@@ -112,7 +112,7 @@ def method_styles(methods: Iterable[str]) -> dict[str, dict[str, Any]]:
     looks: dict[str, dict[str, Any]] = {}
     named = list(dict.fromkeys(methods))
     sorts = [max((s for s in _SORTS if m.startswith(s)), key=len, default="") for m in named]
-    free_colours = [c for c in _COLOURS if c not in {_SORTS[s][0] for s in sorts if s}]
+    free_colours = [c for c in _COLOURS if c not in {_SORTS[s][0] for s in sorts if s}] or _COLOURS
     n, taken, others = len(free_colours), set[tuple[str, str]](), 0
     for method, sort in zip(named, sorts, strict=True):
         if sort:

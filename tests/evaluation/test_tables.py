@@ -241,6 +241,13 @@ def test_colours_tell_types_and_methods_apart():
     assert len({(look["color"], look["linestyle"]) for look in looks.values()}) == 14
 
 
+def test_a_method_of_no_sort_has_none_of_their_colours_while_there_are_others():
+    looks = style.method_styles(["companion", "paper", "centred"])
+    assert len({look["color"] for look in looks.values()}) == 3
+    every = [*style._SORTS, "one", "two"]  # which leave no colour
+    assert set(style.method_styles(every)) == set(every)
+
+
 def test_a_method_has_one_colour_in_every_figure():
     alone = style.method_styles(["unet-gpu (split)"])["unet-gpu (split)"]["color"]
     names = ["NGAT (the paper)", "companion (split)", "unet", "companion, flips (split)"]
