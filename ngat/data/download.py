@@ -15,7 +15,7 @@ import requests
 from rich.progress import DownloadColumn
 
 from ngat.errors import InputError
-from ngat.system.files import held, sha256, write_json
+from ngat.system.files import held, sha256, unwritable, write_json
 from ngat.system.process import bar
 
 SITE = "https://data.broadinstitute.org/bbbc/BBBC038/"
@@ -88,10 +88,7 @@ def _download(out: Path, files: tuple[str, ...], site: str, progress: bool) -> P
                 "the publisher changed it, delete its line there and download again."
             ) from error
         except OSError as error:
-            raise InputError(
-                f"{out / name}: cannot be written ({error.strerror or error}); "
-                "choose another folder."
-            ) from error
+            raise unwritable(out / name, error) from error
         if name not in known:
             known[name] = sha256(path)
             write_json(out / RECORD, known)

@@ -57,10 +57,15 @@ def space_for(path: Path | str) -> Iterator[None]:
     except OSError as error:
         if error.errno not in FULL:
             raise
-        raise DiskFull(
-            f"{path}: cannot be written ({error.strerror}); free some space and run the same "
-            "command again."
-        ) from error
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path | str, error: OSError) -> InputError:
+    """The sentence for a file or a folder that the system did not write; DiskFull for its own."""
+    why = f"{path}: cannot be written ({error.strerror or error})"
+    if error.errno in FULL:
+        return DiskFull(f"{why}; free some space and run the same command again.")
+    return InputError(f"{why}; choose another output folder.")
 
 
 @contextlib.contextmanager
@@ -80,9 +85,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
             handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
             os.close(handle)
         except OSError as error:
-            if error.errno in FULL:
-                raise
-            raise _unwritable(path, error) from error
+            raise unwritable(path, error) from error
         beside = Path(name)
         try:
             yield beside
@@ -91,23 +94,18 @@ def replacing(path: Path | str) -> Iterator[Path]:
                 beside.chmod(0o644)
                 os.replace(beside, path)
             except OSError as error:
-                if error.errno in FULL:
-                    raise
-                raise _unwritable(path, error) from error
+                raise unwritable(path, error) from error
         finally:
             beside.unlink(missing_ok=True)
 
 
 def check_writable(folder: Path) -> None:
     """Raise InputError where no file can be made in a folder, which is made if absent."""
-    with space_for(folder):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=folder).close()
-        except OSError as error:
-            if error.errno in FULL:
-                raise
-            raise _unwritable(folder, error) from error
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise unwritable(folder, error) from error
 
 
 def check_regular(path: Path) -> None:
@@ -176,7 +174,7 @@ def _lock(path: Path, *, wait: bool) -> Iterator[None]:
     except BlockingIOError:
         raise
     except OSError as error:
-        raise _unwritable(path.parent, error) from error
+        raise unwritable(path.parent, error) from error
     try:
         yield
     finally:
@@ -201,12 +199,6 @@ def _open_locked(path: Path, wait: bool) -> int:
             os.close(handle)
             raise OSError(error.errno, error.strerror, os.fspath(path)) from error
         os.close(handle)
-
-
-def _unwritable(path: Path, error: OSError) -> InputError:
-    return InputError(
-        f"{path}: cannot be written ({error.strerror}); choose another output folder."
-    )
 
 
 def write_json(path: Path | str, value: Any) -> None:
