@@ -17,8 +17,9 @@ import pandas as pd
 import torch
 
 from ngat.errors import InputError
-from ngat.system.files import read_table, write_json, write_table
+from ngat.system.files import write_json
 from ngat.system.provenance import provenance
+from ngat.system.tables import read_table, write_table
 
 # quantity   what was measured and its unit: time_ms, peak_bytes_per_node, floor_ms, ...
 # scope      layer (joint relations), typed layer, or network
@@ -129,7 +130,7 @@ def kept(
     Args:
         out: the CSV file. What :func:`record` wrote beside it names the network that was measured,
             as ``weights``.
-        columns, made_by: as in :func:`ngat.system.files.read_table`.
+        columns, made_by: as in :func:`ngat.system.tables.read_table`.
         weights: name and hash of those that are measured now; None where rows depend on none.
 
     Raises:

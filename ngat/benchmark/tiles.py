@@ -20,7 +20,7 @@ from ngat.io.picture import Picture, array_picture
 from ngat.segmentation.find import FoundNuclei, search, tiled
 from ngat.segmentation.job import PictureJob
 from ngat.segmentation.network import Network, trained
-from ngat.system.files import write_table
+from ngat.system.tables import write_table
 
 # A picture counts only if tiles with their halos are smaller than it: its longer side is at least
 # so many pixels, of which the network sees nearly as many.

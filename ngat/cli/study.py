@@ -147,8 +147,9 @@ def error_types(
     with interruptible("Stopped; nothing was written."):
         from ngat.data import fingerprint, load
         from ngat.evaluation import error_types as study
-        from ngat.system.files import write_json, write_table
+        from ngat.system.files import write_json
         from ngat.system.provenance import provenance
+        from ngat.system.tables import write_table
 
         began = time.monotonic()
         record_path = record_of(out)
@@ -180,8 +181,9 @@ def robustness(
     with interruptible("Stopped; the same command goes on with the next change."):
         from ngat.data import fingerprint, load
         from ngat.evaluation import robustness as study
-        from ngat.system.files import held, read_table, sha256, write_json, write_table
+        from ngat.system.files import held, sha256, write_json
         from ngat.system.provenance import provenance
+        from ngat.system.tables import read_table, write_table
         from ngat.training.distributed import find_device
         from ngat.training.weights import load_weights
 

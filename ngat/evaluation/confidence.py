@@ -19,7 +19,7 @@ from ngat.data import TYPES, Sample
 from ngat.data.own import TYPE as OWN
 from ngat.instances import confidences
 from ngat.metrics import Labels
-from ngat.system.files import read_table
+from ngat.system.tables import read_table
 
 # Matched when intersection / union is more than 7/10, in whole numbers.
 AT = (7, 10)

@@ -21,8 +21,9 @@ import ngat
 from ngat.data import DATA, Sample, load
 from ngat.errors import InputError
 from ngat.paper.style import GREY, NAMED, save
-from ngat.system.files import replacing, write_table
+from ngat.system.files import replacing
 from ngat.system.process import sleep_while_waiting
+from ngat.system.tables import write_table
 
 if TYPE_CHECKING:
     import pandas as pd

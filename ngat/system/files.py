@@ -9,19 +9,14 @@ from __future__ import annotations
 import atexit
 import contextlib
 import errno
-import gzip
 import hashlib
-import io
 import json
 import os
-import re
 import shutil
 import tempfile
-import warnings
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ngat.errors import InputError
 
@@ -29,9 +24,6 @@ try:
     import fcntl
 except ImportError:  # pragma: no cover - Windows has no flock, and works without
     fcntl = None  # type: ignore[assignment]
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # No space, no quota, a limit on the size of files.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -220,69 +212,6 @@ def read_json(path: Path | str, remedy: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(f"{path}: holds no JSON object; {remedy}.")
     return value
-
-
-def read_csv(path: Path | str, **options: Any) -> pd.DataFrame:
-    """:func:`pandas.read_csv`, or InputError saying what is wrong; no column becomes the index."""
-    import pandas as pd
-
-    check_regular(Path(path))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            return pd.read_csv(path, index_col=False, **options)
-    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        if found := re.search(r"in line (\d+), saw|^Length of header", str(error)):
-            line = f"line {found[1]}" if found[1] else "a line"
-            raise InputError(
-                f"{path}: {line} has more fields than the header; quote fields that hold commas."
-            ) from error
-        raise InputError(f"{path}: cannot be read as CSV ({str(error).strip()}).") from error
-    except (OSError, ValueError, EOFError, zlib.error) as error:  # the last two: compressed ones
-        raise InputError(f"{path}: cannot be read as CSV ({error}).") from error
-
-
-def read_table(
-    path: Path | str,
-    columns: Sequence[str],
-    what: str,
-    made_by: str,
-    *,
-    exact: bool = True,
-    **options: Any,
-) -> pd.DataFrame:
-    """Read a CSV file that has exactly these columns, or at least them.
-
-    Args:
-        path: the file.
-        columns: their names, in order.
-        what: what the table holds, and ``made_by`` the command that makes it, for the message.
-        exact: refuse further columns, and another order.
-        **options: of :func:`pandas.read_csv`.
-
-    Raises:
-        InputError: it cannot be read, or has other columns.
-    """
-    table = read_csv(path, **options)
-    found = table.columns
-    if not (tuple(found) == tuple(columns) if exact else set(columns) <= set(found)):
-        raise InputError(f"{path}: is no table of {what}; make it with `{made_by}`.")
-    return table
-
-
-def write_table(path: Path | str, table: pd.DataFrame) -> None:
-    """Write a table as CSV, compressed if the name ends in ``.gz``: whole or not at all.
-
-    The same table gives the same bytes: no clock and no name stand in a compressed file.
-    """
-    content = table.to_csv(index=False, lineterminator="\n").encode()
-    if str(path).endswith(".gz"):
-        packed = io.BytesIO()
-        with gzip.GzipFile(filename="", mode="wb", fileobj=packed, mtime=0) as file:
-            file.write(content)
-        content = packed.getvalue()
-    with replacing(path) as beside:
-        beside.write_bytes(content)
 
 
 def ensure_home() -> None:

@@ -28,9 +28,10 @@ import pandas as pd
 from ngat.baselines.networks import build
 from ngat.data import TYPES, Sample, fingerprint
 from ngat.errors import InputError
-from ngat.system.files import Busy, held, locked, read_table, write_json, write_table
+from ngat.system.files import Busy, held, locked, write_json
 from ngat.system.process import Interrupted, track
 from ngat.system.provenance import provenance
+from ngat.system.tables import read_table, write_table
 from ngat.training.distributed import find_device
 from ngat.training.trainer import TrainingDiverged, TrainingInterrupted, train
 from ngat.training.validation import Scores, score_one
