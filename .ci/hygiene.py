@@ -8,7 +8,6 @@ python .ci/hygiene.py check notebooks                     list what is wrong, ex
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import sys
@@ -26,7 +25,7 @@ from ngat.errors import InputError
 from ngat.paper.notebook import ThisInterpreter, declared, numbered, read
 from ngat.paper.session import FIGURES
 from ngat.paper.status import EXECUTED
-from ngat.system.files import locked, replacing, write_json
+from ngat.system.files import locked, read_json, replacing, write_json
 from ngat.system.provenance import hardware
 
 LARGEST = 3_000_000
@@ -141,7 +140,7 @@ def note(path: Path, seconds: float) -> None:
     """Write down beside the notebooks how long one took and where; the README tells it."""
     beside = path.with_name(EXECUTED.name)
     with locked(beside):
-        noted = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+        noted = read_json(beside, "remove it", absent={})
         noted[path.stem[:2]] = {"minutes": round(seconds / 60, 2), "hardware": hardware()}
         write_json(beside, dict(sorted(noted.items())))
 

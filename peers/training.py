@@ -13,7 +13,7 @@ from typing import Any
 
 from ngat.errors import InputError
 from ngat.metrics import image_score, match
-from ngat.system.files import replacing, write_json
+from ngat.system.files import earlier_json, read_json, replacing, write_json
 from ngat.system.process import Interrupted, stop_requests
 from peers.peer import Peer
 from peers.pictures import Picture, draw, resized
@@ -131,10 +131,10 @@ def resume(peer: Peer, out: Path, plan: dict[str, Any]) -> State:
     described = out / "state.json"
     if not described.exists():
         return State()
+    held = read_json(described, "remove the folder")
     try:
-        held = json.loads(described.read_text(encoding="utf-8"))
         state = State(**held["state"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise InputError(
             f"{described}: is no state of a run ({error}); remove the folder."
         ) from error
@@ -147,7 +147,7 @@ def resume(peer: Peer, out: Path, plan: dict[str, Any]) -> State:
 def save(peer: Peer, out: Path, plan: dict[str, Any], state: State) -> None:
     """Write a checkpoint: into the folder that the last one does not use, then name it."""
     described = out / "state.json"
-    used = json.loads(described.read_text())["checkpoint"] if described.exists() else "b"
+    used = earlier_json(described).get("checkpoint", "b")
     name = "a" if used == "b" else "b"
     (out / name).mkdir(parents=True, exist_ok=True)
     peer.save(out / name)

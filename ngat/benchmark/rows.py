@@ -6,7 +6,6 @@ A benchmark that goes on where it was stopped takes its earlier rows from :func:
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -17,7 +16,7 @@ import pandas as pd
 import torch
 
 from ngat.errors import InputError
-from ngat.system.files import write_json
+from ngat.system.files import earlier_json, write_json
 from ngat.system.provenance import provenance
 from ngat.system.tables import read_table, write_table
 
@@ -148,13 +147,11 @@ def kept(
 def _check_weights(out: Path, weights: Mapping[str, str]) -> None:
     beside = out.with_suffix(".json")
     remedy = "move it away, or choose another --out"
-    try:
-        measured = json.loads(beside.read_text(encoding="utf-8"))["weights"]
-    except FileNotFoundError as error:
-        raise InputError(f"{out}: {beside.name} is missing beside it; {remedy}.") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    measured = earlier_json(beside).get("weights")
+    if measured is None:
         raise InputError(
-            f"{out}: {beside.name} beside it does not say which weights were measured; {remedy}."
-        ) from error
+            f"{out}: {beside.name} beside it is missing or does not say which weights were "
+            f"measured; {remedy}."
+        )
     if measured != weights:
         raise InputError(f"{out}: holds rows of other weights; {remedy}.")

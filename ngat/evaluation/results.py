@@ -187,8 +187,7 @@ def read_run(stem: Path | str) -> Run:
             raise InputError(f"{path}: column {column} holds what is no number.")
     if set(pixels["image_id"]) != set(counts["image_id"]):
         raise InputError(f"{stem.name}: counts and pixels name different images; rerun evaluate.")
-    path = _beside(stem, ".json")
-    history = read_json(path, "rerun evaluate") if path.exists() else {}
+    history = read_json(_beside(stem, ".json"), "rerun evaluate", absent={})
     return Run(stem.name, counts, pixels, history)
 
 

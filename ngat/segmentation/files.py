@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import glob
 import hashlib
-import json
 import os
 import shutil
 from collections import Counter
@@ -22,7 +21,7 @@ from typing import Any, NamedTuple
 from ngat.errors import InputError
 from ngat.io.picture import PICTURE_SUFFIXES, is_picture, stem
 from ngat.segmentation.formats import FORMATS
-from ngat.system.files import FULL, DiskFull, locked, sha256, write_json
+from ngat.system.files import FULL, DiskFull, earlier_json, locked, sha256, write_json
 
 
 class Input(NamedTuple):
@@ -196,15 +195,12 @@ def read_record(path: Path) -> dict[str, Any] | None:
     """
     if not path.exists():
         return None
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if record["format"] != FORMAT or not isinstance(record["outputs"], dict):
-            raise ValueError
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    record = earlier_json(path)
+    if record.get("format") != FORMAT or not isinstance(record.get("outputs"), dict):
         raise InputError(
             f"{path}: was not written by ngat segment; move it, or choose another --out."
-        ) from error
-    return dict(record)
+        )
+    return record
 
 
 def write_results(

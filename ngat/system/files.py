@@ -199,12 +199,21 @@ def write_json(path: Path | str, value: Any) -> None:
         beside.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def read_json(path: Path | str, remedy: str) -> dict[str, Any]:
+def read_json(
+    path: Path | str, remedy: str, *, absent: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Read a JSON object.
 
+    Args:
+        path: the file.
+        remedy: what the message of an error ends with.
+        absent: what there is where there is no such file; by default that is an error.
+
     Raises:
-        InputError: it cannot be read, or is none; the message ends with ``remedy``.
+        InputError: it cannot be read, or is none.
     """
+    if absent is not None and not Path(path).exists():
+        return dict(absent)
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -212,6 +221,14 @@ def read_json(path: Path | str, remedy: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(f"{path}: holds no JSON object; {remedy}.")
     return value
+
+
+def earlier_json(path: Path | str) -> dict[str, Any]:
+    """A JSON object that an earlier call may have left; empty where it is absent or damaged."""
+    try:
+        return read_json(path, "")
+    except InputError:
+        return {}
 
 
 def ensure_home() -> None:

@@ -12,7 +12,6 @@ other one has.
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -28,7 +27,7 @@ import pandas as pd
 from ngat.baselines.networks import build
 from ngat.data import TYPES, Sample, fingerprint
 from ngat.errors import InputError
-from ngat.system.files import Busy, held, locked, write_json
+from ngat.system.files import Busy, held, locked, read_json, write_json
 from ngat.system.process import Interrupted, track
 from ngat.system.provenance import provenance
 from ngat.system.tables import read_table, write_table
@@ -94,12 +93,8 @@ def _origin(path: Path) -> dict[str, Any]:
         InputError: it is damaged.
     """
     beside = path.with_suffix(".json")
-    if not beside.exists():
-        return {}
-    try:
-        return {"data_fingerprint": None, **json.loads(beside.read_text(encoding="utf-8"))}
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{beside}: is no provenance of {path}; delete it.") from error
+    found = read_json(beside, f"delete it, or move {path.name} away", absent={})
+    return {"data_fingerprint": None, **found} if beside.exists() else {}
 
 
 @dataclass(frozen=True)

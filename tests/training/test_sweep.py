@@ -230,7 +230,7 @@ def test_other_tables_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"out\.csv: holds runs that were scored on other pict"):
         mine.run([base(0)])
     beside.write_text("[]")
-    with pytest.raises(InputError, match=r"out\.json: is no provenance of"):
+    with pytest.raises(InputError, match=r"out\.json: holds no JSON object; delete it"):
         mine.run([base(0)])
     beside.unlink()
     for content in (b"a,b\n1,2\n", b"seed,steps,seconds,dice\n1,2,3,4\n"):
