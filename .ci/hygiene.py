@@ -25,7 +25,7 @@ from ngat.errors import InputError
 from ngat.paper.notebook import ThisInterpreter, declared, numbered, read
 from ngat.paper.session import FIGURES
 from ngat.paper.status import EXECUTED
-from ngat.system.files import locked, read_json, replacing, write_json
+from ngat.system.files import locked, read_json, write_json, write_text
 from ngat.system.provenance import hardware
 
 LARGEST = 3_000_000
@@ -93,8 +93,7 @@ def stamp(path: Path) -> bool:
     first.source = first.source.partition("\n\n[![Binder]")[0] + "\n\n" + badges(path.name)
     third.source = SETUP + AFTER_SETUP + third.source.partition(AFTER_SETUP)[2]
     if stale := before != (first.source, third.source):
-        with replacing(path) as beside:
-            beside.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+        write_text(path, nbformat.writes(notebook) + "\n")
     return stale
 
 
@@ -131,8 +130,7 @@ def execute(path: Path, timeout: int = 600) -> None:
     except CellExecutionError as error:
         raise InputError(f"{path}: {error.ename}: {error.evalue}") from error
     clean(notebook)
-    with replacing(path) as beside:
-        beside.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+    write_text(path, nbformat.writes(notebook) + "\n")
     note(path, time.monotonic() - began)
 
 

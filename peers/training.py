@@ -13,7 +13,7 @@ from typing import Any
 
 from ngat.errors import InputError
 from ngat.metrics import image_score, match
-from ngat.system.files import earlier_json, read_json, replacing, write_json
+from ngat.system.files import earlier_json, read_json, write_json, write_text
 from ngat.system.process import Interrupted, stop_requests
 from peers.peer import Peer
 from peers.pictures import Picture, draw, resized
@@ -165,8 +165,7 @@ def _validate(peer: Peer, val: list[Picture], out: Path, state: State, clock: Cl
     state.validating += clock() - before
     log = out / "validation.csv"
     lines = log.read_text() if log.exists() else "step,minutes,average_f1\n"
-    with replacing(log) as beside:
-        beside.write_text(f"{lines}{state.step},{state.seconds / 60:.2f},{value:.4f}\n")
+    write_text(log, f"{lines}{state.step},{state.seconds / 60:.2f},{value:.4f}\n")
     say(f"{peer.label}: step {state.step}, average F1 {value:.3f} on validation")
 
 

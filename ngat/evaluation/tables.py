@@ -24,7 +24,7 @@ from ngat.data.own import TYPE as OWN
 from ngat.errors import InputError
 from ngat.evaluation import published
 from ngat.evaluation.results import Run
-from ngat.system.files import replacing
+from ngat.system.files import write_text
 
 Array = npt.NDArray[np.float64]
 
@@ -224,8 +224,7 @@ def write_tables(runs: Sequence[Run], folder: Path | str, *, seed: int = 0) -> l
             ("md", markdown(page)),
         ):
             path = Path(folder) / f"{name}.{suffix}"
-            with replacing(path) as beside:
-                beside.write_text(text, encoding="utf-8", newline="\n")
+            write_text(path, text)
             written.append(path)
     return written
 
