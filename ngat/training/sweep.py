@@ -27,10 +27,10 @@ import pandas as pd
 from ngat.baselines.networks import build
 from ngat.data import TYPES, Sample, fingerprint
 from ngat.errors import InputError
-from ngat.system.files import Busy, held, locked, read_json, write_json
+from ngat.system.files import Busy, held, locked, read_json
 from ngat.system.process import Interrupted, track
-from ngat.system.provenance import provenance
-from ngat.system.tables import read_table, write_table
+from ngat.system.provenance import provenance, write_with_provenance
+from ngat.system.tables import read_table
 from ngat.training.distributed import find_device
 from ngat.training.trainer import TrainingDiverged, TrainingInterrupted, train
 from ngat.training.validation import Scores, score_one
@@ -250,8 +250,7 @@ class Sweep:
                 split=self.split,
                 **budget,
             )
-            write_table(self.path, lines)
-            write_json(self.path.with_suffix(".json"), told)
+            write_with_provenance(self.path, lines, told)
 
     def _tell(self, sentence: str) -> None:
         if self.progress:
