@@ -186,6 +186,11 @@ def image_score(counts: Sequence[Counts]) -> ImageScore:
     return ImageScore(sum(c.s for c in counts) / n, sum(c.f1 for c in counts) / n)
 
 
+def average_f1(pred: Labels, true: Labels) -> float:
+    """Mean F1 of one image over the thresholds of table 1."""
+    return image_score(match(pred, true)).average_f1
+
+
 class Pooled(NamedTuple):
     """Objects of all images pooled: TP, FN and FP over the number annotated."""
 

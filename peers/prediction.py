@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ngat.metrics import image_score, match
+from ngat.metrics import average_f1
 from ngat.system.files import earlier_json, replacing, write_json
 from peers.peer import Peer, Thresholds
 from peers.pictures import Labels, Picture, Pixels, bounded, read, resized, resized_labels
@@ -123,5 +123,5 @@ def _enlarged(peer: Peer, val: list[Picture], way: Way, thresholds: Thresholds) 
             height, width = image.shape[:2]
             truth = resized_labels(picture.labels, (height, width))
             found = find(peer, image, way, thresholds)
-            scores.append(image_score(match(found, truth)).average_f1)
+            scores.append(average_f1(found, truth))
     return scores

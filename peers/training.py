@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ngat.errors import InputError
-from ngat.metrics import image_score, match
+from ngat.metrics import average_f1
 from ngat.system.files import earlier_json, read_json, write_json, write_text
 from ngat.system.process import Interrupted, stop_requests
 from peers.peer import Peer
@@ -122,7 +122,7 @@ def f1_at_known_size(peer: Peer, pictures: list[Picture]) -> float:
         assert picture.labels is not None
         outputs = peer.outputs(resized(peer.seen(picture.image), picture.known_factor))
         found = peer.nuclei(outputs, picture.labels.shape, peer.defaults)
-        total += image_score(match(found, picture.labels)).average_f1
+        total += average_f1(found, picture.labels)
     return total / len(pictures)
 
 

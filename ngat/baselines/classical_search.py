@@ -34,7 +34,7 @@ from ngat.baselines.classical import (
 )
 from ngat.data import Sample
 from ngat.errors import InputError
-from ngat.metrics import image_score, match
+from ngat.metrics import average_f1
 
 # So many trials start from what users start from; later every fourth does.
 FIRST = 24
@@ -222,7 +222,7 @@ class SearchObjective:
     def score(self, index: int, settings: Settings) -> float:
         """Average F1 of one picture."""
         labels = nuclei(self.channel(index, settings.channel), settings)
-        return image_score(match(labels, self.samples[index].labels)).average_f1
+        return average_f1(labels, self.samples[index].labels)
 
     def _scores(self, settings: Settings) -> tuple[float, ...]:
         return tuple(self.score(index, settings) for index in range(len(self.samples)))

@@ -27,7 +27,7 @@ from ngat.data.resize import resized_sample
 from ngat.evaluation.tables import RESAMPLES, interval, resample
 from ngat.inference import instances, predict
 from ngat.magnification import size_of
-from ngat.metrics import image_score, match
+from ngat.metrics import average_f1
 from ngat.system.files import earlier_json, held
 from ngat.system.process import track
 from ngat.system.provenance import write_with_provenance
@@ -288,8 +288,7 @@ def _score(weights: Weights, changed: Changed, method: Method) -> tuple[float, f
     """Average F1 of one image, and the magnification that was found for it."""
     prediction = predict(weights.model, changed.image)
     labels = instances(prediction, method)[changed.part]
-    score = image_score(match(labels, changed.labels[changed.part]))
-    return score.average_f1, prediction.magnification
+    return average_f1(labels, changed.labels[changed.part]), prediction.magnification
 
 
 def _partners(samples: Sequence[Sample]) -> dict[str, Sample]:

@@ -15,9 +15,8 @@ from scipy import stats
 from ngat.data import TYPES, Sample
 from ngat.errors import InputError
 from ngat.inference import instances, predict
-from ngat.metrics import pixel_dice
+from ngat.metrics import average_f1, pixel_dice
 from ngat.model import NGAT, Maps, PyramidGATConv
-from ngat.paper.study.pictures import average_f1
 from ngat.thresholds import Thresholds
 from ngat.training import sweep
 from ngat.training.variants import BASE, FACTORS, HELD_OUT, OF_REAL, Variant
