@@ -33,6 +33,7 @@ from ngat.baselines.classical import (
     nuclei,
 )
 from ngat.data import Sample
+from ngat.data.split import in_turns
 from ngat.errors import InputError
 from ngat.metrics import average_f1
 
@@ -193,8 +194,8 @@ class SearchObjective:
     ) -> None:
         self.weights = weights or dict.fromkeys(pictures, 1.0)
         # Types in turn, so that the first pictures hold every type.
-        longest = max(len(group) for group in pictures.values())
-        self.samples = [g[i] for i in range(longest) for g in pictures.values() if i < len(g)]
+        listed = [(kind, sample) for kind, group in pictures.items() for sample in group]
+        self.samples = [listed[place][1] for place in in_turns(kind for kind, _ in listed)]
         self.kinds = np.array([sample.type for sample in self.samples])
         self.channel = lru_cache(maxsize=600)(self._channel)
         self.scores = lru_cache(maxsize=2)(self._scores)

@@ -15,6 +15,7 @@ import pandas as pd
 
 from ngat.benchmark.rows import kept, record
 from ngat.data import TYPES, Sample, fingerprint
+from ngat.data.split import in_turns
 from ngat.errors import InputError
 from ngat.io.picture import Picture, array_picture
 from ngat.segmentation.find import FoundNuclei, search, tiled
@@ -113,13 +114,12 @@ def suitable(samples: Sequence[Sample], count: int) -> list[Sample]:
         InputError: there are fewer.
     """
     large = [sample for sample in samples if max(sample.image.shape[:2]) >= LONGER]
-    by_type = [sorted((s for s in large if s.type == t), key=lambda s: s.image.size) for t in TYPES]
-    in_turns = [group[rank] for rank in range(len(large)) for group in by_type if rank < len(group)]
-    if len(in_turns) < count:
+    by_type = [s for t in TYPES for s in sorted(large, key=lambda s: s.image.size) if s.type == t]
+    if len(by_type) < count:
         raise InputError(
-            f"only {len(in_turns)} pictures have a side of {LONGER} pixels; ask for fewer."
+            f"only {len(by_type)} pictures have a side of {LONGER} pixels; ask for fewer."
         )
-    return in_turns[:count]
+    return [by_type[place] for place in in_turns(s.type for s in by_type)[:count]]
 
 
 def tiles_report(table: pd.DataFrame) -> list[str]:
