@@ -34,22 +34,16 @@ from ngat.system.tables import read_table
 from ngat.training.distributed import find_device
 from ngat.training.trainer import TrainingDiverged, TrainingInterrupted, train
 from ngat.training.validation import Scores, score_one
-from ngat.training.variants import BASE, HELD_OUT, Variant
+from ngat.training.variants import Variant
 from ngat.training.weights import load_weights
 
 ALL = "all"  # the line that is the mean over pictures of all types
-_TEXT = ("network", "factor", "variant", "type", "without")
+_TEXT = ("network", "factor", "variant", "type")
 _WHOLE = ("seed", "steps", "parameters", "images")
 COLUMNS = (
     *Variant._fields,
     *("type", "steps", "parameters", "seconds", "images"),
     *Scores._fields,
-)
-# Of the two kinds of tables that there were before this one.
-_ABLATIONS = tuple(name for name in COLUMNS if name not in ("network", "type", "images"))
-_LEFT_OUT = (
-    *("network", "without", "type", "seed", "steps", "parameters", "seconds", "images"),
-    *("dice", "average_f1", "components_f1"),
 )
 
 
@@ -70,20 +64,11 @@ def read(path: Path) -> pd.DataFrame:
     Raises:
         InputError: it cannot be read, or is no such table.
     """
-    table = read_table(
-        path, ("seed", "steps", "seconds", "dice"), "runs", "ngat ablate", exact=False,
+    return read_table(
+        path, COLUMNS, "runs", "ngat ablate",
         dtype=dict.fromkeys(_TEXT, str) | dict.fromkeys(_WHOLE, "Int64"),
         keep_default_na=False, na_values={name: [""] for name in {*COLUMNS} - {*_TEXT}},
     )  # fmt: skip
-    found = tuple(table.columns)
-    if found == _ABLATIONS:
-        table = table.assign(network=_origin(path).get("preset", "smoke"), type=ALL)
-    elif found == _LEFT_OUT:
-        factor = np.where(table["without"] == "", BASE, HELD_OUT)
-        table = table.assign(factor=factor, variant=table["without"].replace("", BASE))
-    elif found != COLUMNS:
-        raise InputError(f"{path}: is no table of runs; make it with `ngat ablate`.")
-    return table.reindex(columns=list(COLUMNS))
 
 
 def _origin(path: Path) -> dict[str, Any]:

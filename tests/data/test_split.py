@@ -158,7 +158,7 @@ def test_a_spoilt_table_of_types_is_named_by_line(tmp_path, change, says):
 
 
 def test_absent_and_foreign_tables_are_named(tmp_path):
-    with pytest.raises(InputError, match=r"gone\.csv: no such file; write it: ngat data split"):
+    with pytest.raises(InputError, match=r"gone\.csv: no such file; get it from the project's"):
         split.read_types(tmp_path / "gone.csv")
     (tmp_path / "a.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match=r"a\.csv: lacks the column"):
