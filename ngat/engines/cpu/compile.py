@@ -31,6 +31,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ngat.errors import InputError, MissingDependency
+from ngat.system.files import locked
 
 try:
     import llvmlite.binding as llvm
@@ -93,7 +94,7 @@ def guard(cache: Any, folder: Path) -> None:
     save, load = cache.save_overload, cache.load_overload
 
     def save_alone(*arguments: Any) -> None:
-        with contextlib.suppress(OSError), locked(folder / "lock"):
+        with contextlib.suppress(OSError, InputError), locked(folder / "index"):
             save(*arguments)
 
     def load_or_none(*arguments: Any) -> Any:
@@ -107,19 +108,6 @@ def guard(cache: Any, folder: Path) -> None:
         return None
 
     cache.save_overload, cache.load_overload = save_alone, load_or_none
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on a file; without one where the system has none."""
-    try:
-        import fcntl
-    except ImportError:  # Windows, where numba guards itself
-        yield
-        return
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @lru_cache(maxsize=1)
