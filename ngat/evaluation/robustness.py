@@ -33,7 +33,7 @@ from ngat.system.process import track
 from ngat.system.provenance import write_with_provenance
 from ngat.system.tables import read_table
 from ngat.thresholds import Method
-from ngat.training.texture import textured
+from ngat.training.appearance import textured
 from ngat.training.weights import Weights
 
 Pixels = npt.NDArray[Any]

@@ -15,8 +15,7 @@ import torch
 from skimage.color import hed_from_rgb, rgb_from_hed
 from torch import Tensor
 
-from ngat.training import texture
-from ngat.training.appearance import coarse
+from ngat.training.appearance import EDGE, GRAIN, INSIDE, LARGE, OUTSIDE, UNEVENNESS, coarse
 from ngat.training.augment import AugmentConfig
 
 COLOURED = 0.02  # a channel that differs by more makes a picture coloured
@@ -102,7 +101,7 @@ def appearance(view: Tensor, generator: torch.Generator, config: AugmentConfig) 
 def textured(
     view: Tensor, nuclei: Tensor, size: Tensor, generator: torch.Generator, config: AugmentConfig
 ) -> Tensor:
-    """Grains in the large nuclei of a batch and on its background (:mod:`ngat.training.texture`).
+    """Grains in the large nuclei of a batch and on its background, as on the CPU.
 
     Args:
         view: ``float32 [B, 3, S, S]`` in [0, 1].
@@ -127,17 +126,17 @@ def textured(
         return chance.uniform(0, most)[:, None, None, None]
 
     mask = nuclei[:, None].to(view.dtype)
-    grains, uneven = relief(*texture.GRAIN), relief(*texture.UNEVENNESS).clamp(min=0)
+    grains, uneven = relief(*GRAIN), relief(*UNEVENNESS).clamp(min=0)
     grains = where(chance.happens(0.5), grains.clamp(min=0), grains)
-    inside = blurred(mask, texture.EDGE * size)
-    relative = strength(texture.INSIDE) * inside * grains
-    relative = relative + strength(texture.OUTSIDE) * (1 - inside) * uneven
+    inside = blurred(mask, EDGE * size)
+    relative = strength(INSIDE) * inside * grains
+    relative = relative + strength(OUTSIDE) * (1 - inside) * uneven
     share = mask.mean((2, 3), keepdim=True)
     mean = view.mean((2, 3), keepdim=True)
     within = (view * mask).mean((2, 3), keepdim=True)
     contrast = within / share.clamp(min=1e-6) - (mean - within) / (1 - share).clamp(min=1e-6)
     contrast = torch.where((share > 0) & (share < 1), contrast, 0.5 * mean)
-    chosen = chance.happens(config.texture) & (size > texture.LARGE)
+    chosen = chance.happens(config.texture) & (size > LARGE)
     return where(chosen, (view + contrast * relative).clamp(0, 1), view)
 
 
