@@ -20,7 +20,7 @@ from ngat.errors import InputError
 from ngat.io.picture import Picture, array_picture
 from ngat.segmentation.find import FoundNuclei, search, tiled
 from ngat.segmentation.job import PictureJob
-from ngat.segmentation.network import Network, trained
+from ngat.segmentation.network import Segmenter, trained
 from ngat.system.tables import write_table
 
 # A picture counts only if tiles with their halos are smaller than it: its longer side is at least
@@ -76,7 +76,7 @@ def benchmark_tiles(
     return pd.DataFrame(rows, columns=list(TILES))
 
 
-def _compared(sample: Sample, network: Network, tiles: Sequence[int]) -> list[dict[str, Any]]:
+def _compared(sample: Sample, network: Segmenter, tiles: Sequence[int]) -> list[dict[str, Any]]:
     """Rows of a picture, one for each side of tiles."""
     picture = array_picture(sample.image)
     whole_job, whole = _found(picture, network, 8 * max(picture.shape))
@@ -100,7 +100,7 @@ def _compared(sample: Sample, network: Network, tiles: Sequence[int]) -> list[di
     return rows
 
 
-def _found(picture: Picture, network: Network, tile: int) -> tuple[PictureJob, FoundNuclei]:
+def _found(picture: Picture, network: Segmenter, tile: int) -> tuple[PictureJob, FoundNuclei]:
     """The nuclei, and the job that holds the maps."""
     cut = tiled(picture, network, SEEN / max(picture.shape), tile)
     job = PictureJob(picture, network, cut, "split", network.thresholds("split"))

@@ -65,7 +65,7 @@ def read(path: Path) -> pd.DataFrame:
     return read_table(path, COLUMNS, "confidences", "ngat evaluate")
 
 
-def curves(lines: pd.DataFrame) -> pd.DataFrame:
+def precision_recall(lines: pd.DataFrame) -> pd.DataFrame:
     """Precision and recall over nuclei of at least some confidence, by type of picture.
 
     The nuclei of a type's pictures are thrown together, as the challenge's recall is.

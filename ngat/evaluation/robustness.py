@@ -24,7 +24,7 @@ from PIL import Image
 
 from ngat.data import Sample
 from ngat.data.resize import resized_sample
-from ngat.evaluation.tables import RESAMPLES, interval, resample
+from ngat.evaluation.tables import RESAMPLES, bootstrap_interval, resample
 from ngat.inference import instances, predict
 from ngat.magnification import size_of
 from ngat.metrics import average_f1
@@ -232,7 +232,7 @@ def robustness(
         bounds = (score - unchanged,) * 2
         if np.ptp(differences) > 0:
             drawn = resample(len(pairs), 0, RESAMPLES) / len(pairs)
-            bounds = interval(drawn @ differences)
+            bounds = bootstrap_interval(drawn @ differences)
         line = [name, len(pairs), unchanged, score, score - unchanged, *bounds, 2.0**octaves]
         lines = [*table.to_numpy(object).tolist(), line]
         table = pd.DataFrame(lines, columns=COLUMNS).infer_objects().round(4)

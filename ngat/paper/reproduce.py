@@ -28,7 +28,7 @@ from ngat.paper.notebook import (
     title,
     to_html,
 )
-from ngat.paper.run_state import Record, State, digest, page, set_aside
+from ngat.paper.run_state import Record, State, folder_digest, page, set_aside
 from ngat.paper.session import PROFILES
 from ngat.system.files import held, sha256, write_text
 from ngat.system.process import Interrupted
@@ -107,8 +107,8 @@ def reproduce(
         check(path, given)  # all of them before the first one runs
 
     around = {
-        "package": digest(Path(ngat.__file__).parent),
-        "data": digest(notebooks.resolve().parent / "data"),
+        "package": folder_digest(Path(ngat.__file__).parent),
+        "data": folder_digest(notebooks.resolve().parent / "data"),
     }
     with held(run, "a run of the notebooks"):
         if aside := set_aside(run, standard):

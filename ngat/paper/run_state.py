@@ -132,7 +132,7 @@ def set_aside(run: Path, parameters: Mapping[str, Any]) -> Path | None:
     return aside
 
 
-def digest(folder: Path) -> str:
+def folder_digest(folder: Path) -> str:
     """SHA-256 over names and contents of the files below a folder."""
     found = hashlib.sha256()
     for path in sorted(folder.rglob("*")):

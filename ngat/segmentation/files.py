@@ -242,7 +242,7 @@ def write_results(
             paths = {name: beside / f"{i}{Path(name).suffix}" for i, name in enumerate(writers)}
             for name, write in writers.items():
                 write(paths[name])
-                outputs[name] = digest(paths[name])
+                outputs[name] = path_digest(paths[name])
             others = {name: hashes for name, hashes in known.items() if name not in outputs}
             ours = {name: [*known.get(name, []), value] for name, value in outputs.items()}
             write_json(record_path, {**record, "finished": False, "outputs": ours | others})
@@ -292,13 +292,13 @@ def _check_ours(path: Path, hashes: list[str]) -> None:
             f"{path}: is there already and was not written by this command; move it, or choose "
             "another --out."
         )
-    if path.is_symlink() or digest(path) not in hashes:
+    if path.is_symlink() or path_digest(path) not in hashes:
         raise InputError(
             f"{path}: was changed since ngat wrote it; move it, or choose another --out."
         )
 
 
-def digest(path: Path, *, quick: bool = False) -> str:
+def path_digest(path: Path, *, quick: bool = False) -> str:
     """SHA-256 of a file; of a folder (OME-Zarr), of its files' names and contents.
 
     Args:

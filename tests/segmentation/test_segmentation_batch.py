@@ -570,7 +570,7 @@ def test_a_folder_of_results_that_cannot_be_is_said_at_once(folder, monkeypatch,
     def never(*args, **options):
         raise AssertionError("the network was run")
 
-    monkeypatch.setattr(batch, "find", never)
+    monkeypatch.setattr(batch, "find_nuclei", never)
     said = ngat(monkeypatch, capsys, "in", "--out", "in/b.png")
     assert said[0] == 2
     assert said[2].startswith("in/b.png: cannot be written (")

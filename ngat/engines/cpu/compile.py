@@ -114,7 +114,7 @@ def guard(cache: Any, folder: Path) -> None:
 def cache_folder() -> Path | None:
     """The first folder that can be written; None where there is none."""
     for parent in parents():
-        folder = parent / f"kernels-{digest()}"
+        folder = parent / f"kernels-{sources_digest()}"
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
@@ -141,7 +141,7 @@ def parents() -> Iterator[Path]:
         yield Path(tempfile.gettempdir()) / f"ngat-{user}"
 
 
-def digest(sources: Path = Path(__file__).parent) -> str:
+def sources_digest(sources: Path = Path(__file__).parent) -> str:
     """Of all sources in a folder, this one by default, and of how wide vectors are."""
     found = hashlib.sha256(str(SIMD).encode())
     for path in sorted(sources.glob("*.py")):

@@ -62,7 +62,9 @@ def effects(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     values = others[metric] - others["seed"].map(base).astype(float)
     others = others.assign(values=values).dropna(subset="values")
     groups = others.groupby(["factor", "variant"], sort=False)["values"]
-    bounds = pd.DataFrame([interval(values) for _, values in groups], columns=["low", "high"])
+    bounds = pd.DataFrame(
+        [student_interval(values) for _, values in groups], columns=["low", "high"]
+    )
     found = groups.agg(seeds="size", mean="mean", values=list).reset_index().join(bounds)
     return found[["factor", "variant", "seeds", "mean", "low", "high", "values"]]
 
@@ -76,7 +78,7 @@ def of_other_seeds(table: pd.DataFrame, metric: str) -> tuple[float, float]:
     return float((base - base[0]).min()), float((base - base[0]).max())
 
 
-def interval(values: np.ndarray | pd.Series) -> tuple[float, float]:
+def student_interval(values: np.ndarray | pd.Series) -> tuple[float, float]:
     """Student's 95 % interval of the mean; NaN of fewer than two values."""
     if len(values) < 2:
         return (np.nan, np.nan)

@@ -86,7 +86,7 @@ def appearance(view: Tensor, generator: torch.Generator, config: AugmentConfig) 
         sigma = chance.uniform(0.0, config.sigma) * chance.happens(config.blur)
         view = blurred(view, sigma, truncate=3.0)
     if config.noise:
-        low, high = value_range(view)
+        low, high = percent_range(view)
         strength = chance.uniform(0.0, config.grain) * (high - low) * chance.happens(config.noise)
         # A grey camera has one noise, a colour camera three.
         noise = chance.normal(*view.shape[1:])
@@ -153,7 +153,7 @@ def where(chosen: Tensor, one: Tensor, other: Tensor) -> Tensor:
     return torch.where(chosen[:, None, None, None], one, other)
 
 
-def value_range(view: Tensor) -> tuple[Tensor, Tensor]:
+def percent_range(view: Tensor) -> tuple[Tensor, Tensor]:
     """Grey levels that all but one percent lie above and below, from every 16th pixel, ``[B]``."""
     few = view[:, :, ::4, ::4].flatten(1)
     low, high = torch.quantile(few, few.new_tensor([0.01, 0.99]), dim=1)
@@ -167,7 +167,7 @@ def intensity(view: Tensor, gain: Tensor, offset: Tensor, gamma: Tensor) -> Tens
         view: ``[B, 3, S, S]``.
         gain, offset, gamma: ``[B]``.
     """
-    low, high = value_range(view)
+    low, high = percent_range(view)
     held = torch.minimum(gain, 1 / high.clamp(min=1e-3)).clamp(min=1.0)
     gain = torch.where(gain > 1, held, gain)
     offset = torch.maximum(offset, -gain * low)
@@ -234,7 +234,7 @@ def counted(view: Tensor, counts: Tensor, generator: torch.Generator) -> Tensor:
     grey = (view.amax(1) - view.amin(1)).amax((1, 2)) < COLOURED
     noisy = torch.poisson(view.clamp(0, 1) * counts[:, None, None, None], generator)
     noisy = where(grey, noisy[:, :1].expand_as(noisy), noisy)
-    _, high = value_range(noisy)
+    _, high = percent_range(noisy)
     return noisy / torch.maximum(counts, high)[:, None, None, None]
 
 
