@@ -28,8 +28,9 @@ from PIL import Image
 from ngat.data import rle
 from ngat.errors import InputError
 from ngat.evaluation.scoring import read_labels
-from ngat.io import open_picture, read_label_image
+from ngat.io.labels import read_label_image
 from ngat.io.outlines import filled
+from ngat.io.picture import open_picture
 from ngat.segmentation import batch
 from ngat.segmentation.batch import Options, segment_file, summary
 from ngat.segmentation.files import Input, find_inputs

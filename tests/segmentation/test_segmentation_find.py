@@ -9,7 +9,7 @@ from local_network import Local, clumps
 from skimage.measure import regionprops
 
 from ngat.inference import instances
-from ngat.io import array_picture
+from ngat.io.picture import array_picture
 from ngat.segmentation import job
 from ngat.segmentation.find import find_nuclei
 from ngat.segmentation.tiles import TILE, grid

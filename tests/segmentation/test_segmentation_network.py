@@ -12,7 +12,7 @@ from tiny import tiny
 
 from ngat.errors import InputError
 from ngat.inference import instances, predict
-from ngat.io import array_picture
+from ngat.io.picture import array_picture
 from ngat.magnification import Seen
 from ngat.model import NGAT
 from ngat.segmentation.find import find_nuclei

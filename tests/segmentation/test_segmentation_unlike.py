@@ -8,7 +8,7 @@ from local_network import Local
 from pictures import discs
 from scipy import ndimage
 
-from ngat.io import array_picture
+from ngat.io.picture import array_picture
 from ngat.segmentation.find import BLUE, CONTRAST, RED, SHARPNESS, features, find_nuclei, stain
 
 
