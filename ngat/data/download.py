@@ -96,7 +96,7 @@ def _download(out: Path, files: tuple[str, ...], site: str, progress: bool) -> P
 
 def _record(path: Path) -> dict[str, str]:
     known = read_json(path, "delete it", absent={})
-    if not all(isinstance(sha256, str) for sha256 in known.values()):
+    if not all(isinstance(value, str) for value in known.values()):
         raise InputError(f"{path}: holds other things than hashes; delete it.")
     return known
 
