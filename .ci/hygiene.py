@@ -8,7 +8,6 @@ python .ci/hygiene.py check notebooks                     list what is wrong, ex
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import sys
@@ -26,7 +25,7 @@ from ngat.errors import InputError
 from ngat.paper.notebook import ThisInterpreter, declared, numbered, read
 from ngat.paper.session import FIGURES
 from ngat.paper.status import EXECUTED
-from ngat.system.files import locked, replacing, write_json
+from ngat.system.files import locked, read_json, write_json, write_text
 from ngat.system.provenance import hardware
 
 LARGEST = 3_000_000
@@ -94,8 +93,7 @@ def stamp(path: Path) -> bool:
     first.source = first.source.partition("\n\n[![Binder]")[0] + "\n\n" + badges(path.name)
     third.source = SETUP + AFTER_SETUP + third.source.partition(AFTER_SETUP)[2]
     if stale := before != (first.source, third.source):
-        with replacing(path) as beside:
-            beside.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+        write_text(path, nbformat.writes(notebook) + "\n")
     return stale
 
 
@@ -132,8 +130,7 @@ def execute(path: Path, timeout: int = 600) -> None:
     except CellExecutionError as error:
         raise InputError(f"{path}: {error.ename}: {error.evalue}") from error
     clean(notebook)
-    with replacing(path) as beside:
-        beside.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+    write_text(path, nbformat.writes(notebook) + "\n")
     note(path, time.monotonic() - began)
 
 
@@ -141,7 +138,7 @@ def note(path: Path, seconds: float) -> None:
     """Write down beside the notebooks how long one took and where; the README tells it."""
     beside = path.with_name(EXECUTED.name)
     with locked(beside):
-        noted = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+        noted = read_json(beside, "remove it", absent={})
         noted[path.stem[:2]] = {"minutes": round(seconds / 60, 2), "hardware": hardware()}
         write_json(beside, dict(sorted(noted.items())))
 

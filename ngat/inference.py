@@ -26,7 +26,7 @@ from ngat.data.resize import resized
 from ngat.errors import InputError
 from ngat.instances import MIN_SEED, Labels, components, split
 from ngat.io.values import as_array
-from ngat.magnification import Seen, find
+from ngat.magnification import Seen, best_magnification
 from ngat.parts import Part, PartLabels, merged, parts_of, whole_of
 from ngat.system.precision import autocast
 from ngat.thresholds import METHODS, Method, Thresholds, thresholds_from
@@ -160,7 +160,7 @@ def find_magnification(model: Network, image: npt.NDArray[Any]) -> tuple[float, 
         maps = look(model, image, factor)
         return torch.cat([maps, resized(grey, *maps.shape[-2:])], dim=1)[0].numpy()
 
-    return find(values, *pixels.shape[:2])
+    return best_magnification(values, *pixels.shape[:2])
 
 
 def instances(

@@ -177,7 +177,9 @@ def seen(values: Floats, magnification: float) -> Seen:
     )
 
 
-def find(look: Callable[[float], Floats], height: int, width: int) -> tuple[float, list[Seen]]:
+def best_magnification(
+    look: Callable[[float], Floats], height: int, width: int
+) -> tuple[float, list[Seen]]:
     """The magnification that suits the nuclei of an image, and the looks at it.
 
     Args:

@@ -186,6 +186,11 @@ def image_score(counts: Sequence[Counts]) -> ImageScore:
     return ImageScore(sum(c.s for c in counts) / n, sum(c.f1 for c in counts) / n)
 
 
+def average_f1(pred: Labels, true: Labels) -> float:
+    """Mean F1 of one image over the thresholds of table 1."""
+    return image_score(match(pred, true)).average_f1
+
+
 class Pooled(NamedTuple):
     """Objects of all images pooled: TP, FN and FP over the number annotated."""
 
@@ -241,20 +246,20 @@ def counts_at(counts: Sequence[Counts], threshold: float) -> Counts:
     raise InputError(f"objects were not counted at IoU {threshold}; add it to the thresholds.")
 
 
-def pixel_iou(pred: npt.ArrayLike, true: npt.ArrayLike, *, as_printed: bool = False) -> float:
+def pixel_iou(pred: npt.ArrayLike, true: npt.ArrayLike) -> float:
     """Eq. 28: (sum y y' + 1) / (sum y + sum y' - sum y y' + 1), for masks or values in [0, 1].
 
     The paper prints the denominator without "- sum y y'"; a perfect prediction would then score
-    one half, which is no IoU. It is read as the union (L18); ``as_printed`` gives it to the letter.
-    The smoothing ones make two empty masks score 1.
+    one half, which is no IoU. It is read as the union (L18). The smoothing ones make two empty
+    masks score 1.
     """
     y_pred, y = _pixels(pred, true)
     both = float(np.sum(y * y_pred))
-    below = float(np.sum(y) + np.sum(y_pred))
-    return (both + 1) / ((below if as_printed else below - both) + 1)
+    union = float(np.sum(y) + np.sum(y_pred)) - both
+    return (both + 1) / (union + 1)
 
 
-def pixel_dice(pred: npt.ArrayLike, true: npt.ArrayLike, *, epsilon: float = 1e-7) -> float:
+def pixel_dice(pred: npt.ArrayLike, true: npt.ArrayLike) -> float:
     """Eq. 29: 2 sum y y' / (sum y^2 + sum y'^2 + epsilon), for masks or values in [0, 1].
 
     The paper does not give its epsilon; 1e-7 changes no digit that is reported. Two empty masks,
@@ -262,7 +267,7 @@ def pixel_dice(pred: npt.ArrayLike, true: npt.ArrayLike, *, epsilon: float = 1e-
     """
     y_pred, y = _pixels(pred, true)
     squares = float(np.sum(y * y) + np.sum(y_pred * y_pred))
-    return 2 * float(np.sum(y * y_pred)) / (squares + epsilon) if squares else 1.0
+    return 2 * float(np.sum(y * y_pred)) / (squares + 1e-7) if squares else 1.0
 
 
 def _number(labels: Labels) -> tuple[Labels, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -12,8 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ngat.metrics import image_score, match
-from ngat.system.files import replacing, write_json
+from ngat.metrics import average_f1
+from ngat.system.files import earlier_json, replacing, write_json
 from peers.peer import Peer, Thresholds
 from peers.pictures import Labels, Picture, Pixels, bounded, read, resized, resized_labels
 from peers.training import say
@@ -40,10 +39,9 @@ def choose(
         every way on validation.
     """
     path = out / "chosen.json"
-    if path.exists():
-        chosen: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if chosen["step"] == step:
-            return chosen
+    chosen = earlier_json(path)
+    if chosen.get("step") == step:
+        return chosen
     (out / "told.json").unlink(missing_ok=True)
     shutil.rmtree(out / "labels", ignore_errors=True)
     say(f"{peer.label}: choosing thresholds on validation")
@@ -125,5 +123,5 @@ def _enlarged(peer: Peer, val: list[Picture], way: Way, thresholds: Thresholds) 
             height, width = image.shape[:2]
             truth = resized_labels(picture.labels, (height, width))
             found = find(peer, image, way, thresholds)
-            scores.append(image_score(match(found, truth)).average_f1)
+            scores.append(average_f1(found, truth))
     return scores

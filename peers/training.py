@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ngat.errors import InputError
-from ngat.metrics import image_score, match
-from ngat.system.files import replacing, write_json
+from ngat.metrics import average_f1
+from ngat.system.files import earlier_json, read_json, write_json, write_text
 from ngat.system.process import Interrupted, stop_requests
 from peers.peer import Peer
 from peers.pictures import Picture, draw, resized
@@ -122,7 +122,7 @@ def f1_at_known_size(peer: Peer, pictures: list[Picture]) -> float:
         assert picture.labels is not None
         outputs = peer.outputs(resized(peer.seen(picture.image), picture.known_factor))
         found = peer.nuclei(outputs, picture.labels.shape, peer.defaults)
-        total += image_score(match(found, picture.labels)).average_f1
+        total += average_f1(found, picture.labels)
     return total / len(pictures)
 
 
@@ -131,10 +131,10 @@ def resume(peer: Peer, out: Path, plan: dict[str, Any]) -> State:
     described = out / "state.json"
     if not described.exists():
         return State()
+    held = read_json(described, "remove the folder")
     try:
-        held = json.loads(described.read_text(encoding="utf-8"))
         state = State(**held["state"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise InputError(
             f"{described}: is no state of a run ({error}); remove the folder."
         ) from error
@@ -147,7 +147,7 @@ def resume(peer: Peer, out: Path, plan: dict[str, Any]) -> State:
 def save(peer: Peer, out: Path, plan: dict[str, Any], state: State) -> None:
     """Write a checkpoint: into the folder that the last one does not use, then name it."""
     described = out / "state.json"
-    used = json.loads(described.read_text())["checkpoint"] if described.exists() else "b"
+    used = earlier_json(described).get("checkpoint", "b")
     name = "a" if used == "b" else "b"
     (out / name).mkdir(parents=True, exist_ok=True)
     peer.save(out / name)
@@ -165,8 +165,7 @@ def _validate(peer: Peer, val: list[Picture], out: Path, state: State, clock: Cl
     state.validating += clock() - before
     log = out / "validation.csv"
     lines = log.read_text() if log.exists() else "step,minutes,average_f1\n"
-    with replacing(log) as beside:
-        beside.write_text(f"{lines}{state.step},{state.seconds / 60:.2f},{value:.4f}\n")
+    write_text(log, f"{lines}{state.step},{state.seconds / 60:.2f},{value:.4f}\n")
     say(f"{peer.label}: step {state.step}, average F1 {value:.3f} on validation")
 
 

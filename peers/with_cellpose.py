@@ -22,7 +22,7 @@ from PIL import Image
 from scipy import ndimage
 
 from ngat.magnification import SIZE
-from ngat.metrics import image_score, match
+from ngat.metrics import average_f1
 from ngat.training.augment import AugmentConfig, augment
 from peers.peer import Thresholds
 from peers.pictures import Labels, Picture, Pixels, resized, resized_labels, stretched
@@ -159,7 +159,7 @@ class Cellpose:
                 tried = {**chosen, name: value}
                 scores[value] = np.mean(
                     [
-                        image_score(match(self.nuclei(o, t.shape, tried), t)).average_f1
+                        average_f1(self.nuclei(o, t.shape, tried), t)
                         for o, t in zip(outputs, truths, strict=True)
                     ]
                 )

@@ -20,8 +20,7 @@ import tensorflow as tf
 from stardist.models import Config2D, StarDist2D
 from stardist.models.model2d import StarDistData2D
 
-from ngat.magnification import SIZE, encode
-from ngat.magnification import find as find_magnification
+from ngat.magnification import SIZE, best_magnification, encode
 from ngat.training.augment import AugmentConfig, augment
 from peers.peer import Thresholds
 from peers.pictures import FACTORS, Labels, Picture, Pixels, resized, stretched
@@ -170,7 +169,7 @@ class StarDist:
     def _found(self, seen: Pixels) -> float:
         """The magnification by this project's rule, from what StarDist says of coarse looks."""
         height, width = seen.shape[:2]
-        return find_magnification(functools.partial(self._look, seen), height, width)[0]
+        return best_magnification(functools.partial(self._look, seen), height, width)[0]
 
     def _look(self, seen: Pixels, factor: float) -> npt.NDArray[np.float32]:
         """Probability, the same again, encoded size of nuclei, grey level, on the resized grid."""

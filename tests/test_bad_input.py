@@ -24,7 +24,7 @@ from tiny import tiny
 
 from ngat.errors import InputError
 from ngat.evaluation.scoring import read_labels
-from ngat.io import read_label_image
+from ngat.io.labels import read_label_image
 from ngat.model import NGAT
 from ngat.segmentation.batch import Options, segment_file
 from ngat.segmentation.files import Input

@@ -19,8 +19,9 @@ from tiny import SMALL, tiny
 
 from ngat.errors import InputError
 from ngat.model import NGAT
-from ngat.system.files import DiskFull, held, locked, read_table, replacing, space_for, write_json
+from ngat.system.files import DiskFull, held, locked, replacing, space_for, write_json
 from ngat.system.provenance import commit
+from ngat.system.tables import read_table
 from ngat.training.weights import save_weights
 
 

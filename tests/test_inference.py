@@ -266,7 +266,7 @@ def test_the_grey_level_of_a_look_is_a_share_of_the_picture_s_range(
         found.append((look(1.0), height, width))
         return 2.0, []
 
-    monkeypatch.setattr(inference, "find", find)
+    monkeypatch.setattr(inference, "best_magnification", find)
     model = NGAT(tiny(outputs=3).model)
     assert inference.find_magnification(model, image) == (2.0, [])
     ((values, height, width),) = found

@@ -50,7 +50,7 @@ def oracle(size: float, height: int, width: int):
 @pytest.mark.parametrize("size", [5.0, 8.0, 20.0, 55.0, 150.0])
 def test_the_search_finds_the_magnification(size: float) -> None:
     look = oracle(size, 512, 640)
-    found, looks = m.find(look, 512, 640)
+    found, looks = m.best_magnification(look, 512, 640)
     assert found == pytest.approx(m.SIZE / size, rel=0.1)
     assert [s.magnification for s in looks] == look.looks
 
@@ -68,7 +68,7 @@ def test_faint_texture_does_not_outvote_nuclei() -> None:
         values[3] += np.where(empty, 0.05 * other[3], 0)
         return values
 
-    found, _ = m.find(look, 512, 640)
+    found, _ = m.best_magnification(look, 512, 640)
     assert found == pytest.approx(m.SIZE / 80, rel=0.15)
 
 
@@ -145,7 +145,7 @@ def test_the_next_look_is_taken_from_three_quarters_of_its_magnification(
     size: float, last: float
 ) -> None:
     look = squares(size)
-    assert m.find(look, 200, 160)[0] == pytest.approx(m.SIZE / size, rel=1e-3)
+    assert m.best_magnification(look, 200, 160)[0] == pytest.approx(m.SIZE / size, rel=1e-3)
     assert look.asked == [f for f in (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0) if f <= last]
 
 
@@ -156,24 +156,26 @@ def test_a_look_has_24_pixels_along_the_longer_side(side: int, first: float) -> 
         return np.zeros((4, 8, 8))
 
     asked: list[float] = []
-    m.find(look, side, 5)
+    m.best_magnification(look, side, 5)
     assert min(asked) == first
     asked.clear()
-    m.find(look, 3, 5)  # however small it is, the image itself is looked at
+    m.best_magnification(look, 3, 5)  # however small it is, the image itself is looked at
     assert asked == [1.0, 2.0, 4.0]
 
 
 def test_an_image_is_enlarged_only_for_small_nuclei() -> None:
     """The looks cost a third more than one pass, and more only where nuclei are small."""
     large = oracle(40.0, 512, 640)
-    m.find(large, 512, 640)
+    m.best_magnification(large, 512, 640)
     assert max(large.looks) == 1
     assert sum(f**2 for f in large.looks) < 1.5
     small = oracle(6.0, 512, 640)
-    m.find(small, 512, 640)
+    m.best_magnification(small, 512, 640)
     assert max(small.looks) > 1
 
 
 def test_nothing_to_see_is_left_as_it_is() -> None:
-    found, _ = m.find(lambda f: np.zeros((4, max(1, round(64 * f)), max(1, round(64 * f)))), 64, 64)
+    found, _ = m.best_magnification(
+        lambda f: np.zeros((4, max(1, round(64 * f)), max(1, round(64 * f)))), 64, 64
+    )
     assert found == 1

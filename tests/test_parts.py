@@ -9,7 +9,7 @@ import ngat
 from ngat import parts as p
 from ngat.inference import instances, predict
 from ngat.instances import in_reading_order
-from ngat.magnification import SIZE, Seen, find
+from ngat.magnification import SIZE, Seen, best_magnification
 from ngat.metrics import image_score, match
 from ngat.segmentation.network import shipped_weights
 
@@ -26,7 +26,7 @@ def columns(part: p.Part) -> tuple[int, int, int, int]:
 
 @pytest.mark.parametrize(("left", "right"), [(60.0, 12.0), (12.0, 60.0)])
 def test_the_half_with_other_nuclei_is_a_part(left: float, right: float) -> None:
-    found, looks = find(beside(left, right), 400, 800)
+    found, looks = best_magnification(beside(left, right), 400, 800)
     (part,) = p.parts_of(looks, 400, 800)
     # The stronger half decides for the whole; the other one is a part, whichever it is.
     sizes = sorted((SIZE / found, SIZE / part.magnification))
@@ -43,9 +43,9 @@ def test_the_half_with_other_nuclei_is_a_part(left: float, right: float) -> None
 
 @pytest.mark.parametrize(("left", "right"), [(20.0, 20.0), (40.0, 40.0), (20.0, 30.0)])
 def test_an_image_of_one_size_has_no_parts(left: float, right: float) -> None:
-    assert p.parts_of(find(beside(left, right), 400, 800)[1], 400, 800) == ()
+    assert p.parts_of(best_magnification(beside(left, right), 400, 800)[1], 400, 800) == ()
     assert p.parts_of([], 400, 800) == ()
-    assert p.parts_of(find(lambda f: np.zeros((4, 8, 8)), 64, 64)[1], 64, 64) == ()
+    assert p.parts_of(best_magnification(lambda f: np.zeros((4, 8, 8)), 64, 64)[1], 64, 64) == ()
 
 
 def test_texture_inside_nuclei_is_no_part() -> None:
@@ -57,7 +57,7 @@ def test_texture_inside_nuclei_is_no_part() -> None:
         textured = (values[3] > 0.5) & (np.arange(values.shape[2]) < values.shape[2] / 2)
         return np.where(textured & (other[0] > values[0]), other, values)
 
-    found, looks = find(look, 400, 800)
+    found, looks = best_magnification(look, 400, 800)
     assert found == pytest.approx(SIZE / 80, rel=0.15)
     assert p.parts_of(looks, 400, 800) == ()
 

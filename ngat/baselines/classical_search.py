@@ -33,8 +33,9 @@ from ngat.baselines.classical import (
     nuclei,
 )
 from ngat.data import Sample
+from ngat.data.split import in_turns
 from ngat.errors import InputError
-from ngat.metrics import image_score, match
+from ngat.metrics import average_f1
 
 # So many trials start from what users start from; later every fourth does.
 FIRST = 24
@@ -193,8 +194,8 @@ class SearchObjective:
     ) -> None:
         self.weights = weights or dict.fromkeys(pictures, 1.0)
         # Types in turn, so that the first pictures hold every type.
-        longest = max(len(group) for group in pictures.values())
-        self.samples = [g[i] for i in range(longest) for g in pictures.values() if i < len(g)]
+        listed = [(kind, sample) for kind, group in pictures.items() for sample in group]
+        self.samples = [listed[place][1] for place in in_turns(kind for kind, _ in listed)]
         self.kinds = np.array([sample.type for sample in self.samples])
         self.channel = lru_cache(maxsize=600)(self._channel)
         self.scores = lru_cache(maxsize=2)(self._scores)
@@ -222,7 +223,7 @@ class SearchObjective:
     def score(self, index: int, settings: Settings) -> float:
         """Average F1 of one picture."""
         labels = nuclei(self.channel(index, settings.channel), settings)
-        return image_score(match(labels, self.samples[index].labels)).average_f1
+        return average_f1(labels, self.samples[index].labels)
 
     def _scores(self, settings: Settings) -> tuple[float, ...]:
         return tuple(self.score(index, settings) for index in range(len(self.samples)))

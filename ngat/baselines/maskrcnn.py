@@ -27,7 +27,7 @@ from ngat.data.normalize import as_tensor
 from ngat.errors import InputError
 from ngat.inference import SMALLEST, evaluating
 from ngat.magnification import SIZE
-from ngat.metrics import image_score, match
+from ngat.metrics import average_f1
 from ngat.model import Output
 from ngat.system.precision import exact
 from ngat.system.process import track
@@ -205,15 +205,12 @@ class MaskRCNN(nn.Module):
             for sample in track(samples, "Predict validation", progress=progress)
         ]
 
-        def average_f1(score: float) -> float:
+        def mean_f1(score: float) -> float:
             pairs = zip(found, samples, strict=True)
-            scored = [
-                image_score(match(merged(one, s.labels.shape, score), s.labels)).average_f1
-                for one, s in pairs
-            ]
+            scored = [average_f1(merged(one, s.labels.shape, score), s.labels) for one, s in pairs]
             return float(np.mean(scored))
 
-        return {"score": max(SCORES, key=average_f1)}
+        return {"score": max(SCORES, key=mean_f1)}
 
 
 def all_exact(found: Any) -> Any:

@@ -2,5 +2,5 @@
 network against a U-Net.
 
 Everything is measured in fresh processes with stated threads and allocator, engines taking turns;
-the floor (:mod:`ngat.benchmark.floor`) says how much is left to gain.
+the floor (:func:`ngat.benchmark.layers.cost`) says how much is left to gain.
 """

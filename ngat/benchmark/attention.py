@@ -14,9 +14,8 @@ from typing import Any, ClassVar
 import torch
 
 from ngat.attention import ENGINES
-from ngat.benchmark.floor import PASSES, cost, floor_ms
 from ngat.benchmark.graph_libraries import build
-from ngat.benchmark.layers import LABELS, Case, Layer, PyramidLayer
+from ngat.benchmark.layers import LABELS, PASSES, Case, Layer, PyramidLayer, cost, floor_ms
 from ngat.benchmark.measure import (
     Call,
     beside_the_machine,

@@ -7,8 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from ngat.benchmark.floor import PASSES
-from ngat.benchmark.layers import BASELINE, LABELS
+from ngat.benchmark.layers import BASELINE, LABELS, PASSES
 from ngat.benchmark.measure import in_words
 from ngat.benchmark.network import NETWORK_LABELS
 from ngat.benchmark.rows import select

@@ -6,7 +6,6 @@ A benchmark that goes on where it was stopped takes its earlier rows from :func:
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -17,8 +16,9 @@ import pandas as pd
 import torch
 
 from ngat.errors import InputError
-from ngat.system.files import read_table, write_json, write_table
+from ngat.system.files import earlier_json, write_json
 from ngat.system.provenance import provenance
+from ngat.system.tables import read_table, write_table
 
 # quantity   what was measured and its unit: time_ms, peak_bytes_per_node, floor_ms, ...
 # scope      layer (joint relations), typed layer, or network
@@ -129,7 +129,7 @@ def kept(
     Args:
         out: the CSV file. What :func:`record` wrote beside it names the network that was measured,
             as ``weights``.
-        columns, made_by: as in :func:`ngat.system.files.read_table`.
+        columns, made_by: as in :func:`ngat.system.tables.read_table`.
         weights: name and hash of those that are measured now; None where rows depend on none.
 
     Raises:
@@ -147,13 +147,11 @@ def kept(
 def _check_weights(out: Path, weights: Mapping[str, str]) -> None:
     beside = out.with_suffix(".json")
     remedy = "move it away, or choose another --out"
-    try:
-        measured = json.loads(beside.read_text(encoding="utf-8"))["weights"]
-    except FileNotFoundError as error:
-        raise InputError(f"{out}: {beside.name} is missing beside it; {remedy}.") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    measured = earlier_json(beside).get("weights")
+    if measured is None:
         raise InputError(
-            f"{out}: {beside.name} beside it does not say which weights were measured; {remedy}."
-        ) from error
+            f"{out}: {beside.name} beside it is missing or does not say which weights were "
+            f"measured; {remedy}."
+        )
     if measured != weights:
         raise InputError(f"{out}: holds rows of other weights; {remedy}.")

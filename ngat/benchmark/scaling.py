@@ -29,7 +29,7 @@ from ngat.segmentation.batch import Options, segment_file
 from ngat.segmentation.files import Input
 from ngat.segmentation.network import trained
 from ngat.segmentation.tasks import Tasks
-from ngat.system.files import write_table
+from ngat.system.tables import write_table
 from ngat.thresholds import Thresholds
 
 # One row for each picture: its side, the share of it that is tissue, threads of Dask, tiles that

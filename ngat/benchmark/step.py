@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from ngat.attention import TapGroup, attend
 from ngat.baselines.networks import build
-from ngat.benchmark.floor import Cost, floor_ms
+from ngat.benchmark.layers import Cost, floor_ms
 from ngat.benchmark.measure import Rates, beside_the_machine
 from ngat.benchmark.parts import PARTS
 from ngat.benchmark.rows import record

@@ -15,12 +15,13 @@ import pandas as pd
 
 from ngat.benchmark.rows import kept, record
 from ngat.data import TYPES, Sample, fingerprint
+from ngat.data.split import in_turns
 from ngat.errors import InputError
 from ngat.io.picture import Picture, array_picture
 from ngat.segmentation.find import FoundNuclei, search, tiled
 from ngat.segmentation.job import PictureJob
-from ngat.segmentation.network import Network, trained
-from ngat.system.files import write_table
+from ngat.segmentation.network import Segmenter, trained
+from ngat.system.tables import write_table
 
 # A picture counts only if tiles with their halos are smaller than it: its longer side is at least
 # so many pixels, of which the network sees nearly as many.
@@ -75,7 +76,7 @@ def benchmark_tiles(
     return pd.DataFrame(rows, columns=list(TILES))
 
 
-def _compared(sample: Sample, network: Network, tiles: Sequence[int]) -> list[dict[str, Any]]:
+def _compared(sample: Sample, network: Segmenter, tiles: Sequence[int]) -> list[dict[str, Any]]:
     """Rows of a picture, one for each side of tiles."""
     picture = array_picture(sample.image)
     whole_job, whole = _found(picture, network, 8 * max(picture.shape))
@@ -99,7 +100,7 @@ def _compared(sample: Sample, network: Network, tiles: Sequence[int]) -> list[di
     return rows
 
 
-def _found(picture: Picture, network: Network, tile: int) -> tuple[PictureJob, FoundNuclei]:
+def _found(picture: Picture, network: Segmenter, tile: int) -> tuple[PictureJob, FoundNuclei]:
     """The nuclei, and the job that holds the maps."""
     cut = tiled(picture, network, SEEN / max(picture.shape), tile)
     job = PictureJob(picture, network, cut, "split", network.thresholds("split"))
@@ -113,13 +114,12 @@ def suitable(samples: Sequence[Sample], count: int) -> list[Sample]:
         InputError: there are fewer.
     """
     large = [sample for sample in samples if max(sample.image.shape[:2]) >= LONGER]
-    by_type = [sorted((s for s in large if s.type == t), key=lambda s: s.image.size) for t in TYPES]
-    in_turns = [group[rank] for rank in range(len(large)) for group in by_type if rank < len(group)]
-    if len(in_turns) < count:
+    by_type = [s for t in TYPES for s in sorted(large, key=lambda s: s.image.size) if s.type == t]
+    if len(by_type) < count:
         raise InputError(
-            f"only {len(in_turns)} pictures have a side of {LONGER} pixels; ask for fewer."
+            f"only {len(by_type)} pictures have a side of {LONGER} pixels; ask for fewer."
         )
-    return in_turns[:count]
+    return [by_type[place] for place in in_turns(s.type for s in by_type)[:count]]
 
 
 def tiles_report(table: pd.DataFrame) -> list[str]:

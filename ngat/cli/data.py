@@ -98,7 +98,7 @@ def describe(
     """Write each picture's number of nuclei, their size and crowding: facts, no pictures."""
     from ngat.data import SPLITS, load
     from ngat.paper.study.dataset import pictures
-    from ngat.system.files import write_table
+    from ngat.system.tables import write_table
 
     with interruptible("Stopped; nothing was written."):
         table = pictures(s for part in SPLITS for s in load("dsb2018", part, root=root))

@@ -36,8 +36,8 @@ def score(
 ) -> None:
     """Score anyone's nuclei by the challenge's protocol, per image and pooled."""
     from ngat.evaluation.scoring import score as run
-    from ngat.system.files import write_table
     from ngat.system.process import track
+    from ngat.system.tables import write_table
 
     if out is not None:
         check_out(out, (predicted, annotated), ".csv", ".csv.gz")

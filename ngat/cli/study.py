@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable
@@ -26,8 +25,6 @@ from ngat.cli.options import (
 from ngat.errors import InputError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from ngat.training.variants import Variant
 
 app = typer.Typer()
@@ -147,20 +144,18 @@ def error_types(
     with interruptible("Stopped; nothing was written."):
         from ngat.data import fingerprint, load
         from ngat.evaluation import error_types as study
-        from ngat.system.files import write_json, write_table
-        from ngat.system.provenance import provenance
+        from ngat.system.provenance import provenance, write_with_provenance
 
         began = time.monotonic()
-        record_path = record_of(out)
+        record_of(out)
         nuclei = study.committed(results, [name.strip() for name in runs.split(",")])
         samples = load(data, split, root=root, seed=data_seed, progress=not quiet)
         table = study.count(nuclei, samples, progress=not quiet)
-        write_table(out, table)
         minutes = (time.monotonic() - began) / 60
-        record = provenance(
+        told = provenance(
             command_line(), None, fingerprint(samples), minutes, data=data, split=split
         )
-        write_json(record_path, record)
+        write_with_provenance(out, table, told)
     typer.echo(study.by(table, "type").to_string(index=False))
     typer.echo(str(out))
 
@@ -180,36 +175,18 @@ def robustness(
     with interruptible("Stopped; the same command goes on with the next change."):
         from ngat.data import fingerprint, load
         from ngat.evaluation import robustness as study
-        from ngat.system.files import held, read_table, sha256, write_json, write_table
+        from ngat.system.files import sha256
         from ngat.system.provenance import provenance
         from ngat.training.distributed import find_device
         from ngat.training.weights import load_weights
 
         began = time.monotonic()
-        record_path = record_of(out)
+        record_of(out)
         loaded = load_weights(weights, find_device(device))
         samples = load(data, "val", root=root, seed=data_seed, limit=limit, progress=not quiet)
-        with held(out, "a robustness table", folder=False):
-            record = provenance(
-                command_line(), None, fingerprint(samples), 0.0, data=data, split="val"
-            )
-            record |= {"weights_sha256": sha256(weights)}
-            try:
-                earlier = json.loads(record_path.read_text(encoding="utf-8"))
-            except (OSError, ValueError):
-                earlier = {}
-            same = ("commit", "data_fingerprint", "weights_sha256", "hardware")
-            goes_on = out.is_file() and all(earlier.get(key) == record[key] for key in same)
-            minutes = float(earlier["minutes"]) if goes_on else 0.0
-
-            def keep(table: pd.DataFrame) -> None:
-                write_table(out, table)
-                spent = round(minutes + (time.monotonic() - began) / 60, 2)
-                write_json(record_path, {**record, "minutes": spent, "training": loaded.provenance})
-
-            what = "changes", "ngat robustness"
-            before = read_table(out, study.COLUMNS, *what) if goes_on else None
-            table = study.robustness(loaded, samples, progress=not quiet, before=before, keep=keep)
+        told = provenance(command_line(), None, fingerprint(samples), 0.0, data=data, split="val")
+        told["weights_sha256"] = sha256(weights)
+        table = study.fill(out, loaded, samples, told, began=began, progress=not quiet)
     typer.echo(table.to_string(index=False))
     typer.echo(str(out))
 

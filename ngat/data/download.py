@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import time
@@ -15,7 +14,7 @@ import requests
 from rich.progress import DownloadColumn
 
 from ngat.errors import InputError
-from ngat.system.files import held, sha256, write_json
+from ngat.system.files import held, read_json, sha256, unwritable, write_json
 from ngat.system.process import bar
 
 SITE = "https://data.broadinstitute.org/bbbc/BBBC038/"
@@ -88,10 +87,7 @@ def _download(out: Path, files: tuple[str, ...], site: str, progress: bool) -> P
                 "the publisher changed it, delete its line there and download again."
             ) from error
         except OSError as error:
-            raise InputError(
-                f"{out / name}: cannot be written ({error.strerror or error}); "
-                "choose another folder."
-            ) from error
+            raise unwritable(out / name, error) from error
         if name not in known:
             known[name] = sha256(path)
             write_json(out / RECORD, known)
@@ -99,15 +95,10 @@ def _download(out: Path, files: tuple[str, ...], site: str, progress: bool) -> P
 
 
 def _record(path: Path) -> dict[str, str]:
-    if not path.exists():
-        return {}
-    try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-        if not all(isinstance(text, str) for item in known.items() for text in item):
-            raise ValueError("not names and hashes")
-    except (OSError, ValueError, AttributeError) as error:
-        raise InputError(f"{path}: not a readable record of hashes; delete it.") from error
-    return dict(known)
+    known = read_json(path, "delete it", absent={})
+    if not all(isinstance(value, str) for value in known.values()):
+        raise InputError(f"{path}: holds other things than hashes; delete it.")
+    return known
 
 
 def _genuine(path: Path, name: str) -> bool:

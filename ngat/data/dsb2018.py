@@ -29,6 +29,7 @@ from ngat.data.rle import Merged, merge
 from ngat.errors import InputError
 from ngat.system.files import sha256
 from ngat.system.process import track
+from ngat.system.tables import read_text_table
 
 TRAIN, FIXES = "stage1_train", "stage1_train_fixes"
 # Pictures and the table that annotates them.
@@ -262,16 +263,7 @@ def _table(
     if part not in parts:
         return {}
     columns = ["ImageId", "EncodedPixels", "Height", "Width", "Usage"]
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{path}: the masks of {part} are missing; download the file from BBBC038."
-        ) from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a readable CSV file; download it again.") from error
-    if not set(columns) <= set(table.columns):
-        raise InputError(f"{path}: the columns are not {','.join(columns)}; download it again.")
+    table = read_text_table(path, columns, f"download the masks of {part} from BBBC038")
     table["Line"] = np.arange(2, len(table) + 2)
     table = table[table["Usage"].str.strip().str.lower() != "ignored"]
     scored = {str(image_id): rows for image_id, rows in table.groupby("ImageId")}

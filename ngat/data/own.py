@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from skimage.segmentation import relabel_sequential
 
 from ngat.data import SPLITS, Sample, check_split, data_name, is_own, rle
@@ -26,6 +25,7 @@ from ngat.io.labels import LABEL_SUFFIXES, read_label_image
 from ngat.io.outlines import read_outlines
 from ngat.io.picture import is_picture, open_picture, stem
 from ngat.system.process import track
+from ngat.system.tables import read_text_table
 
 MASK_SUFFIXES = (*LABEL_SUFFIXES, ".csv", ".geojson", ".zip")
 # Not among the challenge's types: nothing is averaged with theirs.
@@ -146,11 +146,7 @@ def _labels(path: Path, height: int, width: int) -> npt.NDArray[np.int32]:
         values = read_label_image(path, masks="components")
         return np.asarray(relabel_sequential(values.astype(np.int64))[0], np.int32)
     if suffix == ".csv":
-        try:
-            table = pd.read_csv(path, dtype=str, keep_default_na=False)
-            runs = table["EncodedPixels"]
-        except (KeyError, ValueError, OSError) as error:
-            raise InputError(f"{path}: holds no column EncodedPixels; get it again.") from error
+        runs = read_text_table(path, ["EncodedPixels"], "get it again")["EncodedPixels"]
         masks = [rle.pixels(text, height, width, name=str(path)) for text in runs]
     else:
         masks = read_outlines(path, height, width)

@@ -20,8 +20,8 @@ import pandas as pd
 from ngat.data import SPLITS, TYPES, Sample, check_split
 from ngat.data.store import Masks, Store
 from ngat.errors import InputError
-from ngat.system.files import write_table
 from ngat.system.process import track
+from ngat.system.tables import read_text_table, write_table
 
 TYPES_COLUMNS = ["split", "image_id", "height", "width", "type", "group"]
 SPLIT_COLUMNS = ["split", "image_id", "source", "type", "group", "image_sha256", "published_sha256"]
@@ -46,7 +46,7 @@ def read_types(path: Path | str) -> pd.DataFrame:
         InputError: unreadable, wrong columns, values or counts, a picture twice, or a group of
             several types or sources.
     """
-    table = _read(path, TYPES_COLUMNS, "get it from the project's repository")
+    table = read_text_table(path, TYPES_COLUMNS, "get it from the project's repository")
 
     def demand(good: pd.Series, what: str) -> None:
         if not good.all():
@@ -158,7 +158,7 @@ def read_split(path: Path | str) -> pd.DataFrame:
     Raises:
         InputError: missing, unreadable or with unknown values.
     """
-    table = _read(path, SPLIT_COLUMNS, "write it: ngat data split")
+    table = read_text_table(path, SPLIT_COLUMNS, "write it: ngat data split")
     good = table.split.isin(SPLITS) & table.type.isin(TYPES) & ~table.image_id.duplicated()
     if not good.all():
         line = int((~good).to_numpy().argmax()) + 2
@@ -174,16 +174,6 @@ def in_turns(kinds: Iterable[str]) -> list[int]:
     listed = pd.Series(list(kinds), dtype=object)
     turns = listed.groupby(listed).cumcount()
     return [int(place) for place in turns.sort_values(kind="stable").index]
-
-
-def _read(path: Path | str, columns: list[str], remedy: str) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: missing or not a readable CSV file; {remedy}.") from error
-    if not set(columns) <= set(table.columns):
-        raise InputError(f"{path}: the columns are not {','.join(columns)}; {remedy}.")
-    return table
 
 
 def load_dsb2018(

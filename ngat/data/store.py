@@ -104,25 +104,20 @@ def write_archive(
         InputError: the file cannot be written, or would be larger.
     """
     with replacing(path) as beside:
-        try:
-            with zipfile.ZipFile(beside, "w") as file:
-                rows = []
-                for row, files in contents:
-                    rows.append(row)
-                    for name, data in files.items():
-                        _add(file, name, data)
-                stream = io.StringIO()
-                lines = csv.writer(stream, lineterminator="\n")
-                lines.writerow([f.name for f in fields(StoredImage)])
-                lines.writerows(astuple(row) for row in rows)
-                manifest = stream.getvalue().encode()
-                _add(file, "manifest.csv", manifest, zipfile.ZIP_DEFLATED)
-                about = {"format": FORMAT, **about}
-                _add(file, "about.json", json.dumps(about, indent=2, sort_keys=True).encode())
-        except OSError as error:
-            raise InputError(
-                f"{path}: cannot be written ({error.strerror}); choose another output folder."
-            ) from error
+        with zipfile.ZipFile(beside, "w") as file:
+            rows = []
+            for row, files in contents:
+                rows.append(row)
+                for name, data in files.items():
+                    _add(file, name, data)
+            stream = io.StringIO()
+            lines = csv.writer(stream, lineterminator="\n")
+            lines.writerow([f.name for f in fields(StoredImage)])
+            lines.writerows(astuple(row) for row in rows)
+            manifest = stream.getvalue().encode()
+            _add(file, "manifest.csv", manifest, zipfile.ZIP_DEFLATED)
+            about = {"format": FORMAT, **about}
+            _add(file, "about.json", json.dumps(about, indent=2, sort_keys=True).encode())
         size = beside.stat().st_size
         if most_bytes is not None and size > most_bytes:
             raise InputError(

@@ -19,7 +19,7 @@ from ngat.data import TYPES, Sample
 from ngat.data.own import TYPE as OWN
 from ngat.instances import confidences
 from ngat.metrics import Labels
-from ngat.system.files import read_table
+from ngat.system.tables import read_table
 
 # Matched when intersection / union is more than 7/10, in whole numbers.
 AT = (7, 10)
@@ -65,7 +65,7 @@ def read(path: Path) -> pd.DataFrame:
     return read_table(path, COLUMNS, "confidences", "ngat evaluate")
 
 
-def curves(lines: pd.DataFrame) -> pd.DataFrame:
+def precision_recall(lines: pd.DataFrame) -> pd.DataFrame:
     """Precision and recall over nuclei of at least some confidence, by type of picture.
 
     The nuclei of a type's pictures are thrown together, as the challenge's recall is.

@@ -20,8 +20,8 @@ from ngat import metrics
 from ngat.data import Sample
 from ngat.errors import InputError
 from ngat.evaluation.results import read_counts, read_instances
-from ngat.system.files import read_table
 from ngat.system.process import track
+from ngat.system.tables import read_table
 
 Labels = npt.NDArray[np.integer]
 

@@ -16,7 +16,7 @@ import pandas as pd
 from ngat import metrics
 from ngat.errors import InputError
 from ngat.evaluation.results import Run
-from ngat.evaluation.tables import RESAMPLES, interval, resample, with_interval
+from ngat.evaluation.tables import RESAMPLES, bootstrap_interval, resample, with_interval
 
 COLUMNS = ["method", "against", "measured on", "images", "difference", "low", "high"]
 
@@ -46,7 +46,7 @@ def paired(runs: Sequence[Run], method: str) -> pd.DataFrame:
         if other is mean or not other.index.equals(mean.index):
             continue
         each = (mean - other).to_numpy()
-        bounds = interval(drawn @ each) if np.ptp(each) > 1e-12 else (np.nan, np.nan)
+        bounds = bootstrap_interval(drawn @ each) if np.ptp(each) > 1e-12 else (np.nan, np.nan)
         data, split = run.counts[["data", "split"]].iloc[0]
         rows.append([method, other.name, f"{data}, {split}", len(each), each.mean(), *bounds])
     return pd.DataFrame(rows, columns=COLUMNS)

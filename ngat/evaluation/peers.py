@@ -30,9 +30,10 @@ from ngat.data import Sample, data_name, fingerprint
 from ngat.errors import InputError
 from ngat.evaluation.results import measure, of_training, run_name, write_run
 from ngat.evaluation.scoring import read_labels
-from ngat.system.files import held, read_json, replacing, write_json
+from ngat.system.files import held, read_json, write_json
 from ngat.system.process import track
 from ngat.system.provenance import provenance
+from ngat.system.tables import write_table
 
 LISTED = ("split", "image_id", "type")
 # What a peer has to tell about its run, beside its label images.
@@ -163,8 +164,7 @@ def _write(parts: Mapping[str, Sequence[Sample]], folder: Path, progress: bool) 
                 masks = folder / split / "masks" / name
                 labels = _sixteen_bits(sample)
                 Image.fromarray(labels).save(masks, compress_level=1)
-    with replacing(folder / "pictures.csv") as beside:
-        pd.DataFrame(rows, columns=list(LISTED)).to_csv(beside, index=False, lineterminator="\n")
+    write_table(folder / "pictures.csv", pd.DataFrame(rows, columns=list(LISTED)))
 
 
 def _sixteen_bits(sample: Sample) -> np.ndarray[Any, np.dtype[np.uint16]]:

@@ -33,7 +33,8 @@ from ngat import metrics
 from ngat.data import Sample, rle
 from ngat.errors import InputError
 from ngat.evaluation import confidence
-from ngat.system.files import locked, read_csv, read_json, write_json, write_table
+from ngat.system.files import locked, read_json, write_json
+from ngat.system.tables import read_text_table, write_table
 
 Labels = npt.NDArray[np.integer]
 
@@ -178,11 +179,15 @@ def read_run(stem: Path | str) -> Run:
     """Read and check the run whose files are called ``<stem>.counts.csv`` and so on."""
     stem = Path(stem)
     counts = read_counts(_beside(stem, ".counts.csv"))
-    pixels = _table(_beside(stem, ".pixels.csv"), PIXEL_COLUMNS)
+    path = _beside(stem, ".pixels.csv")
+    pixels = _read(path, PIXEL_COLUMNS)
+    for column in PIXEL_COLUMNS[len(_WHERE) :]:
+        pixels[column] = pd.to_numeric(pixels[column], errors="coerce")
+        if pixels[column].isna().any():
+            raise InputError(f"{path}: column {column} holds what is no number.")
     if set(pixels["image_id"]) != set(counts["image_id"]):
         raise InputError(f"{stem.name}: counts and pixels name different images; rerun evaluate.")
-    path = _beside(stem, ".json")
-    history = read_json(path, "rerun evaluate") if path.exists() else {}
+    history = read_json(_beside(stem, ".json"), "rerun evaluate", absent={})
     return Run(stem.name, counts, pixels, history)
 
 
@@ -202,7 +207,7 @@ def read_counts(path: Path | str) -> pd.DataFrame:
         InputError: absent, columns missing, numbers that are none or contradict each other, an
             image with a threshold missing or twice.
     """
-    table = _table(path, COUNT_COLUMNS)
+    table = _read(path, COUNT_COLUMNS)
     numbers = table[["threshold", "tp", "fp", "fn", "n_true", "n_pred"]]
     numbers = numbers.apply(pd.to_numeric, errors="coerce")
     whole = numbers.drop(columns="threshold")
@@ -258,7 +263,7 @@ def read_instances(
         InputError: absent, columns missing, sizes unknown or contradictory, runs that are odd,
             outside the picture, or (unless merged) in two objects.
     """
-    table = _table(path, RLE_COLUMNS[:2])
+    table = _read(path, RLE_COLUMNS[:2])
     if "Usage" in table:
         table = table[table["Usage"].str.strip().str.lower() != "ignored"]
     nameless = table.index[table["ImageId"].str.strip() == ""]
@@ -295,21 +300,8 @@ def _stated_size(
     return height, width
 
 
-def _table(path: Path | str, columns: list[str]) -> pd.DataFrame:
-    """A CSV file as text, with at least these columns; pixel columns as numbers."""
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; check the name, or run `ngat evaluate` first.")
-    table = read_csv(path, dtype=str, keep_default_na=False)
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        raise InputError(f"{path}: lacks the column {missing[0]}; expected {','.join(columns)}.")
-    if columns is PIXEL_COLUMNS:
-        for column in PIXEL_COLUMNS[len(_WHERE) :]:
-            table[column] = pd.to_numeric(table[column], errors="coerce")
-            if table[column].isna().any():
-                raise InputError(f"{path}: column {column} holds what is no number.")
-    return table
+def _read(path: Path | str, columns: list[str]) -> pd.DataFrame:
+    return read_text_table(path, columns, "check the name, or run `ngat evaluate` first")
 
 
 def _beside(stem: Path, suffix: str) -> Path:

@@ -10,9 +10,11 @@ magnification and for that of parts were chosen on validation images, these amon
 from __future__ import annotations
 
 import io
+import time
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,13 +24,16 @@ from PIL import Image
 
 from ngat.data import Sample
 from ngat.data.resize import resized_sample
-from ngat.evaluation.tables import RESAMPLES, interval, resample
+from ngat.evaluation.tables import RESAMPLES, bootstrap_interval, resample
 from ngat.inference import instances, predict
 from ngat.magnification import size_of
-from ngat.metrics import image_score, match
+from ngat.metrics import average_f1
+from ngat.system.files import earlier_json, held
 from ngat.system.process import track
+from ngat.system.provenance import write_with_provenance
+from ngat.system.tables import read_table
 from ngat.thresholds import Method
-from ngat.training.texture import textured
+from ngat.training.appearance import textured
 from ngat.training.weights import Weights
 
 Pixels = npt.NDArray[Any]
@@ -227,12 +232,52 @@ def robustness(
         bounds = (score - unchanged,) * 2
         if np.ptp(differences) > 0:
             drawn = resample(len(pairs), 0, RESAMPLES) / len(pairs)
-            bounds = interval(drawn @ differences)
+            bounds = bootstrap_interval(drawn @ differences)
         line = [name, len(pairs), unchanged, score, score - unchanged, *bounds, 2.0**octaves]
         lines = [*table.to_numpy(object).tolist(), line]
         table = pd.DataFrame(lines, columns=COLUMNS).infer_objects().round(4)
         keep(table)
     return table
+
+
+def fill(
+    out: Path,
+    weights: Weights,
+    samples: Sequence[Sample],
+    told: dict[str, Any],
+    *,
+    began: float,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Write :func:`robustness` as a table, and where it comes from beside it.
+
+    Lines that an earlier call has left are taken as they are if code, images, weights and hardware
+    are the same; otherwise it starts anew.
+
+    Args:
+        out: the CSV file.
+        weights: a network with its thresholds and its provenance.
+        samples: validation images.
+        told: the provenance, with ``weights_sha256``; the minutes and that of training are added.
+        began: by ``time.monotonic``.
+        progress: show bars.
+
+    Raises:
+        InputError: another process works on the table, or it is another one.
+    """
+    with held(out, "a robustness table", folder=False):
+        earlier = earlier_json(out.with_suffix(".json"))
+        same = ("commit", "data_fingerprint", "weights_sha256", "hardware")
+        goes_on = out.is_file() and all(earlier.get(key) == told[key] for key in same)
+        minutes = float(earlier["minutes"]) if goes_on else 0.0
+
+        def keep(table: pd.DataFrame) -> None:
+            spent = round(minutes + (time.monotonic() - began) / 60, 2)
+            made = {**told, "minutes": spent, "training": weights.provenance}
+            write_with_provenance(out, table, made)
+
+        before = read_table(out, COLUMNS, "changes", "ngat robustness") if goes_on else None
+        return robustness(weights, samples, progress=progress, before=before, keep=keep)
 
 
 def _same(sample: Sample) -> Changed:
@@ -243,8 +288,7 @@ def _score(weights: Weights, changed: Changed, method: Method) -> tuple[float, f
     """Average F1 of one image, and the magnification that was found for it."""
     prediction = predict(weights.model, changed.image)
     labels = instances(prediction, method)[changed.part]
-    score = image_score(match(labels, changed.labels[changed.part]))
-    return score.average_f1, prediction.magnification
+    return average_f1(labels, changed.labels[changed.part]), prediction.magnification
 
 
 def _partners(samples: Sequence[Sample]) -> dict[str, Sample]:

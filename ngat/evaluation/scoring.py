@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -15,7 +14,7 @@ from ngat import metrics
 from ngat.errors import InputError
 from ngat.evaluation.results import read_instances
 from ngat.io.labels import LABEL_SUFFIXES, read_label_image
-from ngat.system.files import read_csv
+from ngat.system.tables import read_csv
 
 Labels = npt.NDArray[np.integer]
 
@@ -159,12 +158,12 @@ def _is_csv(source: Path | str) -> bool:
 
 def _has_sizes(source: Path | str) -> bool:
     try:
-        header = pd.read_csv(source, nrows=0).columns
-    except (ValueError, EOFError, OSError, zlib.error):
+        header = set(read_csv(source, nrows=0))
+    except InputError:
         return True  # read_instances will say what is wrong with it
-    if not {"ImageId", "EncodedPixels"} <= set(header):
+    if not {"ImageId", "EncodedPixels"} <= header:
         return True  # and that it holds no run lengths
-    return {"Height", "Width"} <= set(header)
+    return {"Height", "Width"} <= header
 
 
 def _sizes(labels: Mapping[str, Labels]) -> dict[str, tuple[int, int]]:

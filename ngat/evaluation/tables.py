@@ -24,7 +24,7 @@ from ngat.data.own import TYPE as OWN
 from ngat.errors import InputError
 from ngat.evaluation import published
 from ngat.evaluation.results import Run
-from ngat.system.files import replacing
+from ngat.system.files import write_text
 
 Array = npt.NDArray[np.float64]
 
@@ -90,7 +90,7 @@ def table1(
         for measure in MEASURES:
             row[measure] = float(_measure(images, measure, np.ones((1, len(images))))[0])
             resampled = _measure(images, measure, weights)
-            row[f"{measure} low"], row[f"{measure} high"] = interval(resampled)
+            row[f"{measure} low"], row[f"{measure} high"] = bootstrap_interval(resampled)
         rows.append(row | _history(run))
     columns = ["method", "measured on", "images", "objects"]
     columns += [f"{m}{bound}" for m in MEASURES for bound in ("", " low", " high")]
@@ -139,7 +139,7 @@ def table2(
                 continue
             f1 = of_type["f1"].to_numpy()
             weights = resample(len(f1), seed, resamples)
-            low, high = interval(weights @ f1 / len(f1))
+            low, high = bootstrap_interval(weights @ f1 / len(f1))
             rows.append(
                 {
                     "method": method,
@@ -224,8 +224,7 @@ def write_tables(runs: Sequence[Run], folder: Path | str, *, seed: int = 0) -> l
             ("md", markdown(page)),
         ):
             path = Path(folder) / f"{name}.{suffix}"
-            with replacing(path) as beside:
-                beside.write_text(text, encoding="utf-8", newline="\n")
+            write_text(path, text)
             written.append(path)
     return written
 
@@ -284,7 +283,7 @@ def resample(images: int, seed: int, resamples: int) -> Array:
     return rng.multinomial(images, shares, size=resamples).astype(np.float64)
 
 
-def interval(values: Array) -> tuple[float, float]:
+def bootstrap_interval(values: Array) -> tuple[float, float]:
     """Bounds of the middle 95 % of resampled values; NaN where all are one."""
     if np.ptp(values) == 0 or np.isnan(values).all():
         return (np.nan, np.nan)

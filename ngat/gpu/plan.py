@@ -19,7 +19,7 @@ from ngat.data.split import SPLIT_COLUMNS
 from ngat.data.synthetic import load_synthetic
 from ngat.errors import InputError
 from ngat.gpu.session import Step
-from ngat.system.files import write_table
+from ngat.system.tables import write_table
 from ngat.training.device.prepared import FILE
 
 COUNTS = {"train": 2, "val": 1}  # images of each split

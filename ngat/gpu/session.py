@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 import os
 import shutil
 import signal
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ngat.errors import InputError
-from ngat.system.files import write_json
+from ngat.system.files import earlier_json, write_json
 from ngat.system.provenance import commit, hardware, versions
 
 REPORT = "report.json"
@@ -117,9 +116,9 @@ def run(
 def _before(path: Path) -> dict[str, StepOutcome]:
     """Outcomes of an earlier call; none where there is no report, or a damaged one."""
     try:
-        steps = json.loads(path.read_text(encoding="utf-8"))["steps"]
+        steps = earlier_json(path).get("steps", {})
         return {name: StepOutcome(**outcome) for name, outcome in steps.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (TypeError, AttributeError):
         return {}
 
 

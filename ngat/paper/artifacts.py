@@ -139,6 +139,11 @@ def flips(run: Run) -> bool:
     return bool(run.provenance.get("tta"))
 
 
+def without_flips(runs: Sequence[Run]) -> list[Run]:
+    """The runs that do not average over flips; all of them where every one does."""
+    return [run for run in runs if not flips(run)] or list(runs)
+
+
 def validated(top: Path) -> list[Run]:
     """Committed runs on validation pictures, by which a figure's methods are chosen.
 
@@ -158,8 +163,7 @@ def headline(runs: Sequence[Run], validated: Sequence[Run] = ()) -> list[str]:
     alone. The untrained network is left out, and what averages over flips where the same without
     flips is there: figures show what `ngat segment` finds.
     """
-    there = [run for run in runs if family(run) != "untrained"]
-    there = [run for run in there if not flips(run)] or there
+    there = without_flips([run for run in runs if family(run) != "untrained"])
     sorts: dict[int, list[Run]] = {}
     for run in [run for run in there if real(run)] or there:
         learnt = str(run.provenance.get("preset")) in PRESETS or "peer" in run.provenance

@@ -12,7 +12,7 @@ from ngat.evaluation import paired, published, tables
 from ngat.evaluation.results import Run, runs_in
 from ngat.paper import artifacts
 from ngat.paper.status import PAPER_ITEMS, RESULTS, RULES, notebook_of, status_of
-from ngat.system.files import replacing
+from ngat.system.files import write_text
 
 PAGE = RESULTS / "README.md"  # the long tables
 # Published rows of the short table: the paper, the challenge's winner, the classical reference.
@@ -215,6 +215,5 @@ def refresh(root: Path = Path("."), *, check: bool = False) -> bool:
             stale[path] = wanted
     if not check:
         for path, wanted in stale.items():
-            with replacing(path) as beside:
-                beside.write_text(wanted, encoding="utf-8", newline="\n")
+            write_text(path, wanted)
     return bool(stale)

@@ -28,9 +28,9 @@ from ngat.paper.notebook import (
     title,
     to_html,
 )
-from ngat.paper.run_state import Record, State, digest, page, set_aside
+from ngat.paper.run_state import Record, State, folder_digest, page, set_aside
 from ngat.paper.session import PROFILES
-from ngat.system.files import held, replacing, sha256
+from ngat.system.files import held, sha256, write_text
 from ngat.system.process import Interrupted
 
 GENERATED = ("synthetic", "rings")
@@ -107,8 +107,8 @@ def reproduce(
         check(path, given)  # all of them before the first one runs
 
     around = {
-        "package": digest(Path(ngat.__file__).parent),
-        "data": digest(notebooks.resolve().parent / "data"),
+        "package": folder_digest(Path(ngat.__file__).parent),
+        "data": folder_digest(notebooks.resolve().parent / "data"),
     }
     with held(run, "a run of the notebooks"):
         if aside := set_aside(run, standard):
@@ -153,8 +153,7 @@ def _run_one(
         wrote = [name for name, at in state.written().items() if before.get(name) != at]
         state.note(path.stem, Record(key, status, seconds, message, wrote))
         if target.is_file():
-            with replacing(target.with_suffix(".html")) as beside:
-                beside.write_text(to_html(target), encoding="utf-8")
+            write_text(target.with_suffix(".html"), to_html(target))
 
 
 def _store(data: str, root: Path, console: Console) -> str:
@@ -224,6 +223,5 @@ def _write_index(run: Path, found: Sequence[Path], state: State) -> Path:
         if path.stem in state.records
     }
     index = run / "index.html"
-    with replacing(index) as beside:
-        beside.write_text(page(run, records, state.parameters), encoding="utf-8")
+    write_text(index, page(run, records, state.parameters))
     return index

@@ -21,7 +21,7 @@ from jinja2 import Environment, StrictUndefined
 
 from ngat.paper.notebook import needs, read
 from ngat.paper.status import PAPER_ITEMS
-from ngat.system.files import sha256, write_json
+from ngat.system.files import earlier_json, sha256, write_json
 
 STATE = "state.json"
 # What a notebook may read of what another has written.
@@ -132,7 +132,7 @@ def set_aside(run: Path, parameters: Mapping[str, Any]) -> Path | None:
     return aside
 
 
-def digest(folder: Path) -> str:
+def folder_digest(folder: Path) -> str:
     """SHA-256 over names and contents of the files below a folder."""
     found = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
@@ -144,10 +144,10 @@ def digest(folder: Path) -> str:
 def _stored(path: Path) -> tuple[dict[str, Any] | None, dict[str, Record]]:
     """Parameters and records in a state file; no parameters where there is no such file."""
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = earlier_json(path)
         records = {stem: Record(**record) for stem, record in stored["notebooks"].items()}
         return dict(stored["parameters"]), records
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError):
         return None, {}
 
 

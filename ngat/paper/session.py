@@ -21,8 +21,9 @@ import ngat
 from ngat.data import DATA, Sample, load
 from ngat.errors import InputError
 from ngat.paper.style import GREY, NAMED, save
-from ngat.system.files import replacing, write_table
+from ngat.system.files import write_text
 from ngat.system.process import sleep_while_waiting
+from ngat.system.tables import write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -143,8 +144,7 @@ class Session:
         from ngat.evaluation.tables import markdown
 
         write_table(self.tables / f"{name}.csv", frame)
-        with replacing(self.tables / f"{name}.md") as beside:
-            beside.write_text(markdown(frame), encoding="utf-8", newline="\n")
+        write_text(self.tables / f"{name}.md", markdown(frame))
         return frame
 
 

@@ -18,8 +18,7 @@ import pandas as pd
 from ngat.errors import InputError
 from ngat.instances import Labels
 from ngat.io.picture import Picture, array_picture, open_picture
-from ngat.segmentation.find import FoundNuclei
-from ngat.segmentation.find import find as find_nuclei
+from ngat.segmentation.find import FoundNuclei, find_nuclei
 from ngat.segmentation.formats import (
     features,
     outlined,
@@ -28,7 +27,7 @@ from ngat.segmentation.formats import (
     write_geojson,
     write_rois,
 )
-from ngat.segmentation.network import Network, chosen_magnification, trained
+from ngat.segmentation.network import Segmenter, chosen_magnification, trained
 from ngat.segmentation.tasks import Tasks, usual_threads
 from ngat.segmentation.tiles import TILE
 from ngat.system.files import replacing
@@ -96,7 +95,7 @@ def segment(
     thresholds: Thresholds | None = None,
     device: str = "cpu",
     tta: bool = False,
-    network: Network | None = None,
+    network: Segmenter | None = None,
     tile: int = TILE,
     threads: int | None = None,
 ) -> Segmentation:
@@ -143,8 +142,8 @@ def segment(
     if not isinstance(thresholds, Thresholds | None):
         raise InputError(f"thresholds is an ngat.thresholds.Thresholds; got {thresholds!r}.")
     if network is not None:
-        if not isinstance(network, Network):
-            raise InputError(f"network is a ngat.segmentation.network.Network; got {network!r}.")
+        if not isinstance(network, Segmenter):
+            raise InputError(f"network is a ngat.segmentation.network.Segmenter; got {network!r}.")
         if weights is not None:
             raise InputError("Give weights or network, not both.")
         if device != "cpu" or tta:

@@ -19,15 +19,15 @@ from ngat.io.picture import Picture, open_picture, open_pictures
 from ngat.segmentation.files import (
     FORMAT,
     Input,
-    digest,
     disk_error,
+    path_digest,
     read_record,
     write_results,
 )
-from ngat.segmentation.find import find
+from ngat.segmentation.find import find_nuclei
 from ngat.segmentation.formats import DEFAULT, FORMATS
 from ngat.segmentation.measure import typical_diameter
-from ngat.segmentation.network import Network, TrainedNetwork, chosen_magnification, trained
+from ngat.segmentation.network import Segmenter, TrainedNetwork, chosen_magnification, trained
 from ngat.segmentation.tasks import IN_TURN, Tasks
 from ngat.segmentation.tiles import TILE
 from ngat.system.files import DiskFull, held
@@ -89,7 +89,7 @@ class FilePage:
     page: int | None
     options: Options
 
-    def __call__(self) -> tuple[Picture, Network]:
+    def __call__(self) -> tuple[Picture, Segmenter]:
         picture = open_picture(self.path, page=self.page, **self.options.reading)
         return picture, self.options.network()
 
@@ -119,7 +119,7 @@ def segment_file(
 
     Args:
         overwrite: make anew what is finished already.
-        tasks, progress: as in :func:`ngat.segmentation.find.find`.
+        tasks, progress: as in :func:`ngat.segmentation.find.find_nuclei`.
 
     Raises:
         DiskFull: there is no space; nothing half-written is left.
@@ -201,7 +201,7 @@ def _segment(
     record_path = out / f"{name}.json"
     made_of: dict[str, Any] = {
         "input": str(path),
-        "input_sha256": digest(path, quick=True),
+        "input_sha256": path_digest(path, quick=True),
         "page": source.page,
         "options": options.chosen(),
         "weights": network.identity,
@@ -217,7 +217,7 @@ def _segment(
             folder = _work_folder(out, name, {**made_of, "tile": options.tile})
             kept.enter_context(held(folder, "this picture"))
         try:
-            found = find(
+            found = find_nuclei(
                 picture,
                 network,
                 options.method,

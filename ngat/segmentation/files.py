@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import glob
 import hashlib
-import json
 import os
 import shutil
 from collections import Counter
@@ -22,7 +21,7 @@ from typing import Any, NamedTuple
 from ngat.errors import InputError
 from ngat.io.picture import PICTURE_SUFFIXES, is_picture, stem
 from ngat.segmentation.formats import FORMATS
-from ngat.system.files import FULL, DiskFull, locked, sha256, write_json
+from ngat.system.files import FULL, DiskFull, earlier_json, locked, sha256, write_json
 
 
 class Input(NamedTuple):
@@ -196,15 +195,12 @@ def read_record(path: Path) -> dict[str, Any] | None:
     """
     if not path.exists():
         return None
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if record["format"] != FORMAT or not isinstance(record["outputs"], dict):
-            raise ValueError
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    record = earlier_json(path)
+    if record.get("format") != FORMAT or not isinstance(record.get("outputs"), dict):
         raise InputError(
             f"{path}: was not written by ngat segment; move it, or choose another --out."
-        ) from error
-    return dict(record)
+        )
+    return record
 
 
 def write_results(
@@ -246,7 +242,7 @@ def write_results(
             paths = {name: beside / f"{i}{Path(name).suffix}" for i, name in enumerate(writers)}
             for name, write in writers.items():
                 write(paths[name])
-                outputs[name] = digest(paths[name])
+                outputs[name] = path_digest(paths[name])
             others = {name: hashes for name, hashes in known.items() if name not in outputs}
             ours = {name: [*known.get(name, []), value] for name, value in outputs.items()}
             write_json(record_path, {**record, "finished": False, "outputs": ours | others})
@@ -296,13 +292,13 @@ def _check_ours(path: Path, hashes: list[str]) -> None:
             f"{path}: is there already and was not written by this command; move it, or choose "
             "another --out."
         )
-    if path.is_symlink() or digest(path) not in hashes:
+    if path.is_symlink() or path_digest(path) not in hashes:
         raise InputError(
             f"{path}: was changed since ngat wrote it; move it, or choose another --out."
         )
 
 
-def digest(path: Path, *, quick: bool = False) -> str:
+def path_digest(path: Path, *, quick: bool = False) -> str:
     """SHA-256 of a file; of a folder (OME-Zarr), of its files' names and contents.
 
     Args:

@@ -38,7 +38,7 @@ from ngat.segmentation.job import (
     predict_tile,
 )
 from ngat.segmentation.measure import measure, typical_diameter
-from ngat.segmentation.network import Network
+from ngat.segmentation.network import Segmenter
 from ngat.segmentation.tasks import IN_TURN, Tasks
 from ngat.segmentation.tiles import TILE, Canvas, Grid, at_once, grid
 from ngat.thresholds import Method, Thresholds
@@ -64,9 +64,9 @@ class FoundNuclei:
     notes: tuple[str, ...] = ()
 
 
-def find(
+def find_nuclei(
     picture: Picture,
-    network: Network,
+    network: Segmenter,
     method: Method = "split",
     thresholds: Thresholds | None = None,
     *,
@@ -105,7 +105,7 @@ def find(
     return search(job, parts, tasks, progress)
 
 
-def tiled(picture: Picture, network: Network, magnification: float, tile: int = TILE) -> Grid:
+def tiled(picture: Picture, network: Segmenter, magnification: float, tile: int = TILE) -> Grid:
     """The tiles of a picture, each with what the network's predictions depend on."""
     # Enlarged, a pixel is made of some on each side.
     halo = network.halo + math.ceil(LOBES * max(1.0, magnification))
@@ -149,7 +149,7 @@ def _with_parts(job: PictureJob, parts: Sequence[Part], notes: list[str]) -> pd.
     found = []
     for part in parts:
         pixels = array_picture(job.picture.read(*part.window))
-        one = find(
+        one = find_nuclei(
             pixels, job.network, job.method, job.thresholds, magnification=part.magnification
         )
         found.append(PartLabels(part, one.labels.whole()))

@@ -21,13 +21,13 @@ from ngat.instances import Labels, margin
 from ngat.io.picture import Picture
 from ngat.io.stack import Array
 from ngat.segmentation.measure import measure
-from ngat.segmentation.network import Network, Survey
+from ngat.segmentation.network import Segmenter, Survey
 from ngat.segmentation.tiles import Canvas, Grid, Window
 from ngat.system.files import replacing
 from ngat.thresholds import Method, Thresholds
 
 Arrays = dict[str, npt.NDArray[Any]]
-Opener = Callable[[], tuple[Picture, Network]]
+Opener = Callable[[], tuple[Picture, Segmenter]]
 
 
 @dataclass
@@ -42,7 +42,7 @@ class PictureJob:
     """
 
     picture: Picture
-    network: Network
+    network: Segmenter
     grid: Grid
     method: Method
     thresholds: Thresholds

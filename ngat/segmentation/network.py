@@ -37,7 +37,7 @@ Survey = dict[str, Array]
 
 
 @runtime_checkable
-class Network(Protocol):
+class Segmenter(Protocol):
     """What segmentation needs of a network."""
 
     halo: int  # pixels, as the network sees them, on which a prediction depends
@@ -101,7 +101,7 @@ class TrainedNetwork:
         return {"name": self.name, "sha256": self.sha256}
 
     def magnification(self, picture: Picture) -> tuple[float, tuple[Part, ...]]:
-        """See :class:`Network`. Of a large picture, the median over windows that show nuclei."""
+        """See :class:`Segmenter`. Of a large picture, the median over windows that show nuclei."""
         windows = _windows(picture)
         if picture.stack.dtype != np.uint8 and self.model.config.contrast not in LOCAL:
             survey = self.survey(picture, 1.0)
@@ -136,7 +136,7 @@ class TrainedNetwork:
     def predict(
         self, image: Array, magnification: float, survey: Survey, rows: slice, columns: slice
     ) -> Prediction:
-        """See :class:`Network`."""
+        """See :class:`Segmenter`."""
         height, width = image.shape[:2]
         seen = self._normalised(np.atleast_3d(image), survey, rows, columns)
         seen = np.repeat(seen, 3, axis=2) if seen.shape[2] == 1 else seen

@@ -9,19 +9,14 @@ from __future__ import annotations
 import atexit
 import contextlib
 import errno
-import gzip
 import hashlib
-import io
 import json
 import os
-import re
 import shutil
 import tempfile
-import warnings
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ngat.errors import InputError
 
@@ -29,9 +24,6 @@ try:
     import fcntl
 except ImportError:  # pragma: no cover - Windows has no flock, and works without
     fcntl = None  # type: ignore[assignment]
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # No space, no quota, a limit on the size of files.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -57,10 +49,15 @@ def space_for(path: Path | str) -> Iterator[None]:
     except OSError as error:
         if error.errno not in FULL:
             raise
-        raise DiskFull(
-            f"{path}: cannot be written ({error.strerror}); free some space and run the same "
-            "command again."
-        ) from error
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path | str, error: OSError) -> InputError:
+    """The sentence for a file or a folder that the system did not write; DiskFull for its own."""
+    why = f"{path}: cannot be written ({error.strerror or error})"
+    if error.errno in FULL:
+        return DiskFull(f"{why}; free some space and run the same command again.")
+    return InputError(f"{why}; choose another output folder.")
 
 
 @contextlib.contextmanager
@@ -80,9 +77,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
             handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
             os.close(handle)
         except OSError as error:
-            if error.errno in FULL:
-                raise
-            raise _unwritable(path, error) from error
+            raise unwritable(path, error) from error
         beside = Path(name)
         try:
             yield beside
@@ -91,23 +86,18 @@ def replacing(path: Path | str) -> Iterator[Path]:
                 beside.chmod(0o644)
                 os.replace(beside, path)
             except OSError as error:
-                if error.errno in FULL:
-                    raise
-                raise _unwritable(path, error) from error
+                raise unwritable(path, error) from error
         finally:
             beside.unlink(missing_ok=True)
 
 
 def check_writable(folder: Path) -> None:
     """Raise InputError where no file can be made in a folder, which is made if absent."""
-    with space_for(folder):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=folder).close()
-        except OSError as error:
-            if error.errno in FULL:
-                raise
-            raise _unwritable(folder, error) from error
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise unwritable(folder, error) from error
 
 
 def check_regular(path: Path) -> None:
@@ -176,7 +166,7 @@ def _lock(path: Path, *, wait: bool) -> Iterator[None]:
     except BlockingIOError:
         raise
     except OSError as error:
-        raise _unwritable(path.parent, error) from error
+        raise unwritable(path.parent, error) from error
     try:
         yield
     finally:
@@ -203,24 +193,32 @@ def _open_locked(path: Path, wait: bool) -> int:
         os.close(handle)
 
 
-def _unwritable(path: Path, error: OSError) -> InputError:
-    return InputError(
-        f"{path}: cannot be written ({error.strerror}); choose another output folder."
-    )
+def write_text(path: Path | str, text: str) -> None:
+    """Write a text with plain line ends, whole or not at all."""
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_json(path: Path | str, value: Any) -> None:
     """Write ``value`` as indented JSON with sorted keys, whole or not at all."""
-    with replacing(path) as beside:
-        beside.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
-def read_json(path: Path | str, remedy: str) -> dict[str, Any]:
+def read_json(
+    path: Path | str, remedy: str, *, absent: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Read a JSON object.
 
+    Args:
+        path: the file.
+        remedy: what the message of an error ends with.
+        absent: what there is where there is no such file; by default that is an error.
+
     Raises:
-        InputError: it cannot be read, or is none; the message ends with ``remedy``.
+        InputError: it cannot be read, or is none.
     """
+    if absent is not None and not Path(path).exists():
+        return dict(absent)
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -230,67 +228,12 @@ def read_json(path: Path | str, remedy: str) -> dict[str, Any]:
     return value
 
 
-def read_csv(path: Path | str, **options: Any) -> pd.DataFrame:
-    """:func:`pandas.read_csv`, or InputError saying what is wrong; no column becomes the index."""
-    import pandas as pd
-
-    check_regular(Path(path))
+def earlier_json(path: Path | str) -> dict[str, Any]:
+    """A JSON object that an earlier call may have left; empty where it is absent or damaged."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            return pd.read_csv(path, index_col=False, **options)
-    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        if found := re.search(r"in line (\d+), saw|^Length of header", str(error)):
-            line = f"line {found[1]}" if found[1] else "a line"
-            raise InputError(
-                f"{path}: {line} has more fields than the header; quote fields that hold commas."
-            ) from error
-        raise InputError(f"{path}: cannot be read as CSV ({str(error).strip()}).") from error
-    except (OSError, ValueError, EOFError, zlib.error) as error:  # the last two: compressed ones
-        raise InputError(f"{path}: cannot be read as CSV ({error}).") from error
-
-
-def read_table(
-    path: Path | str,
-    columns: Sequence[str],
-    what: str,
-    made_by: str,
-    *,
-    exact: bool = True,
-    **options: Any,
-) -> pd.DataFrame:
-    """Read a CSV file that has exactly these columns, or at least them.
-
-    Args:
-        path: the file.
-        columns: their names, in order.
-        what: what the table holds, and ``made_by`` the command that makes it, for the message.
-        exact: refuse further columns, and another order.
-        **options: of :func:`pandas.read_csv`.
-
-    Raises:
-        InputError: it cannot be read, or has other columns.
-    """
-    table = read_csv(path, **options)
-    found = table.columns
-    if not (tuple(found) == tuple(columns) if exact else set(columns) <= set(found)):
-        raise InputError(f"{path}: is no table of {what}; make it with `{made_by}`.")
-    return table
-
-
-def write_table(path: Path | str, table: pd.DataFrame) -> None:
-    """Write a table as CSV, compressed if the name ends in ``.gz``: whole or not at all.
-
-    The same table gives the same bytes: no clock and no name stand in a compressed file.
-    """
-    content = table.to_csv(index=False, lineterminator="\n").encode()
-    if str(path).endswith(".gz"):
-        packed = io.BytesIO()
-        with gzip.GzipFile(filename="", mode="wb", fileobj=packed, mtime=0) as file:
-            file.write(content)
-        content = packed.getvalue()
-    with replacing(path) as beside:
-        beside.write_bytes(content)
+        return read_json(path, "")
+    except InputError:
+        return {}
 
 
 def ensure_home() -> None:

@@ -15,9 +15,14 @@ import subprocess
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ngat
+from ngat.system.files import write_json
+from ngat.system.tables import write_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _PACKAGES = ("numpy", "scipy", "scikit-image", "pandas", "torch", "numba", "dgl", "centrosome")
 DRIVER = "/proc/driver/nvidia/version"
@@ -59,6 +64,12 @@ def provenance(
         "versions": versions(device),
         **{key: _clean(value) for key, value in extra.items()},
     }
+
+
+def write_with_provenance(path: Path | str, table: pd.DataFrame, told: dict[str, Any]) -> None:
+    """Write a table, and what :func:`provenance` gave beside it with the suffix ``.json``."""
+    write_table(path, table)
+    write_json(Path(path).with_suffix(".json"), told)
 
 
 def commit() -> str:

@@ -17,8 +17,7 @@ from scipy import ndimage
 
 from ngat.data.contrast import Contrast
 from ngat.errors import InputError
-from ngat.training.appearance import Generator, Picture, appearance, happens
-from ngat.training.texture import LARGE, textured
+from ngat.training.appearance import LARGE, Generator, Picture, appearance, happens, textured
 
 _CHANCES = (
     *("flip", "turn", "affine", "intensity", "stain", "grey", "merge", "invert", "coarse", "blur"),
@@ -62,7 +61,7 @@ class AugmentConfig:
         margin: probability that up to half of the crop, from one side, is black or white and holds
             nothing, as where pictures are filled up or laid beside one another.
         texture: probability that large nuclei and the background show grains
-            (:mod:`ngat.training.texture`).
+            (:func:`ngat.training.appearance.textured`).
     """
 
     size: int = 128

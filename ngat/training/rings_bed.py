@@ -144,10 +144,7 @@ def command(name: str) -> str:
 
 def read(data: Path) -> dict[str, dict[str, Any]]:
     """What is known, by network: see :func:`measure`; empty where nothing is."""
-    path = data / "results" / RESULT
-    if not path.is_file():
-        return {}
-    return read_json(path, "measure again")
+    return read_json(data / "results" / RESULT, "measure again", absent={})
 
 
 def table(known: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:

@@ -7,7 +7,6 @@ else has a state: patches and dropout are drawn anew from (seed, step).
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import dataclasses
 import json
@@ -22,7 +21,7 @@ from ngat.baselines.networks import Network
 from ngat.config import Preset, from_dict, to_dict
 from ngat.data import TYPES, Sample, fingerprint
 from ngat.errors import InputError
-from ngat.system.files import replacing, space_for, write_json
+from ngat.system.files import earlier_json, replacing, space_for, write_json
 from ngat.system.provenance import provenance
 from ngat.training.validation import Scores, Validated
 from ngat.training.weights import Weights, read_tensors, save_weights, write_tensors
@@ -174,10 +173,9 @@ class RunFolder:
             InputError: damaged, or of another configuration or other data.
         """
         path = self.checkpoint
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            earlier = json.loads((self.path / "provenance.json").read_text(encoding="utf-8"))
-            if "before" in earlier:
-                self.history.setdefault("before", earlier["before"])
+        earlier = earlier_json(self.path / "provenance.json")
+        if "before" in earlier:
+            self.history.setdefault("before", earlier["before"])
         tensors, metadata = read_tensors(path, FORMAT)
         try:
             # A run from before a parameter existed had the parameter's default.

@@ -12,7 +12,6 @@ other one has.
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -28,28 +27,23 @@ import pandas as pd
 from ngat.baselines.networks import build
 from ngat.data import TYPES, Sample, fingerprint
 from ngat.errors import InputError
-from ngat.system.files import Busy, held, locked, read_table, write_json, write_table
+from ngat.system.files import Busy, held, locked, read_json
 from ngat.system.process import Interrupted, track
-from ngat.system.provenance import provenance
+from ngat.system.provenance import provenance, write_with_provenance
+from ngat.system.tables import read_table
 from ngat.training.distributed import find_device
 from ngat.training.trainer import TrainingDiverged, TrainingInterrupted, train
 from ngat.training.validation import Scores, score_one
-from ngat.training.variants import BASE, HELD_OUT, Variant
+from ngat.training.variants import Variant
 from ngat.training.weights import load_weights
 
 ALL = "all"  # the line that is the mean over pictures of all types
-_TEXT = ("network", "factor", "variant", "type", "without")
+_TEXT = ("network", "factor", "variant", "type")
 _WHOLE = ("seed", "steps", "parameters", "images")
 COLUMNS = (
     *Variant._fields,
     *("type", "steps", "parameters", "seconds", "images"),
     *Scores._fields,
-)
-# Of the two kinds of tables that there were before this one.
-_ABLATIONS = tuple(name for name in COLUMNS if name not in ("network", "type", "images"))
-_LEFT_OUT = (
-    *("network", "without", "type", "seed", "steps", "parameters", "seconds", "images"),
-    *("dice", "average_f1", "components_f1"),
 )
 
 
@@ -70,20 +64,11 @@ def read(path: Path) -> pd.DataFrame:
     Raises:
         InputError: it cannot be read, or is no such table.
     """
-    table = read_table(
-        path, ("seed", "steps", "seconds", "dice"), "runs", "ngat ablate", exact=False,
+    return read_table(
+        path, COLUMNS, "runs", "ngat ablate",
         dtype=dict.fromkeys(_TEXT, str) | dict.fromkeys(_WHOLE, "Int64"),
         keep_default_na=False, na_values={name: [""] for name in {*COLUMNS} - {*_TEXT}},
     )  # fmt: skip
-    found = tuple(table.columns)
-    if found == _ABLATIONS:
-        table = table.assign(network=_origin(path).get("preset", "smoke"), type=ALL)
-    elif found == _LEFT_OUT:
-        factor = np.where(table["without"] == "", BASE, HELD_OUT)
-        table = table.assign(factor=factor, variant=table["without"].replace("", BASE))
-    elif found != COLUMNS:
-        raise InputError(f"{path}: is no table of runs; make it with `ngat ablate`.")
-    return table.reindex(columns=list(COLUMNS))
 
 
 def _origin(path: Path) -> dict[str, Any]:
@@ -93,12 +78,8 @@ def _origin(path: Path) -> dict[str, Any]:
         InputError: it is damaged.
     """
     beside = path.with_suffix(".json")
-    if not beside.exists():
-        return {}
-    try:
-        return {"data_fingerprint": None, **json.loads(beside.read_text(encoding="utf-8"))}
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{beside}: is no provenance of {path}; delete it.") from error
+    found = read_json(beside, f"delete it, or move {path.name} away", absent={})
+    return {"data_fingerprint": None, **found} if beside.exists() else {}
 
 
 @dataclass(frozen=True)
@@ -254,8 +235,7 @@ class Sweep:
                 split=self.split,
                 **budget,
             )
-            write_table(self.path, lines)
-            write_json(self.path.with_suffix(".json"), told)
+            write_with_provenance(self.path, lines, told)
 
     def _tell(self, sentence: str) -> None:
         if self.progress:

@@ -20,7 +20,7 @@ from ngat.baselines.networks import Network, finds_nuclei
 from ngat.data import Sample
 from ngat.inference import Prediction, instances, predict
 from ngat.magnification import SIZE, size_of
-from ngat.metrics import image_score, match, pixel_dice, pixel_iou
+from ngat.metrics import average_f1, pixel_dice, pixel_iou
 from ngat.system.process import track
 from ngat.thresholds import METHODS, Method, Thresholds, thresholds_to_dict
 from ngat.training.distributed import Team
@@ -100,7 +100,7 @@ def score_one(model: Network, sample: Sample, known_size: bool = True) -> Scores
         pixel_dice(mask, truth),
         pixel_iou(mask, truth),
         float(np.mean(mask == truth)),
-        *(image_score(match(one, sample.labels)).average_f1 for one in labels),
+        *(average_f1(one, sample.labels) for one in labels),
     )
 
 
@@ -164,16 +164,15 @@ def choose_thresholds(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
 
         @cache
-        def average_f1(method: Method, thresholds: Thresholds) -> float:
+        def mean_f1(method: Method, thresholds: Thresholds) -> float:
             def one(prediction: Prediction, sample: Sample) -> float:
-                labels = instances(prediction, method, thresholds)
-                return image_score(match(labels, sample.labels)).average_f1
+                return average_f1(instances(prediction, method, thresholds), sample.labels)
 
             return round(float(np.mean(list(pool.map(one, predictions, samples)))), 9)
 
         return {
             method: search(
-                partial(average_f1, method),
+                partial(mean_f1, method),
                 COARSE if method == "split" else ["probability", "min_area", "confidence"],
             )
             for method in track(METHODS, "Choose thresholds", progress=progress)

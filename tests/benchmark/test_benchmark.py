@@ -19,9 +19,8 @@ from typer.testing import CliRunner
 
 from ngat.benchmark import attention, measure, network, parts, report, rows, worker
 from ngat.benchmark.attention import LayerPlan, passes_of
-from ngat.benchmark.floor import PASSES, Cost, cost, floor_ms
 from ngat.benchmark.graph_libraries import build
-from ngat.benchmark.layers import BASELINE, Case, draw
+from ngat.benchmark.layers import BASELINE, PASSES, Case, Cost, cost, draw, floor_ms
 from ngat.benchmark.measure import Rates, interleaved, peak_bytes, quartiles
 from ngat.benchmark.network import NetworkPlan
 from ngat.benchmark.worker import ALLOCATORS, BenchmarkFailed, Setting, benchmark

@@ -89,7 +89,7 @@ def _other_weights(path):
     ("damage", "says"),
     [
         (_other_weights, "holds rows of other weights; move it away"),
-        (lambda path: path.unlink(), "a.json is missing beside it; move it away"),
+        (lambda path: path.unlink(), "a.json beside it is missing or .* measured; move it away"),
         (lambda path: path.write_text('{"weights'), "does not say which weights were measured"),
         (lambda path: path.write_text("[]"), "does not say which weights were measured"),
         (lambda path: path.write_bytes(b"\xff\x00"), "does not say which weights were measured"),

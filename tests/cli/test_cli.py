@@ -169,8 +169,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("tables --results sub", "sub: holds no result file"),
         ("data prepare", "Give either --source DIR or --download"),
         ("data prepare --source absent", "absent: no such folder"),
-        ("data types --source absent.csv", "absent.csv: missing or not a readable"),
-        ("data split", "image_types.csv: missing or not a readable"),
+        ("data types --source absent.csv", "absent.csv: no such file"),
+        ("data split", "image_types.csv: no such file"),
     ],
 )
 def test_bad_input_of_every_command(

@@ -190,9 +190,13 @@ def test_no_connection_is_one_sentence(tmp_path, monkeypatch):
 
 
 def test_a_spoilt_record_is_named(site, tmp_path):
-    for text in ("{", "[]", '{"a": 1}'):
+    for text, says in (
+        ("{", "is not JSON"),
+        ("[]", "holds no JSON object"),
+        ('{"a": 1}', "other things than hash"),
+    ):
         (tmp_path / RECORD).write_text(text)
-        with pytest.raises(InputError, match=r"download\.json: not a readable record"):
+        with pytest.raises(InputError, match=rf"download\.json: .*{says}.*; delete it"):
             fetch(site, tmp_path)
 
 

@@ -226,7 +226,8 @@ def test_missing_files_are_named(tmp_path):
     for name in ("stage1_train.zip", "stage1_test.zip", "stage1_solution.csv"):
         source = bowl.make(tmp_path / name)
         (source / name).unlink()
-        refused(source, f"{name}.* missing|masks of stage1_test are missing", tmp_path=tmp_path)
+        says = f"{name}.* missing|{name}: no such file; download the masks of stage1_test"
+        refused(source, says, tmp_path=tmp_path)
 
 
 def test_stage_2_needs_both_files(tmp_path):
@@ -366,7 +367,7 @@ def test_a_spoilt_table_is_named_by_line(tmp_path, row, says):
 
 def test_a_table_of_another_kind_is_refused(tmp_path):
     source = bowl.make(tmp_path / "source", table="ImageId,EncodedPixels\ncc,1 2\n")
-    refused(source, r"stage1_solution\.csv: the columns", tmp_path=tmp_path)
+    refused(source, r"stage1_solution\.csv: lacks the column", tmp_path=tmp_path)
     (source / "stage1_solution.csv").write_bytes(b"\xff\xfe\x00broken\x00")
     refused(source, r"stage1_solution\.csv: ", tmp_path=tmp_path)
     (source / "stage1_solution.csv").write_text(bowl.solution(("zz", "1 2")))

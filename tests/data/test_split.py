@@ -158,10 +158,10 @@ def test_a_spoilt_table_of_types_is_named_by_line(tmp_path, change, says):
 
 
 def test_absent_and_foreign_tables_are_named(tmp_path):
-    with pytest.raises(InputError, match=r"gone\.csv: missing"):
+    with pytest.raises(InputError, match=r"gone\.csv: no such file; get it from the project's"):
         split.read_types(tmp_path / "gone.csv")
     (tmp_path / "a.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(InputError, match=r"a\.csv: the columns"):
+    with pytest.raises(InputError, match=r"a\.csv: lacks the column"):
         split.read_split(tmp_path / "a.csv")
     text = (DATA / "split.csv").read_text().replace("\ntrain,", "\nholdout,", 1)
     (tmp_path / "b.csv").write_text(text)

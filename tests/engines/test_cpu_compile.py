@@ -11,7 +11,7 @@ import ngat
 
 pytest.importorskip("numba")
 
-from ngat.engines.cpu.compile import AVX512, digest
+from ngat.engines.cpu.compile import AVX512, sources_digest
 
 # Pairs of columns added up by a small kernel, whose helpers stand in other files.
 PROGRAM = """
@@ -76,11 +76,11 @@ def test_every_source_counts(tmp_path):
     sources = Path(ngat.__file__).parent / "engines" / "cpu"
     copies = [Path(shutil.copy(source, tmp_path)) for source in sorted(sources.glob("*.py"))]
     assert len(copies) > 10
-    found = {digest(tmp_path)}
-    assert found == {digest()}
+    found = {sources_digest(tmp_path)}
+    assert found == {sources_digest()}
     for copy in copies:
         copy.write_text(copy.read_text() + "\n# edited\n")
-        found.add(digest(tmp_path))
+        found.add(sources_digest(tmp_path))
     assert len(found) == len(copies) + 1
 
 
@@ -155,4 +155,4 @@ def test_narrow_kernels_agree_with_the_reference(tmp_path):
     code, said, _ = processes.end(processes.Process(program, words, root, os.environ | narrow), 300)
     assert code == 0, said
     (compiled,) = tmp_path.glob("kernels-*")
-    assert (digest() in compiled.name) == (not AVX512)
+    assert (sources_digest() in compiled.name) == (not AVX512)

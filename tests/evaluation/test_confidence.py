@@ -45,7 +45,7 @@ def test_each_nucleus_has_the_mean_probability_of_its_pixels() -> None:
 def test_curve_by_counting() -> None:
     empty = confidence.of_picture(picture("b"), *(0 * part for part in found()))
     lines = confidence.table([empty, confidence.of_picture(picture(), *found())])
-    curve = confidence.curves(lines)
+    curve = confidence.precision_recall(lines)
     assert curve["confidence"].tolist() == [0.9, 0.8, 0.7]
     assert curve["precision"].tolist() == pytest.approx([1, 1 / 2, 1 / 3])
     assert curve["recall"].tolist() == pytest.approx([1 / 6] * 3)  # nuclei of both pictures
@@ -59,7 +59,7 @@ def test_equal_confidences_come_in_together() -> None:
             "confidence": [0.5, 0.5, 0.5, 0.25], "matched": [1, 0, 1, 1],
         }
     )  # fmt: skip
-    curve = confidence.curves(lines)
+    curve = confidence.precision_recall(lines)
     assert curve["recall"].tolist() == [0.5, 0.75]
     assert curve["precision"].tolist() == pytest.approx([2 / 3, 3 / 4])
 
@@ -68,7 +68,7 @@ def test_ones_own_pictures_have_a_curve() -> None:
     lines = pd.DataFrame(
         {"image_id": "a", "type": "own", "annotated": 2, "confidence": [0.5], "matched": [1]}
     )
-    curve = confidence.curves(lines)
+    curve = confidence.precision_recall(lines)
     assert curve[["type", "recall", "precision"]].to_numpy().tolist() == [["own", 0.5, 1.0]]
 
 

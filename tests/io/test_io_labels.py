@@ -14,7 +14,7 @@ from PIL import Image
 
 from ngat.errors import InputError
 from ngat.evaluation.scoring import read_labels, score
-from ngat.io import read_label_image
+from ngat.io.labels import read_label_image
 
 
 def labels(dtype=np.uint16):

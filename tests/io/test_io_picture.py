@@ -13,7 +13,7 @@ from pictures import SHAPE, colour, grey
 from PIL import Image
 
 from ngat.errors import InputError
-from ngat.io import array_picture, is_picture, open_picture, open_pictures
+from ngat.io.picture import array_picture, is_picture, open_picture, open_pictures
 from ngat.io.stack import MAX_BYTES
 
 TYPES = ["uint8", "uint16", "uint32", "int16", "int32", "float32", "float64"]
@@ -343,7 +343,8 @@ def test_a_header_alone_takes_no_memory(tmp_path):
     with tifffile.TiffWriter(tmp_path / "a.tif", bigtiff=True) as file:
         file.write(grey(), tile=(16, 16), compression="zlib")
     code = (
-        "import resource; from ngat.io import open_picture; from ngat.errors import InputError\n"
+        "import resource; from ngat.io.picture import open_picture\n"
+        "from ngat.errors import InputError\n"
         "import tifffile\n"
         "f = tifffile.TiffFile('a.tif', mode='r+')\n"
         "for n in (256, 257, 322, 323):\n"

@@ -16,8 +16,7 @@ import tifffile
 from pictures import SHAPE, colour, grey
 
 from ngat.errors import InputError, MissingDependency
-from ngat.io import open_picture
-from ngat.io.picture import open_pictures
+from ngat.io.picture import open_picture, open_pictures
 from ngat.io.pyramid import write_labels
 
 

@@ -159,7 +159,7 @@ def seeds() -> list[float]:
     runs = pd.read_csv(RESULTS / "seeds.csv").query("type == 'all'")
     scores = runs.pivot(index="seed", columns="network", values="average_f1")
     assert len(scores) == 3
-    low, high = effects.interval(scores["companion"] - scores["unet"])
+    low, high = effects.student_interval(scores["companion"] - scores["unet"])
     assert low < 0 < high
     (minutes,) = {round(seconds / 60) for seconds in runs["seconds"]}
     return [minutes, round(scores["unet"].mean(), 2), round(scores["companion"].mean(), 2)]

@@ -134,7 +134,7 @@ def test_table_1_as_dots(runs: list[Run]) -> None:
 
 def test_figure_9_has_a_curve_per_type_and_marks_07(runs: list[Run]) -> None:
     counts = pd.concat([run.counts for run in runs])
-    curves = table_study.curves(counts, "Otsu")
+    curves = table_study.by_threshold(counts, "Otsu")
     surest = pd.DataFrame(
         {"type": TYPES[0], "confidence": [0.9, 0.5], "recall": [0.1, 0.4], "precision": [1.0, 0.7]}
     )

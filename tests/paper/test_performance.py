@@ -6,8 +6,7 @@ import pandas as pd
 from torch import nn
 
 from ngat.benchmark import rows
-from ngat.benchmark.floor import PASSES
-from ngat.benchmark.layers import Case
+from ngat.benchmark.layers import PASSES, Case
 from ngat.benchmark.network import INFERENCE, STEP, UNET
 from ngat.paper.study import performance
 

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import nbformat
@@ -375,10 +376,14 @@ def test_a_user_without_a_home_folder(bench: Bench) -> None:
 def test_a_full_disk_is_one_sentence(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.add("01_first")
 
-    def full(_: Path) -> str:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    whole = Path.write_text
 
-    monkeypatch.setattr("ngat.paper.reproduce.to_html", full)
+    def full(path: Path, *words: Any, **named: Any) -> int:
+        if path.name.startswith(".01_first.html"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return whole(path, *words, **named)
+
+    monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(DiskFull, match=r"01_first\.html: cannot be written \(No space left"):
         bench.run()
 

@@ -52,7 +52,7 @@ def test_interval_covers_the_mean_as_often_as_it_says() -> None:
     rng = np.random.default_rng(0)
     inside = 0
     for _ in range(4000):
-        low, high = study.interval(rng.normal(1.0, 3.0, size=3))
+        low, high = study.student_interval(rng.normal(1.0, 3.0, size=3))
         inside += low <= 1.0 <= high
     assert inside / 4000 == pytest.approx(0.95, abs=0.012)
 

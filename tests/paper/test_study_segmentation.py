@@ -15,7 +15,7 @@ from tiny import rings, tiny
 
 from ngat.data import Sample
 from ngat.errors import InputError
-from ngat.evaluation.results import measure, write_run
+from ngat.evaluation.results import Run, measure, write_run
 from ngat.model import NGAT
 from ngat.paper.figures.segmentation import EXTRA, MISSING, RIGHT, difference_map, window
 from ngat.paper.session import open_session
@@ -32,6 +32,12 @@ def bars(*lengths: tuple[int, int, int], rows: int = 4, width: int = 40) -> np.n
     for label, start, stop in lengths:
         image[:, start:stop] = label
     return image
+
+
+def a_run(method: str, ours: bool = False, flips: bool = False) -> Run:
+    """A run without numbers; what its provenance says decides whether it is one of ours."""
+    told = {"preset": "companion"} if ours else {}
+    return Run(method, pd.DataFrame({"method": [method]}), pd.DataFrame(), told | {"tta": flips})
 
 
 @pytest.mark.parametrize(
@@ -69,7 +75,7 @@ def test_examples_show_the_median_nucleus_of_each_outcome() -> None:
     )
     image = np.zeros((100, 200, 3), dtype=np.uint8)
     sample = Sample("a", image, true, "purple_tissue", "a", "test")
-    crops = study.examples(MethodNuclei("x", "ngat", pd.DataFrame(), {"a": pred}), [sample])
+    crops = study.examples(MethodNuclei(a_run("x"), {"a": pred}), [sample])
     assert list(crops) == ["found", "split", "missed", "extra"]  # nothing is merged
     # Of two that were found the larger one.
     for name, column in (("found", 30), ("split", 85), ("missed", 61), ("extra", 155)):
@@ -161,7 +167,7 @@ def test_typical_pictures() -> None:
 def test_average_over_thresholds_of_a_picture() -> None:
     rows = [["a", "purple_tissue", t, tp, 2 - tp, 2 - tp] for t, tp in ((0.5, 2), (0.7, 1))]
     counts = pd.DataFrame(rows, columns=["image_id", "type", "threshold", "tp", "fp", "fn"])
-    (line,) = study.per_picture(MethodNuclei("m", "m", counts, {})).itertuples()
+    (line,) = study.per_picture(MethodNuclei(Run("m", counts, counts, {}), {})).itertuples()
     assert line.average_f1 == pytest.approx(0.75)
     assert line.f1 == pytest.approx(0.5)
 
@@ -223,11 +229,8 @@ def test_ours_is_chosen_by_validation_and_shown_without_flips() -> None:
     scores |= {"companion, flips (split)": 0.7, "companion (components)": 0.4}
     found = {
         name: MethodNuclei(
-            name,
-            "ngat" if study.sort_of(name) in ("companion", "paper") else name,
-            pd.DataFrame(),
+            a_run(name, study.sort_of(name) in ("companion", "paper"), "flips" in name),
             {},
-            "flips" in name,
             (score, -1.0),
         )
         for name, score in scores.items()
@@ -241,7 +244,7 @@ def test_ours_is_chosen_by_validation_and_shown_without_flips() -> None:
 def test_of_equals_both_headlines_take_the_same() -> None:
     names = ("companion (components)", "companion (split)", "broad (split)", "broad (components)")
     for order in (names, names[::-1]):
-        found = {name: MethodNuclei(name, "ngat", pd.DataFrame(), {}) for name in order}
+        found = {name: MethodNuclei(a_run(name, True), {}) for name in order}
         assert study.headline(found).method == "broad (split)"
 
 
@@ -299,3 +302,31 @@ def test_dark_pictures_are_brightened_for_the_eye_alone() -> None:
     # One hot pixel is not what a picture's brightness is measured by.
     dark[0, 0] = 255
     assert visible(dark)[1] == 5
+
+
+def test_one_of_each_sort_is_chosen_by_validation() -> None:
+    def nuclei(name: str, score: float, ours: bool = False, flips: bool = False) -> MethodNuclei:
+        return MethodNuclei(a_run(name, ours, flips), {}, (score, -1.0))
+
+    found = [
+        nuclei("companion (split)", 0.6, True),
+        nuclei("companion, flips (split)", 0.7, True, flips=True),
+        nuclei("companion (components)", 0.5, True),
+        nuclei("paper, earlier training (split)", 0.9, True),
+        nuclei("unet-gpu (split)", 0.6),
+        nuclei("fpn-gpu (split)", 0.4),
+        nuclei("Cellpose 3", 0.1),
+        nuclei("StarDist", 0.1),
+        nuclei("Otsu", 0.2),
+        nuclei("classical, one setting", 0.3),
+    ]
+    assert study.one_of_each({one.method: one for one in found}) == [
+        "companion (split)",
+        "unet-gpu (split)",
+        "StarDist",
+        "Cellpose 3",
+        "classical, one setting",
+        "paper, earlier training (split)",
+    ]
+    untrained = nuclei("untrained smoke (split)", 0.0)
+    assert study.one_of_each({"x": untrained}) == [untrained.method]

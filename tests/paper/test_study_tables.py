@@ -15,7 +15,7 @@ from ngat.evaluation.results import Run, write_instances
 from ngat.metrics import Counts
 from ngat.paper.session import open_session
 from ngat.paper.study import tables as study
-from ngat.paper.study.tables import by_size, columns, curves
+from ngat.paper.study.tables import by_size, by_threshold, columns
 
 
 def test_means_over_images_of_a_type() -> None:
@@ -30,7 +30,7 @@ def test_means_over_images_of_a_type() -> None:
             expected.setdefault((kind, threshold), []).append(Counts(threshold, tp, fp, fn))
     assert any(c.n_true == c.n_pred == 0 for found in expected.values() for c in found)
     columns = ["image_id", "type", "method", "threshold", "tp", "fp", "fn"]
-    table = curves(pd.DataFrame(rows, columns=columns), "m")
+    table = by_threshold(pd.DataFrame(rows, columns=columns), "m")
     # The order of the paper's table 2, not of the alphabet.
     assert table["type"].tolist() == ["small_fluorescent"] * 2 + ["purple_tissue"] * 2
     for line in table.itertuples():
@@ -39,7 +39,7 @@ def test_means_over_images_of_a_type() -> None:
         for name in ("f1", "precision", "recall"):
             assert getattr(line, name) == pytest.approx(np.mean([getattr(c, name) for c in found]))
     with pytest.raises(InputError, match="there are m"):
-        curves(pd.DataFrame(rows, columns=columns), "other")
+        by_threshold(pd.DataFrame(rows, columns=columns), "other")
 
 
 def test_average_f1_by_size_of_nuclei() -> None:

@@ -28,8 +28,9 @@ from PIL import Image
 from ngat.data import rle
 from ngat.errors import InputError
 from ngat.evaluation.scoring import read_labels
-from ngat.io import open_picture, read_label_image
+from ngat.io.labels import read_label_image
 from ngat.io.outlines import filled
+from ngat.io.picture import open_picture
 from ngat.segmentation import batch
 from ngat.segmentation.batch import Options, segment_file, summary
 from ngat.segmentation.files import Input, find_inputs
@@ -570,7 +571,7 @@ def test_a_folder_of_results_that_cannot_be_is_said_at_once(folder, monkeypatch,
     def never(*args, **options):
         raise AssertionError("the network was run")
 
-    monkeypatch.setattr(batch, "find", never)
+    monkeypatch.setattr(batch, "find_nuclei", never)
     said = ngat(monkeypatch, capsys, "in", "--out", "in/b.png")
     assert said[0] == 2
     assert said[2].startswith("in/b.png: cannot be written (")

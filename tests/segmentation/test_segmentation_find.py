@@ -9,9 +9,9 @@ from local_network import Local, clumps
 from skimage.measure import regionprops
 
 from ngat.inference import instances
-from ngat.io import array_picture
+from ngat.io.picture import array_picture
 from ngat.segmentation import job
-from ngat.segmentation.find import find
+from ngat.segmentation.find import find_nuclei
 from ngat.segmentation.tiles import TILE, grid
 
 EVERYTHING = (slice(None), slice(None))
@@ -31,11 +31,11 @@ def picture(shape=(170, 250), **options):
 @pytest.mark.parametrize("landscape", ["distance", "core"])
 def test_tiles_find_the_nuclei_of_the_whole(magnification, landscape):
     network = Local(magnification, probability=0.25, core=0.3, landscape=landscape)
-    whole = find(picture(), network, tile=4096)
+    whole = find_nuclei(picture(), network, tile=4096)
     labels = whole.labels.read(EVERYTHING)
     assert labels.max() == len(whole.table) > 8
     for tile in (64, 96, 128):
-        cut = find(picture(), network, tile=tile)
+        cut = find_nuclei(picture(), network, tile=tile)
         np.testing.assert_array_equal(cut.labels.read(EVERYTHING), labels)
         pd.testing.assert_frame_equal(cut.table, whole.table, rtol=1e-9)
 
@@ -45,17 +45,17 @@ def test_nuclei_are_those_of_the_map_at_once():
     shown = picture()
     maps = network.predict(shown.read(), 1.0, network.survey(shown, 1.0), *EVERYTHING)
     expected = instances(maps, "split", network.chosen)
-    found = find(shown, network, tile=64)
+    found = find_nuclei(shown, network, tile=64)
     np.testing.assert_array_equal(found.labels.read(EVERYTHING), expected)
     np.testing.assert_array_equal(
-        find(shown, network, "components", tile=64).labels.read(EVERYTHING),
+        find_nuclei(shown, network, "components", tile=64).labels.read(EVERYTHING),
         instances(maps, "components", network.chosen),
     )
 
 
 def test_the_table_is_scikit_images():
     shown = array_picture(np.dstack([clumps((200, 160), seed=i) for i in range(3)]), axes="YXS")
-    found = find(shown, Local(probability=0.3), tile=64)
+    found = find_nuclei(shown, Local(probability=0.3), tile=64)
     labels = found.labels.read(EVERYTHING)
     regions = regionprops(labels, shown.read_all())
     assert len(regions) == len(found.table) > 5
@@ -78,7 +78,7 @@ class Stop(Exception):
 
 def test_work_goes_on_where_it_stopped(tmp_path):
     network = Local(probability=0.25, core=0.3)
-    whole = find(picture(), network, tile=4096)
+    whole = find_nuclei(picture(), network, tile=4096)
     total = 2 * len(grid((170, 250), 1.0, network.halo, 96)) + 1
     tiles = []
 
@@ -97,9 +97,9 @@ def test_work_goes_on_where_it_stopped(tmp_path):
         options = {"tile": 96, "folder": tmp_path, "progress": progress}
         if stop <= total:
             with pytest.raises(Stop):
-                find(picture(), counting, **options)
+                find_nuclei(picture(), counting, **options)
         else:
-            found = find(picture(), counting, **options)
+            found = find_nuclei(picture(), counting, **options)
     np.testing.assert_array_equal(
         found.labels.read((slice(0, 170), slice(0, 250))), whole.labels.read(EVERYTHING)
     )
@@ -114,12 +114,12 @@ def test_empty_glass_is_passed_over():
     network.predict = lambda image, *rest: Local.predict(network, 65535 - image, *rest)
     network.survey = lambda *_: {"low": np.array(0.0), "high": np.array(65535.0)}
     seen = []
-    found = find(array_picture(pixels), network, tile=96, progress=lambda *n: seen.append(n))
+    found = find_nuclei(array_picture(pixels), network, tile=96, progress=lambda *n: seen.append(n))
     assert "tiles are empty" in found.notes[0]
     assert seen[-1][1] < 2 * len(grid((400, 600), 1.0, network.halo, 96)) / 2
-    whole = find(array_picture(pixels), network, tile=4096)
+    whole = find_nuclei(array_picture(pixels), network, tile=4096)
     np.testing.assert_array_equal(found.labels.read(EVERYTHING), whole.labels.read(EVERYTHING))
-    blank = find(array_picture(np.full((90, 90), 7, np.uint8)), Local())
+    blank = find_nuclei(array_picture(np.full((90, 90), 7, np.uint8)), Local())
     assert len(blank.table) == 0
     assert list(blank.table) == list(found.table)
 
@@ -128,7 +128,7 @@ def test_a_region_without_a_gap_is_cut_and_said(monkeypatch):
     monkeypatch.setattr(job, "LARGEST", 100)
     pixels = np.full((200, 300), 50, np.uint16)
     pixels[20:180, 20:280] = 60000
-    found = find(array_picture(pixels), Local(), tile=96)
+    found = find_nuclei(array_picture(pixels), Local(), tile=96)
     assert "without a gap was cut" in "".join(found.notes)
     labels = found.labels.read(EVERYTHING)
     assert (labels > 0).sum() == pytest.approx(160 * 260, rel=0.02)

@@ -12,10 +12,10 @@ from tiny import tiny
 
 from ngat.errors import InputError
 from ngat.inference import instances, predict
-from ngat.io import array_picture
+from ngat.io.picture import array_picture
 from ngat.magnification import Seen
 from ngat.model import NGAT
-from ngat.segmentation.find import find
+from ngat.segmentation.find import find_nuclei
 from ngat.segmentation.job import PictureJob, predict_tile
 from ngat.segmentation.network import TrainedNetwork, trained
 from ngat.segmentation.tiles import grid
@@ -147,7 +147,9 @@ def test_one_picture_is_what_predict_makes_of_it(network, magnification):
     chosen = Thresholds(
         probability=float(np.median(expected.probability)), core=float(np.median(expected.core))
     )
-    found = find(array_picture(pixels), network, "split", chosen, magnification=magnification)
+    found = find_nuclei(
+        array_picture(pixels), network, "split", chosen, magnification=magnification
+    )
     assert found.magnification == expected.magnification
     labels = instances(expected, "split", chosen)
     assert labels.max() > 1

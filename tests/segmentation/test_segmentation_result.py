@@ -163,7 +163,7 @@ def test_depth_changes_nothing():
         ({"tta": "yes"}, "tta is True or False; got 'yes'"),
         ({"weights": 3}, "weights is the name of a file; got 3"),
         ({"weights": "a.safetensors", "network": Local()}, "Give weights or network, not both"),
-        ({"network": "companion"}, "network is a .*Network; got 'companion'"),
+        ({"network": "companion"}, "network is a .*Segmenter; got 'companion'"),
         ({"thresholds": {"core": 0.5}}, "thresholds is an ngat.thresholds.Thresholds; got {'core'"),
         ({"network": Local(), "tta": True}, "device and tta belong to weights"),
         ({"network": Local(), "device": "cuda"}, "device and tta belong to weights"),

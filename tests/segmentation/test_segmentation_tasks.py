@@ -18,7 +18,7 @@ import torch
 from local_network import Local, clumps
 
 from ngat.errors import InputError
-from ngat.io import open_picture
+from ngat.io.picture import open_picture
 from ngat.io.stack import reading
 from ngat.segmentation import batch, tasks
 from ngat.segmentation.batch import Options, segment_file, segment_files

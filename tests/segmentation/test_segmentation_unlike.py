@@ -8,8 +8,8 @@ from local_network import Local
 from pictures import discs
 from scipy import ndimage
 
-from ngat.io import array_picture
-from ngat.segmentation.find import BLUE, CONTRAST, RED, SHARPNESS, features, find, stain
+from ngat.io.picture import array_picture
+from ngat.segmentation.find import BLUE, CONTRAST, RED, SHARPNESS, features, find_nuclei, stain
 
 
 def nuclei(blur=1.0, noise=0.01, radius=8, step=32):
@@ -28,16 +28,16 @@ def nuclei(blur=1.0, noise=0.01, radius=8, step=32):
 )
 def test_what_is_unlike_training_is_said(options, says):
     picture = array_picture(1000 * nuclei(**options) - 5)
-    notes = "; ".join(find(picture, Local(probability=0.3, min_area=4)).notes)
+    notes = "; ".join(find_nuclei(picture, Local(probability=0.3, min_area=4)).notes)
     assert (says in notes) if says else (notes == "")
 
 
 def test_nuclei_too_large_or_small_for_the_network_are_said():
-    notes = find(array_picture(nuclei()), Local(0.2, probability=0.3, min_area=4)).notes
+    notes = find_nuclei(array_picture(nuclei()), Local(0.2, probability=0.3, min_area=4)).notes
     assert "unusually small" in "; ".join(notes)
     picture = array_picture(np.kron(nuclei(), np.ones((5, 5))))
-    assert "unusually large" in "; ".join(find(picture, Local(probability=0.4)).notes)
-    assert find(picture, Local(0.2, probability=0.4)).notes == ()
+    assert "unusually large" in "; ".join(find_nuclei(picture, Local(probability=0.4)).notes)
+    assert find_nuclei(picture, Local(0.2, probability=0.4)).notes == ()
 
 
 def test_features_do_not_depend_on_the_range_of_values():
@@ -69,7 +69,7 @@ def test_a_stain_of_another_colour_is_said(dye, says):
     network = Local(probability=0.3, core=0.4)
     network.predict = lambda image, *rest: Local.predict(network, 255 - image, *rest)
     network.survey = lambda *_: {"low": np.array(0.0), "high": np.array(160.0)}
-    notes = "; ".join(find(array_picture(pixels), network).notes)
+    notes = "; ".join(find_nuclei(array_picture(pixels), network).notes)
     assert (says in notes) if says else (notes == "")
 
 
@@ -84,4 +84,4 @@ def test_colours_of_a_display_are_no_stain():
 def test_a_picture_without_nuclei_is_said():
     flat = np.random.default_rng(0).normal(0, 1, (60, 60))
     flat[0, 0] = 1e4
-    assert "no nucleus was found" in find(array_picture(flat), Local(probability=0.9)).notes
+    assert "no nucleus was found" in find_nuclei(array_picture(flat), Local(probability=0.9)).notes

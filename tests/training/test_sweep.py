@@ -230,7 +230,7 @@ def test_other_tables_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"out\.csv: holds runs that were scored on other pict"):
         mine.run([base(0)])
     beside.write_text("[]")
-    with pytest.raises(InputError, match=r"out\.json: is no provenance of"):
+    with pytest.raises(InputError, match=r"out\.json: holds no JSON object; delete it"):
         mine.run([base(0)])
     beside.unlink()
     for content in (b"a,b\n1,2\n", b"seed,steps,seconds,dice\n1,2,3,4\n"):
@@ -242,25 +242,3 @@ def test_other_tables_are_refused(tmp_path: Path) -> None:
         mine.run([base(0)])
     with pytest.raises(InputError, match="no picture to score"):
         Sweep(out, Pictures([], [], [])).run([base(0)])
-
-
-def test_tables_of_both_earlier_kinds_are_read(tmp_path: Path) -> None:
-    path = tmp_path / "old.csv"
-    path.write_text(
-        "factor,variant,seed,steps,parameters,seconds,dice,jaccard,accuracy,average_f1,"
-        "components_f1\nnorm,none,2,100,18,7.5,.8,.7,.9,.4,.3\n"
-    )
-    (old,) = read(path).to_dict("records")
-    assert tuple(old[name] for name in Variant._fields) == ("smoke", "norm", "none", 2)
-    assert (old["type"], old["steps"], old["average_f1"]) == ("all", 100, 0.4)
-    write_json(path.with_suffix(".json"), {"preset": "companion"})
-    assert read(path)["network"].tolist() == ["companion"]
-    path.with_suffix(".json").unlink()
-    path.write_text(
-        "network,without,type,seed,steps,parameters,seconds,images,dice,average_f1,components_f1\n"
-        f"unet,,{NAMES[0]},0,9,5,1.0,4,.5,.4,.3\nunet,{NAMES[0]},{NAMES[0]},0,9,5,1.0,4,.2,.1,.1\n"
-    )
-    table = read(path)
-    assert table[["factor", "variant"]].to_numpy().tolist() == [[BASE, BASE], [HELD_OUT, NAMES[0]]]
-    assert table["average_f1"].tolist() == [0.4, 0.1]
-    assert table["jaccard"].isna().all()

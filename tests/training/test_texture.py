@@ -7,10 +7,10 @@ import pytest
 import torch
 from scipy import ndimage
 
-from ngat.training import texture
+from ngat.training import appearance
+from ngat.training.appearance import textured
 from ngat.training.augment import AugmentConfig, augment
 from ngat.training.device import appearance as device
-from ngat.training.texture import textured
 
 SIDE = 96
 
@@ -45,9 +45,9 @@ def test_grains_lie_in_nuclei_and_unevenness_on_the_ground() -> None:
     within, beyond = change[:, away < 26], change[:, away > 42]
     # Half of the crops have grains of variance s², half bright ones only, whose square is on
     # average half as large; s is even up to INSIDE times a contrast of 0.5.
-    expected = (0.5 * texture.INSIDE) ** 2 / 3 * 0.75
+    expected = (0.5 * appearance.INSIDE) ** 2 / 3 * 0.75
     assert np.mean(within**2) == pytest.approx(expected, rel=0.15)
-    expected = (0.5 * texture.OUTSIDE) ** 2 / 3 * 0.5
+    expected = (0.5 * appearance.OUTSIDE) ** 2 / 3 * 0.5
     # Mirrored at the edges, a coarse field varies more there.
     assert expected < np.mean(beyond**2) < 1.5 * expected
     assert beyond.min() >= -1e-4  # the ground only comes nearer to the nuclei
@@ -56,7 +56,7 @@ def test_grains_lie_in_nuclei_and_unevenness_on_the_ground() -> None:
 def test_grains_are_as_fine_as_they_should_be() -> None:
     """The neighbours of a pixel in a field smoothed with σ: correlation exp(−1 / 4σ²)."""
     change = draws(200)[:, SIDE // 2 - 20 : SIDE // 2 + 20, SIDE // 2 - 20 : SIDE // 2 + 20, 0]
-    sigma = 60 * np.linspace(*texture.GRAIN, 1000)
+    sigma = 60 * np.linspace(*appearance.GRAIN, 1000)
     both = [(one - one.mean(), one.std()) for one in change]
     found = [(one[1:] * one[:-1]).mean() / max(std, 1e-9) ** 2 for one, std in both]
     assert np.mean(found) == pytest.approx(np.exp(-1 / (4 * sigma**2)).mean(), abs=0.03)
@@ -76,8 +76,8 @@ def test_the_edge_of_a_nucleus_is_soft() -> None:
 def test_uneven_ground_is_coarser_than_grains() -> None:
     """Without a nucleus, the contrast is half of the mean; grains would end within 8 pixels."""
     view, nothing = np.full((SIDE, SIDE, 3), 0.4, np.float32), np.zeros((SIDE, SIDE), bool)
-    np.testing.assert_allclose(texture.contrast_of(view, nothing), 0.2)
-    np.testing.assert_allclose(texture.contrast_of(view, ~nothing), 0.2)
+    np.testing.assert_allclose(appearance.contrast_of(view, nothing), 0.2)
+    np.testing.assert_allclose(appearance.contrast_of(view, ~nothing), 0.2)
     fields = [textured(view, nothing, 60.0, np.random.default_rng(n))[..., 0] for n in range(60)]
     found = [np.corrcoef(one[8:].ravel(), one[:-8].ravel())[0, 1] for one in fields]
     assert 0.4 < np.mean(found) < 0.9
@@ -119,7 +119,8 @@ def test_a_device_makes_the_same() -> None:
         smooth = [ndimage.uniform_filter(statistic(x, axis=0), 9) for x in (found, expected)]
         np.testing.assert_allclose(*smooth, atol=0.025)
     half = dataclasses.replace(config, texture=0.5)
-    size = torch.where(torch.arange(count) % 2 == 0, 1.01 * texture.LARGE, 0.99 * texture.LARGE)
+    even = torch.arange(count) % 2 == 0
+    size = torch.where(even, 1.01 * appearance.LARGE, 0.99 * appearance.LARGE)
     changed = device.textured(many, masks, size, chance, half).numpy() != many.numpy()
     changed = changed.any(axis=(1, 2, 3))
     assert not changed[1::2].any()

@@ -31,6 +31,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ngat.errors import InputError, MissingDependency
+from ngat.system.files import locked
 
 try:
     import llvmlite.binding as llvm
@@ -93,7 +94,7 @@ def guard(cache: Any, folder: Path) -> None:
     save, load = cache.save_overload, cache.load_overload
 
     def save_alone(*arguments: Any) -> None:
-        with contextlib.suppress(OSError), locked(folder / "lock"):
+        with contextlib.suppress(OSError, InputError), locked(folder / "index"):
             save(*arguments)
 
     def load_or_none(*arguments: Any) -> Any:
@@ -109,24 +110,11 @@ def guard(cache: Any, folder: Path) -> None:
     cache.save_overload, cache.load_overload = save_alone, load_or_none
 
 
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on a file; without one where the system has none."""
-    try:
-        import fcntl
-    except ImportError:  # Windows, where numba guards itself
-        yield
-        return
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 @lru_cache(maxsize=1)
 def cache_folder() -> Path | None:
     """The first folder that can be written; None where there is none."""
     for parent in parents():
-        folder = parent / f"kernels-{digest()}"
+        folder = parent / f"kernels-{sources_digest()}"
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
@@ -153,7 +141,7 @@ def parents() -> Iterator[Path]:
         yield Path(tempfile.gettempdir()) / f"ngat-{user}"
 
 
-def digest(sources: Path = Path(__file__).parent) -> str:
+def sources_digest(sources: Path = Path(__file__).parent) -> str:
     """Of all sources in a folder, this one by default, and of how wide vectors are."""
     found = hashlib.sha256(str(SIMD).encode())
     for path in sorted(sources.glob("*.py")):

@@ -26,7 +26,7 @@ from ngat.errors import MissingDependency
 from ngat.graph import CHILD_TAPS, KING_TAPS
 from ngat.paper.study.explorer import Explored, WindowLevel
 from ngat.paper.style import LEVEL_COLOURS, VERMILION, bare, style
-from ngat.system.files import replacing
+from ngat.system.files import write_text
 
 SCRIPT, PAGE = (Path(__file__).with_name(f"explorer.{kind}") for kind in ("js", "html"))
 STEPS = 65535  # a coefficient is stored as so many parts of one
@@ -63,9 +63,7 @@ def write_page(explored: Sequence[Explored], about: str, path: Path) -> Path:
     """A self-contained HTML page; it opens from a disk, without a server or a network."""
     content = json.dumps(data(explored, about), separators=(",", ":")).replace("</", "<\\/")
     page = Template(PAGE.read_text(encoding="utf-8"))
-    with replacing(path) as beside:
-        text = page.substitute(script=SCRIPT.read_text(encoding="utf-8"), content=content)
-        beside.write_text(text, encoding="utf-8", newline="\n")
+    write_text(path, page.substitute(script=SCRIPT.read_text(encoding="utf-8"), content=content))
     return path
 
 

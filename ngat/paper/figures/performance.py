@@ -10,8 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ngat.benchmark.floor import PASSES
-from ngat.benchmark.layers import BASELINE, LABELS
+from ngat.benchmark.layers import BASELINE, LABELS, PASSES
 from ngat.benchmark.measure import in_words
 from ngat.benchmark.network import NETWORK_LABELS, UNET
 from ngat.benchmark.rows import select

@@ -84,8 +84,9 @@ def per_type(curves: pd.DataFrame, by_confidence: pd.DataFrame, heading: str) ->
     nucleus must have falls along a curve, and the mark stands where all nuclei are taken.
 
     Args:
-        curves: from :func:`ngat.paper.study.tables.curves`.
-        by_confidence: from :func:`ngat.evaluation.confidence.curves`; no line where it is unknown.
+        curves: from :func:`ngat.paper.study.tables.by_threshold`.
+        by_confidence: from :func:`ngat.evaluation.confidence.precision_recall`; no line where it is
+            unknown.
         heading: whose they are, measured on what.
     """
     looks = {kind: {"color": TYPE_COLOURS[kind], "marker": MARKERS[kind]} for kind in TYPES}

@@ -18,7 +18,7 @@ from ngat.errors import InputError
 from ngat.evaluation.error_types import areas, touching
 from ngat.instances import Labels
 from ngat.segmentation.measure import measure
-from ngat.system.files import read_table
+from ngat.system.tables import read_table
 
 _WHERE = ["image_id", "split", "type", "group"]
 PICTURE_COLUMNS = [*_WHERE, "height", "width", "nuclei", "median_diameter", "touching", "covered"]

@@ -15,9 +15,8 @@ from scipy import stats
 from ngat.data import TYPES, Sample
 from ngat.errors import InputError
 from ngat.inference import instances, predict
-from ngat.metrics import pixel_dice
+from ngat.metrics import average_f1, pixel_dice
 from ngat.model import NGAT, Maps, PyramidGATConv
-from ngat.paper.study.pictures import average_f1
 from ngat.thresholds import Thresholds
 from ngat.training import sweep
 from ngat.training.variants import BASE, FACTORS, HELD_OUT, OF_REAL, Variant
@@ -63,7 +62,9 @@ def effects(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     values = others[metric] - others["seed"].map(base).astype(float)
     others = others.assign(values=values).dropna(subset="values")
     groups = others.groupby(["factor", "variant"], sort=False)["values"]
-    bounds = pd.DataFrame([interval(values) for _, values in groups], columns=["low", "high"])
+    bounds = pd.DataFrame(
+        [student_interval(values) for _, values in groups], columns=["low", "high"]
+    )
     found = groups.agg(seeds="size", mean="mean", values=list).reset_index().join(bounds)
     return found[["factor", "variant", "seeds", "mean", "low", "high", "values"]]
 
@@ -77,7 +78,7 @@ def of_other_seeds(table: pd.DataFrame, metric: str) -> tuple[float, float]:
     return float((base - base[0]).min()), float((base - base[0]).max())
 
 
-def interval(values: np.ndarray | pd.Series) -> tuple[float, float]:
+def student_interval(values: np.ndarray | pd.Series) -> tuple[float, float]:
     """Student's 95 % interval of the mean; NaN of fewer than two values."""
     if len(values) < 2:
         return (np.nan, np.nan)

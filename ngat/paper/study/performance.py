@@ -7,9 +7,8 @@ import contextlib
 import pandas as pd
 import torch
 
-from ngat.benchmark.floor import PASSES
 from ngat.benchmark.graph_libraries import build
-from ngat.benchmark.layers import BASELINE, LABELS, Case
+from ngat.benchmark.layers import BASELINE, LABELS, PASSES, Case
 from ngat.benchmark.measure import in_words
 from ngat.benchmark.network import INFERENCE, NETWORK_LABELS, STEP, UNET
 from ngat.benchmark.report import ratios

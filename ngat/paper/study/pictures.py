@@ -17,7 +17,6 @@ from ngat.data.resize import resized_sample
 from ngat.errors import InputError
 from ngat.inference import look
 from ngat.magnification import SIZE, areas_of, size_of
-from ngat.metrics import image_score, match
 
 Labels = npt.NDArray[np.integer]
 # A picture is too dark to be printed as it is if its brightest hundredth is below this, of 255.
@@ -207,8 +206,3 @@ def best_match(pred: Labels, true: Labels, number: int) -> tuple[int, float]:
         return 0, 0.0
     mine = pred == inside.argmax()
     return int(inside.argmax()), float((mine & mask).sum() / (mine | mask).sum())
-
-
-def average_f1(pred: Labels, true: Labels) -> float:
-    """Mean F1 of a picture over the thresholds of table 1."""
-    return image_score(match(pred, true)).average_f1

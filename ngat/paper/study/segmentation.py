@@ -12,13 +12,14 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
+from ngat.config import PRESETS
 from ngat.data import TYPES, Sample
 from ngat.data.normalize import as_tensor
 from ngat.errors import InputError
 from ngat.evaluation import tables
 from ngat.evaluation.error_types import OUTCOMES, outcomes
 from ngat.evaluation.evaluator import Method, evaluate
-from ngat.evaluation.results import read_instances, read_run
+from ngat.evaluation.results import Run, read_instances, read_run
 from ngat.inference import evaluating
 from ngat.magnification import areas_of, size_of
 from ngat.model import NGAT
@@ -35,26 +36,38 @@ ERRORS = (*OUTCOMES, "extra")
 # A crop is so many median nuclei wide, within these limits in pixels.
 NUCLEI_WIDE = 8
 CROP_SIDES = (128, 256)
+LITERAL = "paper"  # the preset that reads the paper literally
 
 
 class MethodNuclei(NamedTuple):
     """One method's nuclei in all pictures.
 
     Attributes:
-        method: its name in tables.
-        family: see :func:`ngat.paper.artifacts.family`.
-        counts: lines of its result file.
+        run: its result files.
         labels: nuclei by image id.
-        tta: whether test-time augmentation was used (:func:`ngat.inference.predict`).
         validated: its score for a choice (:func:`ngat.paper.artifacts.by_validation`).
     """
 
-    method: str
-    family: str
-    counts: pd.DataFrame
+    run: Run
     labels: dict[str, Labels]
-    tta: bool = False
     validated: tuple[float, float] = (-1.0, -1.0)
+
+    @property
+    def method(self) -> str:
+        return self.run.method
+
+    @property
+    def counts(self) -> pd.DataFrame:
+        return self.run.counts
+
+    @property
+    def family(self) -> str:
+        return artifacts.family(self.run)
+
+    @property
+    def tta(self) -> bool:
+        """Whether test-time augmentation was used (:func:`ngat.inference.predict`)."""
+        return artifacts.flips(self.run)
 
 
 def everything(
@@ -120,11 +133,8 @@ def read_found(
         here = set(run.counts["data"]) == {data} and wanted <= set(run.counts["image_id"])
         if here and only in ("", run.method):
             labels = read_instances(path.with_name(f"{run.name}.rle.csv.gz"))
-            tta = artifacts.flips(run)
             score = artifacts.by_validation(run, validated)
-            found[run.method] = MethodNuclei(
-                run.method, artifacts.family(run), run.counts, labels, tta, score
-            )
+            found[run.method] = MethodNuclei(run, labels, score)
     return _ranked(found)
 
 
@@ -149,15 +159,36 @@ def headline(found: Mapping[str, MethodNuclei], preset: str = "") -> MethodNucle
     Of the ``preset`` alone if given, and without flips where there is one: test results never
     decide (:func:`ngat.paper.artifacts.headline`).
     """
-    ours = [
-        of_method
-        for method, of_method in found.items()
-        if of_method.family == "ngat" and preset in ("", sort_of(method))
-    ]
-    there = ours or list(found.values())
-    there = [of_method for of_method in there if not of_method.tta] or there
-    best = artifacts.best_validated({one.method: one.validated for one in there})
-    return next(one for one in there if one.method == best)
+    ours = [one for one in found.values() if one.family == "ngat"]
+    ours = [one for one in ours if preset in ("", sort_of(one.method))]
+    there = {one.method: one for one in ours or found.values()}
+    shown = artifacts.without_flips([one.run for one in there.values()])
+    scores = {run.method: there[run.method].validated for run in shown}
+    return there[artifacts.best_validated(scores)]
+
+
+def one_of_each(found: Mapping[str, MethodNuclei]) -> list[str]:
+    """Ours first, another network, StarDist and Cellpose, one that learns nothing, the literal one.
+
+    Of each sort the one that :func:`headline` takes.
+    """
+    sorts: dict[str, dict[str, MethodNuclei]] = {}
+    order = ["ours", "network", "StarDist", "Cellpose", "rest", LITERAL, "untrained"]
+    for method, nuclei in found.items():
+        sorts.setdefault(_sort(nuclei), {})[method] = nuclei
+    return [headline(sorts[sort]).method for sort in order if sort in sorts]
+
+
+def _sort(nuclei: MethodNuclei) -> str:
+    name = sort_of(nuclei.method)
+    if nuclei.family == "ngat":
+        return LITERAL if name == LITERAL else "ours"
+    if nuclei.family == "untrained":
+        return "untrained"
+    for peer in ("StarDist", "Cellpose"):
+        if name.startswith(peer):
+            return peer
+    return "network" if name.split("-")[0] in PRESETS else "rest"
 
 
 def per_picture(found: MethodNuclei) -> pd.DataFrame:

@@ -37,14 +37,14 @@ def columns(table2: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_confidence(session: Session, runs: Sequence[Run], method: str) -> pd.DataFrame:
-    """:func:`ngat.evaluation.confidence.curves` of a method, from beside its result files.
+    """:func:`ngat.evaluation.confidence.precision_recall` of a method, by its result files.
 
     Without a line where its confidences are not known.
     """
     path = _beside(session, runs, method, ".confidence.csv.gz")
     if path is None:
         return pd.DataFrame(columns=["type", "confidence", "recall", "precision"])
-    return confidence.curves(confidence.read(path))
+    return confidence.precision_recall(confidence.read(path))
 
 
 def _beside(session: Session, runs: Sequence[Run], method: str, ending: str) -> Path | None:
@@ -117,7 +117,9 @@ def by_size(counts: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
     )
     table = each.agg(images="size", average_f1="mean").reset_index()
     bounds = [
-        tables.interval(tables.resample(len(f1), 0, tables.RESAMPLES) @ f1.to_numpy() / len(f1))
+        tables.bootstrap_interval(
+            tables.resample(len(f1), 0, tables.RESAMPLES) @ f1.to_numpy() / len(f1)
+        )
         for _, f1 in each
     ]
     table[["low", "high"]] = np.array(bounds).reshape(-1, 2)
@@ -156,7 +158,7 @@ def beside_published(runs: Sequence[Run], seeds: int = 50) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["method", "average_f1", "system", "side"])
 
 
-def curves(counts: pd.DataFrame, method: str) -> pd.DataFrame:
+def by_threshold(counts: pd.DataFrame, method: str) -> pd.DataFrame:
     """Means over a type's images, as in table 2, at each threshold.
 
     Args:

@@ -18,7 +18,8 @@ import torch
 from ngat.config import Preset, preset
 from ngat.paper import artifacts
 from ngat.paper.session import Session
-from ngat.system.files import read_table, replacing
+from ngat.system.files import replacing
+from ngat.system.tables import read_table
 from ngat.training.trainer import Trained, TrainingInterrupted, train
 
 # Steps of a training by hand, which only shows that it works; of one in a run, which two slow cores

@@ -15,8 +15,7 @@ import torch
 from skimage.color import hed_from_rgb, rgb_from_hed
 from torch import Tensor
 
-from ngat.training import texture
-from ngat.training.appearance import coarse
+from ngat.training.appearance import EDGE, GRAIN, INSIDE, LARGE, OUTSIDE, UNEVENNESS, coarse
 from ngat.training.augment import AugmentConfig
 
 COLOURED = 0.02  # a channel that differs by more makes a picture coloured
@@ -87,7 +86,7 @@ def appearance(view: Tensor, generator: torch.Generator, config: AugmentConfig) 
         sigma = chance.uniform(0.0, config.sigma) * chance.happens(config.blur)
         view = blurred(view, sigma, truncate=3.0)
     if config.noise:
-        low, high = value_range(view)
+        low, high = percent_range(view)
         strength = chance.uniform(0.0, config.grain) * (high - low) * chance.happens(config.noise)
         # A grey camera has one noise, a colour camera three.
         noise = chance.normal(*view.shape[1:])
@@ -102,7 +101,7 @@ def appearance(view: Tensor, generator: torch.Generator, config: AugmentConfig) 
 def textured(
     view: Tensor, nuclei: Tensor, size: Tensor, generator: torch.Generator, config: AugmentConfig
 ) -> Tensor:
-    """Grains in the large nuclei of a batch and on its background (:mod:`ngat.training.texture`).
+    """Grains in the large nuclei of a batch and on its background, as on the CPU.
 
     Args:
         view: ``float32 [B, 3, S, S]`` in [0, 1].
@@ -127,17 +126,17 @@ def textured(
         return chance.uniform(0, most)[:, None, None, None]
 
     mask = nuclei[:, None].to(view.dtype)
-    grains, uneven = relief(*texture.GRAIN), relief(*texture.UNEVENNESS).clamp(min=0)
+    grains, uneven = relief(*GRAIN), relief(*UNEVENNESS).clamp(min=0)
     grains = where(chance.happens(0.5), grains.clamp(min=0), grains)
-    inside = blurred(mask, texture.EDGE * size)
-    relative = strength(texture.INSIDE) * inside * grains
-    relative = relative + strength(texture.OUTSIDE) * (1 - inside) * uneven
+    inside = blurred(mask, EDGE * size)
+    relative = strength(INSIDE) * inside * grains
+    relative = relative + strength(OUTSIDE) * (1 - inside) * uneven
     share = mask.mean((2, 3), keepdim=True)
     mean = view.mean((2, 3), keepdim=True)
     within = (view * mask).mean((2, 3), keepdim=True)
     contrast = within / share.clamp(min=1e-6) - (mean - within) / (1 - share).clamp(min=1e-6)
     contrast = torch.where((share > 0) & (share < 1), contrast, 0.5 * mean)
-    chosen = chance.happens(config.texture) & (size > texture.LARGE)
+    chosen = chance.happens(config.texture) & (size > LARGE)
     return where(chosen, (view + contrast * relative).clamp(0, 1), view)
 
 
@@ -154,7 +153,7 @@ def where(chosen: Tensor, one: Tensor, other: Tensor) -> Tensor:
     return torch.where(chosen[:, None, None, None], one, other)
 
 
-def value_range(view: Tensor) -> tuple[Tensor, Tensor]:
+def percent_range(view: Tensor) -> tuple[Tensor, Tensor]:
     """Grey levels that all but one percent lie above and below, from every 16th pixel, ``[B]``."""
     few = view[:, :, ::4, ::4].flatten(1)
     low, high = torch.quantile(few, few.new_tensor([0.01, 0.99]), dim=1)
@@ -168,7 +167,7 @@ def intensity(view: Tensor, gain: Tensor, offset: Tensor, gamma: Tensor) -> Tens
         view: ``[B, 3, S, S]``.
         gain, offset, gamma: ``[B]``.
     """
-    low, high = value_range(view)
+    low, high = percent_range(view)
     held = torch.minimum(gain, 1 / high.clamp(min=1e-3)).clamp(min=1.0)
     gain = torch.where(gain > 1, held, gain)
     offset = torch.maximum(offset, -gain * low)
@@ -235,7 +234,7 @@ def counted(view: Tensor, counts: Tensor, generator: torch.Generator) -> Tensor:
     grey = (view.amax(1) - view.amin(1)).amax((1, 2)) < COLOURED
     noisy = torch.poisson(view.clamp(0, 1) * counts[:, None, None, None], generator)
     noisy = where(grey, noisy[:, :1].expand_as(noisy), noisy)
-    _, high = value_range(noisy)
+    _, high = percent_range(noisy)
     return noisy / torch.maximum(counts, high)[:, None, None, None]
 
 
