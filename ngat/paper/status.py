@@ -6,10 +6,11 @@ another file another sentence comes out.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -17,7 +18,6 @@ from ngat.data import TYPES
 from ngat.evaluation import published, tables
 from ngat.evaluation.results import Run
 from ngat.paper import artifacts
-from ngat.system.files import read_json
 
 RESULTS = Path("data/results")
 REAL = "dsb2018"
@@ -147,7 +147,7 @@ def _projection(root: Path) -> Status:
 
 def _network(root: Path) -> Status:
     path = RESULTS / "rings.json"
-    rings = read_json(root / path, "measure again")
+    rings = _json(root / path)
     paper, ours = rings["paper"], rings["companion"]
     status = (
         f"drawn; Dice on generated rings: {paper['dice']:.3f} as published "
@@ -174,7 +174,7 @@ def _losses(root: Path) -> Status:
         minutes = float(balanced["minutes"].sum() + bce["minutes"].sum())
         first = logs[0][0]
         beside = first.with_name(first.name.replace(".validation.csv", ".json"))
-        hardware = read_json(beside, "train again", absent={}).get("hardware", "")
+        hardware = _json(beside).get("hardware", "") if beside.is_file() else ""
         status = f"{measured}: {gap}"
         return Status(status, first.relative_to(root), hardware, minutes, folder == RESULTS)
     return Status(NOT_MEASURED)
@@ -247,12 +247,17 @@ def _reached_of_table2(run: Run) -> list[bool]:
 
 def _of_notebook(root: Path, number: str, result: Path, status: str) -> Status:
     """Time and hardware of the committed notebook's last execution, where they were noted."""
-    noted = read_json(root / EXECUTED, "remove it", absent={}).get(number, {})
+    noted = _json(root / EXECUTED).get(number, {}) if (root / EXECUTED).is_file() else {}
     return Status(status, result, noted.get("hardware", ""), noted.get("minutes"))
 
 
 def _printed(root: Path, notebook: Path | None) -> str:
     """What a notebook's cells printed; nothing where there is no notebook."""
-    cells = read_json(root / notebook, "get it again")["cells"] if notebook else []
+    cells = _json(root / notebook)["cells"] if notebook else []
     outputs = [output for cell in cells for output in cell.get("outputs", [])]
     return "\n".join("".join(output.get("text", "")) for output in outputs)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
