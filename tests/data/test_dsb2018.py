@@ -236,7 +236,11 @@ def test_stage_2_needs_both_files(tmp_path):
     refused(source, r"stage2_test_final\.zip is missing", tmp_path=tmp_path)
     (source / "stage2_solution_final.csv").unlink()
     bowl.pack(source / "stage2_test_final.zip", bowl.test_files())
-    refused(source, r"stage2_solution_final\.csv: the masks", tmp_path=tmp_path)
+    refused(
+        source,
+        r"stage2_solution_final\.csv: no such file; download the masks of stage2",
+        tmp_path=tmp_path,
+    )
 
 
 @pytest.mark.parametrize("keep", [0, 10, 0.5, -4])
