@@ -98,8 +98,10 @@ def check_out(out: Path, inputs: Sequence[Path], *endings: str) -> None:
             raise InputError(f"--out {out}: is an input or among them; choose another place.")
 
 
-def record_of(out: Path) -> Path:
-    """The JSON file that says how a table was made, beside the table.
+def check_table(out: Path) -> None:
+    """Refuse a table beside which the JSON file that says how it was made would replace another.
+
+    Tables of this program have such a file, which is replaced.
 
     Raises:
         InputError: ``out`` is no name of a table, or that file was not written by this program.
@@ -110,7 +112,6 @@ def record_of(out: Path) -> Path:
         remedy = f"it would be replaced beside {out.name}; move it, or choose another --out"
         if not {"command", "commit", "versions"} <= set(read_json(path, remedy)):
             raise InputError(f"{path}: is no record of a table; {remedy}.")
-    return path
 
 
 def names(text: str) -> tuple[str, ...]:

@@ -17,10 +17,10 @@ from ngat.cli.options import (
     Limit,
     Quiet,
     Root,
+    check_table,
     command_line,
     interruptible,
     names,
-    record_of,
 )
 from ngat.errors import InputError
 
@@ -109,7 +109,7 @@ def _sweep(
         from ngat.data import TYPES, load
         from ngat.training.sweep import Pictures, Sweep
 
-        record_of(out)
+        check_table(out)
         if split not in ("val", "test"):
             raise InputError(f"split {split!r} is unknown; choose val or test.")
         # Generated pictures are scored on another seed's, which nothing was tuned on.
@@ -147,7 +147,7 @@ def error_types(
         from ngat.system.provenance import provenance, write_with_provenance
 
         began = time.monotonic()
-        record_of(out)
+        check_table(out)
         nuclei = study.committed(results, [name.strip() for name in runs.split(",")])
         samples = load(data, split, root=root, seed=data_seed, progress=not quiet)
         table = study.count(nuclei, samples, progress=not quiet)
@@ -181,7 +181,7 @@ def robustness(
         from ngat.training.weights import load_weights
 
         began = time.monotonic()
-        record_of(out)
+        check_table(out)
         loaded = load_weights(weights, find_device(device))
         samples = load(data, "val", root=root, seed=data_seed, limit=limit, progress=not quiet)
         told = provenance(command_line(), None, fingerprint(samples), 0.0, data=data, split="val")

@@ -24,6 +24,11 @@ SIZES = (0, 10, 20, 40, 80, np.inf)
 SIZE_NAMES = ("below 10", "10 to 20", "20 to 40", "40 to 80", "above 80")
 
 
+def _named(sizes: pd.Series) -> pd.Series:
+    """Which of :data:`SIZE_NAMES` each size in pixels has."""
+    return pd.cut(sizes, SIZES, right=False, labels=SIZE_NAMES)
+
+
 def columns(table2: pd.DataFrame) -> pd.DataFrame:
     """Table 2 with a column per type, ``<type>``, and its bounds ``<type> low``, ``<type> high``.
 
@@ -76,7 +81,7 @@ def found_widths(
     """
     facts = facts.set_index("image_id")
     wide = image_sizes(facts)
-    sizes = pd.cut(wide, SIZES, right=False, labels=SIZE_NAMES)
+    sizes = _named(wide)
     rows = []
     for method in methods:
         path = _beside(session, runs, method, ".rle.csv.gz")
@@ -107,7 +112,7 @@ def by_size(counts: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
     sized = facts.assign(size=image_sizes(facts)).set_index("image_id")["size"]
     rows = counts.assign(
         f1=metrics.f1(counts["tp"], counts["fp"], counts["fn"]),
-        size=pd.cut(counts["image_id"].map(sized), SIZES, right=False, labels=SIZE_NAMES),
+        size=_named(counts["image_id"].map(sized)),
     )
     each = (
         rows.dropna(subset="size")
