@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -58,6 +59,9 @@ def environment(folder: Path, python: str) -> Path:
     listed = folder / "there.txt"
     pip = [str(own), "-m", "pip"]
     if not listed.is_file():
+        # A version manager may offer a name that does not start.
+        if not (there := shutil.which(python)) or subprocess.run([there, "-c", ""]).returncode:
+            sys.exit(f"{python} does not start here; name another one, as --python python3.11.")
         subprocess.run([python, "-m", "venv", "--clear", folder], check=True)
         subprocess.run([*pip, "install", "--quiet", *THERE], check=True)
         listed.write_text(_installed(pip))
