@@ -39,6 +39,9 @@ ARGS ?=
 
 # DGL asks for its backend in a file in the home folder unless this is set.
 export DGLBACKEND := pytorch
+# Containers often forbid Python to keep what it compiled. A hundred processes of the tests would each
+# compile torch's sources anew, for four seconds.
+export PYTHONDONTWRITEBYTECODE :=
 
 # The stamp's name holds a checksum of what is installed: same content, no installation.
 LOCK := pyproject.toml .ci/constraints.txt
@@ -143,58 +146,65 @@ stored: env
 # Every row and curve of the real data, which `ngat data prepare` has made ready: hours. Each network
 # trains for MINUTES, at most. Stopped, it goes on where it was; remove runs/real to start anew.
 # Everything stays in runs/real: the committed weights and results are of other, longer trainings, and
-# are not overwritten.
-REAL := runs/real/results
+# are not overwritten. LIMIT=3 is a rehearsal of all commands on a few pictures, in runs/real-3.
+LIMIT ?=
+FEW := $(LIMIT:%=--limit %)
+REAL := runs/real$(LIMIT:%=-%)
+REAL_RESULTS := $(REAL)/results
 COMMITTED := data/results
-MINUTES ?= 130
+MINUTES ?= $(if $(LIMIT),0.1,130)
 RIVALS ?= unet fpn
-# Of each run without a type of picture, and of each ablation.
-STUDY_MINUTES ?= 10
+# Of each run without a type of picture; of each seed of a network; steps of each ablation.
+STUDY_MINUTES ?= $(if $(LIMIT),0.02,10)
+SEED_MINUTES ?= $(if $(LIMIT),0.02,12)
+STUDY_STEPS ?= $(if $(LIMIT),2,400)
 ERRORS_OF := dsb2018-test-companion-split,dsb2018-test-unet-split,dsb2018-test-otsu_watershed
+TRIALS ?= $(if $(LIMIT),2,120)
 # Figure 8: a small network, three seeds of each loss.
-CURVE := --preset smoke --no-thresholds --set steps=300 --set low_resolution=0 --set validate_every=50 \
-  --set validate_images=12
+CURVE := --preset smoke --no-thresholds --set steps=$(if $(LIMIT),2,300) --set low_resolution=0 \
+  --set validate_every=50 --set validate_images=12
 real: env
 	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[baselines,classical]'
 	for preset in companion paper $(RIVALS); do \
-	  $(BIN)/ngat train --data dsb2018 --preset $$preset --minutes $(MINUTES) \
-	    --out runs/real/$$preset --resume; \
-	  $(BIN)/ngat evaluate --data dsb2018 --out $(REAL) \
-	    --weights runs/real/$$preset/best.safetensors; \
+	  $(BIN)/ngat train --data dsb2018 --preset $$preset --minutes $(MINUTES) $(FEW) \
+	    --out $(REAL)/$$preset --resume; \
+	  $(BIN)/ngat evaluate --data dsb2018 $(FEW) --out $(REAL_RESULTS) \
+	    --weights $(REAL)/$$preset/best.safetensors; \
 	done
-	$(BIN)/ngat robustness --data dsb2018 --weights runs/real/companion/best.safetensors \
-	  --out $(REAL)/robustness.csv
-	$(BIN)/ngat tune-classical --data dsb2018 --trials 120 --pictures 24 \
-	  --out $(REAL)/classical.json
+	$(BIN)/ngat robustness --data dsb2018 $(FEW) --weights $(REAL)/companion/best.safetensors \
+	  --out $(REAL_RESULTS)/robustness.csv
+	$(BIN)/ngat tune-classical --data dsb2018 --trials $(TRIALS) --pictures $(or $(LIMIT),24) \
+	  --out $(REAL_RESULTS)/classical.json
 	for method in otsu otsu_watershed classical_one classical_per_type; do \
-	  $(BIN)/ngat evaluate --data dsb2018 --out $(REAL) --method $$method \
-	    $$(case $$method in (classical*) echo --tuned $(REAL)/classical.json;; esac); \
+	  $(BIN)/ngat evaluate --data dsb2018 $(FEW) --out $(REAL_RESULTS) --method $$method \
+	    $$(case $$method in (classical*) echo --tuned $(REAL_RESULTS)/classical.json;; esac); \
 	done
-	$(BIN)/ngat error-types --data dsb2018 --results $(REAL) --out $(REAL)/error_types.csv \
-	  --runs $(ERRORS_OF)
+	$(BIN)/ngat error-types --data dsb2018 --results $(REAL_RESULTS) --runs $(ERRORS_OF) \
+	  --out $(REAL_RESULTS)/error_types.csv
 	for run in {balanced,bce}-{0,1,2}; do \
-	  $(BIN)/ngat train --data dsb2018 $(CURVE) --set kind=$${run%-*} --set seed=$${run#*-} \
-	    --out runs/real/$$run --resume; \
+	  $(BIN)/ngat train --data dsb2018 $(FEW) $(CURVE) --set kind=$${run%-*} --set seed=$${run#*-} \
+	    --out $(REAL)/$$run --resume; \
 	  for log in log validation; do \
-	    cp runs/real/$$run/$$log.csv $(REAL)/training-$$run.$$log.csv; \
+	    cp $(REAL)/$$run/$$log.csv $(REAL_RESULTS)/training-$$run.$$log.csv; \
 	  done; \
-	  cp runs/real/$$run/provenance.json $(REAL)/training-$$run.json; \
+	  cp $(REAL)/$$run/provenance.json $(REAL_RESULTS)/training-$$run.json; \
 	done
-	$(BIN)/ngat leave-out --data dsb2018 --minutes $(STUDY_MINUTES) --out $(REAL)/leave_out.csv
-	$(BIN)/ngat ablate --data dsb2018 --steps 400 --seeds 3 --only base \
-	  --out $(REAL)/ablations.csv
-	$(BIN)/ngat ablate --data dsb2018 --steps 400 --seeds 1 --out $(REAL)/ablations.csv
+	$(BIN)/ngat leave-out --data dsb2018 $(FEW) --minutes $(STUDY_MINUTES) \
+	  --out $(REAL_RESULTS)/leave_out.csv
+	$(BIN)/ngat ablate --data dsb2018 $(FEW) --steps $(STUDY_STEPS) --seeds 3 --only base \
+	  --out $(REAL_RESULTS)/ablations.csv
+	$(BIN)/ngat ablate --data dsb2018 $(FEW) --steps $(STUDY_STEPS) --seeds 1 \
+	  --out $(REAL_RESULTS)/ablations.csv
 	for preset in companion unet; do \
-	  $(BIN)/ngat ablate --data dsb2018 --preset $$preset --only base --seeds 3 --minutes 12 \
-	    --out $(REAL)/seeds.csv; \
+	  $(BIN)/ngat ablate --data dsb2018 $(FEW) --preset $$preset --only base --seeds 3 \
+	    --minutes $(SEED_MINUTES) --out $(REAL_RESULTS)/seeds.csv; \
 	done
-	$(BIN)/ngat tables --results $(REAL) --out runs/real/tables
+	$(BIN)/ngat tables --results $(REAL_RESULTS) --out $(REAL)/tables
 
 # StarDist and Cellpose, each in an environment of its own (peers/README.md). Each trains for MINUTES
 # of one core. Stopped, it goes on where it was; with more MINUTES, too. LIMIT=12 is a rehearsal on a
 # few images, whose results stay in runs/.
 PEER ?= stardist cellpose
-LIMIT ?=
 PEERS := runs/peers/$(DATA)$(LIMIT:%=-%)
 PEER_RESULTS ?= $(if $(LIMIT),$(PEERS)/results,$(if $(filter dsb2018,$(DATA)),$(COMMITTED),$(PEERS)/results))
 peers: MINUTES := 84
@@ -209,14 +219,14 @@ peers: env
 	    .venv-$$peer/bin/python -m pip install --quiet --requirement peers/$$peer.txt; \
 	    touch $$stamp; }; \
 	done
-	$(BIN)/ngat peers export --data $(DATA) --out $(PEERS)/pictures $(LIMIT:%=--limit %)
+	$(BIN)/ngat peers export --data $(DATA) --out $(PEERS)/pictures $(FEW)
 	for peer in $(PEER); do \
 	  PYTHONPATH=. .venv-$$peer/bin/python -m peers $$peer --pictures $(PEERS)/pictures \
 	    --out $(PEERS)/$$peer --minutes $(MINUTES); \
 	  for split in val test; do \
 	    out=$(PEER_RESULTS); test $$split = test || out=$(PEER_RESULTS)/validation; \
 	    $(BIN)/ngat peers score --data $(DATA) --split $$split --found $(PEERS)/$$peer \
-	      --out $$out $(LIMIT:%=--limit %); \
+	      --out $$out $(FEW); \
 	  done; \
 	done
 
