@@ -101,6 +101,7 @@ def tune(
         raise InputError(f"{out}: holds another search; give another file, or remove this one.")
     scores: dict[str, list[float | None]] = stored["scores"]
     found: dict[str, dict[str, Any]] = {}
+    earlier = stored.get("found", {})
     before, began = float(stored["minutes"]), time.monotonic()
 
     def save() -> None:
@@ -126,7 +127,10 @@ def tune(
             display.update(task, description=f"Tune {name}")
             known = scores.setdefault(name, [])
             if name == ONE:
-                # What serves a type may serve all: the search begins with what they found.
+                # What serves a type may serve all: the search begins with what they found. Scores
+                # of a search that began with something else are of other settings.
+                if any(earlier.get(kind) != entry for kind, entry in found.items()):
+                    known.clear()
                 begin = (*STARTS, *(settings_from(entry["settings"]) for entry in found.values()))
                 trials = search(
                     name, half, SearchObjective(chosen, often), known, begin, first=len(begin)

@@ -135,7 +135,7 @@ def scaling(
 
     Pictures are drawn. Each row is written at once; a stopped run goes on with the same command.
     """
-    with _measuring():
+    with _measuring("Stopped; the same command goes on after the last row that was written."):
         from ngat.benchmark.scaling import benchmark_scaling, scaling_report
 
         tables = benchmark_scaling(
@@ -196,11 +196,11 @@ def _measure(
 
 
 @contextlib.contextmanager
-def _measuring() -> Iterator[None]:
+def _measuring(stopped: str = "Stopped; nothing was written.") -> Iterator[None]:
     """A worker's failure and Ctrl-C end with a sentence."""
     from ngat.benchmark.worker import BenchmarkFailed
 
-    with interruptible("Stopped; nothing was written."):
+    with interruptible(stopped):
         try:
             yield
         except BenchmarkFailed as error:

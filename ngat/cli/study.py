@@ -182,9 +182,11 @@ def robustness(
 
         began = time.monotonic()
         check_table(out)
-        loaded = load_weights(weights, find_device(device))
+        loaded = load_weights(weights, on := find_device(device))
         samples = load(data, "val", root=root, seed=data_seed, limit=limit, progress=not quiet)
-        told = provenance(command_line(), None, fingerprint(samples), 0.0, data=data, split="val")
+        told = provenance(
+            command_line(), None, fingerprint(samples), 0.0, device=str(on), data=data, split="val"
+        )
         told["weights_sha256"] = sha256(weights)
         table = study.fill(out, loaded, samples, told, began=began, progress=not quiet)
     typer.echo(table.to_string(index=False))

@@ -132,12 +132,15 @@ def committed(folder: Path, stems: Sequence[str]) -> dict[str, dict[str, Labels]
     """Predicted nuclei of result files, by the method's name.
 
     Raises:
-        InputError: a file is missing or damaged.
+        InputError: a file is missing or damaged, or two are of one method.
     """
-    found = {}
+    found: dict[str, dict[str, Labels]] = {}
     for stem in stems:
         counts = read_counts(folder / f"{stem}.counts.csv")
-        found[str(counts["method"].iloc[0])] = read_instances(folder / f"{stem}.rle.csv.gz")
+        method = str(counts["method"].iloc[0])
+        if method in found:
+            raise InputError(f"{stem}: {method!r} is there already; give each run its own --label.")
+        found[method] = read_instances(folder / f"{stem}.rle.csv.gz")
     return found
 
 

@@ -43,7 +43,7 @@ COLUMNS = ["change", "images", "unchanged", "changed", "difference", "low", "hig
 FLUORESCENT = ("small_fluorescent", "large_fluorescent")
 # Smaller nuclei than this are no longer nuclei, larger images take too long for what they tell.
 LEAST_SIZE = 6.0
-MOST_PIXELS = 6_000_000
+MOST_PIXELS, MOST_TEXTURED = 6_000_000, 1_100_000
 
 
 @dataclass(frozen=True)
@@ -147,17 +147,12 @@ def exposed(counts: float) -> Change:
     return change
 
 
-def with_texture(factor: float, most: int = 1_100_000) -> Change:
-    """The image at a higher magnification, which shows what is in its nuclei and between them.
-
-    Args:
-        factor: how much higher.
-        most: pixels of the changed image; larger ones take too long for what they tell.
-    """
+def with_texture(factor: float) -> Change:
+    """The image at a higher magnification, which shows what is in its nuclei and between them."""
 
     def change(sample: Sample, other: Sample) -> Changed | None:
         changed = resized(factor)(sample, other)
-        if changed is None or changed.labels.size > most:
+        if changed is None or changed.labels.size > MOST_TEXTURED:
             return None
         rng = np.random.default_rng(zlib.crc32(sample.image_id.encode()))
         view, size = changed.image.astype(np.float32) / np.float32(255), size_of(changed.labels)

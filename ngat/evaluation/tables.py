@@ -210,7 +210,7 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def write_tables(runs: Sequence[Run], folder: Path | str, *, seed: int = 0) -> list[Path]:
-    """Write tables 1 and 2 and the composition, each as CSV (full precision) and Markdown.
+    """Write tables 1 and 2 and the composition, each as CSV (six digits) and Markdown.
 
     Returns:
         The files' paths, in the order written.

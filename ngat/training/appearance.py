@@ -117,7 +117,8 @@ def _merged(view: Picture, rng: Generator) -> Picture:
 def _counted(view: Picture, counts: float, rng: Generator) -> Picture:
     """The picture with photon noise: a pixel of value 1 counts ``counts`` photons on average.
 
-    Values are then stretched back to at most 1, as the contrast of a noisy picture would be.
+    Values are then stretched back to at most 1 but for the brightest percent, as the contrast of a
+    noisy picture would be.
     """
     grey = np.ptp(view, axis=2).max(initial=0.0) < 0.02
     expected = view[:, :, :1] if grey else view

@@ -27,7 +27,7 @@ from ngat.data.contrast import TILE as WINDOW
 from ngat.data.normalize import stretch_bytes
 from ngat.errors import InputError
 from ngat.instances import core_of
-from ngat.magnification import SIZE, areas_of, encode
+from ngat.magnification import OCTAVES, SIZE, areas_of, encode
 from ngat.training.augment import AugmentConfig, augment
 
 Patch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
@@ -55,8 +55,12 @@ class Batch(NamedTuple):
         return Batch(*(t.to(device, non_blocking=True) for t in self))
 
     def halved(self) -> Batch:
-        """The batch at half resolution; targets become shares of nucleus, numbers stay numbers."""
+        """The batch at half resolution: targets become shares of nucleus, and sizes an octave less.
+
+        Numbers stay numbers.
+        """
         image, targets = (F.avg_pool2d(t, 2, ceil_mode=True, count_include_pad=False) for t in self)
+        targets[:, 2] = (targets[:, 2] - targets[:, 0] / OCTAVES).clamp(min=0)
         targets[:, 3:] = self.targets[:, 3:, ::2, ::2]
         return Batch(image, targets)
 

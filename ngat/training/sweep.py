@@ -15,6 +15,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -135,8 +136,9 @@ class Sweep:
             self._tell(f"run {number} of {len(variants)}: {_sentence(lines)}")
         if elsewhere:
             self._tell(f"{elsewhere} runs are left to other processes that do them")
-        elif self._unfinished.is_dir() and not any(self._unfinished.iterdir()):
-            self._unfinished.rmdir()
+        else:
+            with suppress(OSError):  # none is there, or others still work in it
+                self._unfinished.rmdir()
         return added
 
     def lines(self, variant: Variant, folder: Path | None = None) -> pd.DataFrame:
@@ -207,8 +209,8 @@ class Sweep:
             refused = f"runs of {min(other)} steps, not {self.steps}"
         if origin.get("data_fingerprint", self._fingerprint) != self._fingerprint:
             refused = "runs that were scored on other pictures"
-        if origin.get("minutes_each", self.minutes) != self.minutes:
-            refused = f"runs with {origin['minutes_each']} minutes each, not {self.minutes}"
+        if origin and (minutes := origin.get("minutes_each")) != self.minutes:
+            refused = f"runs with {minutes or 'no'} minutes each, not {self.minutes or 'none'}"
         if refused:
             raise InputError(f"{self.path}: holds {refused}; give another file.")
         return set(table[list(Variant._fields)].itertuples(index=False, name=None))
@@ -231,6 +233,7 @@ class Sweep:
                 self._fingerprint,
                 # Of all runs, whatever calls made them.
                 lines.drop_duplicates(list(Variant._fields))["seconds"].sum() / 60,
+                device=str(find_device(self.device)),
                 data=self.data,
                 split=self.split,
                 **budget,

@@ -182,6 +182,7 @@ class TrainingRun:
     at: TrainingState
     progress: bool
     began: float = 0.0
+    rate: float = 0.0  # of the last step; what is due where the time is over before one
 
     def fit(self, on_step: Callable[[int], None] | None) -> None:
         """Steps until the schedule ends."""
@@ -290,8 +291,7 @@ class TrainingRun:
         at.seconds = at.validated_at = self._clock()
         (at.validation_seconds,) = self.team.maximum([at.seconds - began])
         at.validated = at.step
-        better = result.average_f1 > at.best_f1
-        if better:
+        if better := result.average_f1 > at.best_f1:
             at.best_f1, at.best_step = result.average_f1, at.step
         if self.team.leads:
             self.folder.validated(self.model if better else None, at, result)

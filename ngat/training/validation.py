@@ -22,7 +22,7 @@ from ngat.inference import Prediction, instances, predict
 from ngat.magnification import SIZE, size_of
 from ngat.metrics import average_f1, pixel_dice, pixel_iou
 from ngat.system.process import track
-from ngat.thresholds import METHODS, Method, Thresholds, thresholds_to_dict
+from ngat.thresholds import LARGEST, METHODS, Method, Thresholds, thresholds_to_dict
 from ngat.training.distributed import Team
 from ngat.training.weights import load_weights, save_weights
 
@@ -42,16 +42,14 @@ COARSE: dict[str, list[Any]] = {
 
 
 def around(name: str, value: Any) -> list[Any]:
-    """A value and its neighbours, half a step of the coarse search away."""
+    """A value and its neighbours, half a step of the coarse search away, as far as they can be."""
     if name == "min_area":
         return [value, value * 3 // 4, value * 3 // 2]
     if name == "landscape":
         return [value]
-    if name == "smoothing":
-        return [value, value - 0.25, value + 0.25]
-    if name in ("prominence", "confidence"):
-        return [value, max(0.0, round(value - 0.02, 2)), round(value + 0.02, 2)]
-    return [value, round(value - 0.05, 2), round(value + 0.05, 2)]
+    step = {"smoothing": 0.25, "prominence": 0.02, "confidence": 0.02}.get(name, 0.05)
+    largest = LARGEST.get(name, 1.0)
+    return [value, max(0.0, round(value - step, 2)), min(largest, round(value + step, 2))]
 
 
 class Validated(NamedTuple):
@@ -126,11 +124,7 @@ def summary(samples: Sequence[Sample], scores: Sequence[Sequence[float]]) -> Val
 
 
 def validate(
-    model: Network,
-    samples: Sequence[Sample],
-    known_size: bool = True,
-    *,
-    members: Team | None = None,
+    model: Network, samples: Sequence[Sample], *, members: Team | None = None
 ) -> Validated:
     """Score a network on whole pictures at the default thresholds, see :func:`score_one`.
 
@@ -138,7 +132,7 @@ def validate(
     """
     team = members or Team(0, 1, torch.device("cpu"))
     scores = [
-        score_one(model, sample, known_size) if i % team.world == team.rank else Scores()
+        score_one(model, sample) if i % team.world == team.rank else Scores()
         for i, sample in enumerate(samples)
     ]
     flat = team.sum([value for row in scores for value in row])

@@ -230,6 +230,24 @@ def test_a_stopped_tuning_ends_like_one_that_was_not(
         tune(samples(), stopped, plan, data="drawn", progress=False)
 
 
+def test_more_trials_do_not_lend_the_one_setting_a_score_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it begins with are the types' settings, and they change with more trials."""
+
+    def score(self: object, settings: Settings, best: Settings) -> float:
+        return classical_search.crc(repr(settings)) / 2**32
+
+    monkeypatch.setattr(classical_search.SearchObjective, "__call__", score)
+    path = tmp_path / "t.json"
+    for trials in (60, 90, 60):
+        plan = SearchPlan(trials, 2)
+        found = tune(samples(), path, plan, data="drawn", progress=False)
+        new = tune(samples(), tmp_path / f"{trials}", plan, data="drawn", progress=False)
+        assert found[:3] == new[:3]
+        assert found.average_f1[ONE] == score(None, found.one, found.one)
+
+
 def test_what_is_found_is_the_best_of_what_was_tried_and_scored_as_said(tmp_path: Path) -> None:
     plan = SearchPlan(trials=9, pictures=3)
     tuned = tune(samples(), tmp_path / "t.json", plan, data="drawn", progress=False)

@@ -112,6 +112,10 @@ def test_the_command_agrees_with_the_counts_of_its_runs(tmp_path: Path) -> None:
     assert out.with_suffix(".json").exists()
     with pytest.raises(InputError, match="rings-test-else"):
         committed(tmp_path, ["rings-test-else"])
+    # Else the second run would replace the first without a word.
+    evaluate(pictures[:1], tmp_path, data="rings", method="otsu", name="again", progress=False)
+    with pytest.raises(InputError, match="again: 'Otsu' is there already"):
+        committed(tmp_path, ["rings-test-otsu", "again"])
 
 
 def test_bars_are_shares_of_what_was_annotated(tmp_path: Path) -> None:

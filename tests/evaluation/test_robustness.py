@@ -11,6 +11,9 @@ from ngat.evaluation import robustness as study
 from ngat.evaluation.robustness import CHANGES
 from ngat.inference import Prediction
 from ngat.model import NGAT
+from ngat.system import provenance
+from ngat.training import distributed
+from ngat.training import weights as weights_module
 from ngat.training.weights import Weights, save_weights
 
 
@@ -274,3 +277,17 @@ def test_a_stopped_table_goes_on(tmp_path, monkeypatch: pytest.MonkeyPatch, caps
     save_weights(path, NGAT(tiny().model), tiny(), {"other": 1})
     assert inside(capsys, monkeypatch, *words)[0] == 0
     assert len(seen) == 2 + whole["images"].sum()
+
+
+def test_the_record_names_the_device(tmp_path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    path, told = tmp_path / "w.safetensors", []
+    save_weights(path, NGAT(tiny().model), tiny(), {})
+    monkeypatch.setattr(weights_module, "load_weights", lambda path, device: None)
+    monkeypatch.setattr(distributed, "find_device", lambda device: f"{device}:0")
+    monkeypatch.setattr(provenance, "hardware", lambda device: device)
+    monkeypatch.setattr(provenance, "versions", lambda device: {})
+    monkeypatch.setattr(study, "fill", lambda *given, **_: told.append(given[3]) or pd.DataFrame())
+    words = ["robustness", "--weights", str(path), "--out", str(tmp_path / "r.csv")]
+    words += ["--data", "synthetic", "--limit", "1", "--device", "cuda", "--quiet"]
+    assert inside(capsys, monkeypatch, *words)[0] == 0
+    assert told[0]["hardware"] == "cuda:0"

@@ -14,9 +14,9 @@ from ngat.data.contrast import local_contrast
 from ngat.data.normalize import as_tensor
 from ngat.errors import InputError
 from ngat.instances import core_of
-from ngat.magnification import SIZE, size_of
+from ngat.magnification import OCTAVES, SIZE, decode, encode, size_of
 from ngat.training import patches as module
-from ngat.training.patches import Patches, shares
+from ngat.training.patches import Batch, Patches, shares
 
 
 def test_threads_and_processes_draw_the_same_patches() -> None:
@@ -113,11 +113,23 @@ def test_a_halved_batch_is_the_mean_of_four_pixels() -> None:
         assert reduced.shape[2:] == (8, 8)
         for row, column in ((0, 0), (3, 5), (7, 7)):
             block = whole[:, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
-            torch.testing.assert_close(reduced[:, :3, row, column], block[:, :3].mean((2, 3)))
+            mean = block[:, :3].mean((2, 3))
+            if whole.shape[1] == 4:  # of targets the third is a size in pixels
+                mean[:, 2] = (mean[:, 2] - mean[:, 0] / OCTAVES).clamp(min=0)
+            torch.testing.assert_close(reduced[:, :3, row, column], mean)
     assert half.targets[:, :3].min() >= 0
     assert half.targets[:, :3].max() <= 1
     # The number of a nucleus has no mean.
     assert torch.equal(half.targets[:, 3], batch.targets[:, 3, ::2, ::2])
+
+
+def test_nuclei_of_a_halved_batch_have_half_the_size() -> None:
+    targets = torch.zeros(1, 4, 16, 16)
+    targets[:, 0] = 1
+    for size in (6.0, 40.0):
+        targets[:, 2] = float(encode(np.array(size)))
+        half = Batch(torch.zeros(1, 3, 16, 16), targets).halved()
+        np.testing.assert_allclose(decode(half.targets[0, 2].numpy()), size / 2, rtol=1e-5)
 
 
 def test_patches_hold_a_nucleus_where_they_are_asked_to() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -171,6 +172,26 @@ def test_runs_end_by_the_clock_if_asked(small: None, tmp_path: Path) -> None:
     assert table["steps"].between(1, 599).all(), "the clock ended them, not the schedule"
     with pytest.raises(InputError, match=r"holds runs with 0\.005 minutes each, not 5"):
         a_sweep(out, None, minutes=5).run([base(0)])
+
+
+def test_runs_by_the_clock_are_not_added_to_runs_by_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Sweep, "lines", lambda self, variant, folder: line(variant))
+    out = tmp_path / "out.csv"
+    assert a_sweep(out).run([base(0)]) == 1
+    with pytest.raises(InputError, match="holds runs with no minutes each, not 5"):
+        a_sweep(out, None, minutes=5).run([base(1)])
+
+
+def test_the_record_names_the_device_that_did_the_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Sweep, "lines", lambda self, variant, folder: line(variant))
+    monkeypatch.setattr(module, "find_device", lambda device: f"{device}:0")
+    monkeypatch.setattr(module, "provenance", lambda *_, device, **__: {"hardware": device})
+    assert Sweep(tmp_path / "out.csv", PICTURES, 3, device="cuda").run([base(0)]) == 1
+    assert json.loads((tmp_path / "out.json").read_text()) == {"hardware": "cuda:0"}
 
 
 def test_a_run_that_was_stopped_goes_on_from_its_checkpoint(

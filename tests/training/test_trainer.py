@@ -270,6 +270,22 @@ def test_a_time_limit_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert again[-1] < 0.02 * tiny().train.learning_rate
 
 
+def test_a_stopped_run_that_has_had_its_time_ends_without_a_step(tmp_path: Path) -> None:
+    def stop(done: int) -> None:
+        if done == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def for_minutes(minutes: float, on_step=None) -> Trained:
+        data = rings(), rings("val", 1)
+        options = {"resume": True, "device": "cpu", "progress": False, "thresholds": False}
+        return train(tiny(), *data, tmp_path, minutes=minutes, on_step=on_step, **options)
+
+    with pytest.raises(TrainingInterrupted, match="after step 3"):
+        for_minutes(5, stop)
+    assert for_minutes(1e-5).steps == 3
+    assert [row[0] for row in log_of(tmp_path)] == ["step", "3"]
+
+
 @pytest.mark.parametrize("kind", ["balanced", "bce"])
 def test_two_processes_equal_one(tmp_path: Path, kind: str) -> None:
     """The same batch, half in each process: the same losses, gradients and weights."""

@@ -14,7 +14,7 @@ from tiny import rings, tiny
 from ngat.data import Sample
 from ngat.inference import Prediction, predict
 from ngat.model import NGAT
-from ngat.thresholds import Thresholds
+from ngat.thresholds import LARGEST, Thresholds
 from ngat.training import validation
 from ngat.training.trainer import train
 from ngat.training.validation import (
@@ -129,6 +129,14 @@ def test_the_fine_search_goes_half_a_step_to_either_side() -> None:
     assert around("confidence", 0.0) == [0.0, 0.0, 0.02]
     assert around("core", 0.6) == [0.6, 0.55, 0.65]
     assert around("landscape", "core") == ["core"]
+
+
+@pytest.mark.parametrize("name", sorted({*COARSE} - {"landscape", "min_area"}))
+@pytest.mark.parametrize(("sign", "end"), [(-1, 0.0), (1, 1.0)])
+def test_the_fine_search_ends_where_thresholds_do(name: str, sign: int, end: float) -> None:
+    """A network for which no threshold is extreme enough ends its training all the same."""
+    found = search(lambda t: sign * getattr(t, name), [name])
+    assert getattr(found, name) == end * LARGEST.get(name, 1.0)
 
 
 @pytest.mark.parametrize("tta", [False, True])
