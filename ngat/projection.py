@@ -83,15 +83,41 @@ def project(integral: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
     left, right = left.clamp(0, width), right.clamp(0, width)
     top, bottom = top.clamp(0, height), bottom.clamp(0, height)
 
-    def corner(x: Tensor, y: Tensor) -> Tensor:
-        # With align_corners, -1 and 1 are the first and last entry of the integral image.
-        grid = torch.stack([2 * x / width - 1, 2 * y / height - 1], dim=-1)
-        return F.grid_sample(integral, grid, mode="bilinear", align_corners=True)
-
-    total = corner(right, bottom) - corner(left, bottom) - corner(right, top) + corner(left, top)
+    total = sums(
+        integral,
+        torch.stack([right, left, right, left], dim=1),
+        torch.stack([bottom, bottom, top, top], dim=1),
+    )
+    total = total[:, :, 0] - total[:, :, 1] - total[:, :, 2] + total[:, :, 3]
     area = ((right - left) * (bottom - top))[:, None]
     valid = ~(area < MIN_VALID_PIXELS * (1 - 1e-9))  # NaN counts, and stays NaN
     return torch.where(valid, total / area.clamp(min=1e-9), 0.0), valid
+
+
+def sums(integral: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """The integral from a picture's corner to (x, y), bilinear between its entries.
+
+    On an entry the derivative jumps, and there cells at home have their edges. It is that to the
+    right and below, by every engine.
+
+    Args:
+        integral: ``[B, C, H + 1, W + 1]``.
+        x, y: ``[B, ...]``, 0 to W and to H. NaN gives NaN.
+
+    Returns:
+        ``[B, C, ...]``.
+    """
+    height, width = integral.shape[2] - 1, integral.shape[3] - 1
+    i = x.detach().nan_to_num().long().clamp(max=width - 1)
+    j = y.detach().nan_to_num().long().clamp(max=height - 1)
+    u, v = (x - i)[:, None], (y - j)[:, None]
+    entries = integral.flatten(2)
+    at = (j * (width + 1) + i).flatten(1)[:, None].expand(-1, entries.shape[1], -1)
+    a, b, c, d = (
+        entries.gather(2, at + step).unflatten(2, x.shape[1:])
+        for step in (0, 1, width + 1, width + 2)
+    )
+    return torch.lerp(torch.lerp(a, b, u), torch.lerp(c, d, u), v)
 
 
 def project_home(integral: Tensor, level: int) -> Tensor:

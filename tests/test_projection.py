@@ -90,6 +90,18 @@ def test_derivative_in_x_y_z_by_finite_differences():
     assert torch.autograd.gradcheck(lambda p: project(integral, p)[0], [positions], eps=1e-7)
 
 
+@pytest.mark.parametrize("size", [(16, 24), (17, 31), (64, 96)])
+def test_on_pixel_edges_every_engine_takes_the_derivative_of_one_side(size):
+    """At home all boxes end there, and there the derivative jumps: training begins with it."""
+    integral = integral_image(torch.rand(1, 2, *size, dtype=torch.float64))
+    for level in (1, 2):
+        home = home_positions(PyramidGraph(*size, 3), level, integral)
+        plain, fast = home.clone().requires_grad_(), home.clone().requires_grad_()
+        (expected,) = torch.autograd.grad(project(integral, plain)[0].square().sum(), plain)
+        (found,) = torch.autograd.grad(fused_project(integral, fast)[0].square().sum(), fast)
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+
+
 def test_float32_pictures_of_1024_pixels_keep_their_precision():
     rng = np.random.default_rng(3)
     picture = rng.uniform(0, 1, (1, 1024, 1024)).astype(np.float32)
