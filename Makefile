@@ -179,7 +179,7 @@ real: env
 	  $(BIN)/ngat evaluate --data dsb2018 $(FEW) --out $(REAL_RESULTS) --method $$method \
 	    $$(case $$method in (classical*) echo --tuned $(REAL_RESULTS)/classical.json;; esac); \
 	done
-	$(BIN)/ngat error-types --data dsb2018 --results $(REAL_RESULTS) --runs $(ERRORS_OF) \
+	$(BIN)/ngat error-types --data dsb2018 $(FEW) --results $(REAL_RESULTS) --runs $(ERRORS_OF) \
 	  --out $(REAL_RESULTS)/error_types.csv
 	for run in {balanced,bce}-{0,1,2}; do \
 	  $(BIN)/ngat train --data dsb2018 $(FEW) $(CURVE) --set kind=$${run%-*} --set seed=$${run#*-} \

@@ -138,6 +138,7 @@ def error_types(
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     root: Root = Path("data"),
     data_seed: DataSeed = 0,
+    limit: Limit = None,
     quiet: Quiet = False,
 ) -> None:
     """Count nuclei found, merged, split and missed by type, size and whether they touch."""
@@ -149,7 +150,7 @@ def error_types(
         began = time.monotonic()
         check_table(out)
         nuclei = study.committed(results, [name.strip() for name in runs.split(",")])
-        samples = load(data, split, root=root, seed=data_seed, progress=not quiet)
+        samples = load(data, split, root=root, seed=data_seed, limit=limit, progress=not quiet)
         table = study.count(nuclei, samples, progress=not quiet)
         minutes = (time.monotonic() - began) / 60
         told = provenance(
