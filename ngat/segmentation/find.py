@@ -223,7 +223,7 @@ def remarks(picture: Picture, table: pd.DataFrame, magnification: float) -> Iter
     if sharpness < SHARPNESS[0]:
         yield "edges are more blurred than in nearly all training pictures"
     if sharpness > SHARPNESS[1]:
-        yield "edges are sharper than in nearly all training pictures; blurring by a pixel helps"
+        yield "edges are sharper than in nearly all training pictures; blurring by a pixel may help"
     red, blue = stain(pixels) or (RED[0], BLUE[0])
     if not (RED[0] <= red <= RED[1] and BLUE[0] <= blue <= BLUE[1]):
         yield "the stain has another colour than those of training; look at the outlines"
