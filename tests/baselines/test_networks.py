@@ -36,7 +36,7 @@ def test_a_type_is_left_out_of_training_and_validation(
         "Patches": lambda s, *a, **k: (
             seen["patches"].extend(x.type for x in s) or patches(s, *a, **k)
         ),
-        "score_one": lambda m, s, k: seen["validated"].append(s.type) or score(m, s, k),
+        "score_one": lambda m, s: seen["validated"].append(s.type) or score(m, s),
         "store_thresholds": lambda p, s, *a, **k: (
             seen["chosen"].extend(x.type for x in s) or choose(p, s, *a, **k)
         ),
