@@ -14,7 +14,7 @@ A picture that is unlike those of training deserves a second look, and gets a re
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
@@ -22,12 +22,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import ndimage
 
 from ngat.data.resize import LOBES
 from ngat.inference import WHOLE
 from ngat.io.picture import Picture, array_picture
-from ngat.io.stack import Array
 from ngat.parts import Part, PartLabels, merged, whole_of
 from ngat.segmentation.job import (
     Opener,
@@ -37,10 +35,12 @@ from ngat.segmentation.job import (
     on_tile,
     predict_tile,
 )
-from ngat.segmentation.measure import measure, typical_diameter
-from ngat.segmentation.network import Segmenter
+from ngat.segmentation.margins import without_margins
+from ngat.segmentation.measure import measure
+from ngat.segmentation.network import LOOKED_AT, Segmenter
+from ngat.segmentation.remarks import remarks
 from ngat.segmentation.tasks import IN_TURN, Tasks
-from ngat.segmentation.tiles import TILE, Canvas, Grid, at_once, grid
+from ngat.segmentation.tiles import TILE, Canvas, Grid, Window, at_once, grid
 from ngat.thresholds import Method, Thresholds
 
 # A tile is empty if, seen from afar, it varies by less than this share of the picture's range.
@@ -89,10 +89,19 @@ def find_nuclei(
         tasks: how the work on all tiles is done.
         progress: told how many steps of how many are done.
 
+    Blank margins (:mod:`ngat.segmentation.margins`) of a picture that is looked at as a whole are
+    left out: nuclei are those of the picture that was cut.
+
     Raises:
         InputError: the picture cannot be read.
     """
     thresholds = thresholds or network.thresholds(method)
+    inner = without_margins(picture.read()) if max(picture.shape) <= LOOKED_AT else None
+    if inner is not None:
+        cut_out = array_picture(picture.read(*inner))
+        find = partial(find_nuclei, magnification=magnification, tile=tile, progress=progress)
+        found = find(cut_out, network, method, thresholds)
+        return _placed(found, picture, inner)
     parts: tuple[Part, ...] = ()
     if magnification is None:
         magnification, parts = network.magnification(picture)
@@ -103,6 +112,17 @@ def find_nuclei(
         cut = tiled(picture, network, magnification, tile)
     job = PictureJob(picture, network, cut, method, thresholds, folder, source)
     return search(job, parts, tasks, progress)
+
+
+def _placed(found: FoundNuclei, picture: Picture, inner: Window) -> FoundNuclei:
+    """The nuclei of a window of a picture as those of the picture."""
+    labels = Canvas(picture.shape, np.int32)
+    labels.write(inner, found.labels.whole())
+    table = measure(labels.whole(), picture.read_all(), picture.channel_names)
+    (top, bottom), (left, right) = ((side.start, side.stop) for side in inner)
+    note = f"blank margins were left out: searched were rows {top} to {bottom - 1} and columns "
+    note += f"{left} to {right - 1}"
+    return FoundNuclei(labels, table, found.magnification, (note, *found.notes))
 
 
 def tiled(picture: Picture, network: Segmenter, magnification: float, tile: int = TILE) -> Grid:
@@ -135,7 +155,7 @@ def search(
     table = join(job, numbers, notes)
     if parts:
         table = _with_parts(job, parts, notes)
-    notes += remarks(job.picture, table, cut.magnification)
+    notes += remarks(job.picture, job.labels, table, cut.magnification)
     progress(total, total)
     return FoundNuclei(job.labels, table, cut.magnification, tuple(notes))
 
@@ -182,92 +202,3 @@ def _not_empty(picture: Picture, cut: Grid) -> list[int]:
         if float(np.ptp(part, axis=(0, 1)).max()) > least:
             numbers.append(number)
     return numbers
-
-
-# From training pictures of stage 1 of the 2018 Data Science Bowl, with their annotated nuclei
-# (medians: 125, 3.5 and 16): the least of 128; of all, what 97 and 99.5 % keep within; the range.
-CONTRAST = 11.0
-# Of a nucleus that is nothing but blur it is 1.4. A drawn disc of 18 pixels with an edge of one
-# pixel has 8: the network was trained to take such things for debris.
-SHARPNESS = (1.6, 6.0)
-DIAMETER = (5.0, 60.0)  # of the median nucleus in pixels, as the network sees it
-# Shares of red and blue in what stains absorb: the range of 96 stained pictures of the training
-# split, two hundredths wider. Brown of diaminobenzidine lies at .17 and .48.
-RED, BLUE = (0.05, 0.40), (0.02, 0.29)
-_WINDOW = 512  # pixels a side that are looked at
-
-
-def remarks(picture: Picture, table: pd.DataFrame, magnification: float) -> Iterator[str]:
-    """What of a picture is unlike training, in words; nothing where it is like it.
-
-    Args:
-        picture, table: the picture and its nuclei (:func:`ngat.segmentation.measure.measure`).
-        magnification: at which the network saw it.
-    """
-    if not len(table):
-        yield "no nucleus was found"
-        return
-    diameter = typical_diameter(table["area"])
-    if not DIAMETER[0] <= diameter * magnification <= DIAMETER[1]:
-        size = "small" if diameter * magnification < DIAMETER[0] else "large"
-        yield f"nuclei are unusually {size} for the network; try --diameter"
-    middle = table.iloc[len(table) // 2]
-    place = [
-        slice(max(0, int(at) - _WINDOW // 2), max(0, int(at) - _WINDOW // 2) + _WINDOW)
-        for at in (middle["y"], middle["x"])
-    ]
-    pixels = picture.read(*place)
-    contrast, sharpness = features(pixels, diameter)
-    if contrast < CONTRAST:
-        yield "contrast is lower than in any training picture"
-    if sharpness < SHARPNESS[0]:
-        yield "edges are more blurred than in nearly all training pictures"
-    if sharpness > SHARPNESS[1]:
-        yield "edges are sharper than in nearly all training pictures; blurring by a pixel may help"
-    red, blue = stain(pixels) or (RED[0], BLUE[0])
-    if not (RED[0] <= red <= RED[1] and BLUE[0] <= blue <= BLUE[1]):
-        yield "the stain has another colour than those of training; look at the outlines"
-
-
-def features(pixels: Array, diameter: float) -> tuple[float, float]:
-    """Contrast and sharpness of a picture, whatever its range of values.
-
-    Args:
-        pixels: ``[h, w]`` or ``[h, w, 3]``.
-        diameter: of a typical nucleus.
-
-    Returns:
-        the range of values over the noise between neighbouring pixels; and the number of times
-        that the steepest edges would rise over the whole range within a nucleus' diameter.
-    """
-    grey = np.asarray(pixels, dtype=np.float64)
-    grey = grey.mean(axis=2) if grey.ndim == 3 else grey
-    low, high = np.percentile(grey, (0.5, 99.5))
-    span = max(float(high - low), 1e-12)
-    # Second differences do not see slopes; a sixth of their variance is that of the noise.
-    second = grey[:, 2:] - 2 * grey[:, 1:-1] + grey[:, :-2]
-    noise = 1.4826 * np.median(np.abs(second)) / np.sqrt(6) if second.size else 0.0
-    edges = ndimage.gaussian_gradient_magnitude(grey, max(0.5, diameter / 24))
-    return span / max(float(noise), 1e-12), float(np.percentile(edges, 99.5)) * diameter / span
-
-
-def stain(pixels: Array) -> tuple[float, float] | None:
-    """The colour of what is dark on light background: shares of red and of blue in its absorbance.
-
-    Grey and fluorescent pictures have none: their colours are a choice of display.
-
-    Args:
-        pixels: ``[h, w]`` or ``[h, w, 3]``.
-    """
-    if pixels.ndim == 2:
-        return None
-    seen = np.asarray(pixels, dtype=np.float64).reshape(-1, 3)
-    white = np.percentile(seen, 95, axis=0)
-    if not (np.median(seen, axis=0) > 0.4 * white.max()).all():
-        return None
-    absorbed = np.log(white / np.maximum(seen, 0.02 * white))
-    total = absorbed.sum(axis=1)
-    dark = absorbed[total >= np.percentile(total, 90)].mean(axis=0)
-    if np.ptp(dark) < 0.1 * dark.sum():
-        return None
-    return float(dark[0] / dark.sum()), float(dark[2] / dark.sum())

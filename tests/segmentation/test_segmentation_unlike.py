@@ -9,7 +9,8 @@ from pictures import discs
 from scipy import ndimage
 
 from ngat.io.picture import array_picture
-from ngat.segmentation.find import BLUE, CONTRAST, RED, SHARPNESS, features, find_nuclei, stain
+from ngat.segmentation.find import find_nuclei
+from ngat.segmentation.remarks import BLUE, CONTRAST, RED, SHARPNESS, features, stain
 
 
 def nuclei(blur=1.0, noise=0.01, radius=8, step=32):
@@ -86,3 +87,20 @@ def test_a_picture_without_nuclei_is_said():
     flat = np.random.default_rng(0).normal(0, 1, (60, 60))
     flat[0, 0] = 1e4
     assert "no nucleus was found" in find_nuclei(array_picture(flat), Local(probability=0.9)).notes
+
+
+def notes_of(light, **options):
+    picture = array_picture(1000 * light - 5)
+    return find_nuclei(picture, Local(probability=0.3, min_area=4, **options)).notes
+
+
+def test_defects_of_a_camera_are_no_edges():
+    light = nuclei()
+    hot = light.copy()
+    hot[tuple(np.random.default_rng(3).integers(0, 160, (2, 15)))] = 60
+    assert features(hot, 16) == pytest.approx(features(light, 16), rel=0.1)
+
+
+def test_empty_ground_does_not_make_a_nucleus_faint():
+    alone = np.pad(nuclei(noise=0)[23:55, 24:56], 240)
+    assert notes_of(alone + np.random.default_rng(0).normal(0, 0.01, alone.shape)) == ()
