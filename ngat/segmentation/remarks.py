@@ -51,7 +51,7 @@ def remarks(
     near = ndimage.distance_transform_edt(labels.read(place) == 0) <= diameter
     contrast, sharpness = features(pixels, diameter, near)
     if contrast < CONTRAST:
-        yield "contrast is lower than in any training picture"
+        yield "contrast is lower than in nearly all training pictures"
     if sharpness < SHARPNESS[0]:
         yield "edges are more blurred than in nearly all training pictures"
     if sharpness > SHARPNESS[1]:
