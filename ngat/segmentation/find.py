@@ -35,11 +35,12 @@ from ngat.segmentation.job import (
     on_tile,
     predict_tile,
 )
+from ngat.segmentation.margins import without_margins
 from ngat.segmentation.measure import measure
-from ngat.segmentation.network import Segmenter
+from ngat.segmentation.network import LOOKED_AT, Segmenter
 from ngat.segmentation.remarks import remarks
 from ngat.segmentation.tasks import IN_TURN, Tasks
-from ngat.segmentation.tiles import TILE, Canvas, Grid, at_once, grid
+from ngat.segmentation.tiles import TILE, Canvas, Grid, Window, at_once, grid
 from ngat.thresholds import Method, Thresholds
 
 # A tile is empty if, seen from afar, it varies by less than this share of the picture's range.
@@ -88,10 +89,19 @@ def find_nuclei(
         tasks: how the work on all tiles is done.
         progress: told how many steps of how many are done.
 
+    Blank margins (:mod:`ngat.segmentation.margins`) of a picture that is looked at as a whole are
+    left out: nuclei are those of the picture that was cut.
+
     Raises:
         InputError: the picture cannot be read.
     """
     thresholds = thresholds or network.thresholds(method)
+    inner = without_margins(picture.read()) if max(picture.shape) <= LOOKED_AT else None
+    if inner is not None:
+        cut_out = array_picture(picture.read(*inner))
+        find = partial(find_nuclei, magnification=magnification, tile=tile, progress=progress)
+        found = find(cut_out, network, method, thresholds)
+        return _placed(found, picture, inner)
     parts: tuple[Part, ...] = ()
     if magnification is None:
         magnification, parts = network.magnification(picture)
@@ -102,6 +112,17 @@ def find_nuclei(
         cut = tiled(picture, network, magnification, tile)
     job = PictureJob(picture, network, cut, method, thresholds, folder, source)
     return search(job, parts, tasks, progress)
+
+
+def _placed(found: FoundNuclei, picture: Picture, inner: Window) -> FoundNuclei:
+    """The nuclei of a window of a picture as those of the picture."""
+    labels = Canvas(picture.shape, np.int32)
+    labels.write(inner, found.labels.whole())
+    table = measure(labels.whole(), picture.read_all(), picture.channel_names)
+    (top, bottom), (left, right) = ((side.start, side.stop) for side in inner)
+    note = f"blank margins were left out: searched were rows {top} to {bottom - 1} and columns "
+    note += f"{left} to {right - 1}"
+    return FoundNuclei(labels, table, found.magnification, (note, *found.notes))
 
 
 def tiled(picture: Picture, network: Segmenter, magnification: float, tile: int = TILE) -> Grid:
