@@ -150,7 +150,9 @@ def search(
     for work in (predict_tile, divide_tile):
         on_each = partial(on_tile, work, there or job)
         tasks.run(on_each, numbers, lambda _: progress(next(steps), total))
-    if len(numbers) < len(cut):
+    if len(cut) == 1 and not numbers:
+        notes.append(_emptiness(job.picture))
+    elif len(numbers) < len(cut):
         notes.append(f"{len(cut) - len(numbers)} of {len(cut)} tiles are empty, not searched")
     table = join(job, numbers, notes)
     if parts:
@@ -178,6 +180,13 @@ def _with_parts(job: PictureJob, parts: Sequence[Part], notes: list[str]) -> pd.
     job.labels.write(every.window, labels)
     names = job.picture.channel_names
     return measure(labels, job.picture.read_all(), names)
+
+
+def _emptiness(picture: Picture) -> str:
+    """Why a picture that goes through at once shows nothing."""
+    if picture.stack.alpha and not picture.stored()[:, :, -1].any():
+        return "every pixel is transparent; save the picture without transparency"
+    return "all pixels have the same value"
 
 
 def _not_empty(picture: Picture, cut: Grid) -> list[int]:

@@ -25,8 +25,8 @@ def without_margins(pixels: Array) -> Window | None:
     """Rows and columns of a picture inside its blank margins; None where it has none.
 
     A margin is of one value, which is brighter than all of a dark picture, or darker than all of a
-    bright one. A dark margin of a dark picture is like its background, and stays, unless it is a
-    bar with letters, which would be nuclei.
+    bright one. A dark margin of a dark picture is like its background, and may stay; a bar with
+    letters, which would be nuclei, may not.
 
     Args:
         pixels: ``[H, W]`` or ``[H, W, 3]``.

@@ -10,7 +10,16 @@ from scipy import ndimage
 
 from ngat.io.picture import array_picture
 from ngat.segmentation.find import find_nuclei
-from ngat.segmentation.remarks import BLUE, CONTRAST, RED, SHARPNESS, features, stain
+from ngat.segmentation.remarks import (
+    BLUE,
+    CONTRAST,
+    RED,
+    SHARPNESS,
+    different_stains,
+    features,
+    glare,
+    stain,
+)
 
 
 def nuclei(blur=1.0, noise=0.01, radius=8, step=32):
@@ -104,3 +113,56 @@ def test_defects_of_a_camera_are_no_edges():
 def test_empty_ground_does_not_make_a_nucleus_faint():
     alone = np.pad(nuclei(noise=0)[23:55, 24:56], 240)
     assert notes_of(alone + np.random.default_rng(0).normal(0, 0.01, alone.shape)) == ()
+
+
+def test_stains_in_channels_of_their_own_are_said():
+    light = 200 * np.clip(nuclei(), 0, 1)
+    cytoplasm = ndimage.shift(light, (9, 11), mode="nearest")
+    merged = np.stack([0 * light, cytoplasm, light], axis=2).astype(np.uint8)
+    picture = array_picture(merged, channel="blue")
+    network = Local(probability=0.3, min_area=4)
+    assert "--channel blue" in "; ".join(find_nuclei(array_picture(merged), network).notes)
+    assert find_nuclei(picture, network).notes == ()
+    for tint in ((0, 0, 1), (1, 1, 1), (0.1, 0.6, 0.9)):
+        tinted = (light[:, :, None] * tint).astype(np.uint8)
+        assert not different_stains(tinted)
+        assert not different_stains(255 - tinted)
+
+
+def test_nuclei_in_the_glare_of_a_bright_object_are_said():
+    labels = discs((160, 160), 8, 32)
+    light = nuclei()
+    light[labels == 13] *= 20
+    picture = array_picture(1000 * light - 5)
+    found = find_nuclei(picture, Local(probability=0.3, min_area=4))
+    assert len(found.table) == 1
+    notes = "; ".join(found.notes)
+    limit = float(notes.partition("values above ")[2].split()[0])
+    assert 1500 < limit < 5000
+    clipped = array_picture(np.minimum(1000 * light - 5, limit))
+    found = find_nuclei(clipped, Local(probability=0.2, min_area=4))
+    assert len(found.table) == labels.max()
+    assert "bright" not in "; ".join(found.notes)
+    one = np.where(labels == 13, labels, 0)
+    alone = np.where(one, light, 0.01 * nuclei(noise=0.2, blur=80))
+    uneven = alone + np.linspace(0, 2, 160)
+    for others in (nuclei(), alone, uneven):
+        assert glare(others, one, 16) is None
+
+
+def test_one_nucleus_that_fills_the_picture_or_surrounds_what_is_looked_at():
+    full = np.tile(np.linspace(0.8, 1, 40), (40, 1))
+    assert glare(full, np.ones((40, 40), np.int32), 40) is None
+    assert glare(full, np.zeros((40, 40), np.int32), 40) is None
+    away = np.hypot(*(np.indices((900, 900)) - 450))
+    ring = (
+        20 + 200 * ((away > 400) & (away < 440)) + np.random.default_rng(0).normal(0, 1, (900,) * 2)
+    )
+    assert len(find_nuclei(array_picture(ring), Local(probability=0.4)).table) == 1
+
+
+def test_why_nothing_is_seen():
+    flat = np.full((40, 50, 4), 9, np.uint8)
+    assert "all pixels have the same value" in find_nuclei(array_picture(flat), Local()).notes
+    flat[:20], flat[:, :, 3] = 80, 0
+    assert "every pixel is transparent" in find_nuclei(array_picture(flat), Local()).notes[0]
