@@ -56,7 +56,9 @@ def remarks(
     middle = table.iloc[len(table) // 2]
     place = _around(middle, picture.shape)
     pixels = picture.read(*place)
-    near = ndimage.distance_transform_edt(labels.read(place) == 0) <= diameter
+    shown = labels.read(place)
+    # The middle of a very large nucleus may lie outside it, with nothing of it in view.
+    near = ndimage.distance_transform_edt(shown == 0) <= diameter if shown.any() else None
     contrast, sharpness = features(pixels, diameter, near)
     if contrast < CONTRAST:
         yield "contrast is lower than in nearly all training pictures"
@@ -66,8 +68,8 @@ def remarks(
         yield "edges are sharper than in nearly all training pictures; blurring by a pixel may help"
     if different_stains(pixels):
         yield "channels show different things; choose the nuclei's, as with --channel blue"
-    brightest = table.loc[table[f"mean_{picture.channel_names[picture.chosen[0]]}"].idxmax()]
-    place = _around(brightest, picture.shape)
+    means = [f"mean_{picture.channel_names[i]}" for i in picture.chosen]
+    place = _around(table.loc[table[means].sum(axis=1).idxmax()], picture.shape)
     limit = glare(picture.read(*place), labels.read(place), diameter)
     if limit is not None:
         yield f"bright objects may hide faint nuclei; replace values above {limit:.5g} by it"
@@ -163,6 +165,8 @@ def glare(pixels: Array, labels: Labels, diameter: float) -> float | None:
         labels: ``int [h, w]``, the nuclei found.
         diameter: of a typical nucleus.
     """
+    if labels.all() or not labels.any():
+        return None
     grey = np.asarray(pixels, dtype=np.float64)
     grey = grey.mean(axis=2) if grey.ndim == 3 else grey
     sigma = max(1.0, diameter / 12)

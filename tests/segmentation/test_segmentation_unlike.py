@@ -150,6 +150,17 @@ def test_nuclei_in_the_glare_of_a_bright_object_are_said():
         assert glare(others, one, 16) is None
 
 
+def test_one_nucleus_that_fills_the_picture_or_surrounds_what_is_looked_at():
+    full = np.tile(np.linspace(0.8, 1, 40), (40, 1))
+    assert glare(full, np.ones((40, 40), np.int32), 40) is None
+    assert glare(full, np.zeros((40, 40), np.int32), 40) is None
+    away = np.hypot(*(np.indices((900, 900)) - 450))
+    ring = (
+        20 + 200 * ((away > 400) & (away < 440)) + np.random.default_rng(0).normal(0, 1, (900,) * 2)
+    )
+    assert len(find_nuclei(array_picture(ring), Local(probability=0.4)).table) == 1
+
+
 def test_why_nothing_is_seen():
     flat = np.full((40, 50, 4), 9, np.uint8)
     assert "all pixels have the same value" in find_nuclei(array_picture(flat), Local()).notes
