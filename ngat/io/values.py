@@ -59,6 +59,12 @@ def full(dtype: np.dtype[Any]) -> float:
     return float(np.iinfo(dtype).max) if dtype.kind in "iu" else 1.0
 
 
+def grey_levels(pixels: Array) -> npt.NDArray[np.float64]:
+    """The mean of the colours, ``[h, w]``, of pixels ``[h, w]`` or ``[h, w, 3]``."""
+    grey = np.asarray(pixels, dtype=np.float64)
+    return grey.mean(axis=2) if grey.ndim == 3 else grey
+
+
 def inverted(pixels: Array) -> Array:
     """White for black, in the same depth."""
     if pixels.dtype.kind == "u":

@@ -71,6 +71,7 @@ def find_nuclei(
     thresholds: Thresholds | None = None,
     *,
     magnification: float | None = None,
+    margins: bool = True,
     tile: int = TILE,
     folder: Path | None = None,
     source: Opener | None = None,
@@ -82,6 +83,8 @@ def find_nuclei(
     Args:
         thresholds: None takes those chosen for the network.
         magnification: None lets the network find it.
+        margins: whether those that are blank are left out (:mod:`ngat.segmentation.margins`), if
+            the picture is small enough to be looked at as a whole.
         tile: side of the tiles as the network sees them; it changes memory, not nuclei. A picture
             that goes through at once in :func:`ngat.inference.predict` does so here. The
             magnification of a larger one is rounded by a few per cent, so that tiles fit.
@@ -89,19 +92,16 @@ def find_nuclei(
         tasks: how the work on all tiles is done.
         progress: told how many steps of how many are done.
 
-    Blank margins (:mod:`ngat.segmentation.margins`) of a picture that is looked at as a whole are
-    left out: nuclei are those of the picture that was cut.
-
     Raises:
         InputError: the picture cannot be read.
     """
     thresholds = thresholds or network.thresholds(method)
-    inner = without_margins(picture.read()) if max(picture.shape) <= LOOKED_AT else None
+    margins = margins and max(picture.shape) <= LOOKED_AT
+    inner = without_margins(picture.read()) if margins else None
     if inner is not None:
-        cut_out = array_picture(picture.read(*inner))
         find = partial(find_nuclei, magnification=magnification, tile=tile, progress=progress)
-        found = find(cut_out, network, method, thresholds)
-        return _placed(found, picture, inner)
+        cut_out = array_picture(picture.read(*inner))
+        return _placed(find(cut_out, network, method, thresholds, margins=False), picture, inner)
     parts: tuple[Part, ...] = ()
     if magnification is None:
         magnification, parts = network.magnification(picture)
@@ -171,9 +171,8 @@ def _with_parts(job: PictureJob, parts: Sequence[Part], notes: list[str]) -> pd.
     found = []
     for part in parts:
         pixels = array_picture(job.picture.read(*part.window))
-        one = find_nuclei(
-            pixels, job.network, job.method, job.thresholds, magnification=part.magnification
-        )
+        how = job.network, job.method, job.thresholds
+        one = find_nuclei(pixels, *how, magnification=part.magnification, margins=False)
         found.append(PartLabels(part, one.labels.whole()))
         notes.append(f"a part of the picture was seen at magnification {part.magnification:.2f}")
     labels = merged(PartLabels(every, job.labels.whole()), found)

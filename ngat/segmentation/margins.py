@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ngat.io.stack import Array
+from ngat.io.values import grey_levels
 from ngat.segmentation.tiles import Window
 
-Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float64]
 
 # A margin is so many lines wide, and leaves so many of the picture.
 LEAST, INNER = 3, 16
@@ -31,8 +32,7 @@ def without_margins(pixels: Array) -> Window | None:
     Args:
         pixels: ``[H, W]`` or ``[H, W, 3]``.
     """
-    grey = np.asarray(pixels, dtype=np.float32)
-    grey = grey.mean(axis=2) if grey.ndim == 3 else grey
+    grey = grey_levels(pixels)
     near = JPEG if pixels.dtype == np.uint8 else 0
     cut = [0, 0, 0, 0]  # lines above, below, left and right
     values = [0.0] * 4

@@ -12,6 +12,7 @@ from scipy import ndimage
 from ngat.instances import Labels
 from ngat.io.picture import Picture
 from ngat.io.stack import Array
+from ngat.io.values import grey_levels
 from ngat.segmentation.measure import typical_diameter
 from ngat.segmentation.tiles import Canvas, Window
 
@@ -81,7 +82,7 @@ def remarks(
 def _around(nucleus: pd.Series, shape: tuple[int, int]) -> Window:
     """Rows and columns of the pixels that are looked at around a nucleus."""
     rows, columns = (
-        slice(max(0, int(at) - _WINDOW // 2), min(side, max(0, int(at) - _WINDOW // 2) + _WINDOW))
+        slice(first := max(0, int(at) - _WINDOW // 2), min(side, first + _WINDOW))
         for at, side in zip((nucleus["y"], nucleus["x"]), shape, strict=True)
     )
     return rows, columns
@@ -96,14 +97,13 @@ def features(
         pixels: ``[h, w]`` or ``[h, w, 3]``.
         diameter: of a typical nucleus.
         near: ``[h, w]``, pixels in nuclei or around them; None is all. A scale bar or a frame far
-            from them says nothing, nor does empty ground how bright a lone nucleus is.
+            from them says nothing, nor does empty background how bright a lone nucleus is.
 
     Returns:
         the range of values over the noise between neighbouring pixels; and the number of times
         that the steepest edges would rise over the whole range within a nucleus' diameter.
     """
-    grey = np.asarray(pixels, dtype=np.float64)
-    grey = grey.mean(axis=2) if grey.ndim == 3 else grey
+    grey = grey_levels(pixels)
     near = np.ones(grey.shape, bool) if near is None else near
     # Second differences do not see slopes; a sixth of their variance is that of the noise.
     second = grey[:, 2:] - 2 * grey[:, 1:-1] + grey[:, :-2]
@@ -113,9 +113,8 @@ def features(
     low, high = np.percentile(grey[near], (0.5, 99.5))
     span = max(float(high - low), 1e-12)
     edges = ndimage.gaussian_gradient_magnitude(grey, max(0.5, diameter / 24))
-    return span / max(float(noise), 1e-12), float(
-        np.percentile(edges[near], 99.5)
-    ) * diameter / span
+    steepest = float(np.percentile(edges[near], 99.5))
+    return span / max(float(noise), 1e-12), steepest * diameter / span
 
 
 def stain(pixels: Array) -> tuple[float, float] | None:
@@ -167,8 +166,7 @@ def glare(pixels: Array, labels: Labels, diameter: float) -> float | None:
     """
     if labels.all() or not labels.any():
         return None
-    grey = np.asarray(pixels, dtype=np.float64)
-    grey = grey.mean(axis=2) if grey.ndim == 3 else grey
+    grey = grey_levels(pixels)
     sigma = max(1.0, diameter / 12)
     smooth = ndimage.gaussian_filter(grey, sigma)
     numbers = np.unique(labels[labels > 0])

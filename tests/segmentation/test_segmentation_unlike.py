@@ -28,6 +28,11 @@ def nuclei(blur=1.0, noise=0.01, radius=8, step=32):
     return light + np.random.default_rng(0).normal(0, noise, light.shape)
 
 
+def notes_of(light):
+    picture = array_picture(1000 * light - 5)
+    return find_nuclei(picture, Local(probability=0.3, min_area=4)).notes
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -38,8 +43,7 @@ def nuclei(blur=1.0, noise=0.01, radius=8, step=32):
     ],
 )
 def test_what_is_unlike_training_is_said(options, says):
-    picture = array_picture(1000 * nuclei(**options) - 5)
-    notes = "; ".join(find_nuclei(picture, Local(probability=0.3, min_area=4)).notes)
+    notes = "; ".join(notes_of(nuclei(**options)))
     assert (says in notes) if says else (notes == "")
 
 
@@ -98,11 +102,6 @@ def test_a_picture_without_nuclei_is_said():
     assert "no nucleus was found" in find_nuclei(array_picture(flat), Local(probability=0.9)).notes
 
 
-def notes_of(light, **options):
-    picture = array_picture(1000 * light - 5)
-    return find_nuclei(picture, Local(probability=0.3, min_area=4, **options)).notes
-
-
 def test_defects_of_a_camera_are_no_edges():
     light = nuclei()
     hot = light.copy()
@@ -110,7 +109,7 @@ def test_defects_of_a_camera_are_no_edges():
     assert features(hot, 16) == pytest.approx(features(light, 16), rel=0.1)
 
 
-def test_empty_ground_does_not_make_a_nucleus_faint():
+def test_empty_background_does_not_make_a_nucleus_faint():
     alone = np.pad(nuclei(noise=0)[23:55, 24:56], 240)
     assert notes_of(alone + np.random.default_rng(0).normal(0, 0.01, alone.shape)) == ()
 
