@@ -61,6 +61,10 @@ def segment(
     ] = None,
     method: Annotated[str, typer.Option(help="split or components.")] = "split",
     tta: Tta = False,
+    panels: Annotated[
+        bool,
+        typer.Option(help="Search pictures side by side one by one, without blank margins."),
+    ] = True,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Make anew what is finished already.")
     ] = False,
@@ -107,6 +111,7 @@ def segment(
         weights=Path(os.path.realpath(weights)) if weights is not None else None,
         device=str(find_device(device)),
         tta=tta,
+        panels=panels,
     )
     with interruptible("Stopped; what is finished is kept, and the same command goes on."):
         closed: list[str] = []

@@ -167,6 +167,9 @@ def robustness(
     out: Annotated[Path, typer.Option(help="The CSV file.")],
     data: Data = "dsb2018",
     root: Root = Path("data"),
+    panels: Annotated[
+        bool, typer.Option("--panels", help="Search images side by side one by one; those changes.")
+    ] = False,
     device: Device = "auto",
     data_seed: DataSeed = 0,
     limit: Limit = None,
@@ -188,8 +191,10 @@ def robustness(
         told = provenance(
             command_line(), None, fingerprint(samples), 0.0, device=str(on), data=data, split="val"
         )
-        told["weights_sha256"] = sha256(weights)
-        table = study.fill(out, loaded, samples, told, began=began, progress=not quiet)
+        told |= {"weights_sha256": sha256(weights), "panels": panels}
+        table = study.fill(
+            out, loaded, samples, told, began=began, panels=panels, progress=not quiet
+        )
     typer.echo(table.to_string(index=False))
     typer.echo(str(out))
 

@@ -5,6 +5,9 @@ other magnifications, fluorescence in other colours, inversion, surroundings tha
 with the image, other cameras and files. The difference to the unchanged images is what the change
 costs. The test is never looked at; the rules for blank background (:mod:`ngat.data.contrast`), for
 magnification and for that of parts were chosen on validation images, these among them.
+
+The network sees a changed image as one. ``panels`` asks instead for what ``ngat segment`` does with
+images side by side: it finds where they meet and searches each (:mod:`ngat.segmentation.panels`).
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from ngat.evaluation.tables import RESAMPLES, bootstrap_interval, resample
 from ngat.inference import instances, predict
 from ngat.magnification import size_of
 from ngat.metrics import average_f1
+from ngat.segmentation.panels import panels_of
 from ngat.system.files import earlier_json, held
 from ngat.system.process import track
 from ngat.system.provenance import write_with_provenance
@@ -181,6 +185,7 @@ CHANGES: dict[str, Change] = {
     "JPEG, quality 50": jpeg(50),
     "fluorescence, 8 photons": exposed(8),
 }
+BESIDE = tuple(name for name in CHANGES if name.endswith("beside it"))
 
 
 def robustness(
@@ -189,6 +194,7 @@ def robustness(
     *,
     changes: Sequence[str] = tuple(CHANGES),
     method: Method = "split",
+    panels: bool = False,
     progress: bool = True,
     before: pd.DataFrame | None = None,
     keep: Callable[[pd.DataFrame], None] = lambda table: None,
@@ -202,6 +208,7 @@ def robustness(
         samples: annotated images; each is compared with itself.
         changes: keys of :data:`CHANGES`.
         method: how probabilities become nuclei.
+        panels: whether images side by side are looked for, and searched one by one.
         before: lines of a run that was stopped, which are taken as they are.
         keep: is given the table after each change.
     """
@@ -209,7 +216,7 @@ def robustness(
     changes = [name for name in changes if name not in set(table["change"])]
     if not changes:
         return table
-    found = {sample.image_id: _score(weights, _same(sample), method)
+    found = {sample.image_id: _score(weights, _same(sample), method, panels)
              for sample in track(samples, "Unchanged", progress=progress)}  # fmt: skip
     partner = _partners(samples)
     for name in changes:
@@ -218,7 +225,7 @@ def robustness(
             changed = CHANGES[name](sample, partner[sample.image_id])
             if changed is not None:
                 unchanged, was = found[sample.image_id]
-                score, magnification = _score(weights, changed, method)
+                score, magnification = _score(weights, changed, method, panels)
                 pairs.append((unchanged, score, np.log2(magnification / was)))
         if not pairs:
             continue
@@ -242,6 +249,7 @@ def fill(
     told: dict[str, Any],
     *,
     began: float,
+    panels: bool = False,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Write :func:`robustness` as a table, and where it comes from beside it.
@@ -255,6 +263,7 @@ def fill(
         samples: validation images.
         told: the provenance, with ``weights_sha256``; the minutes and that of training are added.
         began: by ``time.monotonic``.
+        panels: look for images side by side, and make only the changes that put one there.
         progress: show bars.
 
     Raises:
@@ -262,7 +271,7 @@ def fill(
     """
     with held(out, "a robustness table", folder=False):
         earlier = earlier_json(out.with_suffix(".json"))
-        same = ("commit", "data_fingerprint", "weights_sha256", "hardware")
+        same = ("commit", "data_fingerprint", "weights_sha256", "hardware", "panels")
         goes_on = out.is_file() and all(earlier.get(key) == told[key] for key in same)
         minutes = float(earlier["minutes"]) if goes_on else 0.0
 
@@ -272,18 +281,27 @@ def fill(
             write_with_provenance(out, table, made)
 
         before = read_table(out, COLUMNS, "changes", "ngat robustness") if goes_on else None
-        return robustness(weights, samples, progress=progress, before=before, keep=keep)
+        changes = BESIDE if panels else tuple(CHANGES)
+        return robustness(weights, samples, changes=changes, panels=panels, progress=progress,
+                          before=before, keep=keep)  # fmt: skip
 
 
 def _same(sample: Sample) -> Changed:
     return Changed(sample.image, sample.labels)
 
 
-def _score(weights: Weights, changed: Changed, method: Method) -> tuple[float, float]:
-    """Average F1 of one image, and the magnification that was found for it."""
-    prediction = predict(weights.model, changed.image)
-    labels = instances(prediction, method)[changed.part]
-    return average_f1(labels, changed.labels[changed.part]), prediction.magnification
+def _score(weights: Weights, changed: Changed, method: Method, panels: bool) -> tuple[float, float]:
+    """Average F1 of one image, and the magnification that was found for its first panel."""
+    windows = panels_of(changed.image) if panels else [(slice(None), slice(None))]
+    labels = np.zeros_like(changed.labels)
+    found = []
+    for window in windows:
+        prediction = predict(weights.model, changed.image[window])
+        nuclei = instances(prediction, method)
+        labels[window] = np.where(nuclei > 0, nuclei + labels.max(), 0)
+        found.append(prediction.magnification)
+    score = average_f1(labels[changed.part], changed.labels[changed.part])
+    return score, found[0]
 
 
 def _partners(samples: Sequence[Sample]) -> dict[str, Sample]:

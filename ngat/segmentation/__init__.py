@@ -95,6 +95,7 @@ def segment(
     thresholds: Thresholds | None = None,
     device: str = "cpu",
     tta: bool = False,
+    panels: bool = True,
     network: Segmenter | None = None,
     tile: int = TILE,
     threads: int | None = None,
@@ -116,6 +117,8 @@ def segment(
         thresholds: None takes those that were chosen for the weights.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         tta: average over the picture and its three flips: four times the work.
+        panels: search pictures side by side one by one, without blank margins; False searches
+            the picture as it is.
         network: instead of ``weights``, ``device`` and ``tta``.
         tile: side of the tiles that pictures are cut into; it changes memory, not nuclei.
         threads: tiles of a large picture at once; None is one a core, up to 4.
@@ -126,8 +129,9 @@ def segment(
     for name, value in (("tile", tile), ("threads", 1 if threads is None else threads)):
         if not (isinstance(value, Integral) and value > 0) or isinstance(value, bool):
             raise InputError(f"{name} is a whole number from 1; got {value!r}.")
-    if not isinstance(tta, bool):
-        raise InputError(f"tta is True or False; got {tta!r}.")
+    for name, chosen in (("tta", tta), ("panels", panels)):
+        if not isinstance(chosen, bool):
+            raise InputError(f"{name} is True or False; got {chosen!r}.")
     if not isinstance(weights, str | Path | None):
         raise InputError(f"weights is the name of a file; got {weights!r}.")
     if isinstance(image, str | Path):
@@ -151,10 +155,17 @@ def segment(
     else:
         on = str(find_device(device))
         network = trained(Path(weights) if weights is not None else None, on, tta)
-    chosen = thresholds or network.thresholds(method)
+    limits = thresholds or network.thresholds(method)
     tasks = Tasks(threads or usual_threads())
     found = find_nuclei(
-        picture, network, method, chosen, magnification=asked, tile=tile, tasks=tasks
+        picture,
+        network,
+        method,
+        limits,
+        magnification=asked,
+        panels=panels,
+        tile=tile,
+        tasks=tasks,
     )
     labels, table = found.labels.whole(), shown_table(found, picture.pixel_size)
-    return Segmentation(labels, table, found.magnification, chosen, found.notes, found, picture)
+    return Segmentation(labels, table, found.magnification, limits, found.notes, found, picture)

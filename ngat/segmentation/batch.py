@@ -50,6 +50,7 @@ class Options:
         formats: names of :data:`ngat.segmentation.formats.FORMATS`.
         weights: a file; None takes the one that is shipped.
         device, tta: as in :class:`ngat.segmentation.network.TrainedNetwork`.
+        panels: as in :func:`ngat.segmentation.find.find_nuclei`.
         tile: side of tiles as the network sees them.
     """
 
@@ -64,6 +65,7 @@ class Options:
     weights: Path | None = None
     device: str = "cpu"
     tta: bool = False
+    panels: bool = True
     tile: int = TILE
 
     def network(self) -> TrainedNetwork:
@@ -222,6 +224,7 @@ def _segment(
                 network,
                 options.method,
                 magnification=chosen_magnification(options.diameter, options.scale),
+                panels=options.panels,
                 tile=options.tile,
                 folder=folder,
                 source=replace(source, path=path.resolve()),

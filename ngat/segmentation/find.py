@@ -25,6 +25,7 @@ import pandas as pd
 
 from ngat.data.resize import LOBES
 from ngat.inference import WHOLE
+from ngat.instances import in_reading_order
 from ngat.io.picture import Picture, array_picture
 from ngat.parts import Part, PartLabels, merged, whole_of
 from ngat.segmentation.job import (
@@ -35,9 +36,9 @@ from ngat.segmentation.job import (
     on_tile,
     predict_tile,
 )
-from ngat.segmentation.margins import without_margins
 from ngat.segmentation.measure import measure
 from ngat.segmentation.network import LOOKED_AT, Segmenter
+from ngat.segmentation.panels import panels_of
 from ngat.segmentation.remarks import remarks
 from ngat.segmentation.tasks import IN_TURN, Tasks
 from ngat.segmentation.tiles import TILE, Canvas, Grid, Window, at_once, grid
@@ -45,6 +46,8 @@ from ngat.thresholds import Method, Thresholds
 
 # A tile is empty if, seen from afar, it varies by less than this share of the picture's range.
 EMPTY = 0.02
+# So many pictures side by side are told with their places.
+LISTED = 4
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def find_nuclei(
     thresholds: Thresholds | None = None,
     *,
     magnification: float | None = None,
-    margins: bool = True,
+    panels: bool = True,
     tile: int = TILE,
     folder: Path | None = None,
     source: Opener | None = None,
@@ -83,8 +86,8 @@ def find_nuclei(
     Args:
         thresholds: None takes those chosen for the network.
         magnification: None lets the network find it.
-        margins: whether those that are blank are left out (:mod:`ngat.segmentation.margins`), if
-            the picture is small enough to be looked at as a whole.
+        panels: whether pictures side by side are searched one by one, without blank margins
+            (:mod:`ngat.segmentation.panels`), if the whole is small enough to be looked at.
         tile: side of the tiles as the network sees them; it changes memory, not nuclei. A picture
             that goes through at once in :func:`ngat.inference.predict` does so here. The
             magnification of a larger one is rounded by a few per cent, so that tiles fit.
@@ -96,12 +99,19 @@ def find_nuclei(
         InputError: the picture cannot be read.
     """
     thresholds = thresholds or network.thresholds(method)
-    margins = margins and max(picture.shape) <= LOOKED_AT
-    inner = without_margins(picture.read()) if margins else None
-    if inner is not None:
-        find = partial(find_nuclei, magnification=magnification, tile=tile, progress=progress)
-        cut_out = array_picture(picture.read(*inner))
-        return _placed(find(cut_out, network, method, thresholds, margins=False), picture, inner)
+    if panels and max(picture.shape) <= LOOKED_AT:
+        windows = panels_of(picture.read())
+        if windows != [whole_of(picture.shape, 1.0).window]:
+            how = network, method, thresholds
+            find = partial(
+                find_nuclei, magnification=magnification, panels=False, tile=tile, tasks=tasks
+            )
+            found = []
+            for i, window in enumerate(windows):
+                progress(i, len(windows))
+                found.append(find(array_picture(picture.read(*window)), *how))
+            progress(len(windows), len(windows))
+            return _placed(found, windows, picture)
     parts: tuple[Part, ...] = ()
     if magnification is None:
         magnification, parts = network.magnification(picture)
@@ -114,15 +124,42 @@ def find_nuclei(
     return search(job, parts, tasks, progress)
 
 
-def _placed(found: FoundNuclei, picture: Picture, inner: Window) -> FoundNuclei:
-    """The nuclei of a window of a picture as those of the picture."""
+def _placed(
+    found: Sequence[FoundNuclei], windows: Sequence[Window], picture: Picture
+) -> FoundNuclei:
+    """The nuclei of windows of a picture as those of the picture; its magnification is the largest
+    window's.
+    """
+    every = np.zeros(picture.shape, np.int32)
+    for one, window in zip(found, windows, strict=True):
+        own = one.labels.whole()
+        every[window] = np.where(own > 0, own + every.max(), 0)
+    every = in_reading_order(every)
     labels = Canvas(picture.shape, np.int32)
-    labels.write(inner, found.labels.whole())
-    table = measure(labels.whole(), picture.read_all(), picture.channel_names)
-    (top, bottom), (left, right) = ((side.start, side.stop) for side in inner)
-    note = f"blank margins were left out: searched were rows {top} to {bottom - 1} and columns "
-    note += f"{left} to {right - 1}"
-    return FoundNuclei(labels, table, found.magnification, (note, *found.notes))
+    labels.write(whole_of(picture.shape, 1.0).window, every)
+    table = measure(every, picture.read_all(), picture.channel_names)
+    largest = max(range(len(found)), key=lambda i: found[i].labels.whole().size)
+    notes = _told(found, windows)
+    return FoundNuclei(labels, table, found[largest].magnification, notes)
+
+
+def _told(found: Sequence[FoundNuclei], windows: Sequence[Window]) -> tuple[str, ...]:
+    """Which windows were searched, and what a user should know of each."""
+    places = [
+        f"rows {rows.start} to {rows.stop - 1} and columns {columns.start} to {columns.stop - 1}"
+        for rows, columns in windows
+    ]
+    if len(found) == 1:
+        note = f"blank margins were left out: searched were {places[0]}"
+        return note, *found[0].notes
+    seen = [f"{place} at {one.magnification:.2f}" for place, one in zip(places, found, strict=True)]
+    if len(seen) > LISTED:
+        seen[LISTED:] = ["and so on"]
+    notes = [f"{len(found)} pictures side by side, searched one by one: {'; '.join(seen)}"]
+    for text in dict.fromkeys(note for one in found for note in one.notes):
+        numbers = [str(i) for i, one in enumerate(found, start=1) if text in one.notes]
+        notes.append(f"picture {', '.join(numbers)}: {text}")
+    return tuple(notes)
 
 
 def tiled(picture: Picture, network: Segmenter, magnification: float, tile: int = TILE) -> Grid:
@@ -172,7 +209,7 @@ def _with_parts(job: PictureJob, parts: Sequence[Part], notes: list[str]) -> pd.
     for part in parts:
         pixels = array_picture(job.picture.read(*part.window))
         how = job.network, job.method, job.thresholds
-        one = find_nuclei(pixels, *how, magnification=part.magnification, margins=False)
+        one = find_nuclei(pixels, *how, magnification=part.magnification, panels=False)
         found.append(PartLabels(part, one.labels.whole()))
         notes.append(f"a part of the picture was seen at magnification {part.magnification:.2f}")
     labels = merged(PartLabels(every, job.labels.whole()), found)

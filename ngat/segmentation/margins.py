@@ -15,14 +15,19 @@ Floats = npt.NDArray[np.float64]
 
 # A margin is so many lines wide, and leaves so many of the picture.
 LEAST, INNER = 3, 16
-# Grey levels by which JPEG changes one value.
 JPEG = 4
 # Of a bar with letters half of each line at least has its value, and hardly any of the next line:
-# it has an edge, as glass beside tissue rarely has.
-BAR, BEYOND = 0.5, 0.1
+# it has an edge, as glass beside tissue rarely has. What is wider than such a share of the picture
+# is none: a dim picture beside a bright one looks alike.
+BAR, BEYOND, WIDEST = 0.5, 0.1, 0.25
 
 
-def without_margins(pixels: Array) -> Window | None:
+def near_of(pixels: Array) -> float:
+    """Grey levels by which values differ that were one: what JPEG does to 8-bit pictures."""
+    return JPEG if pixels.dtype == np.uint8 else 0
+
+
+def without_margins(pixels: Array, least: int = LEAST) -> Window | None:
     """Rows and columns of a picture inside its blank margins; None where it has none.
 
     A margin is of one value, which is brighter than all of a dark picture, or darker than all of a
@@ -31,9 +36,10 @@ def without_margins(pixels: Array) -> Window | None:
 
     Args:
         pixels: ``[H, W]`` or ``[H, W, 3]``.
+        least: lines of the thinnest margin.
     """
     grey = grey_levels(pixels)
-    near = JPEG if pixels.dtype == np.uint8 else 0
+    near = near_of(pixels)
     cut = [0, 0, 0, 0]  # lines above, below, left and right
     values = [0.0] * 4
     for side in range(4):  # a frame: its sides are known for what they are without all four
@@ -47,9 +53,10 @@ def without_margins(pixels: Array) -> Window | None:
     for side in range(4):
         value, count = _margin(_inside(grey, cut), side, near, BAR)
         longer = [n + count * (i == side) for i, n in enumerate(cut)]
-        if count and _stands_out(value, _inside(grey, longer)):
+        narrow = 0 < count <= WIDEST * grey.shape[side // 2]
+        if narrow and _stands_out(value, _inside(grey, longer)):
             cut = longer
-    above, below, left, right = (n if n >= LEAST else 0 for n in cut)
+    above, below, left, right = (n if n >= least else 0 for n in cut)
     if not above + below + left + right:
         return None
     return slice(above, grey.shape[0] - below), slice(left, grey.shape[1] - right)

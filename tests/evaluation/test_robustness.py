@@ -229,6 +229,43 @@ def test_the_magnification_is_that_of_the_unchanged_image_times_a_mean(
     assert methods[-1] == "components"
 
 
+def test_images_side_by_side_are_searched_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A predictor that finds nothing where two images differ in brightness: alone it finds all."""
+
+    def seen(grey: int, seed: int) -> Sample:
+        image, labels = np.zeros((64, 64, 3)), np.zeros((64, 64), np.int32)
+        rows, columns = np.indices(labels.shape)
+        for number, (y, x) in enumerate(np.mgrid[8:64:16, 8:64:16].reshape(2, -1).T, start=1):
+            labels[np.hypot(rows - y - seed, columns - x - seed) < 6.1] = number
+        image[:] = (grey * (labels > 0) + 20)[:, :, None]
+        image += np.random.default_rng(seed).normal(0, 2, image.shape)
+        return Sample(
+            str(grey), image.clip(0, 255).astype(np.uint8), labels, "purple_tissue", "", "val"
+        )
+
+    def predict(model: object, image: np.ndarray) -> Prediction:
+        grey = image.mean(axis=2)
+        bright = (grey > (grey.min() + grey.max()) / 2).astype(np.float32)
+        return Prediction(bright, bright, 2.0 if image.shape[1] == 64 else 4.0)
+
+    monkeypatch.setattr(study, "predict", predict)
+    weights = Weights(NGAT(tiny().model), tiny(), {})
+    samples = [seen(90, 6), seen(200, 6)]
+    how = {"changes": study.BESIDE, "method": "components", "progress": False}
+    table = study.robustness(weights, samples, panels=True, **how)
+    assert table.change.tolist() == [
+        "white beside it",
+        "black beside it",
+        "another image beside it",
+    ]
+    assert table.difference.tolist() == [0.0, 0.0, 0.0]
+    assert table.magnification.tolist() == [1.0, 1.0, 1.0]
+    table = study.robustness(weights, samples, **how)
+    assert table.difference[1] == 0
+    assert (table.difference[[0, 2]] < -0.4).all()
+    assert table.magnification.tolist() == [2.0, 2.0, 2.0]
+
+
 def test_what_stands_beside_is_the_next_image_of_the_type(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first again after the last; itself where there is no other."""
     pairs = []
