@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 
 import numpy as np
 import pytest
@@ -138,6 +139,31 @@ HALVES = np.repeat(np.uint8([[0, 255]]), [80, 80], axis=1).repeat(SIDE, axis=0)
 def test_what_is_one_picture(pixels):
     """Also with a line across, a jump of brightness, few nuclei, or nothing but noise."""
     assert panels_of(pixels) == [window(0, pixels.shape[0], 0, pixels.shape[1])]
+
+
+def test_generated_pictures_are_not_cut():
+    for seed in (0, 1):
+        for sample in ngat.load("synthetic", "val", seed=seed, progress=False):
+            assert len(panels_of(sample.image)) == 1
+
+
+def test_real_pictures_are_cut_where_they_meet_and_nowhere_else(dsb2018_source):
+    """Those of stage 1's test, which is validation here: each alone, and each beside the next."""
+    with zipfile.ZipFile(dsb2018_source / "stage1_test.zip") as archive:
+        names = sorted(name for name in archive.namelist() if name.endswith(".png"))
+        pictures = [
+            np.asarray(Image.open(io.BytesIO(archive.read(name))).convert("RGB")) for name in names
+        ]
+    found = 0
+    for one, other in zip(pictures, pictures[1:] + pictures[:1], strict=True):
+        height, width = one.shape[:2]
+        assert panels_of(one) == [window(0, height, 0, width)]
+        common = min(height, other.shape[0])
+        both = panels_of(np.hstack([one[:common], other[:common]]))
+        found += window(0, common, 0, width) in both
+    assert len(pictures) > 50
+    assert len(pictures) == 65
+    assert found >= 60
 
 
 def test_each_picture_is_searched_as_if_it_were_alone():
