@@ -173,6 +173,8 @@ real: env
 	done
 	$(BIN)/ngat robustness --data dsb2018 $(FEW) --weights $(REAL)/companion/best.safetensors \
 	  --out $(REAL_RESULTS)/robustness.csv
+	$(BIN)/ngat robustness --data dsb2018 $(FEW) --weights $(REAL)/companion/best.safetensors \
+	  --panels --out $(REAL_RESULTS)/robustness_panels.csv
 	$(BIN)/ngat tune-classical --data dsb2018 --trials $(TRIALS) --pictures $(or $(LIMIT),24) \
 	  --out $(REAL_RESULTS)/classical.json
 	for method in otsu otsu_watershed classical_one classical_per_type; do \

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 from ngat.inference import Prediction, instances
 from ngat.instances import Labels
 from ngat.magnification import Seen
-from ngat.paper.figures.pictures import numbered_colours, outline, outlined
+from ngat.paper.figures.pictures import count, numbered_colours, outline, outlined
 from ngat.paper.study.pictures import visible
 from ngat.paper.style import (
     BLACK,
@@ -29,6 +29,7 @@ from ngat.paper.style import (
     style,
     widgets,
 )
+from ngat.segmentation.tiles import Window
 from ngat.thresholds import Method, Thresholds
 
 if TYPE_CHECKING:
@@ -147,6 +148,30 @@ def parts(image: npt.NDArray[np.uint8], prediction: Prediction) -> Figure:
                 corner, apart = (top, -12) if dashes == ":" else (bottom, 5)
                 shade = {"boxstyle": "square,pad=0.15", "fc": BLACK, "ec": "none", "alpha": 0.7}
                 ax.annotate(name, (left, corner), (4, apart), bbox=shade, **told)
+    bare(axes)
+    return fig
+
+
+@style()
+def side_by_side(
+    image: npt.NDArray[np.uint8], found: Mapping[str, Labels], windows: Sequence[Window]
+) -> Figure:
+    """Nuclei of pictures side by side, a row for each way to search them.
+
+    Args:
+        image: ``uint8 [H, W, 3]``.
+        found: label images by the name of the way.
+        windows: of the pictures, which a dashed line parts.
+    """
+    height, width = image.shape[:2]
+    fig = Figure(figsize=(6.4, len(found) * (6.2 * height / width + 0.3)))
+    axes = fig.subplots(len(found), 1)
+    for ax, (name, labels) in zip(axes, found.items(), strict=True):
+        ax.imshow(visible(image)[0], extent=(0, width, height, 0))
+        outline(ax, labels, (0, width, height, 0), YELLOW)
+        ax.set_title(f"{name}: {count(labels)} nuclei")
+        for _, columns in windows[1:]:
+            ax.axvline(columns.start, color=VERMILION, linestyle="--", linewidth=1.2)
     bare(axes)
     return fig
 
