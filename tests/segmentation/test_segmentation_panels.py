@@ -82,8 +82,8 @@ def as_jpeg(pixels):
     return np.asarray(Image.open(stream))
 
 
-def enlarged(pixels):
-    size = (2 * pixels.shape[1], 2 * pixels.shape[0])
+def enlarged(pixels, factor=2):
+    size = (factor * pixels.shape[1], factor * pixels.shape[0])
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
 
 
@@ -164,6 +164,27 @@ def test_real_pictures_are_cut_where_they_meet_and_nowhere_else(dsb2018_source):
     assert len(pictures) > 50
     assert len(pictures) == 65
     assert found >= 60
+
+
+def test_nothing_but_noise_is_one_picture_whatever_its_shape():
+    rng = np.random.default_rng(0)
+    for shape in 10 * ((256, 256), (600, 40), (64, 64)):
+        for noise in (rng.normal(20, 3, shape), rng.poisson(0.2, shape)):
+            assert len(panels_of(noise.clip(0, 255).astype(np.uint8))) == 1
+
+
+def test_a_line_across_a_nearly_empty_picture_parts_nothing():
+    for seed in range(8):
+        assert len(panels_of(with_line(lone(15, 2, seed)))) == 1
+
+
+def test_what_was_enlarged_three_times_is_found():
+    """By next neighbours alone, three of eight are not."""
+    for seed in range(8):
+        small = np.hstack([cells(2 * seed), cells(2 * seed + 1, light=60, ground=30)])
+        one, other = panels_of(enlarged(small, 3))
+        assert abs(one[1].stop - 3 * SIDE) <= 2
+        assert one[1].stop == other[1].start
 
 
 def test_each_picture_is_searched_as_if_it_were_alone():
