@@ -17,6 +17,7 @@ from ngat.system.files import write_text
 PAGE = RESULTS / "README.md"  # the long tables
 # Published rows of the short table: the paper, the challenge's winner, the classical reference.
 SHORT = (published.PAPER, "topcoders", "CellProfiler")
+RIVALS = ("unet", "fpn")  # presets of the networks that it is compared with
 
 
 def committed(root: Path) -> list[Run]:
@@ -55,14 +56,19 @@ def paper(root: Path, runs: Sequence[Run], up: str = "") -> str:
 def short(runs: Sequence[Run]) -> str:
     """Published and measured rows of stage 2 in a few lines: one method of each sort.
 
-    Which method stands for its sort is chosen by validation (:func:`artifacts.headline`). Networks
-    trained for the same minutes of a GPU stand there all; so do the network in the paper's literal
-    reading, averages over flips, StarDist and Cellpose. Measured rows are sorted by average F1.
+    Which method stands for its sort is chosen by validation (:func:`artifacts.headline`). Other
+    networks, and this one in the paper's literal reading and as trained on a GPU, stand there all;
+    so do averages over flips, StarDist and Cellpose. Measured rows are sorted by average F1.
     """
     same = [run for run in runs if published.same_images(run.counts)]
     validated = [run for run in runs if artifacts.of_validation(run)]
     ours = artifacts.headline(same, validated) if same else []
-    on_gpu = [run.method for run in same if run.method.endswith("-gpu (split)")]
+    trained = [
+        run.method
+        for run in same
+        if run.method.endswith("-gpu (split)")
+        or (run.provenance.get("preset") in RIVALS and run.method.endswith("(split)"))
+    ]
     flips = [run.method for run in same if artifacts.flips(run) and run.method.endswith("(split)")]
     peers = [run.method for run in same if "peer" in run.provenance]
     literal = [
@@ -70,7 +76,7 @@ def short(runs: Sequence[Run]) -> str:
         for run in same
         if run.provenance.get("preset") == "paper" and run.method.endswith("(split)")
     ]
-    ours = list(dict.fromkeys([*ours, *literal, *on_gpu, *flips, *peers]))
+    ours = list(dict.fromkeys([*ours, *literal, *trained, *flips, *peers]))
     one = tables.table1(same)
     theirs = one["measured on"] == published.MEASURED_ON
     names = one["method"].mask(theirs, one["method"].str.partition(":")[0])

@@ -191,7 +191,20 @@ def minutes_of_a_core() -> list[float]:
         assert stored["hardware"].endswith("1 core")
         found.append(round(stored["minutes"]))
     assert found[1] == found[2]
+    unet = json.loads((RESULTS / "dsb2018-test-unet-split.json").read_text(encoding="utf-8"))
+    trained = json.loads((RESULTS / "dsb2018-test-companion-split.json").read_text("utf-8"))
+    machines = {run["training"]["hardware"] for run in (unet, trained)}
+    assert len(machines) == 2
+    assert all(machine.endswith("1 core") for machine in machines)
+    assert f" --minutes {found[0]} " in unet["training"]["command"]
     return found[:2]
+
+
+def beside_the_unet() -> list[float]:
+    """The companion's average F1 less the U-Net's, and its paired interval."""
+    runs = [run for run in runs_in(RESULTS) if run.method in ("companion (split)", "unet (split)")]
+    (less,) = paired.paired(runs, "companion (split)").to_dict("records")
+    return [round(less[key], 3) for key in ("difference", "low", "high")]
 
 
 def literal_reading() -> list[float]:
@@ -326,9 +339,14 @@ CLAIMS: dict[str, tuple[str, str, Callable[[], list[float]]]] = {
     ),
     "minutes": (
         "README.md",
-        r"\*companion\*: (\d+) minutes of one core\. "
+        r"\*companion\*, \*unet\*: (\d+) minutes of one core each \(two machines\), one training; "
         r".* \*StarDist\*, \*Cellpose 3\*: (\d+) minutes of one core",
         minutes_of_a_core,
+    ),
+    "beside the U-Net": (
+        "README.md",
+        r"the difference is (\.\d+) \[(\.\d+), (\.\d+)\]",
+        beside_the_unet,
     ),
     "scored": (
         "notebooks/LEDGER.md",
