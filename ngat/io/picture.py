@@ -28,7 +28,7 @@ from ngat.io.values import as_array, as_floats, check_varied, full, inverted, op
 from ngat.system.files import check_regular
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".svs", ".ndpi", ".scn", ".qptiff", ".lsm", ".stk")
-RASTER_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
+RASTER_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 SLIDE_SUFFIXES = (".mrxs", ".vms", ".vmu", ".svslide", ".bif")
 PICTURE_SUFFIXES = (*RASTER_SUFFIXES, *TIFF_SUFFIXES, *SLIDE_SUFFIXES, ".zarr")
 
@@ -197,7 +197,7 @@ def open_picture(
     """Open a picture file of any common kind.
 
     Args:
-        path: PNG, JPEG, BMP, GIF, TIFF of any kind (OME, ImageJ, slides), or OME-Zarr.
+        path: PNG, JPEG, BMP, GIF, WebP, TIFF of any kind (OME, ImageJ, slides), or OME-Zarr.
         channel: number or name of the channel to segment, or three (``"0,1,2"``).
         page: which page, counting from 0 over all axes but Y, X and the channels'.
         level: of a stored pyramid; 0 is the largest.

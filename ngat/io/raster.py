@@ -1,4 +1,4 @@
-"""PNG, JPEG, BMP and GIF, through Pillow; PNG of 16-bit colour through imagecodecs."""
+"""PNG, JPEG, BMP, GIF and WebP, through Pillow; PNG of 16-bit colour through imagecodecs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ from PIL import Image, UnidentifiedImageError
 from ngat.errors import InputError
 from ngat.io.stack import Stack, array_stack, check_size
 
-FORMATS = ("PNG", "JPEG", "BMP", "GIF")
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
+# Formats of microscopes that Bio-Formats reads and we do not.
+MICROSCOPE_SUFFIXES = (
+    *(".czi", ".zvi", ".nd2", ".lif", ".lof", ".xlef", ".ims", ".dv", ".r3d", ".flex", ".mvd2"),
+    *(".oib", ".oif", ".oir", ".poir", ".vsi", ".ets", ".dcm", ".c01", ".mrc", ".sld", ".isyntax"),
+)
+_ARRAY_SUFFIXES = (".npy", ".npz", ".h5", ".hdf5", ".mat")
+_DAMAGED = ("", ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 _ORIENTATION = 274  # EXIF's tag
 _SAMPLES = {"1": 1, "L": 1, "P": 4, "I": 1, "F": 1}
 
@@ -38,10 +45,10 @@ def open_raster(path: Path, *, raw: bool = False) -> Stack:
             "or OME-Zarr, or cut it."
         ) from error
     except UnidentifiedImageError as error:
-        kinds = "PNG, TIFF or NPY" if raw else "PNG, JPEG, BMP, GIF, TIFF or OME-Zarr"
+        kinds = "PNG, TIFF or NPY" if raw else "PNG, JPEG, BMP, GIF, WebP, TIFF or OME-Zarr"
         raise InputError(
-            f"{name}: not a readable {'label image' if raw else 'picture'} ({kinds}); get the file "
-            "again, or save it anew."
+            f"{name}: not a readable {'label image' if raw else 'picture'} ({kinds}); "
+            f"{remedy(path.suffix.lower())}."
         ) from error
     deep_colour = picture.format == "PNG" and data[24] == 16 and data[25] in (2, 4, 6)
     check_size(
@@ -66,6 +73,17 @@ def open_raster(path: Path, *, raw: bool = False) -> Stack:
         alpha="straight" if samples in (2, 4) else "",
         orientation=orientation,
     )
+
+
+def remedy(suffix: str) -> str:
+    """What to do with a file of no known kind, by its name."""
+    if suffix in MICROSCOPE_SUFFIXES:
+        return "open it in Fiji (Plugins > Bio-Formats) and save it as OME-TIFF"
+    if suffix in _ARRAY_SUFFIXES:
+        return "save the array as TIFF, or give it to ngat.segment in Python"
+    if suffix in _DAMAGED:
+        return "get the file again, or save it anew"
+    return "save it as PNG or TIFF"
 
 
 def _plain(picture: Image.Image) -> Image.Image:

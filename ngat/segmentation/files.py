@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from ngat.errors import InputError
 from ngat.io.picture import PICTURE_SUFFIXES, is_picture, stem
+from ngat.io.raster import MICROSCOPE_SUFFIXES, remedy
 from ngat.segmentation.formats import FORMATS
 from ngat.system.files import FULL, DiskFull, earlier_json, locked, sha256, write_json
 
@@ -72,9 +73,8 @@ def find_inputs(
         for sentence in closed:
             (unreadable if paths else _refuse)(sentence)
         if not paths:
-            raise InputError(
-                f"{word}: holds no picture ({', '.join(PICTURE_SUFFIXES)}); check the name."
-            )
+            kinds = ", ".join(PICTURE_SUFFIXES)
+            raise InputError(f"{word}: holds no picture ({kinds}); {_advice(base)}.")
         for p in paths:
             found.setdefault(_real(p), Input(p, _name(p, base)))
     # Files that were named one by one: without their folders, if that leaves no two alike.
@@ -162,6 +162,12 @@ def _matches(pattern: Path, base: Path, closed: Callable[[str], None]) -> Iterat
         for path in _inside(base, {_real(base)}, closed):
             if fits(path.relative_to(base).parts, wanted):
                 yield path
+
+
+def _advice(folder: Path) -> str:
+    """What to do with a folder without pictures."""
+    foreign = sorted({p.suffix.lower() for p in folder.glob("*")} & {*MICROSCOPE_SUFFIXES})
+    return f"{foreign[0]}: {remedy(foreign[0])}" if foreign else "check the name"
 
 
 def _real(path: Path) -> Path:

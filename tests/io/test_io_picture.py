@@ -63,6 +63,8 @@ def test_png_and_jpeg_keep_their_depth(tmp_path):
     np.testing.assert_array_equal(open_picture(tmp_path / "c.png").read(), deep)
     Image.fromarray(colour()).save(tmp_path / "c.jpg", quality=95)
     assert np.abs(open_picture(tmp_path / "c.jpg").read().astype(int) - colour()).mean() < 6
+    Image.fromarray(colour()).save(tmp_path / "c.webp", lossless=True)
+    np.testing.assert_array_equal(open_picture(tmp_path / "c.webp").read(), colour())
 
 
 def test_palette_cmyk_and_one_bit(tmp_path):
@@ -324,6 +326,14 @@ def damaged(tmp_path):
     yield "nan.tif", (tmp_path / "n.tif").read_bytes(), "NaN or infinite"
     tifffile.imwrite(tmp_path / "c.tif", np.full(SHAPE, 1j, np.complex64))
     yield "complex.tif", (tmp_path / "c.tif").read_bytes(), "save them as numbers"
+    for name, says in (
+        ("a.CZI", "save it as OME-TIFF"),
+        ("a.nd2", "save it as OME-TIFF"),
+        ("a.npy", "save the array as TIFF"),
+        ("a.heic", "save it as PNG"),
+        ("a.webp", "get the file again"),
+    ):
+        yield name, b"what no reader here knows", says
 
 
 def test_damage_is_told_in_one_sentence(tmp_path):
@@ -363,7 +373,7 @@ def test_a_header_alone_takes_no_memory(tmp_path):
 
 
 def test_what_is_a_picture_by_its_name(tmp_path):
-    for name in ("a.PNG", "b.tiff", "c.svs", "d.jpeg"):
+    for name in ("a.PNG", "b.tiff", "c.svs", "d.jpeg", "e.webp"):
         assert is_picture(tmp_path / name)
     for name in ("._a.png", ".hidden.tif", "a.csv", "a.npy", "Thumbs.db"):
         assert not is_picture(tmp_path / name)

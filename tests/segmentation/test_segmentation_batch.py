@@ -227,6 +227,10 @@ def test_names_of_results(folder):
     for words, says in ((["absent"], "no such file"), (["in/*.gif"], "holds no picture")):
         with pytest.raises(InputError, match=says):
             find_inputs(words, Path("out"))
+    Path("slides").mkdir()
+    Path("slides/a.CZI").write_bytes(b"of a microscope")
+    with pytest.raises(InputError, match="holds no picture .*czi: .*save it as OME-TIFF"):
+        find_inputs(["slides"], Path("out"))
 
 
 def test_parts_of_a_job_array_are_all_pictures_each_once(folder, monkeypatch, capsys):
