@@ -229,7 +229,7 @@ def test_names_of_results(folder):
             find_inputs(words, Path("out"))
     Path("slides").mkdir()
     Path("slides/a.CZI").write_bytes(b"of a microscope")
-    with pytest.raises(InputError, match="holds no picture .*czi: .*save it as OME-TIFF"):
+    with pytest.raises(InputError, match=r"holds no picture .*czi: .*save it as OME-TIFF"):
         find_inputs(["slides"], Path("out"))
 
 
