@@ -32,8 +32,8 @@ def train(
     out: Annotated[Path, typer.Option(help="The run's folder.")],
     data: Data = "synthetic",
     preset: Annotated[
-        str, typer.Option(help="paper, companion, smoke, unet, fpn or maskrcnn.")
-    ] = "companion",
+        str, typer.Option(help="companion (by default), paper, smoke, unet, fpn or maskrcnn.")
+    ] = "",
     minutes: Annotated[
         float | None, typer.Option(help="End after so many minutes, whatever steps remain.")
     ] = None,
@@ -74,8 +74,13 @@ def train(
             from ngat.training.weights import load_weights
 
             first = load_weights(shipped_weights() if start == "shipped" else Path(start))
+            if preset not in ("", first.preset.name):
+                raise InputError(
+                    f"--preset {preset}: the weights of --start are of {first.preset.name}; "
+                    "leave out --preset."
+                )
             preset = first.preset.name
-        chosen = preset_of(preset, **assignments(parameter))
+        chosen = preset_of(preset or "companion", **assignments(parameter))
 
         from ngat.data import load
         from ngat.training.trainer import train as run

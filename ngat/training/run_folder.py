@@ -23,6 +23,7 @@ from ngat.data import TYPES, Sample, fingerprint
 from ngat.errors import InputError
 from ngat.system.files import earlier_json, replacing, space_for, write_json
 from ngat.system.provenance import provenance
+from ngat.training.step import Optimisation
 from ngat.training.validation import Scores, Validated
 from ngat.training.weights import Weights, read_tensors, save_weights, write_tensors
 
@@ -41,6 +42,7 @@ class TrainingState:
         validated, validated_at, validation_seconds: step, time and cost of the last validation.
         window, window_steps, window_seconds: sums since the last line of the log.
         finished: the schedule has come to its end.
+        scaler: by how much the loss is scaled, where gradients are of float16.
     """
 
     step: int = 0
@@ -55,6 +57,7 @@ class TrainingState:
     window_steps: int = 0
     window_seconds: float = 0.0
     finished: bool = False
+    scaler: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
@@ -106,7 +109,7 @@ class RunFolder:
         self.best = path / "best.safetensors"
 
     def begin(
-        self, model: Network, optimiser: torch.optim.Optimizer, *, resume: bool, leads: bool
+        self, model: Network, optimisation: Optimisation, *, resume: bool, leads: bool
     ) -> TrainingState:
         """Go back to the checkpoint if there is one; else write the configuration.
 
@@ -119,7 +122,7 @@ class RunFolder:
                 raise InputError(
                     f"{self.path}: holds a run already; add --resume, or choose another folder."
                 )
-            return self.load(model, optimiser)
+            return self.load(model, optimisation)
         if leads:
             write_json(self.path / "config.json", to_dict(self.preset))
         return TrainingState()
@@ -149,14 +152,15 @@ class RunFolder:
         means = [getattr(result, name) for name in Scores._fields]
         self._scores.write(at.step, [at.seconds / 60, *means, *per_type])
 
-    def save(self, model: Network, optimiser: torch.optim.Optimizer, at: TrainingState) -> None:
+    def save(self, model: Network, optimisation: Optimisation, at: TrainingState) -> None:
         """Write the last weights, their provenance for the logs, and the checkpoint."""
         history = self._weights(self.path / "last.safetensors", model, at, {})
         write_json(self.path / "provenance.json", history)
         tensors = {f"model/{name}": t for name, t in model.state_dict().items()}
         for name, parameter in model.named_parameters():
-            for key, value in optimiser.state.get(parameter, {}).items():
+            for key, value in optimisation.optimiser.state.get(parameter, {}).items():
                 tensors[f"optimiser/{key}/{name}"] = torch.as_tensor(value)
+        at.scaler = optimisation.scaler.state_dict()
         metadata = {
             "state": json.dumps(dataclasses.asdict(at)),
             "configuration": json.dumps(to_dict(self.preset)),
@@ -164,8 +168,8 @@ class RunFolder:
         }
         write_tensors(self.checkpoint, tensors, FORMAT, metadata)
 
-    def load(self, model: Network, optimiser: torch.optim.Optimizer) -> TrainingState:
-        """Put the checkpoint into ``model`` and ``optimiser``; say where the run stood.
+    def load(self, model: Network, optimisation: Optimisation) -> TrainingState:
+        """Put the checkpoint into ``model`` and ``optimisation``; say where the run stood.
 
         A stretch that started from weights still counts what was before when it is resumed.
 
@@ -195,6 +199,7 @@ class RunFolder:
             raise InputError(
                 f"{path}: was trained on other pictures; give the same data, or another folder."
             )
+        optimiser = optimisation.optimiser
         parameters, network = dict(model.named_parameters()), {}
         try:
             for whole_name, value in tensors.items():
@@ -208,6 +213,8 @@ class RunFolder:
                 scalar = value.ndim == 0 and not optimiser.defaults.get("fused")
                 optimiser.state[parameter][key] = value.to("cpu" if scalar else parameter.device)
             model.load_state_dict(network)
+            if state.scaler:
+                optimisation.scaler.load_state_dict(state.scaler)
         except (RuntimeError, KeyError, ValueError) as error:
             raise InputError(
                 f"{path}: does not fit this version's network; start the run again."

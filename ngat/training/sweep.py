@@ -121,7 +121,8 @@ class Sweep:
         for number, variant in enumerate(variants, 1):
             if variant in self._done():
                 continue
-            folder = self._unfinished / "-".join(map(str, variant)).replace(" ", "_")
+            budget = f"{self.minutes:g}min" if self.minutes else f"{self.steps}steps"
+            folder = self._unfinished / "-".join(map(str, (*variant, budget))).replace(" ", "_")
             try:
                 with held(folder, "a run", folder=False):
                     if variant in self._done():  # another process has meanwhile

@@ -148,7 +148,7 @@ def train(
         )
         if members.leads:
             stack.enter_context(held(out, "a training run"))
-        at = folder.begin(model, optimisation.optimiser, resume=resume, leads=members.leads)
+        at = folder.begin(model, optimisation, resume=resume, leads=members.leads)
         if minutes is not None:
             at.minutes = minutes
             # A finished run that is given more time goes on, at the rate that is due there.
@@ -308,7 +308,7 @@ class TrainingRun:
         self.at.window = self._window()
         self.at.seconds = self._clock()
         if self.team.leads:
-            self.folder.save(self.model, self.optimisation.optimiser, self.at)
+            self.folder.save(self.model, self.optimisation, self.at)
 
     def _clock(self) -> float:
         """Seconds of training, over all sessions: the time that budgets are measured by.

@@ -179,3 +179,6 @@ def test_training_goes_on_from_weights_and_is_evaluated(tmp_path, monkeypatch, c
     code, _, err = inside(capsys, monkeypatch, *again[:-1], "third", "--data", "mine")
     assert code == 2
     assert "of another architecture" in err
+    code, _, err = inside(capsys, monkeypatch, *again, "--preset", "fpn", "--data", "mine")
+    assert code == 2
+    assert "the weights of --start are of smoke; leave out --preset" in err

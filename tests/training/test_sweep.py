@@ -108,12 +108,29 @@ def test_a_run_that_another_process_does_or_has_done_is_left_to_it(
         return line(variant)
 
     monkeypatch.setattr(Sweep, "lines", lines)
-    with held(tmp_path / "out.runs" / "smoke-base-base-2", "a run", folder=False):
+    with held(tmp_path / "out.runs" / "smoke-base-base-2-3steps", "a run", folder=False):
         assert a_sweep(path).run([base(seed) for seed in range(4)]) == 2
     assert ran == [base(0), base(3)]
     assert read(path)["dice"].tolist() == [0.9, 0.5, 0.5]
     assert a_sweep(path).run([base(seed) for seed in range(4)]) == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.csv", "out.json"]
+
+
+def test_what_a_stopped_run_left_is_no_start_for_one_of_another_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = []
+
+    def stopped(self: Sweep, variant: Variant, folder: Path) -> pd.DataFrame:
+        folders.append(folder)
+        raise Interrupted(number=15)
+
+    monkeypatch.setattr(Sweep, "lines", stopped)
+    for steps, minutes in ((3, None), (4, None), (None, 10.0), (None, 12.0), (3, None)):
+        with pytest.raises(Interrupted):
+            a_sweep(tmp_path / "out.csv", steps, minutes=minutes).run([base(0)])
+    assert len(set(folders)) == 4
+    assert folders[0] == folders[-1]
 
 
 def test_runs_have_a_line_per_type_and_go_on_where_they_stopped(

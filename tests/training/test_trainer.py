@@ -25,6 +25,7 @@ from ngat.inference import predict
 from ngat.metrics import pixel_dice
 from ngat.model import NGAT
 from ngat.system.files import DiskFull
+from ngat.training import step as training_step
 from ngat.training import trainer as training
 from ngat.training.distributed import team
 from ngat.training.run_folder import FORMAT, RunLog
@@ -112,6 +113,27 @@ def test_a_signal_ends_the_run_with_a_checkpoint(tmp_path: Path, whole: Trained)
     run(tmp_path / "stopped", resume=True, on_step=seen.append)
     assert seen == list(range(8, 15))
     assert_same_run(whole.best.parent, tmp_path / "stopped")
+
+
+def test_a_resumed_run_scales_float16_losses_as_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scale doubles after every ten steps without overflow, however the run was cut."""
+
+    def doubling(device: torch.device) -> torch.amp.GradScaler:
+        return torch.amp.GradScaler(device.type, init_scale=256.0, growth_interval=10)
+
+    def terminate(done: int) -> None:
+        if done == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(training_step, "scaler", doubling)
+    with pytest.raises(TrainingInterrupted):
+        run(tmp_path, on_step=terminate)
+    run(tmp_path, resume=True)
+    _, metadata = read_tensors(tmp_path / "checkpoint.safetensors", FORMAT)
+    state = json.loads(metadata["state"])
+    assert (state["step"], state["scaler"]["scale"]) == (14, 512.0)
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path: Path, whole: Trained) -> None:
