@@ -63,7 +63,9 @@ def segment(
     tta: Tta = False,
     panels: Annotated[
         bool,
-        typer.Option(help="Search pictures side by side one by one, without blank margins."),
+        typer.Option(
+            help="Search pictures side by side one by one, without margins and scale bars."
+        ),
     ] = True,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Make anew what is finished already.")

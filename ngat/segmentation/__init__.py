@@ -117,8 +117,8 @@ def segment(
         thresholds: None takes those that were chosen for the weights.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         tta: average over the picture and its three flips: four times the work.
-        panels: search pictures side by side one by one, without blank margins; False searches
-            the picture as it is.
+        panels: search pictures side by side one by one, without blank margins and scale bars;
+            False searches the picture as it is.
         network: instead of ``weights``, ``device`` and ``tta``.
         tile: side of the tiles that pictures are cut into; it changes memory, not nuclei.
         threads: tiles of a large picture at once; None is one a core, up to 4.

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy import ndimage
 
 from ngat.data.resize import LOBES
 from ngat.inference import WHOLE
@@ -40,6 +41,7 @@ from ngat.segmentation.measure import measure
 from ngat.segmentation.network import LOOKED_AT, Segmenter
 from ngat.segmentation.panels import panels_of
 from ngat.segmentation.remarks import remarks
+from ngat.segmentation.scale_bar import Mask, drawn_on, without
 from ngat.segmentation.tasks import IN_TURN, Tasks
 from ngat.segmentation.tiles import TILE, Canvas, Grid, Window, at_once, grid
 from ngat.thresholds import Method, Thresholds
@@ -87,7 +89,8 @@ def find_nuclei(
         thresholds: None takes those chosen for the network.
         magnification: None lets the network find it.
         panels: whether pictures side by side are searched one by one, without blank margins
-            (:mod:`ngat.segmentation.panels`), if the whole is small enough to be looked at.
+            (:mod:`ngat.segmentation.panels`) and without a scale bar that was drawn into them
+            (:mod:`ngat.segmentation.scale_bar`), if the whole is small enough to be looked at.
         tile: side of the tiles as the network sees them; it changes memory, not nuclei. A picture
             that goes through at once in :func:`ngat.inference.predict` does so here. The
             magnification of a larger one is rounded by a few per cent, so that tiles fit.
@@ -100,8 +103,12 @@ def find_nuclei(
     """
     thresholds = thresholds or network.thresholds(method)
     if panels and max(picture.shape) <= LOOKED_AT:
-        windows = panels_of(picture.read())
-        if windows != [whole_of(picture.shape, 1.0).window]:
+        pixels = picture.read()
+        drawn = drawn_on(pixels)
+        if drawn is not None:
+            pixels = without(pixels, drawn)
+        windows = panels_of(pixels)
+        if drawn is not None or windows != [whole_of(picture.shape, 1.0).window]:
             how = network, method, thresholds
             find = partial(
                 find_nuclei, magnification=magnification, panels=False, tile=tile, tasks=tasks
@@ -109,9 +116,9 @@ def find_nuclei(
             found = []
             for i, window in enumerate(windows):
                 progress(i, len(windows))
-                found.append(find(array_picture(picture.read(*window)), *how))
+                found.append(find(array_picture(pixels[window]), *how))
             progress(len(windows), len(windows))
-            return _placed(found, windows, picture)
+            return _placed(found, windows, picture, drawn)
     parts: tuple[Part, ...] = ()
     if magnification is None:
         magnification, parts = network.magnification(picture)
@@ -125,30 +132,45 @@ def find_nuclei(
 
 
 def _placed(
-    found: Sequence[FoundNuclei], windows: Sequence[Window], picture: Picture
+    found: Sequence[FoundNuclei],
+    windows: Sequence[Window],
+    picture: Picture,
+    drawn: Mask | None,
 ) -> FoundNuclei:
-    """The nuclei of windows of a picture as those of the picture; its magnification is the largest
-    window's.
+    """The nuclei of windows of a picture as those of the picture, less those of which most was
+    filled in where something was drawn; its magnification is the largest window's.
     """
     every = np.zeros(picture.shape, np.int32)
     for one, window in zip(found, windows, strict=True):
         own = one.labels.whole()
         every[window] = np.where(own > 0, own + every.max(), 0)
+    notes = _told(found, windows, picture.shape)
+    if drawn is not None:
+        covered = np.bincount(every[drawn], minlength=every.max() + 1)
+        every[(2 * covered > np.bincount(every.ravel()))[every]] = 0
+        notes = (
+            f"a scale bar at {_place(*ndimage.find_objects(drawn.astype(int))[0])} was left out",
+            *notes,
+        )
     every = in_reading_order(every)
     labels = Canvas(picture.shape, np.int32)
     labels.write(whole_of(picture.shape, 1.0).window, every)
     table = measure(every, picture.read_all(), picture.channel_names)
     largest = max(range(len(found)), key=lambda i: found[i].labels.whole().size)
-    notes = _told(found, windows)
     return FoundNuclei(labels, table, found[largest].magnification, notes)
 
 
-def _told(found: Sequence[FoundNuclei], windows: Sequence[Window]) -> tuple[str, ...]:
+def _place(rows: slice, columns: slice) -> str:
+    return f"rows {rows.start} to {rows.stop - 1} and columns {columns.start} to {columns.stop - 1}"
+
+
+def _told(
+    found: Sequence[FoundNuclei], windows: Sequence[Window], shape: tuple[int, int]
+) -> tuple[str, ...]:
     """Which windows were searched, and what a user should know of each."""
-    places = [
-        f"rows {rows.start} to {rows.stop - 1} and columns {columns.start} to {columns.stop - 1}"
-        for rows, columns in windows
-    ]
+    places = [_place(*window) for window in windows]
+    if list(windows) == [whole_of(shape, 1.0).window]:
+        return found[0].notes
     if len(found) == 1:
         note = f"blank margins were left out: searched were {places[0]}"
         return note, *found[0].notes

@@ -1,0 +1,91 @@
+"""A scale bar drawn into a picture, with its letters: each would be a nucleus, and beside its white
+all else is dim.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from ngat.io.stack import Array
+from ngat.segmentation.tiles import Window
+
+Mask = npt.NDArray[np.bool_]
+
+# A bar is a filled rectangle of one extreme colour: so many times as long as it is thick, with so
+# many pixels a side at least. So much of its box has the colour, and at most so much of the lines
+# round it.
+ASPECT, THICK, LONG = 4, 2, 12
+FILLED, AROUND = 0.9, 0.1
+# Grey levels by which 8-bit values of one colour may differ: as drawn, and after JPEG.
+NEAR = (8, 32)
+# Letters lie within so many lengths of the bar, and their strokes are at most so many times as
+# thick as it is, and some pixels more.
+REACH, STROKE, MORE = 1.0, 1.0, 2
+# Round what is drawn colours are mixed for so many pixels.
+MIXED = 2
+
+
+def drawn_on(pixels: Array) -> Mask | None:
+    """The pixels of a scale bar and of its letters, ``bool [H, W]``; None where there is none.
+
+    A bar is black, white, or of a colour whose red, green and blue are each none or full.
+
+    Args:
+        pixels: ``[H, W]`` or ``[H, W, 3]``.
+    """
+    planes = np.atleast_3d(pixels)
+    low, high = float(planes.min()), float(planes.max())
+    found = np.zeros(planes.shape[:2], bool)
+    for near in NEAR if pixels.dtype == np.uint8 else (0,):
+        dark, bright = planes <= low + near, planes >= high - near
+        for colour in product((False, True), repeat=planes.shape[2]):
+            alike: Mask = np.all(np.where(colour, bright, dark), axis=2)
+            for bar in _bars(alike):
+                found[bar] |= alike[bar]
+                _add_letters(found, alike, bar)
+    if not found.any():
+        return None
+    return ndimage.binary_dilation(found, np.ones((3, 3), bool), iterations=MIXED)
+
+
+def _bars(alike: Mask) -> list[Window]:
+    """The boxes of filled rectangles that lie inside a picture, with sharp edges all round."""
+    pieces, _ = ndimage.label(alike)
+    found = []
+    for number, (rows, columns) in enumerate(ndimage.find_objects(pieces), start=1):
+        thick, long = sorted((rows.stop - rows.start, columns.stop - columns.start))
+        if thick < THICK or long < max(LONG, ASPECT * thick):
+            continue
+        own = pieces[rows, columns] == number
+        top, left = rows.start - MIXED, columns.start - MIXED
+        bottom, right = rows.stop + MIXED, columns.stop + MIXED
+        if min(top, left) < 0 or bottom > alike.shape[0] or right > alike.shape[1]:
+            continue
+        box = alike[top:bottom, left:right]
+        ring = np.concatenate([box[0], box[-1], box[:, 0], box[:, -1]])
+        if own.mean() >= FILLED and ring.mean() <= AROUND:
+            found.append((rows, columns))
+    return found
+
+
+def _add_letters(found: Mask, alike: Mask, bar: Window) -> None:
+    """Add to ``found`` what is of a bar's colour near it, and not thicker than letters are."""
+    thick, long = sorted(side.stop - side.start for side in bar)
+    reach = round(REACH * long)
+    near = tuple(slice(max(0, side.start - reach), side.stop + reach) for side in bar)
+    pieces, count = ndimage.label(alike[near], np.ones((3, 3), int))
+    depth = ndimage.maximum(
+        ndimage.distance_transform_edt(alike[near]), pieces, np.arange(1, count + 1)
+    )
+    letters = 1 + np.flatnonzero(2 * depth <= STROKE * thick + MORE)
+    found[near] |= np.isin(pieces, letters)
+
+
+def without(pixels: Array, drawn: Mask) -> Array:
+    """A copy in which each pixel of a mask has the value of the nearest one outside it."""
+    nearest = ndimage.distance_transform_edt(drawn, return_distances=False, return_indices=True)
+    return np.asarray(pixels[tuple(nearest)])
