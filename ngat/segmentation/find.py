@@ -41,7 +41,7 @@ from ngat.segmentation.measure import measure
 from ngat.segmentation.network import LOOKED_AT, Segmenter
 from ngat.segmentation.panels import panels_of
 from ngat.segmentation.remarks import remarks
-from ngat.segmentation.scale_bar import Mask, drawn_on, without
+from ngat.segmentation.scale_bar import Mask, drawn_on, without, without_drawn
 from ngat.segmentation.tasks import IN_TURN, Tasks
 from ngat.segmentation.tiles import TILE, Canvas, Grid, Window, at_once, grid
 from ngat.thresholds import Method, Thresholds
@@ -146,8 +146,7 @@ def _placed(
         every[window] = np.where(own > 0, own + every.max(), 0)
     notes = _told(found, windows, picture.shape)
     if drawn is not None:
-        covered = np.bincount(every[drawn], minlength=every.max() + 1)
-        every[(2 * covered > np.bincount(every.ravel()))[every]] = 0
+        every = without_drawn(every, drawn)
         notes = (
             f"a scale bar at {_place(*ndimage.find_objects(drawn.astype(int))[0])} was left out",
             *notes,

@@ -7,8 +7,9 @@ from command import inside
 from tiny import tiny
 
 from ngat.data import Sample
+from ngat.evaluation import changes
 from ngat.evaluation import robustness as study
-from ngat.evaluation.robustness import CHANGES
+from ngat.evaluation.changes import CHANGES, LOOKED_FOR, Changed
 from ngat.inference import Prediction
 from ngat.model import NGAT
 from ngat.system import provenance
@@ -26,7 +27,7 @@ def sample(name: str = "a", kind: str = "small_fluorescent", grey: int = 200) ->
     return Sample(name, image, labels, kind, name, "val")
 
 
-def change(name: str, one: Sample | None = None, other: Sample | None = None) -> study.Changed:
+def change(name: str, one: Sample | None = None, other: Sample | None = None) -> Changed:
     found = CHANGES[name](one or sample(), other or sample("b", grey=90))
     assert found is not None
     return found
@@ -113,8 +114,8 @@ def test_small_nuclei_and_large_images_are_left_out(monkeypatch: pytest.MonkeyPa
         image = np.zeros((height, width, 3), np.uint8)
         return Sample("a", image, labels, "small_fluorescent", "a", "val")
 
-    monkeypatch.setattr(study, "resized_sample", lambda sample, factor: sample)
-    monkeypatch.setattr(study, "textured", lambda view, *_: view)
+    monkeypatch.setattr(changes, "resized_sample", lambda sample, factor: sample)
+    monkeypatch.setattr(changes, "textured", lambda view, *_: view)
 
     def kept(name: str, one: Sample) -> bool:
         return CHANGES[name](one, one) is not None
@@ -123,9 +124,9 @@ def test_small_nuclei_and_large_images_are_left_out(monkeypatch: pytest.MonkeyPa
     assert not kept("magnification x 1/4", of(64, 64, 23))
     assert kept("magnification x 4", of(500, 750, 24))  # 2000 x 3000
     assert not kept("magnification x 4", of(500, 751, 24))
-    monkeypatch.setattr(study, "resized_sample", lambda sample, factor: of(1000, 1100, 24))
+    monkeypatch.setattr(changes, "resized_sample", lambda sample, factor: of(1000, 1100, 24))
     assert kept("magnification x 4, with texture", sample())
-    monkeypatch.setattr(study, "resized_sample", lambda sample, factor: of(1000, 1101, 24))
+    monkeypatch.setattr(changes, "resized_sample", lambda sample, factor: of(1000, 1101, 24))
     assert not kept("magnification x 4, with texture", sample())
 
 
@@ -251,7 +252,7 @@ def test_images_side_by_side_are_searched_one_by_one(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(study, "predict", predict)
     weights = Weights(NGAT(tiny().model), tiny(), {})
     samples = [seen(90, 6), seen(200, 6)]
-    how = {"changes": study.BESIDE, "method": "components", "progress": False}
+    how = {"changes": LOOKED_FOR[:3], "method": "components", "progress": False}
     table = study.robustness(weights, samples, panels=True, **how)
     assert table.change.tolist() == [
         "white beside it",
@@ -264,6 +265,37 @@ def test_images_side_by_side_are_searched_one_by_one(monkeypatch: pytest.MonkeyP
     assert table.difference[1] == 0
     assert (table.difference[[0, 2]] < -0.4).all()
     assert table.magnification.tolist() == [2.0, 2.0, 2.0]
+
+
+def test_a_scale_bar_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scored by a predictor to which all that is brighter than the darkest pixel is a nucleus."""
+    size = 160
+    labels = np.zeros((size, size), np.int32)
+    labels[8:32, 8:32] = 1
+    image = np.full((size, size, 3), 10, np.uint8)
+    image[labels > 0] = 120
+    dark = Sample("a", image, labels, "small_fluorescent", "a", "val")
+    changed = CHANGES["scale bar with letters"](dark, dark)
+    assert changed is not None
+    drawn = (changed.image == 255).all(axis=2)
+    rows, columns = np.nonzero(drawn)
+    assert (rows.max(), columns.min(), columns.max()) == (152, 120, 152)  # a fifth, in the corner
+    assert rows.min() < 145, "letters above the bar"
+    assert (changed.image[labels > 0] == 120).all()
+    bright = Sample("b", 255 - image, labels, "purple_tissue", "b", "val")
+    negative = CHANGES["scale bar with letters"](bright, bright)
+    assert negative is not None
+    assert (negative.image == 255 - changed.image).all(), "black on bright"
+
+    def predict(model: object, image: np.ndarray) -> Prediction:
+        seen = (image.mean(axis=2) > image.min() + 20).astype(np.float32)
+        return Prediction(seen, seen, 1.0)
+
+    monkeypatch.setattr(study, "predict", predict)
+    weights = Weights(NGAT(tiny().model), tiny(), {})
+    how = {"changes": LOOKED_FOR[3:], "method": "components", "progress": False}
+    assert study.robustness(weights, [dark], panels=True, **how).difference.tolist() == [0.0]
+    assert study.robustness(weights, [dark], **how).difference[0] < -0.5
 
 
 def test_what_stands_beside_is_the_next_image_of_the_type(monkeypatch: pytest.MonkeyPatch) -> None:
