@@ -39,17 +39,17 @@ def drawn_on(pixels: Array) -> Mask | None:
     Args:
         pixels: ``[H, W]`` or ``[H, W, 3]``.
     """
-    planes = np.atleast_3d(pixels).astype(np.float32)
+    planes = np.ascontiguousarray(np.moveaxis(np.atleast_3d(pixels), 2, 0), np.float32)
     low, high = planes.min(), planes.max()
-    found = np.zeros(planes.shape[:2], bool)
+    found = np.zeros(planes.shape[1:], bool)
     if low == high:
         return None
     planes = (planes - low) / (high - low)
-    if (planes == planes[:, :, :1]).all():  # grey, stored as colours: white and black are enough
-        planes = planes[:, :, :1]
+    if (planes == planes[:1]).all():  # grey, stored as colours: white and black are enough
+        planes = planes[:1]
     for near in NEAR:
-        for colour in product((0, 1), repeat=planes.shape[2]):
-            unlike = np.abs(planes - np.array(colour, np.float32)).max(axis=2)
+        for colour in product((0, 1), repeat=len(planes)):
+            unlike = np.abs(planes - np.array(colour, np.float32)[:, None, None]).max(axis=0)
             alike = unlike <= near
             for bar in _bars(alike, unlike >= CONTRAST * near):
                 found[bar] |= alike[bar]
@@ -67,8 +67,10 @@ def _bars(alike: Mask, unlike: Mask) -> list[Window]:
         unlike: those of clearly another one.
     """
     pieces, _ = ndimage.label(alike)
+    boxes, sizes = ndimage.find_objects(pieces), np.bincount(pieces.ravel())
     found = []
-    for number, (rows, columns) in enumerate(ndimage.find_objects(pieces), start=1):
+    for number in 1 + np.flatnonzero(sizes[1:] >= FILLED * THICK * LONG):
+        rows, columns = boxes[number - 1]
         thick, long = sorted((rows.stop - rows.start, columns.stop - columns.start))
         if thick < THICK or long < max(LONG, ASPECT * thick):
             continue
