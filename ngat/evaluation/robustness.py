@@ -25,8 +25,8 @@ from ngat.evaluation.changes import CHANGES, LOOKED_FOR, Changed
 from ngat.evaluation.tables import RESAMPLES, bootstrap_interval, resample
 from ngat.inference import instances, predict
 from ngat.metrics import average_f1
-from ngat.segmentation.panels import panels_of
-from ngat.segmentation.scale_bar import drawn_on, without, without_drawn
+from ngat.segmentation.panels import Searched, searched
+from ngat.segmentation.scale_bar import without_drawn
 from ngat.system.files import earlier_json, held
 from ngat.system.process import track
 from ngat.system.provenance import write_with_provenance
@@ -143,10 +143,8 @@ def _same(sample: Sample) -> Changed:
 
 def _score(weights: Weights, changed: Changed, method: Method, panels: bool) -> tuple[float, float]:
     """Average F1 of one image, and the magnification that was found for its first panel."""
-    image, drawn = changed.image, drawn_on(changed.image) if panels else None
-    if drawn is not None:
-        image = without(image, drawn)
-    windows = panels_of(image) if panels else [(slice(None), slice(None))]
+    whole = Searched(changed.image, [(slice(None), slice(None))], None)
+    image, windows, drawn = searched(changed.image) if panels else whole
     labels = np.zeros_like(changed.labels)
     found = []
     for window in windows:

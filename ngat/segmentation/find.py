@@ -39,9 +39,9 @@ from ngat.segmentation.job import (
 )
 from ngat.segmentation.measure import measure
 from ngat.segmentation.network import LOOKED_AT, Segmenter
-from ngat.segmentation.panels import panels_of
+from ngat.segmentation.panels import searched
 from ngat.segmentation.remarks import remarks
-from ngat.segmentation.scale_bar import Mask, drawn_on, without, without_drawn
+from ngat.segmentation.scale_bar import Mask, without_drawn
 from ngat.segmentation.tasks import IN_TURN, Tasks
 from ngat.segmentation.tiles import TILE, Canvas, Grid, Window, at_once, grid
 from ngat.thresholds import Method, Thresholds
@@ -103,11 +103,7 @@ def find_nuclei(
     """
     thresholds = thresholds or network.thresholds(method)
     if panels and max(picture.shape) <= LOOKED_AT:
-        pixels = picture.read()
-        drawn = drawn_on(pixels)
-        if drawn is not None:
-            pixels = without(pixels, drawn)
-        windows = panels_of(pixels)
+        pixels, windows, drawn = searched(picture.read())
         if drawn is not None or windows != [whole_of(picture.shape, 1.0).window]:
             how = network, method, thresholds
             find = partial(
@@ -199,8 +195,8 @@ def search(
     """All steps of a job; ``parts`` of the picture are looked at once more."""
     notes: list[str] = []
     cut = job.grid
-    searched = job.once("searched", lambda: {"tiles": np.array(_not_empty(job.picture, cut), int)})
-    numbers = searched["tiles"].tolist()
+    not_empty = job.once("searched", lambda: {"tiles": np.array(_not_empty(job.picture, cut), int)})
+    numbers = not_empty["tiles"].tolist()
     total, steps = 2 * len(numbers) + 1, count(1)
     there = job.elsewhere if tasks.client is not None else None
     if there is None:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from ngat.io.stack import Array
 from ngat.io.values import grey_levels
 from ngat.segmentation.margins import INNER, near_of, without_margins
+from ngat.segmentation.scale_bar import Mask, drawn_on, without
 from ngat.segmentation.tiles import Window
 
 Floats = npt.NDArray[np.float64]
@@ -35,6 +36,26 @@ FAR, RELATED, DIFFERENT = 4, 0.6, 0.3
 # validation, each with another beside it, 116 are cut where the two meet.
 # A share of the range that is no difference.
 _LEAST = 0.002
+
+
+class Searched(NamedTuple):
+    """A picture without what was drawn into it, the windows to search, and where it was drawn."""
+
+    pixels: Array
+    windows: list[Window]
+    drawn: Mask | None
+
+
+def searched(pixels: Array) -> Searched:
+    """What of a picture is searched: its panels, without a scale bar.
+
+    Args:
+        pixels: ``[H, W]`` or ``[H, W, 3]``.
+    """
+    drawn = drawn_on(pixels)
+    if drawn is not None:
+        pixels = without(pixels, drawn)
+    return Searched(pixels, panels_of(pixels), drawn)
 
 
 def panels_of(pixels: Array) -> list[Window]:
