@@ -1,6 +1,8 @@
 """Fixtures that several test files share."""
 
+import io
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,9 @@ import pytest
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import numpy as np
 import torch
+from PIL import Image
 
 # Without a GPU the CUDA engine's kernels are interpreted. Triton looks for this when it is first
 # imported, by whichever test file that is.
@@ -53,6 +57,18 @@ def dsb2018_source():
     if not (source / "stage1_train.zip").exists():
         pytest.skip("no Data Science Bowl files; set NGAT_DSB2018 to their folder")
     return source
+
+
+@pytest.fixture(scope="session")
+def evaluation_pictures(dsb2018_source):
+    """The 65 evaluation pictures of stage 1, which are validation here, ``uint8 [H, W, 3]``."""
+    with zipfile.ZipFile(dsb2018_source / "stage1_test.zip") as archive:
+        names = sorted(name for name in archive.namelist() if name.endswith(".png"))
+        pictures = [
+            np.asarray(Image.open(io.BytesIO(archive.read(name))).convert("RGB")) for name in names
+        ]
+    assert len(pictures) == 65
+    return pictures
 
 
 @pytest.fixture(scope="session")

@@ -21,9 +21,10 @@ from skimage.segmentation import relabel_sequential
 from ngat.data import SPLITS, Sample, check_split, data_name, is_own, rle
 from ngat.data.rle import merge
 from ngat.errors import InputError
+from ngat.io.kinds import is_picture, stem
 from ngat.io.labels import LABEL_SUFFIXES, read_label_image
 from ngat.io.outlines import read_outlines
-from ngat.io.picture import is_picture, open_picture, stem
+from ngat.io.picture import open_picture
 from ngat.system.process import track
 from ngat.system.tables import read_text_table
 

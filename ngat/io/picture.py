@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ngat.errors import InputError
+from ngat.io.kinds import SLIDE_SUFFIXES
 from ngat.io.pyramid import open_slide, open_zarr
 from ngat.io.stack import (
     Array,
@@ -26,11 +27,6 @@ from ngat.io.stack import (
 )
 from ngat.io.values import as_array, as_floats, check_varied, full, inverted, opaque
 from ngat.system.files import check_regular
-
-TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".svs", ".ndpi", ".scn", ".qptiff", ".lsm", ".stk")
-RASTER_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
-SLIDE_SUFFIXES = (".mrxs", ".vms", ".vmu", ".svslide", ".bif")
-PICTURE_SUFFIXES = (*RASTER_SUFFIXES, *TIFF_SUFFIXES, *SLIDE_SUFFIXES, ".zarr")
 
 # EXIF's orientations as (transpose first, then flip rows, flip columns); any other is as 1.
 _TURNS = {
@@ -250,16 +246,6 @@ def array_picture(
     stack = renamed(array_stack(name, pixels, ("QRUVW" * pixels.ndim)[: pixels.ndim]), axes)
     stack, number = choose_page([stack], page)
     return Picture(stack, stack.page(number), choose_channels(stack, channel))
-
-
-def is_picture(path: Path) -> bool:
-    """Does the name say that it is a picture? Files that systems hide or leave behind are none."""
-    return path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
-
-
-def stem(path: Path) -> str:
-    """Its name without its ending, of ``cells.ome.tif`` without both."""
-    return Path(path.stem).stem if path.stem.lower().endswith(".ome") else path.stem
 
 
 def _stacks(path: Path, level: int, axes: str | None) -> Sequence[Stack]:

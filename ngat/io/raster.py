@@ -10,16 +10,10 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ngat.errors import InputError
+from ngat.io.kinds import remedy
 from ngat.io.stack import Stack, array_stack, check_size
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
-# Formats of microscopes that Bio-Formats reads and we do not.
-MICROSCOPE_SUFFIXES = (
-    *(".czi", ".zvi", ".nd2", ".lif", ".lof", ".xlef", ".ims", ".dv", ".r3d", ".flex", ".mvd2"),
-    *(".oib", ".oif", ".oir", ".poir", ".vsi", ".ets", ".dcm", ".c01", ".mrc", ".sld", ".isyntax"),
-)
-_ARRAY_SUFFIXES = (".npy", ".npz", ".h5", ".hdf5", ".mat")
-_DAMAGED = ("", ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 _ORIENTATION = 274  # EXIF's tag
 _SAMPLES = {"1": 1, "L": 1, "P": 4, "I": 1, "F": 1}
 
@@ -73,17 +67,6 @@ def open_raster(path: Path, *, raw: bool = False) -> Stack:
         alpha="straight" if samples in (2, 4) else "",
         orientation=orientation,
     )
-
-
-def remedy(suffix: str) -> str:
-    """What to do with a file of no known kind, by its name."""
-    if suffix in MICROSCOPE_SUFFIXES:
-        return "open it in Fiji (Plugins > Bio-Formats) and save it as OME-TIFF"
-    if suffix in _ARRAY_SUFFIXES:
-        return "save the array as TIFF, or give it to ngat.segment in Python"
-    if suffix in _DAMAGED:
-        return "get the file again, or save it anew"
-    return "save it as PNG or TIFF"
 
 
 def _plain(picture: Image.Image) -> Image.Image:

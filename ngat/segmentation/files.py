@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ngat.errors import InputError
-from ngat.io.picture import PICTURE_SUFFIXES, is_picture, stem
-from ngat.io.raster import MICROSCOPE_SUFFIXES, remedy
+from ngat.io.kinds import MICROSCOPE_SUFFIXES, PICTURE_SUFFIXES, is_picture, remedy, stem
 from ngat.segmentation.formats import FORMATS
 from ngat.system.files import FULL, DiskFull, earlier_json, locked, sha256, write_json
 

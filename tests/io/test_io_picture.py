@@ -13,7 +13,8 @@ from pictures import SHAPE, colour, grey
 from PIL import Image
 
 from ngat.errors import InputError
-from ngat.io.picture import array_picture, is_picture, open_picture, open_pictures
+from ngat.io.kinds import is_picture
+from ngat.io.picture import array_picture, open_picture, open_pictures
 from ngat.io.stack import MAX_BYTES
 
 TYPES = ["uint8", "uint16", "uint32", "int16", "int32", "float32", "float64"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import zipfile
 
 import numpy as np
 import pytest
@@ -132,16 +131,9 @@ def test_generated_pictures_have_none():
             assert drawn_on(sample.image) is None
 
 
-def test_real_pictures_have_none_until_one_is_drawn(dsb2018_source):
-    """Those of stage 1's test, which is validation here."""
-    with zipfile.ZipFile(dsb2018_source / "stage1_test.zip") as archive:
-        names = sorted(name for name in archive.namelist() if name.endswith(".png"))
-        pictures = [
-            np.asarray(Image.open(io.BytesIO(archive.read(name))).convert("RGB")) for name in names
-        ]
-    assert len(pictures) == 65
+def test_real_pictures_have_none_until_one_is_drawn(evaluation_pictures):
     found = 0
-    for pixels in pictures:
+    for pixels in evaluation_pictures:
         assert drawn_on(pixels) is None
         height, width = pixels.shape[:2]
         box = slice(height - 14, height - 10), slice(width // 2, width // 2 + 60)
