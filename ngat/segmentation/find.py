@@ -38,8 +38,8 @@ from ngat.segmentation.job import (
     predict_tile,
 )
 from ngat.segmentation.measure import measure
-from ngat.segmentation.network import LOOKED_AT, Segmenter
-from ngat.segmentation.panels import searched
+from ngat.segmentation.network import Segmenter
+from ngat.segmentation.panels import CAMERA, searched
 from ngat.segmentation.remarks import remarks
 from ngat.segmentation.scale_bar import Mask, without_drawn
 from ngat.segmentation.tasks import IN_TURN, Tasks
@@ -90,7 +90,7 @@ def find_nuclei(
         magnification: None lets the network find it.
         panels: whether pictures side by side are searched one by one, without blank margins
             (:mod:`ngat.segmentation.panels`) and without a scale bar that was drawn into them
-            (:mod:`ngat.segmentation.scale_bar`), if the whole is small enough to be looked at.
+            (:mod:`ngat.segmentation.scale_bar`), if it is not too large for that.
         tile: side of the tiles as the network sees them; it changes memory, not nuclei. A picture
             that goes through at once in :func:`ngat.inference.predict` does so here. The
             magnification of a larger one is rounded by a few per cent, so that tiles fit.
@@ -102,16 +102,19 @@ def find_nuclei(
         InputError: the picture cannot be read.
     """
     thresholds = thresholds or network.thresholds(method)
-    if panels and max(picture.shape) <= LOOKED_AT:
+    if panels and max(picture.shape) <= CAMERA:
         pixels, windows, drawn = searched(picture.read())
         if drawn is not None or windows != [whole_of(picture.shape, 1.0).window]:
             how = network, method, thresholds
             find = partial(
                 find_nuclei, magnification=magnification, panels=False, tile=tile, tasks=tasks
             )
+            if len(windows) == 1:
+                find = partial(find, progress=progress)
             found = []
             for i, window in enumerate(windows):
-                progress(i, len(windows))
+                if len(windows) > 1:
+                    progress(i, len(windows))
                 found.append(find(array_picture(pixels[window]), *how))
             progress(len(windows), len(windows))
             return _placed(found, windows, picture, drawn)

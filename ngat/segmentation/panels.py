@@ -36,6 +36,10 @@ FAR, RELATED, DIFFERENT = 4, 0.6, 0.3
 # validation, each with another beside it, 116 are cut where the two meet.
 # A share of the range that is no difference.
 _LEAST = 0.002
+# A picture of more pixels a side is one: a mosaic's tiles may differ as pictures side by side do.
+FIGURE = 2048
+# One of more pixels a side is no camera's: it is read by region, and searched as it is.
+CAMERA = 4096
 
 
 class Searched(NamedTuple):
@@ -47,7 +51,8 @@ class Searched(NamedTuple):
 
 
 def searched(pixels: Array) -> Searched:
-    """What of a picture is searched: its panels, without a scale bar.
+    """What of a picture is searched: its panels, without a scale bar; the whole without its margins
+    if it has more than :data:`FIGURE` pixels a side.
 
     Args:
         pixels: ``[H, W]`` or ``[H, W, 3]``.
@@ -55,7 +60,10 @@ def searched(pixels: Array) -> Searched:
     drawn = drawn_on(pixels)
     if drawn is not None:
         pixels = without(pixels, drawn)
-    return Searched(pixels, panels_of(pixels), drawn)
+    if max(pixels.shape[:2]) <= FIGURE:
+        return Searched(pixels, panels_of(pixels), drawn)
+    whole = (slice(0, pixels.shape[0]), slice(0, pixels.shape[1]))
+    return Searched(pixels, [without_margins(pixels) or whole], drawn)
 
 
 def panels_of(pixels: Array) -> list[Window]:

@@ -13,6 +13,7 @@ from scipy import ndimage
 import ngat
 from ngat.io.picture import array_picture
 from ngat.segmentation.find import find_nuclei
+from ngat.segmentation.panels import panels_of, searched
 from ngat.segmentation.scale_bar import drawn_on, without, without_drawn
 
 SIDE = 200
@@ -178,3 +179,28 @@ def test_nuclei_beside_a_scale_bar_are_those_without_it():
     assert not any("scale bar" in note for note in seen.notes)
     # The table measures the picture as it is stored.
     assert len(found.table) == found.labels.whole().max()
+
+
+def test_nuclei_near_a_bar_of_their_colour_are_no_letters():
+    """They are as dark as the bar, and no thicker: their edges are not as sharp."""
+    rows, columns = np.indices((SIDE, SIDE))
+    distance = np.min([np.hypot(rows - 150, columns - x) for x in (115, 140, 165)], axis=0)
+    levels = 230 - 230 * np.exp(-((distance / 17) ** 2))
+    plain = np.repeat(levels[:, :, None], 3, axis=2).astype(np.uint8)
+    assert (plain < 255 / 8).sum() > 3 * 60 * 3  # of the bar's colour, within an eighth
+    pixels, drawn = with_bar(plain, BLACK, box=(slice(172, 192), slice(100, 180)), text="")
+    check(drawn_on(pixels), drawn)
+
+
+def test_a_large_picture_has_its_bar_and_its_margins_left_out_and_is_one():
+    """The tiles of a mosaic differ as pictures side by side do; they are searched as one."""
+    tile = np.tile(cells(), (6, 6, 1))
+    mosaic = np.hstack([tile, tile // 2 + 40])
+    box = slice(1100, 1120), slice(2000, 2200)
+    pixels, drawn = with_bar(mosaic, WHITE, box=box)
+    found = searched(pixels)
+    check(found.drawn, drawn)
+    assert found.windows == [(slice(0, 1200), slice(0, 2400))]
+    assert len(panels_of(mosaic[:, 200:2200])) == 60
+    page = np.pad(mosaic, [(0, 60), (0, 0), (0, 0)], constant_values=255)
+    assert searched(page).windows == found.windows
