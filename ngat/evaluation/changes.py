@@ -98,8 +98,8 @@ def with_scale_bar(sample: Sample, other: Sample) -> Changed:
     bottom, right = height - height // 20, width - width // 20
     left, top = right - width // 5, bottom - max(2, height // 80)
     draw.rectangle((left, top, right, bottom), fill=colour)
-    font = ImageFont.load_default(size=max(10, height // 18))
-    draw.text(((left + right) / 2, top - 2), "20 µm", fill=colour, font=font, anchor="md")
+    font = ImageFont.load_default(size=max(10, height // 18))  # it has no µ
+    draw.text(((left + right) / 2, top - 2), "20 um", fill=colour, font=font, anchor="md")
     return Changed(np.asarray(picture), sample.labels)
 
 

@@ -32,7 +32,7 @@ def cells(seed=0, *, bright=False):
     return np.repeat((255 - levels if bright else levels)[:, :, None], 3, axis=2)
 
 
-def with_bar(pixels, colour, *, box=BAR, text="20 µm"):
+def with_bar(pixels, colour, *, box=BAR, text="20 um"):
     """The picture with a bar and letters above it, and where they are."""
     picture = Image.fromarray(pixels)
     mask = Image.new("L", picture.size)

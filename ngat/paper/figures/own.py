@@ -154,24 +154,26 @@ def parts(image: npt.NDArray[np.uint8], prediction: Prediction) -> Figure:
 
 @style()
 def side_by_side(
-    image: npt.NDArray[np.uint8], found: Mapping[str, Labels], windows: Sequence[Window]
+    image: npt.NDArray[np.uint8], found: Mapping[str, Labels], windows: Sequence[Window] = ()
 ) -> Figure:
-    """Nuclei of pictures side by side, a row for each way to search them.
+    """Nuclei of a picture as each of two ways finds them: of a wide one below each other.
 
     Args:
         image: ``uint8 [H, W, 3]``.
         found: label images by the name of the way.
-        windows: of the pictures, which a dashed line parts.
+        windows: of pictures side by side, which a dashed line parts.
     """
     height, width = image.shape[:2]
-    fig = Figure(figsize=(6.4, len(found) * (6.2 * height / width + 0.3)))
-    axes = fig.subplots(len(found), 1)
+    rows, columns = (len(found), 1) if width > 1.5 * height else (1, len(found))
+    size = 6.2 / columns
+    fig = Figure(figsize=(6.4, rows * (size * height / width + 0.3)))
+    axes = fig.subplots(rows, columns, squeeze=False).ravel()
     for ax, (name, labels) in zip(axes, found.items(), strict=True):
         ax.imshow(visible(image)[0], extent=(0, width, height, 0))
         outline(ax, labels, (0, width, height, 0), YELLOW)
         ax.set_title(f"{name}: {count(labels)} nuclei")
-        for _, columns in windows[1:]:
-            ax.axvline(columns.start, color=VERMILION, linestyle="--", linewidth=1.2)
+        for _, right in windows[1:]:
+            ax.axvline(right.start, color=VERMILION, linestyle="--", linewidth=1.2)
     bare(axes)
     return fig
 
