@@ -34,6 +34,7 @@ from ngat.training.device.patches import DevicePatches, patches_for
 from ngat.training.distributed import Team, team
 from ngat.training.patches import Patches
 from ngat.training.run_folder import RunFolder, TrainingState
+from ngat.training.statistics import without_dropout
 from ngat.training.step import Optimisation, position, seeded
 from ngat.training.validation import store_thresholds, validate
 from ngat.training.weights import Weights
@@ -287,21 +288,20 @@ class TrainingRun:
         began = self._clock()
         # Every data set deals its pictures round the types, so that the first few show them all.
         samples = self.samples_val[: self.preset.train.validate_images or None]
-        result = validate(self.model, samples, members=self.team)
+        last = self.preset.train.steps
+        model = without_dropout(self.model, self.patches.batches, last, self.team)
+        result = validate(model, samples, members=self.team)
         at.seconds = at.validated_at = self._clock()
         (at.validation_seconds,) = self.team.maximum([at.seconds - began])
         at.validated = at.step
         if better := result.average_f1 > at.best_f1:
             at.best_f1, at.best_step = result.average_f1, at.step
         if self.team.leads:
-            self.folder.validated(self.model if better else None, at, result)
+            self.folder.validated(model if better else None, at, result)
         if self.progress and not sys.stderr.isatty():
-            print(
-                f"step {at.step}, {at.seconds / 60:.1f} min: Dice {result.dice:.3f}, "
-                f"average F1 {result.average_f1:.3f} (best {at.best_f1:.3f})",
-                file=sys.stderr,
-                flush=True,
-            )
+            found = f"Dice {result.dice:.3f}, average F1 {result.average_f1:.3f}"
+            told = f"step {at.step}, {at.seconds / 60:.1f} min: {found} (best {at.best_f1:.3f})"
+            print(told, file=sys.stderr, flush=True)
 
     def _save(self) -> None:
         """Write the checkpoint and the last weights, unless the network has diverged."""
