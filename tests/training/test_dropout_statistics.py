@@ -10,13 +10,21 @@ import torch
 from tiny import rings, tiny
 
 from ngat.model import NGAT, Norm
+from ngat.training import statistics
 from ngat.training.distributed import Team
 from ngat.training.patches import Batch, Patches
-from ngat.training.statistics import BATCHES, without_dropout
+from ngat.training.statistics import without_dropout
 from ngat.training.trainer import train
 from ngat.training.weights import load_weights
 
 ALONE = Team(0, 1, torch.device("cpu"))
+FEW = 10
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch):
+    """Fewer batches than in training: they count equally in either case."""
+    monkeypatch.setattr(statistics, "BATCHES", FEW)
 
 
 def network(**changes):
@@ -54,12 +62,12 @@ def test_statistics_are_means_over_patches_seen_without_dropout(changes, engine)
 
             module.register_forward_pre_hook(note)
     with torch.no_grad():
-        for batch in batches(700, 700 + BATCHES):
+        for batch in batches(700, 700 + FEW):
             plain(batch.image)
     assert seen
     stored = dict(found.named_modules())
     for (name, level), values in seen.items():
-        assert len(values) == BATCHES
+        assert len(values) == FEW
         mean, variance = np.mean(values, axis=0)
         np.testing.assert_allclose(stored[name].running_mean[level], mean, atol=1e-4)
         np.testing.assert_allclose(stored[name].running_var[level], variance, rtol=1e-3, atol=1e-5)
@@ -75,7 +83,7 @@ def test_what_training_records_with_dropout_is_larger():
     """Why it is done: half of each update is doubled, and the variances of deeper layers grow."""
     model = network().train()
     with torch.no_grad():
-        for batch in batches(0, BATCHES):
+        for batch in batches(0, FEW):
             model(batch.image)
     found = without_dropout(model, batches, 0, ALONE)
     ratios = [
