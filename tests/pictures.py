@@ -1,8 +1,12 @@
-"""One picture of nuclei, stored in every way there is."""
+"""One picture of nuclei, stored in every way there is; and drawn ones that differ by their seed."""
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
+from PIL import Image
+from scipy import ndimage
 
 SHAPE = (48, 64)
 
@@ -32,3 +36,22 @@ def colour(**options):
     full = light.max()
     planes = [full - light * share for share in (0.6, 0.9, 0.3)]
     return np.stack(planes, axis=2).astype(options.get("dtype", np.uint8))
+
+
+def cells(seed, shape, count, *, light=120, ground=20, bright=False):
+    """Blurred discs at random places, with noise, ``uint8 [H, W]``; dark ones if ``bright``."""
+    rng = np.random.default_rng(seed)
+    spots = np.zeros(shape, dtype=bool)
+    rows, columns = np.indices(shape)
+    for y, x in rng.uniform(0, shape[0], (count, 2)):
+        spots |= np.hypot(rows - y, columns - x) < 9
+    levels = ground + light * ndimage.gaussian_filter(spots.astype(float), 1.5)
+    levels += rng.normal(0, 2, shape)
+    return (255 - levels if bright else levels).clip(0, 255).astype(np.uint8)
+
+
+def as_jpeg(pixels, quality=75):
+    """What JPEG makes of a picture."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "JPEG", quality=quality)
+    return np.asarray(Image.open(stream))

@@ -109,14 +109,13 @@ def find_nuclei(
             find = partial(
                 find_nuclei, magnification=magnification, panels=False, tile=tile, tasks=tasks
             )
-            if len(windows) == 1:
-                find = partial(find, progress=progress)
             found = []
             for i, window in enumerate(windows):
-                if len(windows) > 1:
-                    progress(i, len(windows))
-                found.append(find(array_picture(pixels[window]), *how))
-            progress(len(windows), len(windows))
+
+                def within(done: int, total: int, before: int = i) -> None:
+                    progress(before * total + done, len(windows) * total)
+
+                found.append(find(array_picture(pixels[window]), *how, progress=within))
             return _placed(found, windows, picture, drawn)
     parts: tuple[Part, ...] = ()
     if magnification is None:

@@ -51,8 +51,7 @@ class Searched(NamedTuple):
 
 
 def searched(pixels: Array) -> Searched:
-    """What of a picture is searched: its panels, without a scale bar; the whole without its margins
-    if it has more than :data:`FIGURE` pixels a side.
+    """What of a picture is searched: its panels, without a scale bar.
 
     Args:
         pixels: ``[H, W]`` or ``[H, W, 3]``.
@@ -60,24 +59,24 @@ def searched(pixels: Array) -> Searched:
     drawn = drawn_on(pixels)
     if drawn is not None:
         pixels = without(pixels, drawn)
-    if max(pixels.shape[:2]) <= FIGURE:
-        return Searched(pixels, panels_of(pixels), drawn)
-    whole = (slice(0, pixels.shape[0]), slice(0, pixels.shape[1]))
-    return Searched(pixels, [without_margins(pixels) or whole], drawn)
+    return Searched(pixels, panels_of(pixels), drawn)
 
 
 def panels_of(pixels: Array) -> list[Window]:
     """Rows and columns of the pictures that one is made of, without blank margins.
 
     Pictures that meet along lines through the whole are found, and in each of them again. What has
-    one value is none. They come in reading order.
+    one value is none. They come in reading order. One of more than :data:`FIGURE` pixels a side is
+    not cut.
 
     Args:
         pixels: ``[H, W]`` or ``[H, W, 3]``.
     """
     whole = (slice(0, pixels.shape[0]), slice(0, pixels.shape[1]))
-    inner = without_margins(pixels)
-    found = sorted(_within(pixels, inner or whole), key=lambda w: (w[0].start, w[1].start))
+    inner = without_margins(pixels) or whole
+    if max(pixels.shape[:2]) > FIGURE:
+        return [inner]
+    found = sorted(_within(pixels, inner), key=lambda w: (w[0].start, w[1].start))
     return found or [whole]
 
 

@@ -9,7 +9,7 @@ import torch
 
 from ngat.baselines.networks import Network
 from ngat.config import ModelConfig
-from ngat.model import NGAT
+from ngat.model import NGAT, Norm
 from ngat.training.distributed import Team
 from ngat.training.patches import Batch
 from ngat.training.step import seeded
@@ -42,16 +42,14 @@ def without_dropout(
     with seeded(team.device, 0):
         seen, found = (NGAT(one).to(team.device) for one in (replace(config, dropout=0.0), config))
     seen.load_state_dict(model.state_dict())
-    for name, counted in seen.named_buffers():
-        if name.endswith("num_batches_tracked"):
-            counted.zero_()
-    seen.train()
+    norms = [module for module in seen.train().modules() if isinstance(module, Norm)]
+    for norm in norms:
+        norm.num_batches_tracked.zero_()
     with torch.no_grad():
         for batch in batches(first, first + BATCHES):
             seen(batch.to(team.device).image)
-        for name, values in seen.named_buffers():
-            if name.endswith(("running_mean", "running_var")):
-                mean = team.mean(values.flatten().tolist())
-                values.copy_(torch.tensor(mean).view_as(values))
+        for values in (one for norm in norms for one in (norm.running_mean, norm.running_var)):
+            mean = team.mean(values.flatten().tolist())
+            values.copy_(torch.tensor(mean).view_as(values))
     found.load_state_dict(seen.state_dict())
     return found.train(model.training)

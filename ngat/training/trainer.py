@@ -288,8 +288,8 @@ class TrainingRun:
         began = self._clock()
         # Every data set deals its pictures round the types, so that the first few show them all.
         samples = self.samples_val[: self.preset.train.validate_images or None]
-        last = self.preset.train.steps
-        model = without_dropout(self.model, self.patches.batches, last, self.team)
+        unused = self.preset.train.steps  # patches that no step sees
+        model = without_dropout(self.model, self.patches.batches, unused, self.team)
         result = validate(model, samples, members=self.team)
         at.seconds = at.validated_at = self._clock()
         (at.validation_seconds,) = self.team.maximum([at.seconds - began])

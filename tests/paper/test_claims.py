@@ -117,21 +117,21 @@ def patches() -> list[float]:
 
 
 def average_f1_of(name: str) -> float:
-    """Average F1 of a file of counts, rounded as the pages print it."""
+    """Average F1 of a file of counts."""
     counts = pd.read_csv(RESULTS / f"{name}-split.counts.csv")
-    return round(float(metrics.f1(counts["tp"], counts["fp"], counts["fn"]).mean()), 3)
+    return float(metrics.f1(counts["tp"], counts["fp"], counts["fn"]).mean())
 
 
 def last_of_each() -> list[float]:
     """Average F1 in the tables: networks trained on a GPU, and rows with flips."""
     names = "companion-gpu", "unet-gpu", "fpn-gpu", "companion-flips", "unet-gpu-flips"
-    return [average_f1_of(f"dsb2018-test-{name}") for name in names]
+    return [round(average_f1_of(f"dsb2018-test-{name}"), 3) for name in names]
 
 
 def flips() -> list[float]:
     """Average F1 without and with flips, on validation and on the test."""
     return [
-        average_f1_of(f"{part}-{name}{flips}")
+        round(average_f1_of(f"{part}-{name}{flips}"), 3)
         for name in ("companion", "unet-gpu")
         for part in ("validation/dsb2018-val", "dsb2018-test")
         for flips in ("", "-flips")
@@ -139,20 +139,15 @@ def flips() -> list[float]:
 
 
 def average_f1() -> list[float]:
-    counts = pd.read_csv(RESULTS / "dsb2018-test-companion-split.counts.csv")
-    f1 = metrics.f1(counts["tp"], counts["fp"], counts["fn"])
     (paper,) = [row for row in published.TABLE_1 if row.system == published.PAPER]
-    return [round(float(np.mean(f1)), 2), round(paper.average_f1, 2)]
+    return [round(average_f1_of("dsb2018-test-companion"), 2), round(paper.average_f1, 2)]
 
 
 def on_gpu() -> list[float]:
     """Minutes of each training that shared the GPU; the U-Net's average F1 is the highest."""
     names = ("companion", "unet", "fpn")
     logs = [pd.read_csv(ROOT / "data" / "training" / "gpu" / name / "log.csv") for name in names]
-    means = {}
-    for name in names:
-        counts = pd.read_csv(RESULTS / f"dsb2018-test-{name}-gpu-split.counts.csv")
-        means[name] = float(metrics.f1(counts["tp"], counts["fp"], counts["fn"]).mean())
+    means = {name: average_f1_of(f"dsb2018-test-{name}-gpu") for name in names}
     assert max(means, key=means.__getitem__) == "unet"
     runs = {
         run.method: run
@@ -190,9 +185,7 @@ def last_scored() -> list[float]:
     """Minutes of the weights in the tables, and what they score."""
     beside = RESULTS / "dsb2018-test-companion-split.json"
     trained = json.loads(beside.read_text(encoding="utf-8"))["training"]
-    counts = pd.read_csv(beside.with_suffix(".counts.csv"))
-    f1 = metrics.f1(counts["tp"], counts["fp"], counts["fn"]).mean()
-    return [round(trained["minutes"]), round(float(f1), 3)]
+    return [round(trained["minutes"]), round(average_f1_of("dsb2018-test-companion"), 3)]
 
 
 def minutes_of_a_core() -> list[float]:

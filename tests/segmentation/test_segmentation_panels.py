@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
+import pictures
 import pytest
 from local_network import Local
+from pictures import as_jpeg
 from PIL import Image
-from scipy import ndimage
 
 import ngat
 from ngat.errors import InputError
@@ -19,16 +18,8 @@ from ngat.segmentation.panels import panels_of
 SIDE = 160
 
 
-def cells(seed, *, light=120, ground=20, shape=(SIDE, SIDE), bright=False):
-    """Blurred discs at random places, with noise."""
-    rng = np.random.default_rng(seed)
-    spots = np.zeros(shape, dtype=bool)
-    rows, columns = np.indices(shape)
-    for y, x in rng.uniform(0, shape[0], (shape[0] * shape[1] // 600, 2)):
-        spots |= np.hypot(rows - y, columns - x) < 9
-    levels = ground + light * ndimage.gaussian_filter(spots.astype(float), 1.5)
-    levels += rng.normal(0, 2, shape)
-    return (255 - levels if bright else levels).clip(0, 255).astype(np.uint8)
+def cells(seed, *, shape=(SIDE, SIDE), **options):
+    return pictures.cells(seed, shape, shape[0] * shape[1] // 600, **options)
 
 
 def window(top, bottom, left, right):
@@ -73,12 +64,6 @@ def test_a_grid_of_pictures_with_and_without_a_gap():
         for top in (0, SIDE + gap)
         for left in (0, SIDE + gap)
     ]
-
-
-def as_jpeg(pixels):
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "JPEG", quality=75)
-    return np.asarray(Image.open(stream))
 
 
 def enlarged(pixels, factor=2):
@@ -148,9 +133,9 @@ def test_generated_pictures_are_not_cut():
 
 def test_real_pictures_are_cut_where_they_meet_and_nowhere_else(evaluation_pictures):
     """Each alone, and each beside the next."""
-    pictures = evaluation_pictures
+    others = evaluation_pictures[1:] + evaluation_pictures[:1]
     found = 0
-    for one, other in zip(pictures, pictures[1:] + pictures[:1], strict=True):
+    for one, other in zip(evaluation_pictures, others, strict=True):
         height, width = one.shape[:2]
         assert panels_of(one) == [window(0, height, 0, width)]
         common = min(height, other.shape[0])

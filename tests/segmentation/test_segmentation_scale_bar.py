@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
+import pictures
 import pytest
 from local_network import Local
+from pictures import as_jpeg
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
@@ -22,14 +22,8 @@ BAR = (slice(180, 185), slice(120, 180))
 
 def cells(seed=0, *, bright=False):
     """Blurred discs on a dark ground, or dark ones on a bright ground, ``uint8 [H, W, 3]``."""
-    rng = np.random.default_rng(seed)
-    spots = np.zeros((SIDE, SIDE), dtype=bool)
-    rows, columns = np.indices(spots.shape)
-    for y, x in rng.uniform(0, SIDE, (30, 2)):
-        spots |= np.hypot(rows - y, columns - x) < 9
-    levels = 20 + 180 * ndimage.gaussian_filter(spots.astype(float), 1.5)
-    levels = (levels + rng.normal(0, 2, spots.shape)).clip(0, 255).astype(np.uint8)
-    return np.repeat((255 - levels if bright else levels)[:, :, None], 3, axis=2)
+    levels = pictures.cells(seed, (SIDE, SIDE), 30, light=180, bright=bright)
+    return np.repeat(levels[:, :, None], 3, axis=2)
 
 
 def with_bar(pixels, colour, *, box=BAR, text="20 um"):
@@ -44,12 +38,6 @@ def with_bar(pixels, colour, *, box=BAR, text="20 um"):
         font = ImageFont.load_default(size=16)
         draw.text((middle, rows.start - 3), text, fill=fill, font=font, anchor="md")
     return np.asarray(picture), np.asarray(mask) > 60
-
-
-def as_jpeg(pixels, quality=75):
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "JPEG", quality=quality)
-    return np.asarray(Image.open(stream))
 
 
 WHITE, BLACK, YELLOW = (255, 255, 255), (0, 0, 0), (255, 255, 0)
