@@ -105,7 +105,7 @@ PRESETS = {
                 relations="joint",
                 position="linear",
                 dropout=0.1,
-                norm="batch",
+                norm="group",  # L11
                 outputs=3,
                 contrast="local",
             ),
