@@ -179,9 +179,9 @@ def test_a_nucleus_wider_than_a_part_is_the_whole_images() -> None:
 
 def nuclei(pitch: int, radius: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Textured ellipses, one in each cell of a grid: light in [0, 1] and labels."""
-    y, x = np.mgrid[:480, :480]
-    labels, light = np.zeros((480, 480), np.int32), np.zeros((480, 480))
-    middles = range(pitch // 2, 352, pitch)
+    y, x = np.mgrid[:320, :320]
+    labels, light = np.zeros((320, 320), np.int32), np.zeros((320, 320))
+    middles = range(pitch // 2, 308, pitch)
     for number, (row, column) in enumerate(np.ndindex(len(middles), len(middles)), start=1):
         long, short = radius * rng.uniform(0.8, 1.1, 2)
         dy, dx = y - middles[row] - rng.integers(4), x - middles[column] - rng.integers(4)
@@ -200,7 +200,7 @@ def test_the_shipped_network_finds_nuclei_of_two_sizes() -> None:
     image = np.clip(15 + 190 * light + rng.normal(0, 3, light.shape), 0, 255).astype(np.uint8)
     prediction = predict(ngat.load_weights(shipped_weights()).model, image)
     labels, alone = instances(prediction), instances(prediction._replace(parts=()))
-    halves = ((slice(0, 480), on_the_left), (slice(480, None), on_the_right))
+    halves = ((slice(0, 320), on_the_left), (slice(320, None), on_the_right))
     both, one = (
         [image_score(match(found[:, columns], true)).average_f1 for columns, true in halves]
         for found in (labels, alone)

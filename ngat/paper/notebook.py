@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
@@ -265,6 +266,12 @@ def _first_line(error: object) -> str:
 
 def to_html(path: Path) -> str:
     """An executed notebook as one HTML page with its pictures inside."""
+    return str(_exporter().from_notebook_node(read(path))[0])
+
+
+@lru_cache(maxsize=1)
+def _exporter() -> HTMLExporter:
+    """One for all notebooks: it compiles its templates once."""
     quiet = logging.getLogger("ngat.paper.notebook.html")
     quiet.setLevel(logging.ERROR)
-    return str(HTMLExporter(log=quiet).from_notebook_node(read(path))[0])
+    return HTMLExporter(log=quiet)

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 import ngat
 from ngat.data import DATA, Sample, load
 from ngat.errors import InputError
-from ngat.paper.style import GREY, NAMED, save
+from ngat.paper.style import GREY, NAMED, best_colours, save
 from ngat.system.files import write_text
 from ngat.system.process import sleep_while_waiting
 from ngat.system.tables import write_table
@@ -164,9 +164,10 @@ def inline(png: bytes) -> bytes:
     with PIL.Image.open(io.BytesIO(png)) as picture:
         colours = picture.convert("RGB")
         free = 160 - len(NAMED)
-        chosen = colours.quantize(free, kmeans=1)
+        chosen = best_colours(np.asarray(colours), free)
         palette = (chosen.getpalette() or [])[: 3 * free]
-        rgb, indices = np.asarray(colours), np.array(chosen)
+        near = colours.quantize(palette=chosen, dither=PIL.Image.Dither.NONE)
+        rgb, indices = np.asarray(colours), np.array(near)
         for name in NAMED:
             colour = list(bytes.fromhex(name[1:]))
             indices[(rgb == colour).all(axis=2)] = len(palette) // 3

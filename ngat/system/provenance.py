@@ -13,6 +13,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
@@ -127,10 +128,16 @@ def versions(device: str = "cpu") -> dict[str, str]:
         if number := driver():
             found["driver"] = number
         packages += _GPU_PACKAGES
-    for package in packages:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    return found
+    return found | {name: version for name in packages if (version := _version(name))}
+
+
+@lru_cache
+def _version(package: str) -> str:
+    """Of an installed package; empty if there is none. It stays what this process has loaded."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def driver() -> str:

@@ -240,7 +240,7 @@ def test_more_trials_do_not_lend_the_one_setting_a_score_of_another(
 
     monkeypatch.setattr(classical_search.SearchObjective, "__call__", score)
     path = tmp_path / "t.json"
-    for trials in (60, 90, 60):
+    for trials in (32, 44, 32):
         plan = SearchPlan(trials, 2)
         found = tune(samples(), path, plan, data="drawn", progress=False)
         new = tune(samples(), tmp_path / f"{trials}", plan, data="drawn", progress=False)
