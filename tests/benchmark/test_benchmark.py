@@ -301,8 +301,8 @@ def in_this_process(job, setting, arguments, **_):
 
 
 def test_command_writes_what_it_says(tmp_path, monkeypatch) -> None:
-    # Nine jobs, each of which would load torch and DGL anew. That a job is done in a process of its
-    # own, the network's benchmark shows in the rehearsal of a GPU session.
+    # Nine jobs, each of which would load torch and DGL anew. A process of its own does a job in the
+    # next test, and in the rehearsal of a GPU session, which is slow.
     monkeypatch.setattr(worker, "run", in_this_process)
     out = tmp_path / "attention.csv"
     arguments = (
