@@ -167,11 +167,11 @@ def inline(png: bytes) -> bytes:
         chosen = best_colours(np.asarray(colours), free)
         palette = (chosen.getpalette() or [])[: 3 * free]
         near = colours.quantize(palette=chosen, dither=PIL.Image.Dither.NONE)
-        rgb, indices = np.asarray(colours), np.array(near)
+        indices = np.array(near)
+        packed = np.asarray(colours) @ np.array([1 << 16, 1 << 8, 1])  # one number per colour
         for name in NAMED:
-            colour = list(bytes.fromhex(name[1:]))
-            indices[(rgb == colour).all(axis=2)] = len(palette) // 3
-            palette += colour
+            indices[packed == int(name[1:], 16)] = len(palette) // 3
+            palette += bytes.fromhex(name[1:])
         shown = PIL.Image.fromarray(indices)
         shown.putpalette(palette)
         shown.save(reduced, "png", optimize=True)

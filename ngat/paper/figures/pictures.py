@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import AbstractPathEffect, withStroke
 from matplotlib.transforms import Affine2D
+from scipy import ndimage
 from skimage.segmentation import find_boundaries
 
 from ngat.data import TYPES, Sample
@@ -81,12 +82,13 @@ def cased(image: Pixels, outlines: Mapping[str, Labels], across: int = 512) -> P
         rgb = np.array(to_rgb(colour))
         light = rgb @ (0.3, 0.6, 0.1) > 0.5
         casing = np.zeros(3) if light else np.ones(3)
+        rims = np.round(255 * np.stack([casing, *line * (rgb,), casing]))
         # A frame of background closes what is cut off by the edge.
         inside = np.pad(np.kron(labels, np.ones((zoom, zoom), labels.dtype)), 1)
-        for rim in (casing, *line * (rgb,), casing):
-            border = find_boundaries(inside, mode="inner")
-            shown[border[1:-1, 1:-1]] = np.round(255 * rim)
-            inside[border] = 0
+        border = find_boundaries(inside, mode="inner")
+        depth = ndimage.distance_transform_cdt((inside > 0) & ~border, "taxicab")[1:-1, 1:-1]
+        drawn = (inside[1:-1, 1:-1] > 0) & (depth < len(rims))
+        shown[drawn] = rims[depth[drawn]]
     return shown
 
 
