@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 import ngat
 from ngat.data import DATA, Sample, load
 from ngat.errors import InputError
-from ngat.paper.style import GREY, NAMED, best_colours, save
+from ngat.paper.style import GREY, NAMED, best_colours, lay_out, save
 from ngat.system.files import write_text
 from ngat.system.process import sleep_while_waiting
 from ngat.system.tables import write_table
@@ -124,16 +124,9 @@ class Session:
         from IPython.display import Image
 
         if pictures:
-            fig.draw_without_rendering()  # lays the figure out, once and for all
-            fig.set_layout_engine("none")
-            drawn = fig.get_tightbbox()
+            drawn = lay_out(fig)
             source = pictures if isinstance(pictures, str) else self.source
             x, y = drawn.x0 / fig.get_figwidth(), drawn.y1 / fig.get_figheight()
-            # A figure that is cropped on saving moves its legends to the new edge, over the text.
-            for legend in fig.legends:
-                box = legend.get_window_extent().transformed(fig.transFigure.inverted())
-                legend.set_loc("center")
-                legend.set_bbox_to_anchor(box, fig.transFigure)
             fig.text(x, y + 0.02, source, ha="left", va="bottom", size=8, color=GREY)
         png, _ = save(fig, name, self.figures)
         shown = width or round(100 * fig.get_figwidth())

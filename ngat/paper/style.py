@@ -13,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from matplotlib.patches import Patch
 from matplotlib.rcsetup import cycler
+from matplotlib.transforms import Bbox
 from PIL import Image
 
 from ngat.data import TYPES
@@ -149,10 +151,30 @@ def save(fig: Figure, name: str, folder: Path | str = "figures") -> list[Path]:
         "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
     }
     paths = [Path(folder) / f"{name}.{suffix}" for suffix in metadata]
-    for path, (suffix, without) in zip(paths, metadata.items(), strict=True):
-        with style(), replacing(path) as beside:
-            fig.savefig(beside, format=suffix, metadata=without, bbox_inches="tight")
+    with style():
+        drawn = lay_out(fig).padded(mpl.rcParams["savefig.pad_inches"])
+        for path, (suffix, without) in zip(paths, metadata.items(), strict=True):
+            with replacing(path) as beside:
+                fig.savefig(beside, format=suffix, metadata=without, bbox_inches=drawn)
     return paths
+
+
+@style()
+def lay_out(fig: Figure) -> Bbox:
+    """Give all parts of a figure their places, for good; what it covers then, in inches.
+
+    Matplotlib does so anew for every file, which takes longer than to draw it.
+    """
+    if not isinstance(fig.get_layout_engine(), PlaceHolderLayoutEngine):
+        fig.dpi = mpl.rcParams["savefig.dpi"]  # letters are not as wide at another
+        fig.draw_without_rendering()
+        fig.set_layout_engine("none")
+        # A figure that is cropped on saving moves its legends to the new edge.
+        for legend in fig.legends:
+            box = legend.get_window_extent().transformed(fig.transFigure.inverted())
+            legend.set_loc("center")
+            legend.set_bbox_to_anchor(box, fig.transFigure)
+    return fig.get_tightbbox()
 
 
 def save_animation(

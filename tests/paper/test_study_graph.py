@@ -117,3 +117,8 @@ def test_a_pyramid_shortens_the_way() -> None:
     assert study.crossing(20, 2) == 2 + 20 // 2
     # No level pays over a short way.
     assert study.crossing(2, 5) == 2
+    for length, levels in ((7, 3), (20, 4), (33, 5)):  # leaving the strip helps nowhere
+        square = PyramidGraph(3 * length, 3 * length, levels)
+        row = square.nodes(0)[3 * length // 2]
+        reached = study.reach(square, int(row[length]), study.crossing(length, levels))
+        assert [bool(nodes[row[2 * length]]) for nodes in reached[-2:]] == [False, True]

@@ -114,14 +114,15 @@ def reach(graph: PyramidGraph, node: int, steps: int) -> list[Mask]:
 def crossing(length: int, levels: int) -> int:
     """How many synchronous layers a message takes to a pixel ``length`` ≥ 1 columns away.
 
-    In the middle of a graph that is large enough for its borders not to matter.
+    Along a strip that is long enough for its ends not to matter; no way is shorter for leaving it.
     """
-    side = 3 * length
-    graph = PyramidGraph(side, side, levels)
-    row = graph.nodes(0)[side // 2]
-    # King moves alone take as many steps as there are pixels.
-    reached = reach(graph, int(row[length]), length)
-    return next(k for k, mask in enumerate(reached) if mask[row[2 * length]])
+    graph = PyramidGraph(2 << levels, 3 * length, levels)
+    row = graph.nodes(0)[1 << levels]
+    edges = [graph.edges(relation)[:2] for relation in RELATIONS]
+    reached, steps = np.arange(graph.num_nodes) == row[length], 0
+    while not reached[row[2 * length]]:
+        reached, steps = with_sources(reached, edges), steps + 1
+    return steps
 
 
 def levels(picture: Picture, graph: PyramidGraph) -> list[Picture]:
