@@ -112,9 +112,10 @@ def _update(axes: Axes, config: ModelConfig) -> float:
         _box(axes, (30, bottom, 20, height), title, text, colour, across=True)
         _arrow(axes, (24.5, middle), (30, bottom + height / 2))
         _arrow(axes, (50, bottom + height / 2), (55.5, middle))
+    over = f"{'channels' if config.norm == 'group' else 'a channel'} over\nnodes"
     for left, width, title, text in (
         (2.5, 10, "hᵢ, hⱼ", f"{channels} channels"),
-        (15.5, 9, f"{config.norm} norm", "a channel over\nnodes"),
+        (15.5, 9, f"{config.norm} norm", over),
         (60.5, 9.5, sigma, mixed),
         (72, 6.5, "dropout", f"p = {config.dropout:g}"),
     ):
