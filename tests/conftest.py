@@ -17,8 +17,8 @@ from PIL import Image
 
 # Without a GPU the CUDA engine's kernels are interpreted. Triton looks for this when it is first
 # imported, by whichever test file that is.
-if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"
+INTERPRETED = {} if torch.cuda.is_available() else {"TRITON_INTERPRET": "1"}
+os.environ.update(INTERPRETED)
 
 from ngat.data.dsb2018 import prepare
 
@@ -47,6 +47,23 @@ def pytest_collection_modifyitems(items):
         return LONG.index(item.path.name) if item.path.name in LONG else len(LONG)
 
     items.sort(key=turn)
+
+
+class UsersNotebooks:
+    """Kernels of notebooks have the environment that a user's have: no engine is interpreted."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item):
+        if item.path.suffix == ".ipynb":
+            for name in INTERPRETED:
+                os.environ.pop(name, None)
+        else:
+            os.environ.update(INTERPRETED)
+
+
+def pytest_configure(config):
+    # What this file says itself is heard of the tests beside it only.
+    config.pluginmanager.register(UsersNotebooks())
 
 
 @pytest.fixture(scope="session")
