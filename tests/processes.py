@@ -29,6 +29,7 @@ SERVER.set_forkserver_preload(
         "ngat.paper.reproduce",
         "ngat.paper.readme",
         "ngat.data.synthetic",
+        "torch._dynamo",  # by the first optimiser
     ]
 )
 TESTS = Path(__file__).parent

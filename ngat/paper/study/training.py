@@ -71,8 +71,8 @@ def budget(session: Session, *, in_run: bool, steps: int = 0, minutes: float = 0
     every = min(chosen.train.validate_every, total)
     train, validate = (200, 15) if real and not session.full else (None, None)
     if by_hand:
-        # Real pictures are up to twenty times as large; the first three are of three types.
-        train, validate = 10, 3 if real else 10
+        # The first five are of five types. Real pictures are up to twenty times as large.
+        train, validate = 10, 3 if real else 5
     return Budget(
         preset=preset(name, seed=session.seed, steps=total, validate_every=every),
         minutes=minutes or None,
