@@ -211,7 +211,7 @@ def test_weights_come_back_from_eight_bits(network, tmp_path):
 
 @pytest.mark.timeout(1200)
 def test_it_learns_to_find_the_nuclei_of_an_image():
-    """Thirty steps of the trainer on one image of five discs, whose instances it then finds.
+    """A few steps of the trainer on one image of five discs, whose instances it then finds.
 
     With wrong targets, anchors, masks or places of boxes it would not.
     """
@@ -228,7 +228,7 @@ def test_it_learns_to_find_the_nuclei_of_an_image():
     grey = 40 + 120 * (labels > 0) + np.random.default_rng(0).integers(0, 30, labels.shape)
     image = np.repeat(grey[..., None], 3, axis=2).astype(np.uint8)
     sample = Sample("discs", image, labels, "small_fluorescent", "discs", "train")
-    steps = 60
+    steps = 36
     chosen = preset(
         "maskrcnn", width=16, batch=2, patch=64, augment=False, sized=False, steps=steps,
         learning_rate=4e-3, warmup=0.15,
