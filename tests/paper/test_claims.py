@@ -216,6 +216,17 @@ def literal_reading() -> list[float]:
     return [round(json.loads(path.read_text(encoding="utf-8"))["minutes"])]
 
 
+def norms() -> list[float]:
+    """Minutes of both trainings of the literal network, and average F1 with either norm."""
+    found: dict[str, pd.Series] = {}
+    for name in ("batch", "group"):
+        folder = ROOT / "data" / "training" / "norms" / name
+        assert json.loads((folder / "config.json").read_text())["model"]["norm"] == name
+        (found[name],) = (row for _, row in pd.read_csv(folder / "validation.csv").iterrows())
+    (minutes,) = {round(row["minutes"]) for row in found.values()}
+    return [minutes, *(round(row["average_f1"], 2) for row in found.values())]
+
+
 def engines() -> list[float]:
     """One thread's time of the reference engine over the CPU engine's, least and most."""
     ratios = []
@@ -438,6 +449,12 @@ CLAIMS: dict[str, tuple[str, str, Callable[[], list[float]]]] = {
         "README.md",
         r"\*paper\*: the literal reading, (\d+) minutes, earlier code",
         literal_reading,
+    ),
+    "norms": (
+        "notebooks/LEDGER.md",
+        r"after (\d+) minutes of one core \*paper\* reaches an average F1 of (\.\d+) with batch "
+        r"norm and (\.\d+) with groups",
+        norms,
     ),
     "pictures of stage 2": (
         "README.md",
