@@ -24,7 +24,7 @@ from ngat.training.trainer import Trained, TrainingInterrupted, train
 
 # Steps of a training by hand, which only shows that it works; of one in a run, which two slow cores
 # finish well within two minutes; and minutes of one on real pictures.
-FEW, SHORT, MINUTES = 30, 200, 4.0
+FEW, SHORT, MINUTES = 30, 200, 2.0
 KINDS = {"bce": "binary cross-entropy", "balanced": "balanced focal loss"}
 
 
