@@ -159,8 +159,7 @@ def inline(png: bytes) -> bytes:
         free = 160 - len(NAMED)
         chosen = best_colours(np.asarray(colours), free)
         palette = (chosen.getpalette() or [])[: 3 * free]
-        near = colours.quantize(palette=chosen, dither=PIL.Image.Dither.NONE)
-        indices = np.array(near)
+        indices = np.array(colours.quantize(palette=chosen, dither=PIL.Image.Dither.NONE))
         packed = np.asarray(colours) @ np.array([1 << 16, 1 << 8, 1])  # one number per colour
         for name in NAMED:
             indices[packed == int(name[1:], 16)] = len(palette) // 3

@@ -39,6 +39,7 @@ FACTORS: dict[str, dict[str, dict[str, Any]]] = {
             "relations": "joint",
             "position": "linear",
             "dropout": 0.1,
+            "norm": "group",
         },
     },
 }

@@ -29,8 +29,16 @@ def test_a_variant_changes_what_it_says_and_nothing_else(factor: str) -> None:
     for name, changes in FACTORS[factor].items():
         there = flat(Variant("smoke", factor, name, 1).preset(30))
         differ = {key for key in base if base[key] != there[key]}
-        assert differ == (set() if name == own_values("smoke")[factor] else set(changes))
+        assert differ == {key for key, value in changes.items() if base[key] != value}
+        assert bool(differ) == (name != own_values("smoke")[factor])
         assert all(there[key] == value for key, value in changes.items())
+
+
+def test_as_published_is_the_literal_network_with_the_base_s_levels() -> None:
+    found = flat(Variant("companion", "schedule", "as published", 0).preset(30))
+    literal = flat(preset("paper"))
+    differ = {key for key in literal if found[key] != literal[key]}
+    assert differ == {"levels", "steps", "validate_every", "validate_images"}
 
 
 def test_the_base_is_the_preset_with_fewer_steps() -> None:
