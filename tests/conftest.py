@@ -17,8 +17,8 @@ from PIL import Image
 
 # Without a GPU the CUDA engine's kernels are interpreted. Triton looks for this when it is first
 # imported, by whichever test file that is.
-INTERPRETED = {} if torch.cuda.is_available() else {"TRITON_INTERPRET": "1"}
-os.environ.update(INTERPRETED)
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
 
 from ngat.data.dsb2018 import prepare
 
@@ -55,10 +55,9 @@ class UsersNotebooks:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item):
         if item.path.suffix == ".ipynb":
-            for name in INTERPRETED:
-                os.environ.pop(name, None)
-        else:
-            os.environ.update(INTERPRETED)
+            os.environ.pop("TRITON_INTERPRET", None)
+        elif not torch.cuda.is_available():
+            os.environ["TRITON_INTERPRET"] = "1"
 
 
 def pytest_configure(config):
