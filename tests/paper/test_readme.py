@@ -152,7 +152,7 @@ def test_files_that_a_page_links_are_there(path: Path) -> None:
 def test_readme_shows_a_picture_and_clones_this_repository() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert re.search(r"!\[[^]]{20,}\]\(figures/\S+\.png\)", text)
-    assert f"git clone {hygiene.REPOSITORY}\n" in text
+    assert f"git clone --depth=1 {hygiene.REPOSITORY}\n" in text
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         assert f"](notebooks/{path.name})" in text, path.name
 
