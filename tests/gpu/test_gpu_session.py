@@ -330,8 +330,10 @@ def test_the_whole_session_in_a_rehearsal(tree, tmp_path, asked):
         absent = outcome["status"] == "skipped" and (missing or name.startswith("predictions"))
         assert outcome["status"] == "done" or absent, (name, outcome)
     if asked == ENGINES:
+        assert steps["network"]["status"] == "done"
         assert (out / "benchmark" / "network.csv").exists()
         return
+    assert steps["training"]["status"] == "done"
     measured = json.loads((out / plan.MEASURED).read_text())
     assert measured["step"]["floor_ms"]["attention"] > 0
     assert not measured["step"]["recorded"]

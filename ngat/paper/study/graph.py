@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -99,16 +100,21 @@ def with_sources(nodes: Mask, edges: Iterable[tuple[Ints, Ints]]) -> Mask:
     return found
 
 
-def reach(graph: PyramidGraph, node: int, steps: int) -> list[Mask]:
-    """Which nodes reach a node after 0, 1, … ``steps`` synchronous layers, each ``[N]``.
+def walk(graph: PyramidGraph, node: int) -> Iterator[Mask]:
+    """Which nodes reach a node after 0, 1, … synchronous layers, without end, each ``[N]``.
 
     A walk over the edge lists against their direction, one edge per layer.
     """
     edges = [graph.edges(relation)[:2] for relation in RELATIONS]
-    found = [np.arange(graph.num_nodes) == node]
-    for _ in range(steps):
-        found.append(with_sources(found[-1], edges))
-    return found
+    reached = np.arange(graph.num_nodes) == node
+    while True:
+        yield reached
+        reached = with_sources(reached, edges)
+
+
+def reach(graph: PyramidGraph, node: int, steps: int) -> list[Mask]:
+    """The first ``steps`` + 1 of :func:`walk`."""
+    return list(islice(walk(graph, node), steps + 1))
 
 
 def crossing(length: int, levels: int) -> int:
@@ -118,11 +124,8 @@ def crossing(length: int, levels: int) -> int:
     """
     graph = PyramidGraph(2 << levels, 3 * length, levels)
     row = graph.nodes(0)[1 << levels]
-    edges = [graph.edges(relation)[:2] for relation in RELATIONS]
-    reached, steps = np.arange(graph.num_nodes) == row[length], 0
-    while not reached[row[2 * length]]:
-        reached, steps = with_sources(reached, edges), steps + 1
-    return steps
+    reached = walk(graph, int(row[length]))
+    return next(k for k, mask in enumerate(reached) if mask[row[2 * length]])
 
 
 def levels(picture: Picture, graph: PyramidGraph) -> list[Picture]:
